@@ -1,0 +1,214 @@
+//! Moments, totals and differences: the only quantities past the purity line.
+//!
+//! A total is what something did since it began; a difference is what it did
+//! in an interval. They are different types, so that one is never added where
+//! the other was meant. All arithmetic saturates: whatever a kernel or a process
+//! sends is clamped, never a panic.
+
+use std::time::Duration;
+
+/// A moment since boot, suspended time included: `CLOCK_BOOTTIME`, clock_gettime(2).
+///
+/// Intervals are differences of this clock, since it neither steps nor stops.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BootTime {
+    /// Nanoseconds since boot.
+    pub ns: u64,
+}
+
+impl BootTime {
+    /// The time from `earlier` to this moment; zero when `earlier` is not earlier.
+    #[must_use]
+    pub fn since(self, earlier: BootTime) -> Duration {
+        Duration::from_nanos(self.ns.saturating_sub(earlier.ns))
+    }
+}
+
+/// A moment in wall-clock time, for stamps only; it may step in either direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WallTime {
+    /// Nanoseconds since 1970-01-01T00:00:00Z, without leap seconds.
+    pub unix_ns: i64,
+}
+
+/// One of the seven counters of proc_pid_io(5), in the order of that page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(usize)]
+pub enum IoCounter {
+    /// Bytes handed out by `read(2)` and its like, page cache and sockets included.
+    ReadChars,
+    /// Bytes taken in by `write(2)` and its like.
+    WriteChars,
+    /// System calls that read.
+    ReadCount,
+    /// System calls that write.
+    WriteCount,
+    /// Bytes fetched from the storage layer.
+    ReadBytes,
+    /// Bytes to be sent to the storage layer, counted when a page is first dirtied.
+    WriteBytes,
+    /// Bytes that were dirtied and then truncated away before they reached storage.
+    CancelledWriteBytes,
+}
+
+/// One of the four counters that proc_pid_stat(5) keeps for a process and for its reaped children.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(usize)]
+pub enum UsageCounter {
+    /// CPU time in user mode, in nanoseconds.
+    CpuUserNs,
+    /// CPU time in kernel mode, in nanoseconds.
+    CpuSystemNs,
+    /// Page faults that needed no disk.
+    MinorFaults,
+    /// Page faults that waited for the disk.
+    MajorFaults,
+}
+
+/// What something did since it began, one number per counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Totals<const N: usize>(pub [u64; N]);
+
+/// What something did in an interval, one number per counter; never negative.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Delta<const N: usize>(pub [u64; N]);
+
+/// Totals of the counters of [`IoCounter`].
+pub type IoTotals = Totals<7>;
+/// Differences of the counters of [`IoCounter`].
+pub type IoDelta = Delta<7>;
+/// Totals of the counters of [`UsageCounter`].
+pub type UsageTotals = Totals<4>;
+/// Differences of the counters of [`UsageCounter`].
+pub type UsageDelta = Delta<4>;
+
+impl<const N: usize> Default for Totals<N> {
+    fn default() -> Self {
+        Totals([0; N])
+    }
+}
+
+impl<const N: usize> Default for Delta<N> {
+    fn default() -> Self {
+        Delta([0; N])
+    }
+}
+
+impl<const N: usize> Totals<N> {
+    /// Nothing done yet.
+    pub const ZERO: Self = Totals([0; N]);
+
+    /// What was done since `earlier`, or `None` where any counter fell: totals that
+    /// fall belong to something else.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Option<Delta<N>> {
+        let mut delta = [0; N];
+        for ((d, now), then) in delta.iter_mut().zip(self.0).zip(earlier.0) {
+            *d = now.checked_sub(then)?;
+        }
+        Some(Delta(delta))
+    }
+
+    /// What was done since `earlier`, a counter that fell counting as still.
+    #[must_use]
+    pub fn since_clamped(self, earlier: Self) -> Delta<N> {
+        Delta(std::array::from_fn(|i| self.0[i].saturating_sub(earlier.0[i])))
+    }
+
+    /// Everything done, as the difference from having done nothing.
+    #[must_use]
+    pub fn as_delta(self) -> Delta<N> {
+        Delta(self.0)
+    }
+
+    /// The totals after also doing `delta`.
+    #[must_use]
+    pub fn plus(self, delta: Delta<N>) -> Self {
+        Totals(std::array::from_fn(|i| self.0[i].saturating_add(delta.0[i])))
+    }
+}
+
+impl<const N: usize> Delta<N> {
+    /// Nothing happened.
+    pub const ZERO: Self = Delta([0; N]);
+
+    /// Whether nothing happened.
+    #[must_use]
+    pub fn is_zero(self) -> bool {
+        self.0 == [0; N]
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Delta(std::array::from_fn(|i| self.0[i].saturating_add(other.0[i])))
+    }
+
+    /// What is left after `other` is taken out, never below zero.
+    #[must_use]
+    pub fn less(self, other: Self) -> Self {
+        Delta(std::array::from_fn(|i| self.0[i].saturating_sub(other.0[i])))
+    }
+
+    /// The smaller of the two, counter by counter.
+    #[must_use]
+    pub fn min(self, other: Self) -> Self {
+        Delta(std::array::from_fn(|i| self.0[i].min(other.0[i])))
+    }
+
+    /// Whether `other` could have been part of this, counter by counter.
+    #[must_use]
+    pub fn covers(self, other: Self) -> bool {
+        self.0.iter().zip(other.0).all(|(left, part)| *left >= part)
+    }
+}
+
+impl std::ops::Index<IoCounter> for IoTotals {
+    type Output = u64;
+    fn index(&self, counter: IoCounter) -> &u64 {
+        &self.0[counter as usize]
+    }
+}
+
+impl std::ops::Index<IoCounter> for IoDelta {
+    type Output = u64;
+    fn index(&self, counter: IoCounter) -> &u64 {
+        &self.0[counter as usize]
+    }
+}
+
+impl std::ops::Index<UsageCounter> for UsageTotals {
+    type Output = u64;
+    fn index(&self, counter: UsageCounter) -> &u64 {
+        &self.0[counter as usize]
+    }
+}
+
+impl std::ops::Index<UsageCounter> for UsageDelta {
+    type Output = u64;
+    fn index(&self, counter: UsageCounter) -> &u64 {
+        &self.0[counter as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_total_that_fell_is_not_a_difference() {
+        assert_eq!(Totals([5, 5]).since(Totals([4, 6])), None);
+        assert_eq!(Totals([5, 7]).since(Totals([4, 6])), Some(Delta([1, 1])));
+        assert_eq!(Totals([5, 5]).since_clamped(Totals([4, 6])), Delta([1, 0]));
+    }
+
+    #[test]
+    fn sums_stop_at_the_largest_number() {
+        assert_eq!(Totals([u64::MAX]).plus(Delta([1])), Totals([u64::MAX]));
+    }
+
+    #[test]
+    fn no_time_passes_backwards() {
+        assert_eq!(BootTime { ns: 1 }.since(BootTime { ns: 2 }), Duration::ZERO);
+    }
+}
