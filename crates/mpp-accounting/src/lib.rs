@@ -16,9 +16,12 @@
 pub mod group;
 pub mod ledger;
 pub mod metric;
+mod pattern;
 pub mod process;
 pub mod rate;
 pub mod report;
 pub mod selector;
+pub mod similar;
 pub mod snapshot;
+mod tally;
 pub mod units;

@@ -163,6 +163,14 @@ impl<const N: usize> Delta<N> {
     }
 }
 
+impl UsageDelta {
+    /// So much CPU time in each mode, and no faults.
+    #[must_use]
+    pub fn from_cpu_ns(ns: u64) -> Self {
+        Delta([ns, ns, 0, 0])
+    }
+}
+
 impl std::ops::Index<IoCounter> for IoTotals {
     type Output = u64;
     fn index(&self, counter: IoCounter) -> &u64 {

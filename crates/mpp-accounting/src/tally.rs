@@ -1,0 +1,468 @@
+//! A group's figures: what its living members hold, added up, and its totals.
+//!
+//! A sum of which some parts could not be read is a lower bound; one of which no part
+//! could be read is absent. A sum over no members is zero, and exact.
+
+use std::time::Duration;
+
+use crate::group::{Group, Role};
+use crate::metric::{MetricId, Need};
+use crate::process::{
+    Absence, Memory, ProcessSample, ProcessState, Reading, Socket, SocketKind, TcpState,
+};
+use crate::rate;
+use crate::report::{Column, Figure, Form, Mark, Value};
+use crate::snapshot::{Snapshot, Visibility};
+use crate::units::{BootTime, IoCounter, UsageCounter};
+
+/// The time between two sweeps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Interval {
+    pub(crate) elapsed: Duration,
+}
+
+impl Interval {
+    /// From the sweep that began at `previous` to this one.
+    pub(crate) fn between(previous: Option<BootTime>, snapshot: &Snapshot) -> Option<Self> {
+        Some(Interval { elapsed: snapshot.taken_at.since(previous?) })
+    }
+}
+
+/// A sum of readings, and how many of them there were.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sum {
+    total: u64,
+    readable: u64,
+    unreadable: u64,
+    why: Option<Absence>,
+}
+
+impl Sum {
+    fn add(&mut self, reading: Reading<u64>) {
+        match reading {
+            Reading::Value(value) => {
+                self.total = self.total.saturating_add(value);
+                self.readable += 1;
+            }
+            Reading::Absent(why) => self.miss(why),
+        }
+    }
+
+    fn miss(&mut self, why: Absence) {
+        self.unreadable += 1;
+        self.why.get_or_insert(why);
+    }
+
+    /// Why there is nothing to show at all.
+    fn absence(&self) -> Option<Absence> {
+        self.why.filter(|_| self.readable == 0)
+    }
+
+    /// What the missing parts leave of a promise.
+    fn mark(&self) -> Mark {
+        if self.unreadable == 0 { Mark::Exact } else { Mark::LowerBound }
+    }
+
+    fn figure(&self, number: impl FnOnce(u64) -> Value) -> Figure {
+        match self.absence() {
+            Some(why) => Figure::Absent(why),
+            None => Figure::Known { value: number(self.total), mark: self.mark() },
+        }
+    }
+}
+
+/// What the living members of one group hold.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    matched: u64,
+    descendants: u64,
+    zombies: u64,
+    unreadable: u64,
+    unread_members: u64,
+    oldest_start_ticks: Option<u64>,
+    rss: Sum,
+    memory: Memory,
+    anon_bytes: u64,
+    pss: Sum,
+    uss: Sum,
+    swap: Sum,
+    threads: Sum,
+    fds: Sum,
+    fds_worst: Sum,
+    fds_worst_percent: f64,
+    /// Counts nothing; remembers whose I/O could be read.
+    io: Sum,
+    switches: Sum,
+    sockets_read: Sum,
+    sockets: Vec<Socket>,
+}
+
+impl Tally {
+    /// Adds one living member.
+    pub(crate) fn add(&mut self, process: &ProcessSample, role: Role, columns: &[Column]) {
+        match role {
+            Role::Matched => self.matched += 1,
+            Role::Descendant => self.descendants += 1,
+        }
+        self.zombies += u64::from(process.state == ProcessState::Zombie);
+        let start = process.key.start_time_ticks;
+        self.oldest_start_ticks = Some(self.oldest_start_ticks.map_or(start, |o| o.min(start)));
+        self.unreadable += u64::from(columns.iter().any(|c| is_missing(process, c.metric.need)));
+        self.add_memory(process);
+        self.threads.add(process.gauges.threads);
+        self.add_fds(process);
+        self.io.add(process.io.total.map(|_| 0));
+        self.add_switches(process);
+        match &process.gauges.sockets {
+            Reading::Value(sockets) => {
+                self.sockets_read.readable += 1;
+                self.sockets.extend_from_slice(sockets);
+            }
+            Reading::Absent(why) => self.sockets_read.miss(*why),
+        }
+    }
+
+    /// Adds a member that exists and of which nothing could be read.
+    pub(crate) fn add_unreadable(&mut self) {
+        self.unread_members += 1;
+        self.unreadable += 1;
+        for sum in [
+            &mut self.rss,
+            &mut self.pss,
+            &mut self.uss,
+            &mut self.swap,
+            &mut self.threads,
+            &mut self.fds,
+            &mut self.fds_worst,
+            &mut self.io,
+            &mut self.switches,
+            &mut self.sockets_read,
+        ] {
+            sum.miss(Absence::Denied);
+        }
+    }
+
+    fn add_memory(&mut self, process: &ProcessSample) {
+        let gauges = &process.gauges;
+        self.rss.add(gauges.memory.map(|memory| memory.rss_bytes));
+        if let Reading::Value(memory) = gauges.memory {
+            let sum = &mut self.memory;
+            sum.vms_bytes = sum.vms_bytes.saturating_add(memory.vms_bytes);
+            sum.shared_bytes = sum.shared_bytes.saturating_add(memory.shared_bytes);
+            sum.text_bytes = sum.text_bytes.saturating_add(memory.text_bytes);
+            sum.data_bytes = sum.data_bytes.saturating_add(memory.data_bytes);
+            let anon_bytes = memory.rss_bytes.saturating_sub(memory.shared_bytes);
+            self.anon_bytes = self.anon_bytes.saturating_add(anon_bytes);
+        }
+        self.pss.add(gauges.proportional_memory.map(|memory| memory.pss_bytes));
+        self.uss.add(gauges.proportional_memory.map(|memory| memory.uss_bytes));
+        self.swap.add(gauges.swap_bytes);
+    }
+
+    fn add_fds(&mut self, process: &ProcessSample) {
+        let (fds, limit) = (process.gauges.fds, process.gauges.fd_limit);
+        self.fds.add(fds);
+        match (fds, limit) {
+            (Reading::Value(fds), Reading::Value(limit)) => {
+                self.fds_worst.add(Reading::Value(0));
+                let percent = rate::percent(fds as f64, limit as f64).unwrap_or_default();
+                self.fds_worst_percent = self.fds_worst_percent.max(percent);
+            }
+            (Reading::Absent(why), _) | (_, Reading::Absent(why)) => self.fds_worst.miss(why),
+        }
+    }
+
+    fn add_switches(&mut self, process: &ProcessSample) {
+        match process.gauges.context_switches {
+            // Nothing is unreadable here, but exited threads are missing.
+            Reading::Value(switches) if switches.is_partial => {
+                self.switches.readable += 1;
+                self.switches.unreadable += 1;
+            }
+            reading => self.switches.add(reading.map(|_| 0)),
+        }
+    }
+
+    /// Lets each socket count once, however many members and descriptors share it.
+    pub(crate) fn finish(&mut self) {
+        self.sockets.sort_unstable();
+        self.sockets.dedup();
+    }
+
+    pub(crate) fn matched(&self) -> u64 {
+        self.matched
+    }
+
+    pub(crate) fn descendants(&self) -> u64 {
+        self.descendants
+    }
+
+    pub(crate) fn unreadable(&self) -> u64 {
+        self.unreadable
+    }
+
+    pub(crate) fn rss_bytes(&self) -> u64 {
+        self.rss.total
+    }
+
+    /// The figure of one column.
+    pub(crate) fn figure(
+        &self,
+        column: Column,
+        group: &Group,
+        snapshot: &Snapshot,
+        interval: Option<Interval>,
+    ) -> Figure {
+        let figure = match (column.form, interval) {
+            (Form::Level, _) => self.level(column.metric.id, group, snapshot, interval),
+            (Form::PerSecond, Some(interval)) => self.rate(column.metric.id, group, interval),
+            (Form::PerSecond, None) => Figure::Absent(Absence::NotYetKnown),
+        };
+        match figure {
+            Figure::Known { value, mark } if snapshot.host.visibility != Visibility::Whole => {
+                Figure::Known { value, mark: mark.and(Mark::LowerBound) }
+            }
+            figure => figure,
+        }
+    }
+
+    fn level(
+        &self,
+        id: MetricId,
+        group: &Group,
+        snapshot: &Snapshot,
+        interval: Option<Interval>,
+    ) -> Figure {
+        use MetricId as M;
+        let members = self.matched + self.descendants + self.unread_members;
+        match id {
+            M::ProcessesTotal => exact(members),
+            M::ProcessesMatched => exact(self.matched),
+            M::ProcessesZombie => exact(self.zombies),
+            M::ProcessesEnded => known(Value::Integer(group.ended), Mark::LowerBound),
+            M::Uptime => self.uptime(snapshot),
+            M::CpuPercent => cpu_percent(group, interval),
+            M::CpuUser => cpu_seconds(group, UsageCounter::CpuUserNs, interval),
+            M::CpuSystem => cpu_seconds(group, UsageCounter::CpuSystemNs, interval),
+            M::PageFaultsMinor => faults(group, UsageCounter::MinorFaults, interval),
+            M::PageFaultsMajor => faults(group, UsageCounter::MajorFaults, interval),
+            M::MemoryRss => self.rss.figure(Value::Integer),
+            M::MemoryVms => self.memory(self.memory.vms_bytes),
+            M::MemoryShared => self.memory(self.memory.shared_bytes),
+            M::MemoryText => self.memory(self.memory.text_bytes),
+            M::MemoryData => self.memory(self.memory.data_bytes),
+            M::MemoryLib | M::MemoryDirty => self.memory(0),
+            M::MemoryAnon => self.memory(self.anon_bytes),
+            M::MemoryPercent => self.memory_percent(snapshot),
+            M::MemorySwap => self.swap.figure(Value::Integer),
+            M::MemoryPss => self.pss.figure(Value::Integer),
+            M::MemoryUss => self.uss.figure(Value::Integer),
+            M::MemoryPeak => match self.rss.absence() {
+                Some(why) if group.rss_peak_bytes == 0 => Figure::Absent(why),
+                _ => known(Value::Integer(group.rss_peak_bytes), Mark::LowerBound),
+            },
+            M::Threads => self.threads.figure(Value::Integer),
+            M::Fds => self.fds.figure(Value::Integer),
+            M::FdsWorstPercent => self.fds_worst.figure(|_| Value::Float(self.fds_worst_percent)),
+            M::CtxSwitchesVoluntary => self.switches(group.switches.0[0]),
+            M::CtxSwitchesInvoluntary => self.switches(group.switches.0[1]),
+            _ => match (io_counter(id), socket_choice(id)) {
+                (Some(counter), _) => self.io_total(group, counter, interval),
+                (None, Some(choice)) => self.count_sockets(choice),
+                (None, None) => Figure::Absent(Absence::Unsupported),
+            },
+        }
+    }
+
+    fn rate(&self, id: MetricId, group: &Group, interval: Interval) -> Figure {
+        use MetricId as M;
+        let usage = |counter: UsageCounter| group.usage_moved[counter];
+        let (growth, mark) = match id {
+            M::CpuUser => (rate::seconds(usage(UsageCounter::CpuUserNs)), Mark::Estimate),
+            M::CpuSystem => (rate::seconds(usage(UsageCounter::CpuSystemNs)), Mark::Estimate),
+            M::PageFaultsMinor => (usage(UsageCounter::MinorFaults) as f64, Mark::Estimate),
+            M::PageFaultsMajor => (usage(UsageCounter::MajorFaults) as f64, Mark::Estimate),
+            M::CtxSwitchesVoluntary | M::CtxSwitchesInvoluntary => {
+                if let Some(why) = self.switches.absence() {
+                    return Figure::Absent(why);
+                }
+                let index = usize::from(id == M::CtxSwitchesInvoluntary);
+                let moved = group.switches_moved.0[index] as f64;
+                (moved, Mark::Estimate.and(self.switches.mark()))
+            }
+            M::ProcessesEnded => return Figure::Absent(Absence::Unsupported),
+            _ => match (io_counter(id), self.io.absence()) {
+                (Some(_), Some(why)) if group.io_moved.is_zero() => return Figure::Absent(why),
+                (Some(counter), _) => {
+                    (group.io_moved[counter] as f64, Mark::Estimate.and(self.io.mark()))
+                }
+                (None, _) => return Figure::Absent(Absence::Unsupported),
+            },
+        };
+        match rate::per_second(growth, interval.elapsed) {
+            Some(rate) => known(Value::Float(rate), mark),
+            None => Figure::Absent(Absence::NotYetKnown),
+        }
+    }
+
+    fn io_total(&self, group: &Group, counter: IoCounter, interval: Option<Interval>) -> Figure {
+        match self.io.absence() {
+            Some(why) if group.io == Default::default() => Figure::Absent(why),
+            _ => known(
+                Value::Integer(group.io[counter]),
+                total_mark(group, interval).and(self.io.mark()),
+            ),
+        }
+    }
+
+    fn memory(&self, bytes: u64) -> Figure {
+        self.rss.figure(|_| Value::Integer(bytes))
+    }
+
+    fn memory_percent(&self, snapshot: &Snapshot) -> Figure {
+        let total = snapshot.host.memory_total_bytes;
+        match rate::percent(self.rss.total as f64, total as f64) {
+            Some(percent) => self.rss.figure(|_| Value::Float(percent)),
+            None => Figure::Absent(Absence::Unsupported),
+        }
+    }
+
+    fn switches(&self, total: u64) -> Figure {
+        self.switches.figure(|_| Value::Integer(total))
+    }
+
+    fn uptime(&self, snapshot: &Snapshot) -> Figure {
+        let Some(start) = self.oldest_start_ticks else {
+            return Figure::Absent(Absence::Vanished);
+        };
+        let ticks = snapshot.taken_at_ticks.saturating_sub(start);
+        known(
+            Value::Float(ticks as f64 / snapshot.host.ticks_per_second.max(1) as f64),
+            Mark::Exact,
+        )
+    }
+
+    fn count_sockets(&self, choice: SocketChoice) -> Figure {
+        let count = self.sockets.iter().filter(|socket| choice.holds(socket.kind)).count();
+        self.sockets_read.figure(|_| Value::Integer(count as u64))
+    }
+}
+
+/// Whether something that a column needs could not be read of a process.
+fn is_missing(process: &ProcessSample, need: Need) -> bool {
+    let gauges = &process.gauges;
+    let why = match need {
+        Need::Always => None,
+        Need::Memory => gauges.memory.absence(),
+        Need::Io => process.io.total.absence(),
+        Need::Fds => gauges.fds.absence(),
+        Need::FdLimit => gauges.fd_limit.absence(),
+        Need::ContextSwitches => gauges.context_switches.absence(),
+        Need::Swap => gauges.swap_bytes.absence(),
+        Need::ProportionalMemory => gauges.proportional_memory.absence(),
+        Need::Sockets => gauges.sockets.absence(),
+    };
+    why.is_some()
+}
+
+fn known(value: Value, mark: Mark) -> Figure {
+    Figure::Known { value, mark }
+}
+
+fn exact(count: u64) -> Figure {
+    known(Value::Integer(count), Mark::Exact)
+}
+
+/// What can be promised of a total: after an interval that was only polled, an estimate;
+/// before, what the kernel had counted.
+fn total_mark(group: &Group, interval: Option<Interval>) -> Mark {
+    let start = if group.start_is_partial {
+        Mark::LowerBound
+    } else if group.start_has_foreign {
+        Mark::Estimate
+    } else {
+        Mark::Exact
+    };
+    start.and(if interval.is_some() { Mark::Estimate } else { Mark::Exact })
+}
+
+fn usage_mark(group: &Group, interval: Option<Interval>) -> Mark {
+    if interval.is_some() || group.start_has_foreign { Mark::Estimate } else { Mark::Exact }
+}
+
+fn cpu_seconds(group: &Group, counter: UsageCounter, interval: Option<Interval>) -> Figure {
+    known(Value::Float(rate::seconds(group.usage[counter])), usage_mark(group, interval))
+}
+
+fn faults(group: &Group, counter: UsageCounter, interval: Option<Interval>) -> Figure {
+    known(Value::Integer(group.usage[counter]), usage_mark(group, interval))
+}
+
+fn cpu_percent(group: &Group, interval: Option<Interval>) -> Figure {
+    let Some(interval) = interval else { return Figure::Absent(Absence::NotYetKnown) };
+    let moved = group.usage_moved;
+    let busy_ns = moved[UsageCounter::CpuUserNs].saturating_add(moved[UsageCounter::CpuSystemNs]);
+    match rate::percent(rate::seconds(busy_ns), interval.elapsed.as_secs_f64()) {
+        Some(percent) => known(Value::Float(percent), Mark::Estimate),
+        None => Figure::Absent(Absence::NotYetKnown),
+    }
+}
+
+fn io_counter(id: MetricId) -> Option<IoCounter> {
+    use MetricId as M;
+    Some(match id {
+        M::IoReadChars => IoCounter::ReadChars,
+        M::IoWriteChars => IoCounter::WriteChars,
+        M::IoReadCount => IoCounter::ReadCount,
+        M::IoWriteCount => IoCounter::WriteCount,
+        M::IoReadBytes => IoCounter::ReadBytes,
+        M::IoWriteBytes => IoCounter::WriteBytes,
+        M::IoCancelledWriteBytes => IoCounter::CancelledWriteBytes,
+        _ => return None,
+    })
+}
+
+/// Which sockets a metric counts.
+#[derive(Clone, Copy, Debug)]
+enum SocketChoice {
+    Tcp,
+    TcpIn(TcpState),
+    /// No TCP socket is without a state; the key is the seed's.
+    NoTcp,
+    Udp,
+    Unix,
+}
+
+impl SocketChoice {
+    fn holds(self, kind: SocketKind) -> bool {
+        match (self, kind) {
+            (SocketChoice::Tcp, SocketKind::Tcp(_))
+            | (SocketChoice::Udp, SocketKind::Udp)
+            | (SocketChoice::Unix, SocketKind::Unix) => true,
+            (SocketChoice::TcpIn(wanted), SocketKind::Tcp(state)) => wanted == state,
+            _ => false,
+        }
+    }
+}
+
+fn socket_choice(id: MetricId) -> Option<SocketChoice> {
+    use MetricId as M;
+    Some(match id {
+        M::TcpTotal => SocketChoice::Tcp,
+        M::TcpEstablished => SocketChoice::TcpIn(TcpState::Established),
+        M::TcpSynSent => SocketChoice::TcpIn(TcpState::SynSent),
+        M::TcpSynRecv => SocketChoice::TcpIn(TcpState::SynRecv),
+        M::TcpFinWait1 => SocketChoice::TcpIn(TcpState::FinWait1),
+        M::TcpFinWait2 => SocketChoice::TcpIn(TcpState::FinWait2),
+        M::TcpTimeWait => SocketChoice::TcpIn(TcpState::TimeWait),
+        M::TcpClose => SocketChoice::TcpIn(TcpState::Close),
+        M::TcpCloseWait => SocketChoice::TcpIn(TcpState::CloseWait),
+        M::TcpLastAck => SocketChoice::TcpIn(TcpState::LastAck),
+        M::TcpListen => SocketChoice::TcpIn(TcpState::Listen),
+        M::TcpClosing => SocketChoice::TcpIn(TcpState::Closing),
+        M::TcpNone => SocketChoice::NoTcp,
+        M::UdpTotal => SocketChoice::Udp,
+        M::UnixSocketsTotal => SocketChoice::Unix,
+        _ => return None,
+    })
+}

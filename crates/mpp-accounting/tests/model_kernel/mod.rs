@@ -1,0 +1,357 @@
+//! A kernel small enough to be right: processes fork, work, exec, exit and are waited
+//! for, and their counters move as Linux moves them.
+//!
+//! It keeps the truth beside the counters: what each process itself did, whatever was
+//! folded where. Tests sweep it as the collector sweeps `/proc`, with events between
+//! any two reads if they like, and hold the ledger against the truth.
+
+#![allow(dead_code, reason = "each test file uses its own part of the model")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use mpp_accounting::process::{
+    Absence, Gauges, Identity, ProcessIo, ProcessKey, ProcessSample, ProcessState, Reading,
+    ThreadIo, ThreadKey, Usage,
+};
+use mpp_accounting::snapshot::{Host, Snapshot};
+use mpp_accounting::units::{BootTime, Delta, IoDelta, IoTotals, UsageDelta, UsageTotals};
+
+pub const TICKS_PER_SECOND: u64 = 100;
+const TICK_NS: u64 = 1_000_000_000 / TICKS_PER_SECOND;
+pub const INIT: u32 = 1;
+
+/// Every process faults before it does anything else.
+const FORK_FAULTS: u64 = 30;
+
+#[derive(Clone, Debug)]
+struct Thread {
+    start_ticks: u64,
+    io: IoTotals,
+}
+
+#[derive(Clone, Debug)]
+pub struct Process {
+    pub key: ProcessKey,
+    pub parent: u32,
+    pub comm: &'static str,
+    identity: Arc<Identity>,
+    state: ProcessState,
+    threads: BTreeMap<u32, Thread>,
+    /// I/O of exited threads and reaped children.
+    pool: IoTotals,
+    usage: Usage,
+    pub is_subreaper: bool,
+    /// SIGCHLD is ignored: children vanish without being waited for.
+    pub reaps_automatically: bool,
+    pub is_readable: bool,
+}
+
+impl Process {
+    fn total(&self) -> IoTotals {
+        self.threads.values().fold(self.pool, |sum, thread| sum.plus(thread.io.as_delta()))
+    }
+}
+
+/// The machine.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    pub now_ticks: u64,
+    pub processes: BTreeMap<u32, Process>,
+    last_id: u32,
+    pub pid_max: u32,
+    /// What each program, by name, really did.
+    pub truth: BTreeMap<&'static str, (IoDelta, UsageDelta)>,
+    /// The order in which new processes are read: by PID, as from a directory.
+    seen_starts: BTreeMap<u32, ProcessKey>,
+}
+
+/// An event may happen at each of these moments of a sweep.
+pub type Between<'a> = &'a mut dyn FnMut(&mut Kernel);
+
+impl Default for Kernel {
+    fn default() -> Self {
+        Kernel::new()
+    }
+}
+
+impl Kernel {
+    /// A machine on which only init runs.
+    pub fn new() -> Self {
+        let mut kernel = Kernel {
+            now_ticks: 1000,
+            processes: BTreeMap::new(),
+            last_id: 0,
+            pid_max: 32_768,
+            truth: BTreeMap::new(),
+            seen_starts: BTreeMap::new(),
+        };
+        kernel.create(0, "init");
+        kernel
+    }
+
+    pub fn pass(&mut self, ticks: u64) {
+        self.now_ticks += ticks;
+    }
+
+    fn free_id(&mut self) -> u32 {
+        loop {
+            self.last_id = if self.last_id >= self.pid_max { 2 } else { self.last_id + 1 };
+            let id = self.last_id;
+            if !self.processes.values().any(|p| p.key.pid == id || p.threads.contains_key(&id)) {
+                return id;
+            }
+        }
+    }
+
+    fn create(&mut self, parent: u32, comm: &'static str) -> u32 {
+        let pid = self.free_id();
+        let thread = Thread { start_ticks: self.now_ticks, io: IoTotals::ZERO };
+        let process = Process {
+            key: ProcessKey { pid, start_time_ticks: self.now_ticks },
+            parent,
+            comm,
+            identity: identity(comm),
+            state: ProcessState::Living,
+            threads: BTreeMap::from([(pid, thread)]),
+            pool: IoTotals::ZERO,
+            usage: Usage::default(),
+            is_subreaper: false,
+            reaps_automatically: false,
+            is_readable: true,
+        };
+        self.processes.insert(pid, process);
+        self.use_cpu(pid, 0, FORK_FAULTS);
+        pid
+    }
+
+    pub fn fork(&mut self, parent: u32, comm: &'static str) -> u32 {
+        self.create(parent, comm)
+    }
+
+    pub fn start_thread(&mut self, pid: u32) -> u32 {
+        let tid = self.free_id();
+        let thread = Thread { start_ticks: self.now_ticks, io: IoTotals::ZERO };
+        self.process(pid).threads.insert(tid, thread);
+        tid
+    }
+
+    /// Ends one thread; its I/O moves into the pool.
+    pub fn end_thread(&mut self, pid: u32, tid: u32) {
+        let process = self.process(pid);
+        if let Some(thread) = process.threads.remove(&tid) {
+            process.pool = process.pool.plus(thread.io.as_delta());
+        }
+    }
+
+    pub fn process(&mut self, pid: u32) -> &mut Process {
+        self.processes.get_mut(&pid).expect("the script names a process that exists")
+    }
+
+    /// The main thread writes so many bytes, in one call.
+    pub fn write(&mut self, pid: u32, bytes: u64) {
+        let tid = *self.process(pid).threads.keys().next().expect("a living thread");
+        self.write_in(pid, tid, bytes);
+    }
+
+    pub fn write_in(&mut self, pid: u32, tid: u32, bytes: u64) {
+        let done = Delta([0, bytes, 0, 1, 0, bytes, 0]);
+        let process = self.process(pid);
+        let comm = process.comm;
+        let thread = process.threads.get_mut(&tid).expect("the script names a living thread");
+        thread.io = thread.io.plus(done);
+        let truth = self.truth.entry(comm).or_default();
+        truth.0 = truth.0.plus(done);
+    }
+
+    pub fn use_cpu(&mut self, pid: u32, ticks: u64, faults: u64) {
+        let done = Delta([ticks * TICK_NS, 0, faults, 0]);
+        let process = self.process(pid);
+        let comm = process.comm;
+        process.usage.own = process.usage.own.plus(done);
+        let truth = self.truth.entry(comm).or_default();
+        truth.1 = truth.1.plus(done);
+    }
+
+    /// Another program in the same process. Other threads end; the caller becomes the leader.
+    pub fn exec(&mut self, pid: u32, tid: u32, comm: &'static str) {
+        let others: Vec<u32> =
+            self.process(pid).threads.keys().copied().filter(|other| *other != tid).collect();
+        for other in others {
+            self.end_thread(pid, other);
+        }
+        let process = self.process(pid);
+        let start_ticks = process.key.start_time_ticks;
+        if let Some(thread) = process.threads.remove(&tid) {
+            process.threads.insert(pid, Thread { start_ticks, ..thread });
+        }
+        process.comm = comm;
+        process.identity = identity(comm);
+    }
+
+    /// Ends a process. Its children go to the nearest subreaper, or to init.
+    pub fn exit(&mut self, pid: u32) {
+        let tids: Vec<u32> = self.process(pid).threads.keys().copied().collect();
+        for tid in tids {
+            self.end_thread(pid, tid);
+        }
+        self.process(pid).state = ProcessState::Zombie;
+        let heir = self.heir_of(pid);
+        for child in self.processes.values_mut().filter(|child| child.parent == pid) {
+            child.parent = heir;
+        }
+        let parent = self.process(pid).parent;
+        if self.processes.get(&parent).is_some_and(|parent| parent.reaps_automatically) {
+            self.processes.remove(&pid);
+        }
+    }
+
+    fn heir_of(&self, pid: u32) -> u32 {
+        let mut at = self.processes[&pid].parent;
+        while let Some(ancestor) = self.processes.get(&at) {
+            if ancestor.is_subreaper && ancestor.state == ProcessState::Living {
+                return at;
+            }
+            at = ancestor.parent;
+        }
+        INIT
+    }
+
+    /// `parent` waits for `child`: everything the child did and inherited is added to it.
+    pub fn wait(&mut self, parent: u32, child: u32) {
+        let child = self.processes.remove(&child).expect("a zombie to wait for");
+        assert_eq!(child.parent, parent, "only its parent can wait for a process");
+        assert_eq!(child.state, ProcessState::Zombie);
+        let parent = self.process(parent);
+        parent.pool = parent.pool.plus(child.total().as_delta());
+        let usage = child.usage.own.as_delta().plus(child.usage.reaped.as_delta());
+        parent.usage.reaped = parent.usage.reaped.plus(usage);
+    }
+
+    pub fn exit_and_wait(&mut self, child: u32) {
+        let parent = self.process(child).parent;
+        self.exit(child);
+        if self.processes.contains_key(&child) {
+            self.wait(parent, child);
+        }
+    }
+
+    pub fn zombies_of(&self, parent: u32) -> Vec<u32> {
+        self.processes
+            .values()
+            .filter(|p| p.parent == parent && p.state == ProcessState::Zombie)
+            .map(|p| p.key.pid)
+            .collect()
+    }
+
+    pub fn living(&self) -> Vec<u32> {
+        self.processes
+            .values()
+            .filter(|p| p.state == ProcessState::Living && p.key.pid != INIT)
+            .map(|p| p.key.pid)
+            .collect()
+    }
+
+    /// A sweep in which nothing happens.
+    pub fn sweep(&mut self) -> Snapshot {
+        self.sweep_while(&mut |_| {})
+    }
+
+    /// A sweep in which something may happen before each read. Processes known from the
+    /// sweep before are read in order of start, new ones after them.
+    pub fn sweep_while(&mut self, between: Between<'_>) -> Snapshot {
+        let mut snapshot = Snapshot {
+            taken_at: BootTime { ns: self.now_ticks * TICK_NS },
+            taken_at_ticks: self.now_ticks,
+            host: Host { ticks_per_second: TICKS_PER_SECOND, ..Host::default() },
+            ..Snapshot::default()
+        };
+        let mut order: Vec<u32> = self.processes.keys().copied().collect();
+        order.sort_by_key(|pid| {
+            (self.seen_starts.get(pid).map_or(u64::MAX, |key| key.start_time_ticks), *pid)
+        });
+        for pid in order {
+            between(self);
+            if let Some(sample) = self.read(pid, between) {
+                snapshot.processes.push(sample);
+            }
+        }
+        snapshot.processes.sort_by_key(|p| p.key);
+        self.seen_starts = snapshot.processes.iter().map(|p| (p.key.pid, p.key)).collect();
+        snapshot
+    }
+
+    /// Reads one process as the collector does: threads only where it has or had children.
+    fn read(&mut self, pid: u32, between: Between<'_>) -> Option<ProcessSample> {
+        let process = self.processes.get(&pid)?.clone();
+        let has_children = self.processes.values().any(|child| child.parent == pid);
+        let io = if !process.is_readable {
+            absent_io(Absence::Denied)
+        } else if has_children || process.usage.reaped != UsageTotals::ZERO {
+            self.read_io_with_threads(pid, between)?
+        } else {
+            ProcessIo {
+                total: Reading::Value(process.total()),
+                threads: Reading::Absent(Absence::NotRequested),
+            }
+        };
+        let process = self.processes.get(&pid)?;
+        Some(ProcessSample {
+            key: process.key,
+            parent_pid: process.parent,
+            state: process.state,
+            identity: Arc::clone(&process.identity),
+            read_at: BootTime { ns: self.now_ticks * TICK_NS },
+            usage: process.usage,
+            io,
+            gauges: Gauges::absent(Absence::NotRequested),
+        })
+    }
+
+    /// stat, T, L, stat, until nobody was reaped in between.
+    fn read_io_with_threads(&mut self, pid: u32, between: Between<'_>) -> Option<ProcessIo> {
+        for _ in 0..3 {
+            let before = self.processes.get(&pid)?.usage.reaped;
+            let total = self.processes.get(&pid)?.total();
+            between(self);
+            let process = self.processes.get(&pid)?;
+            let threads: Arc<[ThreadIo]> = process
+                .threads
+                .iter()
+                .map(|(tid, thread)| ThreadIo {
+                    key: ThreadKey { tid: *tid, start_time_ticks: thread.start_ticks },
+                    total: thread.io,
+                })
+                .collect();
+            if process.usage.reaped == before {
+                return Some(ProcessIo {
+                    total: Reading::Value(total),
+                    threads: Reading::Value(threads),
+                });
+            }
+        }
+        Some(absent_io(Absence::Unstable))
+    }
+
+    /// What everyone together really did.
+    pub fn truth_of_all(&self) -> (IoDelta, UsageDelta) {
+        self.truth.values().fold(Default::default(), |sum: (IoDelta, UsageDelta), part| {
+            (sum.0.plus(part.0), sum.1.plus(part.1))
+        })
+    }
+}
+
+fn absent_io(why: Absence) -> ProcessIo {
+    ProcessIo { total: Reading::Absent(why), threads: Reading::Absent(why) }
+}
+
+fn identity(comm: &str) -> Arc<Identity> {
+    Arc::new(Identity {
+        comm: comm.as_bytes().into(),
+        uid: 1000,
+        executable: Reading::Absent(Absence::NotRequested),
+        cmdline: Reading::Absent(Absence::NotRequested),
+        environment: Reading::Absent(Absence::NotRequested),
+        cgroup: Reading::Absent(Absence::NotRequested),
+    })
+}
