@@ -253,6 +253,9 @@ impl GroupBook {
 
     /// Where a process belongs that does not match itself: with its parent.
     fn inherited_place(&mut self, process: &ProcessSample, snapshot: &Snapshot) -> Option<Place> {
+        if self.resolution.own_pids.contains(&process.key.pid) {
+            return None;
+        }
         let parent = snapshot.by_pid(process.parent_pid)?;
         let row = self.members.get(&parent.key)?.place?.row;
         if !self.takes_descendants(row) {
@@ -328,30 +331,17 @@ impl GroupBook {
     /// that nobody can be named for.
     fn give_residual(&mut self, residual: &Residual, earlier_reaper: Option<Owner>) -> u64 {
         let io = residual.io.unwrap_or_default();
-        let owner = self.owner_of_residual(residual, earlier_reaper);
+        let owner = residual_owner(residual, |key| match earlier_reaper {
+            Some(earlier) if key == residual.reaper => earlier,
+            _ => self.owner_of(key).unwrap_or(Owner::Stranger),
+        });
+        let owner = owner.unwrap_or(Owner::Nobody);
         let io_is_known = !residual.io_is_unattributed && owner != Owner::Nobody;
         let Some(group) = self.group_mut(Some(owner)) else {
             return if owner == Owner::Nobody { storage_bytes(io) } else { 0 };
         };
         group.grow(if io_is_known { io } else { IoDelta::ZERO }, residual.usage);
         if io_is_known { 0 } else { storage_bytes(io) }
-    }
-
-    fn owner_of_residual(&self, residual: &Residual, earlier_reaper: Option<Owner>) -> Owner {
-        let owner = |key| self.owner_of(key).unwrap_or(Owner::Stranger);
-        let mut all = residual.taken_out.iter().map(|child| owner(child.key));
-        let Some(first) = all.next() else {
-            return earlier_reaper.unwrap_or_else(|| owner(residual.reaper));
-        };
-        if all.all(|other| other == first) {
-            return first;
-        }
-        let mut with_tails =
-            residual.taken_out.iter().filter(|child| !child.was_zombie).map(|c| owner(c.key));
-        match with_tails.next() {
-            Some(first) if with_tails.all(|other| other == first) => first,
-            _ => Owner::Nobody,
-        }
     }
 
     /// Context switches, of which only the living threads' are known.
@@ -415,6 +405,26 @@ impl GroupBook {
             trouble: snapshot.trouble,
         }
     }
+}
+
+/// Whose an inherited remainder is: that of the group of those it came with.
+///
+/// Children last read as zombies are final and have no part in it. Where the others are
+/// of several groups nobody can say, and the answer is `None`. Where no child is known the
+/// remainder is the reaper's.
+pub fn residual_owner<G: PartialEq>(
+    residual: &Residual,
+    owner_of: impl Fn(ProcessKey) -> G,
+) -> Option<G> {
+    let mut all = residual.taken_out.iter().map(|child| owner_of(child.key));
+    let Some(first) = all.next() else { return Some(owner_of(residual.reaper)) };
+    if all.all(|other| other == first) {
+        return Some(first);
+    }
+    let with_tail = residual.taken_out.iter().filter(|child| !child.was_zombie);
+    let mut with_tail = with_tail.map(|child| owner_of(child.key));
+    let first = with_tail.next()?;
+    with_tail.all(|other| other == first).then_some(first)
 }
 
 /// Bytes read from and written to storage.

@@ -460,7 +460,7 @@ pub static METRICS: [Metric; 50] = [
         privilege: Privilege::None,
         need: Need::Always,
         presets: &[Preset::Default, Preset::Cpu],
-        help: "CPU time over the interval as a share of one core, ended members included; 100 is one core kept busy.",
+        help: "CPU time over the interval as a share of one core, ended members included.",
     },
     Metric {
         id: MetricId::CpuUser,

@@ -97,6 +97,14 @@ pub struct References {
     pub pid_files: BTreeSet<PathBuf>,
 }
 
+impl References {
+    /// Takes everything along that `other` names.
+    pub fn extend(&mut self, other: References) {
+        self.user_names.extend(other.user_names);
+        self.pid_files.extend(other.pid_files);
+    }
+}
+
 /// What the system answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resolution {

@@ -1,0 +1,660 @@
+//! The five functions that a Python library made known, by their own names.
+//!
+//! Keys, types and zeros are as people know them, with one defect cured: the rates of
+//! I/O and CPU time do not jump when children end, since they are the ledger's.
+//!
+//! A condition that is not given, because its list is empty, matches anything. So an empty
+//! list that a program computed selects the whole machine: check it before the call.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use mpp_accounting::group::residual_owner;
+use mpp_accounting::ledger::{Ledger, Movement};
+use mpp_accounting::metric::{METRICS, Metric, MetricId};
+use mpp_accounting::process::{
+    ContextSwitches, IdentityNeeds, Memory, ProcessKey, ProcessSample, Reading, Socket, SocketKind,
+    TcpState,
+};
+use mpp_accounting::rate;
+use mpp_accounting::snapshot::{Host, Snapshot};
+use mpp_accounting::units::{IoCounter, IoDelta, UsageCounter, UsageDelta};
+use mpp_collect::users::{Lookup, UserNames};
+use mpp_collect::{
+    Collector, CollectorOptions, ContextSwitchNeeds, IdentityWait, Measures, Needs,
+};
+
+use crate::error::Error;
+
+/// How long to wait for environments at most.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// What the sums are keyed by: a dotted name, `memory.rss` or `memory.rss_per_sec`.
+pub type Stats = BTreeMap<String, StatValue>;
+
+/// One value of the five functions.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StatValue {
+    /// Bytes and counts.
+    Integer(u64),
+    /// Seconds, percentages and rates.
+    Float(f64),
+    /// `fetch_time`: seconds with five decimals, as text.
+    Text(String),
+}
+
+impl StatValue {
+    /// As a number; text is none.
+    #[must_use]
+    pub fn as_f64(&self) -> Option<f64> {
+        match self {
+            StatValue::Integer(value) => Some(*value as f64),
+            StatValue::Float(value) => Some(*value),
+            StatValue::Text(_) => None,
+        }
+    }
+
+    fn plus(self, other: StatValue) -> StatValue {
+        match (self, other) {
+            (StatValue::Integer(a), StatValue::Integer(b)) => {
+                StatValue::Integer(a.saturating_add(b))
+            }
+            (a, b) => StatValue::Float(
+                a.as_f64().unwrap_or_default() + b.as_f64().unwrap_or_default(),
+            ),
+        }
+    }
+
+    fn is_positive(&self) -> bool {
+        self.as_f64().is_none_or(|value| value > 0.0)
+    }
+}
+
+impl fmt::Display for StatValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StatValue::Integer(value) => write!(f, "{value}"),
+            StatValue::Float(value) => write!(f, "{value}"),
+            StatValue::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+/// Which processes. Conditions of different kinds must all hold; of the values of one kind
+/// any may, but for the environment, of which every entry must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Command names, compared with the kernel's whole: one over 15 bytes never matches.
+    pub process_names: Vec<Vec<u8>>,
+    /// Effective users, by name. One that does not exist matches nobody.
+    pub users: Vec<Vec<u8>>,
+    /// Variables with their whole value, or `None` for one that must not be there. A process
+    /// whose environment cannot be read does not match.
+    pub process_env: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+}
+
+/// How [`get_processes_stats_ex`] measures.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StatsOptions {
+    /// Time between the two readings; zero for a single reading without rates.
+    pub interval: Duration,
+    /// Which keys are kept although they are 0.
+    pub zeros: Zeros,
+    /// Whether to count sockets, which takes longer.
+    pub connections: Connections,
+}
+
+impl Default for StatsOptions {
+    fn default() -> Self {
+        StatsOptions {
+            interval: Duration::from_secs(1),
+            zeros: Zeros::Dropped,
+            connections: Connections::Counted,
+        }
+    }
+}
+
+/// Which keys are kept although they are 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Zeros {
+    /// None.
+    Dropped,
+    /// The ones that dashboards cannot do without: processes, threads, descriptors, CPU,
+    /// memory and I/O, with the rates of I/O.
+    KeptWhereImportant,
+}
+
+/// Whether to count sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connections {
+    /// Yes.
+    Counted,
+    /// No: their keys are missing.
+    LeftOut,
+}
+
+/// The PIDs of the processes that match, ascending.
+///
+/// ```
+/// use metrics_per_process::drop_in::{Selection, find_pids};
+///
+/// let selection = Selection { process_names: vec![b"no such program".to_vec()], ..Selection::default() };
+/// assert_eq!(find_pids(&selection)?, []);
+/// # Ok::<(), metrics_per_process::Error>(())
+/// ```
+///
+/// # Errors
+/// The processes cannot be listed at all.
+pub fn find_pids(selection: &Selection) -> Result<Vec<u32>, Error> {
+    let mut session = Session::open(selection.identity_needs(), Measures::default())?;
+    let snapshot = session.sweep()?;
+    let filter = Filter::new(selection);
+    let matching = snapshot.processes.iter().filter(|process| filter.matches(process));
+    Ok(matching.map(|process| process.key.pid).collect())
+}
+
+/// The PIDs of the processes with this command name, ascending.
+///
+/// # Errors
+/// The processes cannot be listed at all.
+pub fn find_pids_from_name(name: impl AsRef<[u8]>) -> Result<Vec<u32>, Error> {
+    find_pids(&Selection { process_names: vec![name.as_ref().to_vec()], ..Selection::default() })
+}
+
+/// Everything of one process, zeros kept; empty where there is no such process.
+///
+/// What cannot be read is left out.
+///
+/// ```
+/// let stats = metrics_per_process::stats_per_pid(std::process::id())?;
+/// assert!(stats["memory.rss"].as_f64() > Some(0.0));
+/// assert!(metrics_per_process::stats_per_pid(0)?.is_empty());
+/// # Ok::<(), metrics_per_process::Error>(())
+/// ```
+///
+/// # Errors
+/// The procfs cannot be read at all.
+pub fn stats_per_pid(pid: u32) -> Result<Stats, Error> {
+    let mut session = Session::open(IdentityNeeds::default(), measures(Connections::Counted))?;
+    let samples = session.read(&[pid])?;
+    let Some(process) = samples.into_iter().flatten().next() else { return Ok(Stats::new()) };
+    let stats = stats_of(&process, &session.collector.host());
+    Ok(stats.into_iter().map(|(metric, value)| (key_of(metric), value)).collect())
+}
+
+/// The sums over several processes, without what sums to 0, and `total_processes`.
+///
+/// A PID given twice counts twice; one that no process bears does not count.
+///
+/// # Errors
+/// The procfs cannot be read at all.
+pub fn multi_pid_process_stats(pids: &[u32]) -> Result<Stats, Error> {
+    let mut session = Session::open(IdentityNeeds::default(), measures(Connections::Counted))?;
+    let samples = session.read(pids)?;
+    let host = session.collector.host();
+    let mut sums = Sums::default();
+    for process in samples.iter().flatten() {
+        sums.add_process(process, &host);
+    }
+    Ok(sums.finish(Zeros::Dropped, Rates::Unknown))
+}
+
+/// Finds processes, reads them, waits, and reads them again: the sums of the second
+/// reading, and the growth of every key by the second.
+///
+/// A process that ended in between is not in the sums. The rates of I/O and CPU time are
+/// the ledger's: what survivors did themselves, what members that ended did since the first
+/// reading, and all that members born meanwhile did.
+///
+/// # Errors
+/// The processes cannot be listed at all.
+pub fn get_processes_stats_ex(
+    selection: &Selection,
+    options: &StatsOptions,
+) -> Result<Stats, Error> {
+    get_processes_stats_ex_waiting(selection, options, |interval| {
+        std::thread::sleep(interval);
+        Ok(())
+    })
+}
+
+/// [`get_processes_stats_ex`] with another way to wait, which may give up.
+///
+/// # Errors
+/// The processes cannot be listed at all, or the wait's own error.
+pub fn get_processes_stats_ex_waiting<E: From<Error>>(
+    selection: &Selection,
+    options: &StatsOptions,
+    wait: impl FnOnce(Duration) -> Result<(), E>,
+) -> Result<Stats, E> {
+    let began = Instant::now();
+    let filter = Filter::new(selection);
+    let mut session = Session::open(selection.identity_needs(), measures(options.connections))?;
+    let first = session.sweep()?;
+    let mut sums = Sums::default();
+    let rates = if options.interval.is_zero() {
+        for process in first.processes.iter().filter(|process| filter.matches(process)) {
+            sums.add_process(process, &first.host);
+        }
+        Rates::Unknown
+    } else {
+        let mut ledger = Ledger::new();
+        ledger.advance(&first);
+        wait(options.interval)?;
+        let second = session.sweep()?;
+        let movement = ledger.advance(&second);
+        sums.add_interval(&filter, &first, &second, &movement);
+        Rates::Measured
+    };
+    let mut stats = sums.finish(options.zeros, rates);
+    let fetch_time = format!("{:.5}", began.elapsed().as_secs_f64());
+    stats.insert(FETCH_TIME.to_owned(), StatValue::Text(fetch_time));
+    Ok(stats)
+}
+
+const FETCH_TIME: &str = "fetch_time";
+
+/// Whether there are rates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rates {
+    Measured,
+    Unknown,
+}
+
+/// The keys that [`Zeros::KeptWhereImportant`] keeps, beside the rates of the four I/O keys.
+const IMPORTANT: [MetricId; 13] = [
+    MetricId::ProcessesTotal,
+    MetricId::Threads,
+    MetricId::Fds,
+    MetricId::CpuUser,
+    MetricId::CpuSystem,
+    MetricId::CpuPercent,
+    MetricId::MemoryRss,
+    MetricId::MemoryVms,
+    MetricId::MemoryPercent,
+    MetricId::IoReadCount,
+    MetricId::IoWriteCount,
+    MetricId::IoReadBytes,
+    MetricId::IoWriteBytes,
+];
+
+/// The metrics whose rates are the ledger's.
+const OF_THE_LEDGER: [MetricId; 6] = [
+    MetricId::CpuUser,
+    MetricId::CpuSystem,
+    MetricId::IoReadCount,
+    MetricId::IoWriteCount,
+    MetricId::IoReadBytes,
+    MetricId::IoWriteBytes,
+];
+
+/// A collector and what it is asked for, for the length of one call.
+struct Session {
+    collector: Collector,
+    needs: Needs,
+}
+
+impl Session {
+    fn open(identity: IdentityNeeds, measures: Measures) -> Result<Self, Error> {
+        let collector = Collector::open(CollectorOptions::default())?;
+        Ok(Session { collector, needs: Needs { identity, measures } })
+    }
+
+    fn sweep(&mut self) -> Result<Snapshot, Error> {
+        let mut snapshot = Snapshot::default();
+        self.collector.sweep(&self.needs, self.wait(), &mut snapshot)?;
+        Ok(snapshot)
+    }
+
+    fn read(&mut self, pids: &[u32]) -> Result<Vec<Option<ProcessSample>>, Error> {
+        Ok(self.collector.read(pids, &self.needs, self.wait())?)
+    }
+
+    fn wait(&self) -> IdentityWait {
+        if self.needs.identity.environment_keys.is_empty() {
+            IdentityWait::No
+        } else {
+            IdentityWait::UpTo(WAIT)
+        }
+    }
+}
+
+fn measures(connections: Connections) -> Measures {
+    Measures {
+        memory: true,
+        io: true,
+        fds: true,
+        sockets: connections == Connections::Counted,
+        context_switches: ContextSwitchNeeds::MainThread,
+        ..Measures::default()
+    }
+}
+
+impl Selection {
+    fn identity_needs(&self) -> IdentityNeeds {
+        IdentityNeeds {
+            environment_keys: self.process_env.iter().map(|(key, _)| key.as_slice().into()).collect(),
+            ..IdentityNeeds::default()
+        }
+    }
+}
+
+/// A selection with its users looked up.
+struct Filter<'a> {
+    selection: &'a Selection,
+    uids: HashSet<u32>,
+}
+
+impl<'a> Filter<'a> {
+    fn new(selection: &'a Selection) -> Self {
+        let mut users = UserNames::default();
+        let uid = |name: &Vec<u8>| match users.uid_of(name) {
+            Lookup::Found(uid) => Some(uid),
+            Lookup::NoSuchUser | Lookup::Unanswered => None,
+        };
+        Filter { selection, uids: selection.users.iter().filter_map(uid).collect() }
+    }
+
+    fn matches(&self, process: &ProcessSample) -> bool {
+        let Selection { process_names, users, process_env } = self.selection;
+        let comm = process.identity.comm.trim_ascii_end();
+        (process_names.is_empty() || process_names.iter().any(|name| name == comm))
+            && (users.is_empty() || self.uids.contains(&process.identity.uid))
+            && process_env.iter().all(|(key, value)| has_variable(process, key, value.as_deref()))
+    }
+}
+
+/// Whether a variable has this value, or with `None` is not there.
+fn has_variable(process: &ProcessSample, key: &[u8], value: Option<&[u8]>) -> bool {
+    let Some(entries) = process.identity.environment.value() else { return false };
+    entries.iter().find(|entry| *entry.key == *key).map(|entry| &*entry.value) == value
+}
+
+/// The key of a metric that the five functions have.
+fn key_of(metric: &Metric) -> String {
+    metric.drop_in.unwrap_or(metric.name).to_owned()
+}
+
+fn rate_key_of(metric: &Metric) -> String {
+    format!("{}_per_sec", key_of(metric))
+}
+
+/// Everything that can be said of one process, in the order of the table.
+fn stats_of(process: &ProcessSample, host: &Host) -> Vec<(&'static Metric, StatValue)> {
+    let sockets = process.gauges.sockets.value().map(|sockets| SocketCounts::of(sockets));
+    METRICS
+        .iter()
+        .filter(|metric| metric.drop_in.is_some())
+        .filter_map(|metric| Some((metric, stat_of(metric.id, process, host, sockets.as_ref())?)))
+        .collect()
+}
+
+fn stat_of(
+    id: MetricId,
+    process: &ProcessSample,
+    host: &Host,
+    sockets: Option<&SocketCounts>,
+) -> Option<StatValue> {
+    use MetricId as M;
+    let gauges = &process.gauges;
+    let memory = |field: fn(&Memory) -> u64| Some(StatValue::Integer(field(gauges.memory.value()?)));
+    let count = |reading: Reading<u64>| reading.value().copied().map(StatValue::Integer);
+    let cpu = |counter| Some(StatValue::Float(rate::seconds(process.usage.own[counter])));
+    let io = |counter| Some(StatValue::Integer(process.io.total.value()?[counter]));
+    let switches = |field: fn(&ContextSwitches) -> u64| {
+        Some(StatValue::Integer(field(gauges.context_switches.value()?)))
+    };
+    match id {
+        M::CpuPercent => Some(StatValue::Float(0.0)),
+        M::CpuUser => cpu(UsageCounter::CpuUserNs),
+        M::CpuSystem => cpu(UsageCounter::CpuSystemNs),
+        M::MemoryRss => memory(|m| m.rss_bytes),
+        M::MemoryVms => memory(|m| m.vms_bytes),
+        M::MemoryShared => memory(|m| m.shared_bytes),
+        M::MemoryText => memory(|m| m.text_bytes),
+        M::MemoryData => memory(|m| m.data_bytes),
+        M::MemoryLib | M::MemoryDirty => memory(|_| 0),
+        M::MemoryPercent => {
+            let rss_bytes = gauges.memory.value()?.rss_bytes as f64;
+            let share = rss_bytes / host.memory_total_bytes as f64;
+            share.is_finite().then_some(StatValue::Float(share * 100.0))
+        }
+        M::Threads => count(gauges.threads),
+        M::Fds => count(gauges.fds),
+        M::CtxSwitchesVoluntary => switches(|s| s.voluntary),
+        M::CtxSwitchesInvoluntary => switches(|s| s.involuntary),
+        M::IoReadCount => io(IoCounter::ReadCount),
+        M::IoWriteCount => io(IoCounter::WriteCount),
+        M::IoReadBytes => io(IoCounter::ReadBytes),
+        M::IoWriteBytes => io(IoCounter::WriteBytes),
+        M::ProcessesTotal => None,
+        _ => sockets?.count(id).map(StatValue::Integer),
+    }
+}
+
+/// One process's sockets as the five functions count them: a TCP or UDP socket behind two
+/// descriptors once, a unix socket by its descriptors.
+struct SocketCounts {
+    tcp_states: Vec<TcpState>,
+    udp: u64,
+    unix: u64,
+}
+
+impl SocketCounts {
+    fn of(sockets: &[Socket]) -> Self {
+        let unix = sockets.iter().filter(|socket| socket.kind == SocketKind::Unix).count() as u64;
+        let mut counts = SocketCounts { tcp_states: Vec::new(), udp: 0, unix };
+        let mut distinct = sockets.to_vec();
+        distinct.dedup();
+        for socket in distinct {
+            match socket.kind {
+                SocketKind::Tcp(state) => counts.tcp_states.push(state),
+                SocketKind::Udp => counts.udp += 1,
+                SocketKind::Unix => {}
+            }
+        }
+        counts
+    }
+
+    /// `None` for a key that is not there: of TCP any socket brings all keys, else none.
+    fn count(&self, id: MetricId) -> Option<u64> {
+        use MetricId as M;
+        let some = |count: u64| (count > 0).then_some(count);
+        let total = self.tcp_states.len() as u64;
+        let state = match id {
+            M::UdpTotal => return some(self.udp),
+            M::UnixSocketsTotal => return some(self.unix),
+            M::TcpTotal => return some(total),
+            M::TcpNone => return some(total).map(|_| 0),
+            M::TcpEstablished => TcpState::Established,
+            M::TcpSynSent => TcpState::SynSent,
+            M::TcpSynRecv => TcpState::SynRecv,
+            M::TcpFinWait1 => TcpState::FinWait1,
+            M::TcpFinWait2 => TcpState::FinWait2,
+            M::TcpTimeWait => TcpState::TimeWait,
+            M::TcpClose => TcpState::Close,
+            M::TcpCloseWait => TcpState::CloseWait,
+            M::TcpLastAck => TcpState::LastAck,
+            M::TcpListen => TcpState::Listen,
+            M::TcpClosing => TcpState::Closing,
+            _ => return None,
+        };
+        let in_state = self.tcp_states.iter().filter(|other| **other == state).count();
+        some(total).map(|_| in_state as u64)
+    }
+}
+
+/// Sums over processes; what sums to nothing is dropped last.
+#[derive(Default)]
+struct Sums {
+    stats: Stats,
+    processes: u64,
+}
+
+impl Sums {
+    fn add(&mut self, key: String, value: StatValue) {
+        match self.stats.remove(&key) {
+            Some(sum) => self.stats.insert(key, sum.plus(value)),
+            None => self.stats.insert(key, value),
+        };
+    }
+
+    fn add_process(&mut self, process: &ProcessSample, host: &Host) {
+        self.processes += 1;
+        for (metric, value) in stats_of(process, host) {
+            self.add(key_of(metric), value);
+        }
+    }
+
+    /// Adds the members that lived through an interval, and all that members did in it.
+    fn add_interval(
+        &mut self,
+        filter: &Filter<'_>,
+        first: &Snapshot,
+        second: &Snapshot,
+        movement: &Movement,
+    ) {
+        let matching = |snapshot: &Snapshot| -> HashSet<ProcessKey> {
+            let members = snapshot.processes.iter().filter(|process| filter.matches(process));
+            members.map(|process| process.key).collect()
+        };
+        let mut members = matching(first);
+        for process in &second.processes {
+            if let Some(before) = first.by_key(process.key).filter(|p| members.contains(&p.key)) {
+                self.add_survivor(before, process, &second.host);
+            }
+        }
+        members.extend(matching(second));
+        let (io, usage) = moved(movement, |key| members.contains(&key));
+        let elapsed = second.taken_at.since(first.taken_at);
+        for id in OF_THE_LEDGER.into_iter().filter(|_| !members.is_empty()) {
+            if let Some(rate) = rate::per_second(growth(id, io, usage), elapsed) {
+                self.add(rate_key_of(id.metric()), StatValue::Float(rate));
+            }
+        }
+    }
+
+    fn add_survivor(&mut self, before: &ProcessSample, process: &ProcessSample, host: &Host) {
+        self.add_process(process, host);
+        let elapsed = process.read_at.since(before.read_at);
+        self.add(key_of(MetricId::CpuPercent.metric()), cpu_percent(before, process, elapsed));
+        let earlier: BTreeMap<&str, StatValue> = stats_of(before, host)
+            .into_iter()
+            .map(|(metric, value)| (metric.name, value))
+            .collect();
+        for (metric, value) in stats_of(process, host) {
+            if metric.id == MetricId::CpuPercent || OF_THE_LEDGER.contains(&metric.id) {
+                continue;
+            }
+            let was = earlier.get(metric.name).and_then(StatValue::as_f64).unwrap_or_default();
+            let growth = value.as_f64().unwrap_or_default() - was;
+            if let Some(rate) = rate::per_second(growth, elapsed) {
+                self.add(rate_key_of(metric), StatValue::Float(rate));
+            }
+        }
+    }
+
+    fn finish(mut self, zeros: Zeros, rates: Rates) -> Stats {
+        self.stats.retain(|_, value| value.is_positive());
+        if self.processes > 0 {
+            let key = key_of(MetricId::ProcessesTotal.metric());
+            self.stats.insert(key, StatValue::Integer(self.processes));
+        }
+        if zeros == Zeros::KeptWhereImportant {
+            for metric in IMPORTANT.map(MetricId::metric) {
+                self.stats.entry(key_of(metric)).or_insert_with(|| zero_of(metric));
+                if rates == Rates::Measured && is_io(metric.id) {
+                    self.stats.entry(rate_key_of(metric)).or_insert(StatValue::Float(0.0));
+                }
+            }
+        }
+        self.stats
+    }
+}
+
+fn zero_of(metric: &Metric) -> StatValue {
+    match metric.number {
+        mpp_accounting::metric::NumberType::Integer => StatValue::Integer(0),
+        mpp_accounting::metric::NumberType::Float => StatValue::Float(0.0),
+    }
+}
+
+fn is_io(id: MetricId) -> bool {
+    OF_THE_LEDGER.contains(&id) && !matches!(id, MetricId::CpuUser | MetricId::CpuSystem)
+}
+
+/// What members did, the ended ones and the never seen included.
+fn moved(movement: &Movement, is_member: impl Fn(ProcessKey) -> bool) -> (IoDelta, UsageDelta) {
+    let mut sum = (IoDelta::ZERO, UsageDelta::ZERO);
+    for delta in movement.processes.iter().filter(|delta| is_member(delta.key)) {
+        sum = (sum.0.plus(delta.io.unwrap_or_default()), sum.1.plus(delta.usage));
+    }
+    for residual in &movement.residuals {
+        if residual_owner(residual, &is_member) == Some(true) {
+            let io = residual.io.filter(|_| !residual.io_is_unattributed);
+            sum = (sum.0.plus(io.unwrap_or_default()), sum.1.plus(residual.usage));
+        }
+    }
+    sum
+}
+
+fn growth(id: MetricId, io: IoDelta, usage: UsageDelta) -> f64 {
+    match id {
+        MetricId::CpuUser => rate::seconds(usage[UsageCounter::CpuUserNs]),
+        MetricId::CpuSystem => rate::seconds(usage[UsageCounter::CpuSystemNs]),
+        MetricId::IoReadCount => io[IoCounter::ReadCount] as f64,
+        MetricId::IoWriteCount => io[IoCounter::WriteCount] as f64,
+        MetricId::IoReadBytes => io[IoCounter::ReadBytes] as f64,
+        _ => io[IoCounter::WriteBytes] as f64,
+    }
+}
+
+/// Percent of one core, to one decimal.
+fn cpu_percent(before: &ProcessSample, after: &ProcessSample, elapsed: Duration) -> StatValue {
+    let moved = after.usage.own.since_clamped(before.usage.own);
+    let busy_ns = moved[UsageCounter::CpuUserNs].saturating_add(moved[UsageCounter::CpuSystemNs]);
+    let percent = rate::percent(rate::seconds(busy_ns), elapsed.as_secs_f64()).unwrap_or_default();
+    StatValue::Float((percent * 10.0).round() / 10.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn socket(inode: u64, kind: SocketKind) -> Socket {
+        Socket { namespace: 1, inode, kind }
+    }
+
+    #[test]
+    fn any_tcp_socket_brings_all_thirteen_keys() {
+        let counts = SocketCounts::of(&[socket(7, SocketKind::Tcp(TcpState::Listen))]);
+        let tcp = METRICS.iter().filter(|metric| counts.count(metric.id).is_some());
+        assert_eq!(tcp.count(), 13);
+        assert_eq!(counts.count(MetricId::TcpListen), Some(1));
+        assert_eq!(counts.count(MetricId::TcpNone), Some(0));
+        assert_eq!(counts.count(MetricId::UdpTotal), None);
+    }
+
+    #[test]
+    fn a_duplicated_descriptor_counts_for_unix_sockets_only() {
+        let udp = socket(7, SocketKind::Udp);
+        let unix = socket(8, SocketKind::Unix);
+        let counts = SocketCounts::of(&[udp, udp, unix, unix]);
+        assert_eq!(counts.count(MetricId::UdpTotal), Some(1));
+        assert_eq!(counts.count(MetricId::UnixSocketsTotal), Some(2));
+        assert_eq!(counts.count(MetricId::TcpTotal), None);
+    }
+
+    #[test]
+    fn a_sum_of_nothing_is_dropped_and_important_zeros_are_kept() {
+        assert!(Sums::default().finish(Zeros::Dropped, Rates::Unknown).is_empty());
+        let kept = Sums::default().finish(Zeros::KeptWhereImportant, Rates::Unknown);
+        assert_eq!(kept.len(), 13);
+        assert_eq!(kept["total_processes"], StatValue::Integer(0));
+        assert_eq!(kept["cpu.percent"], StatValue::Float(0.0));
+        let kept = Sums::default().finish(Zeros::KeptWhereImportant, Rates::Measured);
+        assert_eq!(kept.len(), 17);
+        assert_eq!(kept["io_counters.write_bytes_per_sec"], StatValue::Float(0.0));
+    }
+}

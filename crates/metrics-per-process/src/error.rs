@@ -1,0 +1,24 @@
+//! Why nothing could be measured.
+
+use mpp_collect::CollectError;
+use mpp_collect::pid_file::PidFileError;
+
+/// Why nothing could be measured.
+///
+/// A process that ended, or one that cannot be read, is never an error: the report says so.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The processes could not be read at all.
+    #[error(transparent)]
+    Collect(#[from] CollectError),
+    /// A selector names a user that does not exist.
+    #[error("user: expected the name or number of a user, but found `{}`", name.escape_ascii())]
+    UnknownUser {
+        /// The name.
+        name: Box<[u8]>,
+    },
+    /// A selector names a PID file that holds no PID.
+    #[error(transparent)]
+    PidFile(#[from] PidFileError),
+}

@@ -1,0 +1,133 @@
+//! Looks for processes, once.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mpp_accounting::process::{Identity, ProcessKey, ProcessSample};
+use mpp_accounting::selector::{Descendants, Selector, Verdict};
+use mpp_accounting::snapshot::{Snapshot, Trouble, Visibility};
+use mpp_collect::{Collector, CollectorOptions, IdentityWait, MemoryReaderKind, Needs};
+
+use crate::error::Error;
+use crate::resolver::Resolver;
+
+/// How long to wait for command lines and environments at most.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// Where and how to look.
+#[derive(Clone, Debug)]
+pub struct FindOptions {
+    /// The procfs to read, or a frozen tree.
+    pub procfs: PathBuf,
+    /// Who reads what can block on a process.
+    pub memory_reader: MemoryReaderKind,
+    /// Whether to also read the command line of every process, for showing it.
+    pub shows_cmdline: bool,
+}
+
+impl Default for FindOptions {
+    fn default() -> Self {
+        let CollectorOptions { procfs, memory_reader } = CollectorOptions::default();
+        FindOptions { procfs, memory_reader, shows_cmdline: false }
+    }
+}
+
+/// What was found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The processes, ascending by PID.
+    pub processes: Vec<FoundProcess>,
+    /// How many could not be decided, because something of them could not be read.
+    pub undecided: u64,
+    /// How much of the machine's processes could be seen.
+    pub visibility: Visibility,
+    /// What went wrong while looking.
+    pub trouble: Trouble,
+}
+
+/// One process that was found.
+#[derive(Clone, Debug)]
+pub struct FoundProcess {
+    /// Which process.
+    pub key: ProcessKey,
+    /// Who it is.
+    pub identity: Arc<Identity>,
+    /// Why it was found.
+    pub why: Why,
+}
+
+/// Why a process was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It matched itself.
+    Matched,
+    /// It descends from one that matched.
+    Descends,
+}
+
+/// The processes that a selector matches now, and where it takes them along, their
+/// descendants.
+///
+/// ```
+/// use metrics_per_process::selector::Selector;
+/// use metrics_per_process::{FindOptions, find};
+///
+/// let myself = Selector::parse(&format!("pid:{}", std::process::id()))?;
+/// let found = find(&myself, &FindOptions::default())?;
+/// assert_eq!(found.processes[0].key.pid, std::process::id());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// The processes cannot be listed, a named user does not exist, or a PID file holds no PID.
+pub fn find(selector: &Selector, options: &FindOptions) -> Result<Found, Error> {
+    let mut resolver = Resolver::default();
+    let references = selector.references();
+    resolver.check(&references)?;
+    let mut collector = Collector::open(CollectorOptions {
+        procfs: options.procfs.clone(),
+        memory_reader: options.memory_reader,
+    })?;
+    let mut needs = Needs { identity: selector.identity_needs(), ..Needs::default() };
+    needs.identity.cmdline |= options.shows_cmdline;
+    let mut snapshot = Snapshot::default();
+    collector.sweep(&needs, IdentityWait::UpTo(WAIT), &mut snapshot)?;
+    resolver.refresh(&references, collector.own_pids());
+    let verdicts: Vec<Verdict> = snapshot
+        .processes
+        .iter()
+        .map(|process| selector.matches(process, &snapshot, &resolver.resolution))
+        .collect();
+    let is_undecided = |verdict: &&Verdict| matches!(verdict, Verdict::Unknown(_));
+    let undecided = verdicts.iter().filter(is_undecided).count() + snapshot.unreadable_pids.len();
+    let own_pids = &resolver.resolution.own_pids;
+    let processes = snapshot
+        .processes
+        .iter()
+        .zip(&verdicts)
+        .filter_map(|(process, verdict)| {
+            let why = match verdict {
+                Verdict::Yes => Why::Matched,
+                _ if selector.descendants() == Descendants::Left => return None,
+                _ if own_pids.contains(&process.key.pid) => return None,
+                _ if descends_from_match(process, &snapshot, &verdicts) => Why::Descends,
+                _ => return None,
+            };
+            Some(FoundProcess { key: process.key, identity: Arc::clone(&process.identity), why })
+        })
+        .collect();
+    Ok(Found {
+        processes,
+        undecided: undecided as u64,
+        visibility: snapshot.host.visibility,
+        trouble: snapshot.trouble,
+    })
+}
+
+fn descends_from_match(process: &ProcessSample, snapshot: &Snapshot, verdicts: &[Verdict]) -> bool {
+    snapshot.ancestors(process).any(|ancestor| {
+        let position = snapshot.processes.binary_search_by_key(&ancestor.key, |p| p.key);
+        position.is_ok_and(|position| verdicts[position] == Verdict::Yes)
+    })
+}

@@ -1,0 +1,218 @@
+//! Samples groups again and again: sweep, ledger, groups, report.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mpp_accounting::group::{GroupBook, Rows};
+use mpp_accounting::ledger::Ledger;
+use mpp_accounting::metric::Need;
+use mpp_accounting::process::IdentityNeeds;
+use mpp_accounting::report::{Column, Report, Tier};
+use mpp_accounting::selector::{GroupKey, References, Selector};
+use mpp_accounting::snapshot::Snapshot;
+use mpp_collect::{
+    Collector, CollectorOptions, ContextSwitchNeeds, IdentityWait, Measures, MemoryReaderKind,
+    Needs,
+};
+
+use crate::error::Error;
+use crate::resolver::Resolver;
+
+/// How long the first sample waits for command lines and environments at most.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+
+/// How long later samples wait for those of new processes at most.
+const LATER_WAIT: Duration = Duration::from_millis(100);
+
+/// No more rows than this when grouping by a key, unless said otherwise.
+const ROWS_MAX: usize = 1000;
+
+/// Samples groups of processes again and again.
+///
+/// Each sample sweeps all processes, since a member may wait for a stranger's child and
+/// the reverse. The first is the baseline: it has totals and gauges, but no rates.
+///
+/// ```
+/// use metrics_per_process::{Monitor, metric, selector::Selector};
+///
+/// let mut monitor = Monitor::builder()
+///     .group("shells", Selector::parse("name:bash name:sh")?)
+///     .columns(metric::choose("processes.total,cpu.percent")?)
+///     .build()?;
+/// assert_eq!(monitor.sample()?.interval, None);
+/// assert!(monitor.sample()?.interval.is_some());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Monitor {
+    collector: Collector,
+    needs: Needs,
+    snapshot: Snapshot,
+    ledger: Ledger,
+    book: GroupBook,
+    references: References,
+    resolver: Resolver,
+    names_users: bool,
+    wait: Duration,
+}
+
+/// What a [`Monitor`] is to sample.
+#[derive(Debug)]
+pub struct MonitorBuilder {
+    groups: Vec<(Box<[u8]>, Selector)>,
+    key: Option<GroupKey>,
+    rows_max: usize,
+    columns: Vec<Column>,
+    options: CollectorOptions,
+}
+
+impl Monitor {
+    /// A monitor of all processes, which the builder's methods narrow and group.
+    #[must_use]
+    pub fn builder() -> MonitorBuilder {
+        MonitorBuilder {
+            groups: Vec::new(),
+            key: None,
+            rows_max: ROWS_MAX,
+            columns: Vec::new(),
+            options: CollectorOptions::default(),
+        }
+    }
+
+    /// Sweeps all processes once and reports what the groups hold, and what they did
+    /// since the sample before.
+    ///
+    /// # Errors
+    /// The processes could not be listed at all. The next sample goes on from the last
+    /// good one.
+    pub fn sample(&mut self) -> Result<Report, Error> {
+        self.resolver.refresh(&self.references, self.collector.own_pids());
+        let wait = IdentityWait::UpTo(std::mem::replace(&mut self.wait, LATER_WAIT));
+        self.collector.sweep(&self.needs, wait, &mut self.snapshot)?;
+        if self.names_users {
+            self.resolver.name_users(&self.snapshot);
+        }
+        let movement = self.ledger.advance(&self.snapshot);
+        Ok(self.book.fold(&self.snapshot, &movement, &self.resolver.resolution))
+    }
+
+    /// The processes of the last sample.
+    #[must_use]
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+}
+
+impl MonitorBuilder {
+    /// Adds a group. A process that several match belongs to the first.
+    #[must_use]
+    pub fn group(mut self, name: impl Into<Vec<u8>>, selector: Selector) -> Self {
+        self.groups.push((name.into().into_boxed_slice(), selector));
+        self
+    }
+
+    /// Makes one row for each value of `key` among the processes of the first group, or of
+    /// all processes where no group was added.
+    #[must_use]
+    pub fn by(mut self, key: GroupKey) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// Makes one row for each systemd unit, or program where there is none, but no more than
+    /// `groups_max`; the rest is summed in `other`.
+    #[must_use]
+    pub fn everything_by_unit_or_name(mut self, groups_max: usize) -> Self {
+        self.rows_max = groups_max;
+        self.by(GroupKey::UnitOrName)
+    }
+
+    /// What to measure. Nothing else is read.
+    #[must_use]
+    pub fn columns(mut self, columns: Vec<Column>) -> Self {
+        self.columns = columns;
+        self
+    }
+
+    /// Sees ended processes at most this well. Polling, tier C, is what there is.
+    #[must_use]
+    pub fn tier_max(self, _tier: Tier) -> Self {
+        self
+    }
+
+    /// Reads another procfs than `/proc`: the host's, as a container sees it, or a frozen tree.
+    #[must_use]
+    pub fn procfs(mut self, path: impl Into<PathBuf>) -> Self {
+        self.options.procfs = path.into();
+        self
+    }
+
+    /// Who reads what can block on a measured process. Helper threads, unless said otherwise.
+    #[must_use]
+    pub fn memory_reader(mut self, kind: MemoryReaderKind) -> Self {
+        self.options.memory_reader = kind;
+        self
+    }
+
+    /// Opens the procfs and looks up what the selectors name.
+    ///
+    /// # Errors
+    /// The procfs cannot be read, a named user does not exist, or a PID file holds no PID.
+    pub fn build(self) -> Result<Monitor, Error> {
+        let mut selectors = self.groups;
+        if selectors.is_empty() {
+            selectors.push((Box::default(), Selector::default()));
+        }
+        let mut needs = Needs { measures: measures(&self.columns), ..Needs::default() };
+        let mut references = References::default();
+        for (_, selector) in &selectors {
+            needs.identity.extend(&selector.identity_needs());
+            references.extend(selector.references());
+        }
+        needs.identity.extend(&self.key.as_ref().map_or_else(IdentityNeeds::default, |key| {
+            key.identity_needs()
+        }));
+        let mut resolver = Resolver::default();
+        resolver.check(&references)?;
+        let names_users = self.key == Some(GroupKey::User);
+        let rows = match self.key {
+            Some(key) => {
+                let selector = selectors.swap_remove(0).1;
+                Rows::Keyed { selector, key, rows_max: self.rows_max }
+            }
+            None => Rows::Named(selectors),
+        };
+        Ok(Monitor {
+            collector: Collector::open(self.options)?,
+            needs,
+            snapshot: Snapshot::default(),
+            ledger: Ledger::new(),
+            book: GroupBook::new(rows, self.columns.into()),
+            references,
+            resolver,
+            names_users,
+            wait: FIRST_WAIT,
+        })
+    }
+}
+
+/// What must be read for these columns.
+fn measures(columns: &[Column]) -> Measures {
+    let needs: BTreeSet<Need> = columns.iter().map(|column| column.metric.need).collect();
+    let mut measures = Measures::default();
+    for need in needs {
+        match need {
+            Need::Always => {}
+            Need::Memory => measures.memory = true,
+            Need::Io => measures.io = true,
+            Need::Fds => measures.fds = true,
+            Need::FdLimit => (measures.fds, measures.fd_limit) = (true, true),
+            Need::ContextSwitches => measures.context_switches = ContextSwitchNeeds::AllThreads,
+            Need::Swap => measures.swap = true,
+            Need::ProportionalMemory => measures.proportional_memory = true,
+            Need::Sockets => measures.sockets = true,
+        }
+    }
+    measures
+}

@@ -1,0 +1,58 @@
+//! Looks up what selectors only name: users and PID files.
+
+use std::collections::BTreeSet;
+
+use mpp_accounting::selector::{References, Resolution};
+use mpp_accounting::snapshot::Snapshot;
+use mpp_collect::pid_file::read_pid_file;
+use mpp_collect::users::{Lookup, UserNames};
+
+use crate::error::Error;
+
+/// Looks up, at each sample anew, what selectors only name.
+#[derive(Debug, Default)]
+pub(crate) struct Resolver {
+    users: UserNames,
+    pub(crate) resolution: Resolution,
+}
+
+impl Resolver {
+    /// Looks up all that `references` name, once, and refuses what does not exist.
+    pub(crate) fn check(&mut self, references: &References) -> Result<(), Error> {
+        for name in &references.user_names {
+            if self.users.uid_of(name) == Lookup::NoSuchUser {
+                return Err(Error::UnknownUser { name: name.clone() });
+            }
+        }
+        for path in &references.pid_files {
+            read_pid_file(path)?;
+        }
+        Ok(())
+    }
+
+    /// Looks everything up anew. What has gone since is nobody's.
+    pub(crate) fn refresh(&mut self, references: &References, own_pids: Vec<u32>) {
+        for name in &references.user_names {
+            let uid = match self.users.uid_of(name) {
+                Lookup::Found(uid) => Some(uid),
+                Lookup::NoSuchUser | Lookup::Unanswered => None,
+            };
+            self.resolution.users.insert(name.clone(), uid);
+        }
+        for path in &references.pid_files {
+            self.resolution.pid_files.insert(path.clone(), read_pid_file(path).ok());
+        }
+        self.resolution.own_pids = own_pids;
+    }
+
+    /// Looks up the names of all users of a snapshot; one without a name goes by number.
+    pub(crate) fn name_users(&mut self, snapshot: &Snapshot) {
+        let uids: BTreeSet<u32> = snapshot.processes.iter().map(|p| p.identity.uid).collect();
+        self.resolution.user_names.retain(|uid, _| uids.contains(uid));
+        for uid in uids {
+            if let Lookup::Found(name) = self.users.name_of(uid) {
+                self.resolution.user_names.insert(uid, name.as_ref().into());
+            }
+        }
+    }
+}
