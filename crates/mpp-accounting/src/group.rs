@@ -223,32 +223,30 @@ impl GroupBook {
         snapshot: &Snapshot,
         remembered: Option<Place>,
     ) -> (Option<Place>, bool) {
-        let (verdict, row) = self.own_match(process, snapshot);
-        if verdict == Verdict::Yes {
+        let (matched, is_decided) = self.own_match(process, snapshot);
+        if let Some(row) = matched {
             let row = self.row(row, process, snapshot);
-            return (row.map(|row| Place { row, role: Role::Matched }), row.is_some());
+            return (row.map(|row| Place { row, role: Role::Matched }), is_decided && row.is_some());
         }
         let kept = remembered.filter(|place| self.takes_descendants(place.row));
         let place = kept.or_else(|| self.inherited_place(process, snapshot));
-        (place, verdict == Verdict::No)
+        (place, is_decided)
     }
 
-    /// Whether a process matches itself, and where the rows are named, which.
-    fn own_match(&self, process: &ProcessSample, snapshot: &Snapshot) -> (Verdict, usize) {
-        let verdict_of =
-            |selector: &Selector| selector.matches(process, snapshot, &self.resolution);
-        match &self.rows {
-            Rows::Keyed { selector, .. } => (verdict_of(selector), 0),
-            Rows::Named(named) => {
-                for (row, (_, selector)) in named.iter().enumerate() {
-                    let verdict = verdict_of(selector);
-                    if verdict != Verdict::No {
-                        return (verdict, row);
-                    }
-                }
-                (Verdict::No, 0)
-            }
-        }
+    /// The first row that a process matches itself, and whether all rows up to it could be
+    /// decided: what is still unknown may turn into a match later.
+    fn own_match(&self, process: &ProcessSample, snapshot: &Snapshot) -> (Option<usize>, bool) {
+        let mut is_decided = true;
+        let mut is_match = |selector: &Selector| {
+            let verdict = selector.matches(process, snapshot, &self.resolution);
+            is_decided &= !matches!(verdict, Verdict::Unknown(_));
+            verdict == Verdict::Yes
+        };
+        let row = match &self.rows {
+            Rows::Keyed { selector, .. } => is_match(selector).then_some(0),
+            Rows::Named(named) => named.iter().position(|(_, selector)| is_match(selector)),
+        };
+        (row, is_decided)
     }
 
     /// Where a process belongs that does not match itself: with its parent.

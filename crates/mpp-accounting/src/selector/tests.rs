@@ -418,6 +418,10 @@ fn an_error_says_what_was_expected_what_was_found_and_where() {
         r#"selector: expected one of `\\`, `\"`, `\n`, `\t` and `\xHH`, but found `\d` at byte 9"#,
         Some("in quotes, `\\\\` stands for a backslash"),
     );
+}
+
+#[test]
+fn an_error_of_a_value_points_at_the_value() {
     check_error(
         "pid:1,x",
         "selector: expected a PID from 1 to 2147483647, but found `x` at byte 4",

@@ -1,0 +1,264 @@
+//! Groups over the model kernel: whose a byte is, and what a total may never do.
+
+mod model_kernel;
+
+use model_kernel::{INIT, Kernel};
+use mpp_accounting::group::{GroupBook, Rows};
+use mpp_accounting::ledger::Ledger;
+use mpp_accounting::metric;
+use mpp_accounting::report::{Figure, Mark, Report, Value};
+use mpp_accounting::selector::{Descendants, GroupKey, Resolution, Selector};
+use mpp_accounting::units::IoCounter;
+
+/// A kernel, watched by group.
+struct Watch {
+    kernel: Kernel,
+    ledger: Ledger,
+    book: GroupBook,
+    report: Report,
+}
+
+const METRICS: &str =
+    "processes.total,processes.ended,io_counters.write_bytes,io_counters.write_bytes_per_sec";
+
+impl Watch {
+    fn new(rows: Rows, prepare: impl FnOnce(&mut Kernel)) -> Self {
+        let columns = metric::choose(METRICS).expect("metrics of the table");
+        let mut kernel = Kernel::new();
+        prepare(&mut kernel);
+        kernel.pass(100);
+        let mut ledger = Ledger::new();
+        let mut book = GroupBook::new(rows, columns.into());
+        let snapshot = kernel.sweep();
+        let movement = ledger.advance(&snapshot);
+        let report = book.fold(&snapshot, &movement, &Resolution::default());
+        Watch { kernel, ledger, book, report }
+    }
+
+    /// One second in which something happens.
+    fn interval(&mut self, happen: impl FnOnce(&mut Kernel)) {
+        self.kernel.pass(1);
+        happen(&mut self.kernel);
+        self.kernel.pass(99);
+        let snapshot = self.kernel.sweep();
+        let movement = self.ledger.advance(&snapshot);
+        self.report = self.book.fold(&snapshot, &movement, &Resolution::default());
+    }
+
+    fn figure(&self, group: &str, column: &str) -> Figure {
+        let row = self.report.groups.iter().find(|row| *row.name == *group.as_bytes());
+        let column = self.report.columns.iter().position(|c| c.name() == column);
+        row.expect("a group of this name").figures[column.expect("a column of this name")]
+    }
+
+    fn written(&self, group: &str) -> u64 {
+        match self.figure(group, "io_counters.write_bytes") {
+            Figure::Known { value: Value::Integer(bytes), .. } => bytes,
+            other => panic!("expected a total, but found {other:?}"),
+        }
+    }
+
+    fn truth(&self, name: &str) -> u64 {
+        self.kernel.truth.get(name).map_or(0, |truth| truth.0[IoCounter::WriteBytes])
+    }
+}
+
+fn selector(text: &str, descendants: Descendants) -> Selector {
+    Selector::parse(text).expect("a selector").with_descendants(descendants)
+}
+
+fn named(groups: &[(&str, Descendants)]) -> Rows {
+    let row = |(name, descendants): &(&str, Descendants)| {
+        (name.as_bytes().into(), selector(&format!("name:{name}"), *descendants))
+    };
+    Rows::Named(groups.iter().map(row).collect())
+}
+
+/// A parent whose children write and are reaped in bursts, four seconds apart.
+fn burst(watch: &mut Watch, parent: u32, mut check: impl FnMut(&Watch)) {
+    for second in 0..12 {
+        watch.interval(|kernel| {
+            for _ in 0..10 {
+                let child = kernel.fork(parent, "child");
+                kernel.write(child, 1000);
+                kernel.exit(child);
+            }
+            kernel.write(parent, 7);
+            if second % 4 == 3 {
+                for zombie in kernel.zombies_of(parent) {
+                    kernel.wait(parent, zombie);
+                }
+            }
+        });
+        check(watch);
+    }
+}
+
+#[test]
+fn parent_and_children_in_one_group_write_what_they_write_each_second() {
+    let mut parent = 0;
+    let mut watch = Watch::new(named(&[("parent", Descendants::Taken)]), |kernel| {
+        parent = kernel.fork(INIT, "parent");
+    });
+    burst(&mut watch, parent, |watch| {
+        let rate = watch.figure("parent", "io_counters.write_bytes_per_sec");
+        assert_eq!(rate, Figure::Known { value: Value::Float(10_007.0), mark: Mark::Estimate });
+    });
+    assert_eq!(watch.written("parent"), watch.truth("parent") + watch.truth("child"));
+}
+
+#[test]
+fn a_group_of_the_parent_alone_has_none_of_its_childrens_bytes() {
+    let mut parent = 0;
+    let mut watch = Watch::new(named(&[("parent", Descendants::Left)]), |kernel| {
+        parent = kernel.fork(INIT, "parent");
+    });
+    burst(&mut watch, parent, |_| {});
+    assert_eq!(watch.written("parent"), watch.truth("parent"));
+}
+
+#[test]
+fn a_group_of_the_children_alone_has_all_of_theirs() {
+    let mut parent = 0;
+    let mut watch = Watch::new(named(&[("child", Descendants::Left)]), |kernel| {
+        parent = kernel.fork(INIT, "parent");
+    });
+    burst(&mut watch, parent, |_| {});
+    assert_eq!(watch.written("child"), watch.truth("child"));
+}
+
+#[test]
+fn children_of_two_groups_reaped_in_one_interval_leave_their_tails_to_nobody() {
+    let (mut parent, mut red, mut blue) = (0, 0, 0);
+    let rows = named(&[("red", Descendants::Taken), ("blue", Descendants::Taken)]);
+    let mut watch = Watch::new(rows, |kernel| {
+        parent = kernel.fork(INIT, "parent");
+        red = kernel.fork(parent, "red");
+        blue = kernel.fork(parent, "blue");
+    });
+    watch.interval(|kernel| {
+        kernel.write(red, 1000);
+        kernel.write(blue, 500);
+    });
+    watch.interval(|kernel| {
+        kernel.write(red, 10);
+        kernel.write(blue, 20);
+        kernel.exit_and_wait(red);
+        kernel.exit_and_wait(blue);
+    });
+    assert_eq!((watch.written("red"), watch.written("blue")), (1000, 500));
+    assert_eq!(watch.report.accuracy.unattributed_io_bytes, 30);
+}
+
+#[test]
+fn a_zombie_has_no_part_in_the_tail_of_another_groups_child() {
+    let (mut parent, mut red, mut blue) = (0, 0, 0);
+    let rows = named(&[("red", Descendants::Taken), ("blue", Descendants::Taken)]);
+    let mut watch = Watch::new(rows, |kernel| {
+        parent = kernel.fork(INIT, "parent");
+        red = kernel.fork(parent, "red");
+        blue = kernel.fork(parent, "blue");
+    });
+    watch.interval(|kernel| {
+        kernel.write(red, 1000);
+        kernel.exit(red);
+    });
+    watch.interval(|kernel| {
+        kernel.wait(parent, red);
+        kernel.write(blue, 20);
+        kernel.exit_and_wait(blue);
+    });
+    assert_eq!((watch.written("red"), watch.written("blue")), (1000, 20));
+    assert_eq!(watch.report.accuracy.unattributed_io_bytes, 0);
+}
+
+#[test]
+fn growth_across_an_exec_goes_to_the_group_it_came_from() {
+    let mut process = 0;
+    let rows = named(&[("before", Descendants::Left), ("after", Descendants::Left)]);
+    let mut watch = Watch::new(rows, |kernel| process = kernel.fork(INIT, "before"));
+    watch.interval(|kernel| kernel.write(process, 100));
+    watch.interval(|kernel| {
+        kernel.write(process, 20);
+        kernel.exec(process, process, "after");
+        kernel.write(process, 3);
+    });
+    watch.interval(|kernel| kernel.write(process, 4000));
+    assert_eq!((watch.written("before"), watch.written("after")), (123, 4000));
+}
+
+#[test]
+fn descendants_stay_in_their_group_when_their_parent_is_gone() {
+    let (mut parent, mut daemon) = (0, 0);
+    let mut watch = Watch::new(named(&[("parent", Descendants::Taken)]), |kernel| {
+        parent = kernel.fork(INIT, "parent");
+        daemon = kernel.fork(parent, "daemon");
+    });
+    watch.interval(|kernel| kernel.exit_and_wait(parent));
+    watch.interval(|kernel| kernel.write(daemon, 50));
+    assert_eq!(watch.written("parent"), 50);
+    let members = watch.figure("parent", "processes.total");
+    assert_eq!(members, Figure::Known { value: Value::Integer(1), mark: Mark::Exact });
+    let ended = watch.figure("parent", "processes.ended");
+    assert_eq!(ended, Figure::Known { value: Value::Integer(1), mark: Mark::LowerBound });
+}
+
+#[test]
+fn totals_start_at_what_members_had_done_and_never_fall() {
+    let mut parent = 0;
+    let mut watch = Watch::new(named(&[("parent", Descendants::Taken)]), |kernel| {
+        parent = kernel.fork(INIT, "parent");
+        kernel.write(parent, 100);
+        let child = kernel.fork(parent, "child");
+        kernel.write(child, 20);
+        kernel.exit_and_wait(child);
+    });
+    assert_eq!(watch.written("parent"), 120);
+    watch.interval(|kernel| kernel.exit_and_wait(parent));
+    assert_eq!(watch.written("parent"), 120, "also when nobody is left");
+}
+
+#[test]
+fn without_children_a_total_starts_without_what_was_inherited() {
+    let watch = Watch::new(named(&[("parent", Descendants::Left)]), |kernel| {
+        let parent = kernel.fork(INIT, "parent");
+        kernel.write(parent, 100);
+        let child = kernel.fork(parent, "child");
+        kernel.write(child, 20);
+        kernel.exit_and_wait(child);
+    });
+    let total = watch.figure("parent", "io_counters.write_bytes");
+    assert_eq!(total, Figure::Known { value: Value::Integer(100), mark: Mark::LowerBound });
+}
+
+#[test]
+fn rows_beyond_the_largest_number_are_summed_in_other() {
+    let rows = Rows::Keyed { selector: Selector::default(), key: GroupKey::Pid, rows_max: 3 };
+    let watch = Watch::new(rows, |kernel| {
+        for _ in 0..10 {
+            let process = kernel.fork(INIT, "program");
+            kernel.write(process, 1);
+        }
+    });
+    assert_eq!(watch.report.groups.len(), 4);
+    assert_eq!(watch.written("other"), 8);
+}
+
+#[test]
+fn an_unreadable_member_makes_a_lower_bound_and_a_wholly_unreadable_group_says_nothing() {
+    let mut hidden = 0;
+    let rows = named(&[("open", Descendants::Taken), ("closed", Descendants::Taken)]);
+    let mut watch = Watch::new(rows, |kernel| {
+        let open = kernel.fork(INIT, "open");
+        kernel.write(open, 100);
+        hidden = kernel.fork(open, "hidden");
+        let closed = kernel.fork(INIT, "closed");
+        kernel.process(hidden).is_readable = false;
+        kernel.process(closed).is_readable = false;
+    });
+    watch.interval(|_| {});
+    let open = watch.figure("open", "io_counters.write_bytes");
+    assert_eq!(open, Figure::Known { value: Value::Integer(100), mark: Mark::LowerBound });
+    assert!(matches!(watch.figure("closed", "io_counters.write_bytes"), Figure::Absent(_)));
+    assert!(matches!(watch.figure("closed", "io_counters.write_bytes_per_sec"), Figure::Absent(_)));
+}
