@@ -21,9 +21,7 @@ use mpp_accounting::rate;
 use mpp_accounting::snapshot::{Host, Snapshot};
 use mpp_accounting::units::{IoCounter, IoDelta, UsageCounter, UsageDelta};
 use mpp_collect::users::{Lookup, UserNames};
-use mpp_collect::{
-    Collector, CollectorOptions, ContextSwitchNeeds, IdentityWait, Measures, Needs,
-};
+use mpp_collect::{Collector, CollectorOptions, ContextSwitchNeeds, IdentityWait, Measures, Needs};
 
 use crate::error::Error;
 
@@ -60,9 +58,9 @@ impl StatValue {
             (StatValue::Integer(a), StatValue::Integer(b)) => {
                 StatValue::Integer(a.saturating_add(b))
             }
-            (a, b) => StatValue::Float(
-                a.as_f64().unwrap_or_default() + b.as_f64().unwrap_or_default(),
-            ),
+            (a, b) => {
+                StatValue::Float(a.as_f64().unwrap_or_default() + b.as_f64().unwrap_or_default())
+            }
         }
     }
 
@@ -334,7 +332,11 @@ fn measures(connections: Connections) -> Measures {
 impl Selection {
     fn identity_needs(&self) -> IdentityNeeds {
         IdentityNeeds {
-            environment_keys: self.process_env.iter().map(|(key, _)| key.as_slice().into()).collect(),
+            environment_keys: self
+                .process_env
+                .iter()
+                .map(|(key, _)| key.as_slice().into())
+                .collect(),
             ..IdentityNeeds::default()
         }
     }
@@ -398,7 +400,8 @@ fn stat_of(
 ) -> Option<StatValue> {
     use MetricId as M;
     let gauges = &process.gauges;
-    let memory = |field: fn(&Memory) -> u64| Some(StatValue::Integer(field(gauges.memory.value()?)));
+    let memory =
+        |field: fn(&Memory) -> u64| Some(StatValue::Integer(field(gauges.memory.value()?)));
     let count = |reading: Reading<u64>| reading.value().copied().map(StatValue::Integer);
     let cpu = |counter| Some(StatValue::Float(rate::seconds(process.usage.own[counter])));
     let io = |counter| Some(StatValue::Integer(process.io.total.value()?[counter]));

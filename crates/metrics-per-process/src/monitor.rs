@@ -7,7 +7,6 @@ use std::time::Duration;
 use mpp_accounting::group::{GroupBook, Rows};
 use mpp_accounting::ledger::Ledger;
 use mpp_accounting::metric::Need;
-use mpp_accounting::process::IdentityNeeds;
 use mpp_accounting::report::{Column, Report, Tier};
 use mpp_accounting::selector::{GroupKey, References, Selector};
 use mpp_accounting::snapshot::Snapshot;
@@ -170,15 +169,15 @@ impl MonitorBuilder {
             needs.identity.extend(&selector.identity_needs());
             references.extend(selector.references());
         }
-        needs.identity.extend(&self.key.as_ref().map_or_else(IdentityNeeds::default, |key| {
-            key.identity_needs()
-        }));
+        if let Some(key) = &self.key {
+            needs.identity.extend(&key.identity_needs());
+        }
         let mut resolver = Resolver::default();
         resolver.check(&references)?;
         let names_users = self.key == Some(GroupKey::User);
         let rows = match self.key {
             Some(key) => {
-                let selector = selectors.swap_remove(0).1;
+                let selector = Box::new(selectors.swap_remove(0).1);
                 Rows::Keyed { selector, key, rows_max: self.rows_max }
             }
             None => Rows::Named(selectors),

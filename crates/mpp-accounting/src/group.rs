@@ -30,7 +30,7 @@ pub enum Rows {
     /// One row for each value of a key among the selected.
     Keyed {
         /// Which processes.
-        selector: Selector,
+        selector: Box<Selector>,
         /// What tells them apart.
         key: GroupKey,
         /// No more rows than this; what comes later is summed in `other`.
@@ -226,7 +226,10 @@ impl GroupBook {
         let (matched, is_decided) = self.own_match(process, snapshot);
         if let Some(row) = matched {
             let row = self.row(row, process, snapshot);
-            return (row.map(|row| Place { row, role: Role::Matched }), is_decided && row.is_some());
+            return (
+                row.map(|row| Place { row, role: Role::Matched }),
+                is_decided && row.is_some(),
+            );
         }
         let kept = remembered.filter(|place| self.takes_descendants(place.row));
         let place = kept.or_else(|| self.inherited_place(process, snapshot));

@@ -400,20 +400,25 @@ impl Known {
         }
     }
 
-    /// Whether this can be a later reading of the same process: its counters did not
-    /// fall. CPU time is left out, since the kernel scales it anew at each reading.
+    /// Whether this can be a later reading of the same process: its faults did not fall.
+    /// CPU time is left out, since the kernel scales it anew at each reading.
     fn continues(&self, previous: &Known) -> bool {
         let faults = |usage: &Usage| {
             [usage.own, usage.reaped]
                 .map(|u| (u[UsageCounter::MinorFaults], u[UsageCounter::MajorFaults]))
         };
         let (now, then) = (faults(&self.usage), faults(&previous.usage));
-        let faults_grew = now.iter().zip(then).all(|(n, t)| n.0 >= t.0 && n.1 >= t.1);
-        let io_grew = match (&self.io, &previous.io) {
+        now.iter().zip(then).all(|(n, t)| n.0 >= t.0 && n.1 >= t.1)
+    }
+
+    /// Whether the I/O of this reading can follow the one before. Of a process that is
+    /// just being released the kernel shows less than it did a moment ago.
+    fn io_follows(&self, previous: &Known) -> bool {
+        match (&self.io, &previous.io) {
             (Some(now), Some(then)) => now.total.since(then.total).is_some(),
-            _ => true,
-        };
-        faults_grew && io_grew
+            (None, Some(_)) => false,
+            (_, None) => true,
+        }
     }
 
     /// Everything it did and inherited: what a reaper's counters of children grow by.
@@ -446,7 +451,7 @@ impl KnownIo {
 impl Account {
     /// Of a process read now and before.
     fn continued(current: Known, previous: Known) -> Self {
-        if current.io.is_none() && previous.io.is_some() {
+        if !current.io_follows(&previous) {
             return Account::unreadable(current, previous);
         }
         let io_left = match (&current.io, &previous.io) {
@@ -480,7 +485,7 @@ impl Account {
         Account::open(previous.clone(), previous, None, Standing::Held)
     }
 
-    /// Of a process whose I/O was readable and now is not. Its own CPU time goes on; what
+    /// Of a process whose I/O was readable and now is not, or fell. Its own CPU time goes on; what
     /// it inherits is left alone until its I/O can be balanced with it.
     fn unreadable(mut current: Known, previous: Known) -> Self {
         if previous.held_sweeps >= HELD_SWEEPS_MAX {

@@ -264,8 +264,8 @@ impl Tally {
             M::Threads => self.threads.figure(Value::Integer),
             M::Fds => self.fds.figure(Value::Integer),
             M::FdsWorstPercent => self.fds_worst.figure(|_| Value::Float(self.fds_worst_percent)),
-            M::CtxSwitchesVoluntary => self.switches(group.switches.0[0]),
-            M::CtxSwitchesInvoluntary => self.switches(group.switches.0[1]),
+            M::CtxSwitchesVoluntary => self.switches(group.switches.0[0], interval),
+            M::CtxSwitchesInvoluntary => self.switches(group.switches.0[1], interval),
             _ => match (io_counter(id), socket_choice(id)) {
                 (Some(counter), _) => self.io_total(group, counter, interval),
                 (None, Some(choice)) => self.count_sockets(choice),
@@ -327,8 +327,12 @@ impl Tally {
         }
     }
 
-    fn switches(&self, total: u64) -> Figure {
-        self.switches.figure(|_| Value::Integer(total))
+    /// What members did after they were last seen is missing from any later total.
+    fn switches(&self, total: u64, interval: Option<Interval>) -> Figure {
+        match (self.switches.figure(|_| Value::Integer(total)), interval) {
+            (Figure::Known { value, mark }, Some(_)) => known(value, mark.and(Mark::Estimate)),
+            (figure, _) => figure,
+        }
     }
 
     fn uptime(&self, snapshot: &Snapshot) -> Figure {

@@ -174,7 +174,6 @@ fn survey(disturbance: Disturbance) -> Survey {
     let exact = outcomes.iter().filter(|o| o.truth == o.credited).count();
     let ahead = outcomes.iter().filter(|o| o.ahead_max > 0).count();
     let mean_error = outcomes.iter().map(Outcome::relative_error).sum::<f64>() / 200.0;
-    println!("{exact} of 200 exact, {ahead} ever ahead, mean error {:.3} %", mean_error * 100.0);
     Survey { exact, mean_error, ahead }
 }
 

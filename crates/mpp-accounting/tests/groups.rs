@@ -233,7 +233,7 @@ fn without_children_a_total_starts_without_what_was_inherited() {
 
 #[test]
 fn rows_beyond_the_largest_number_are_summed_in_other() {
-    let rows = Rows::Keyed { selector: Selector::default(), key: GroupKey::Pid, rows_max: 3 };
+    let rows = Rows::Keyed { selector: Box::default(), key: GroupKey::Pid, rows_max: 3 };
     let watch = Watch::new(rows, |kernel| {
         for _ in 0..10 {
             let process = kernel.fork(INIT, "program");

@@ -5,8 +5,8 @@ mod model_kernel;
 
 use model_kernel::{INIT, Kernel};
 use mpp_accounting::ledger::{Ledger, Movement};
-use mpp_accounting::process::ProcessKey;
-use mpp_accounting::units::{Delta, IoCounter, IoDelta, UsageDelta};
+use mpp_accounting::process::{ProcessKey, Reading};
+use mpp_accounting::units::{Delta, IoCounter, IoDelta, IoTotals, UsageDelta};
 
 /// A ledger beside a kernel, and what it has said so far.
 struct Watch {
@@ -461,4 +461,23 @@ fn a_process_unseen_until_now_though_older_is_a_baseline() {
     assert_eq!(own(&movement, key), 0);
     let movement = watch.interval(|kernel| kernel.write(hidden, 20));
     assert_eq!(own(&movement, key), 20);
+}
+
+#[test]
+fn io_that_falls_while_faults_do_not_is_unknown_until_it_is_back() {
+    let mut process = 0;
+    let mut watch = Watch::after(|kernel| {
+        process = kernel.fork(INIT, "process");
+        kernel.write(process, 1000);
+    });
+    watch.kernel.pass(100);
+    let mut snapshot = watch.kernel.sweep();
+    let key = watch.kernel.process(process).key;
+    let sample = snapshot.processes.iter_mut().find(|sample| sample.key == key);
+    sample.expect("the process was swept").io.total = Reading::Value(IoTotals::ZERO);
+    let movement = watch.ledger.advance(&snapshot);
+    assert_eq!((own(&movement, key), movement.replaced), (0, 0));
+    let movement = watch.interval(|kernel| kernel.write(process, 5));
+    assert_eq!(own(&movement, key), 5);
+    watch.assert_exact();
 }

@@ -17,9 +17,9 @@ use mpp_accounting::process::{
 use mpp_accounting::snapshot::{Host, Snapshot};
 use mpp_accounting::units::{BootTime, Delta, IoDelta, IoTotals, UsageDelta, UsageTotals};
 
-pub const TICKS_PER_SECOND: u64 = 100;
+pub(crate) const TICKS_PER_SECOND: u64 = 100;
 const TICK_NS: u64 = 1_000_000_000 / TICKS_PER_SECOND;
-pub const INIT: u32 = 1;
+pub(crate) const INIT: u32 = 1;
 
 /// Every process faults before it does anything else.
 const FORK_FAULTS: u64 = 30;
@@ -31,20 +31,20 @@ struct Thread {
 }
 
 #[derive(Clone, Debug)]
-pub struct Process {
-    pub key: ProcessKey,
-    pub parent: u32,
-    pub comm: &'static str,
+pub(crate) struct Process {
+    pub(crate) key: ProcessKey,
+    pub(crate) parent: u32,
+    pub(crate) comm: &'static str,
     identity: Arc<Identity>,
     state: ProcessState,
     threads: BTreeMap<u32, Thread>,
     /// I/O of exited threads and reaped children.
     pool: IoTotals,
     usage: Usage,
-    pub is_subreaper: bool,
+    pub(crate) is_subreaper: bool,
     /// SIGCHLD is ignored: children vanish without being waited for.
-    pub reaps_automatically: bool,
-    pub is_readable: bool,
+    pub(crate) reaps_automatically: bool,
+    pub(crate) is_readable: bool,
 }
 
 impl Process {
@@ -55,19 +55,19 @@ impl Process {
 
 /// The machine.
 #[derive(Clone, Debug)]
-pub struct Kernel {
-    pub now_ticks: u64,
-    pub processes: BTreeMap<u32, Process>,
+pub(crate) struct Kernel {
+    pub(crate) now_ticks: u64,
+    pub(crate) processes: BTreeMap<u32, Process>,
     last_id: u32,
-    pub pid_max: u32,
+    pub(crate) pid_max: u32,
     /// What each program, by name, really did.
-    pub truth: BTreeMap<&'static str, (IoDelta, UsageDelta)>,
+    pub(crate) truth: BTreeMap<&'static str, (IoDelta, UsageDelta)>,
     /// The order in which new processes are read: by PID, as from a directory.
     seen_starts: BTreeMap<u32, ProcessKey>,
 }
 
 /// An event may happen at each of these moments of a sweep.
-pub type Between<'a> = &'a mut dyn FnMut(&mut Kernel);
+pub(crate) type Between<'a> = &'a mut dyn FnMut(&mut Kernel);
 
 impl Default for Kernel {
     fn default() -> Self {
@@ -77,7 +77,7 @@ impl Default for Kernel {
 
 impl Kernel {
     /// A machine on which only init runs.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut kernel = Kernel {
             now_ticks: 1000,
             processes: BTreeMap::new(),
@@ -90,7 +90,7 @@ impl Kernel {
         kernel
     }
 
-    pub fn pass(&mut self, ticks: u64) {
+    pub(crate) fn pass(&mut self, ticks: u64) {
         self.now_ticks += ticks;
     }
 
@@ -125,11 +125,11 @@ impl Kernel {
         pid
     }
 
-    pub fn fork(&mut self, parent: u32, comm: &'static str) -> u32 {
+    pub(crate) fn fork(&mut self, parent: u32, comm: &'static str) -> u32 {
         self.create(parent, comm)
     }
 
-    pub fn start_thread(&mut self, pid: u32) -> u32 {
+    pub(crate) fn start_thread(&mut self, pid: u32) -> u32 {
         let tid = self.free_id();
         let thread = Thread { start_ticks: self.now_ticks, io: IoTotals::ZERO };
         self.process(pid).threads.insert(tid, thread);
@@ -137,24 +137,24 @@ impl Kernel {
     }
 
     /// Ends one thread; its I/O moves into the pool.
-    pub fn end_thread(&mut self, pid: u32, tid: u32) {
+    pub(crate) fn end_thread(&mut self, pid: u32, tid: u32) {
         let process = self.process(pid);
         if let Some(thread) = process.threads.remove(&tid) {
             process.pool = process.pool.plus(thread.io.as_delta());
         }
     }
 
-    pub fn process(&mut self, pid: u32) -> &mut Process {
+    pub(crate) fn process(&mut self, pid: u32) -> &mut Process {
         self.processes.get_mut(&pid).expect("the script names a process that exists")
     }
 
     /// The main thread writes so many bytes, in one call.
-    pub fn write(&mut self, pid: u32, bytes: u64) {
+    pub(crate) fn write(&mut self, pid: u32, bytes: u64) {
         let tid = *self.process(pid).threads.keys().next().expect("a living thread");
         self.write_in(pid, tid, bytes);
     }
 
-    pub fn write_in(&mut self, pid: u32, tid: u32, bytes: u64) {
+    pub(crate) fn write_in(&mut self, pid: u32, tid: u32, bytes: u64) {
         let done = Delta([0, bytes, 0, 1, 0, bytes, 0]);
         let process = self.process(pid);
         let comm = process.comm;
@@ -164,7 +164,7 @@ impl Kernel {
         truth.0 = truth.0.plus(done);
     }
 
-    pub fn use_cpu(&mut self, pid: u32, ticks: u64, faults: u64) {
+    pub(crate) fn use_cpu(&mut self, pid: u32, ticks: u64, faults: u64) {
         let done = Delta([ticks * TICK_NS, 0, faults, 0]);
         let process = self.process(pid);
         let comm = process.comm;
@@ -174,7 +174,7 @@ impl Kernel {
     }
 
     /// Another program in the same process. Other threads end; the caller becomes the leader.
-    pub fn exec(&mut self, pid: u32, tid: u32, comm: &'static str) {
+    pub(crate) fn exec(&mut self, pid: u32, tid: u32, comm: &'static str) {
         let others: Vec<u32> =
             self.process(pid).threads.keys().copied().filter(|other| *other != tid).collect();
         for other in others {
@@ -190,7 +190,7 @@ impl Kernel {
     }
 
     /// Ends a process. Its children go to the nearest subreaper, or to init.
-    pub fn exit(&mut self, pid: u32) {
+    pub(crate) fn exit(&mut self, pid: u32) {
         let tids: Vec<u32> = self.process(pid).threads.keys().copied().collect();
         for tid in tids {
             self.end_thread(pid, tid);
@@ -218,7 +218,7 @@ impl Kernel {
     }
 
     /// `parent` waits for `child`: everything the child did and inherited is added to it.
-    pub fn wait(&mut self, parent: u32, child: u32) {
+    pub(crate) fn wait(&mut self, parent: u32, child: u32) {
         let child = self.processes.remove(&child).expect("a zombie to wait for");
         assert_eq!(child.parent, parent, "only its parent can wait for a process");
         assert_eq!(child.state, ProcessState::Zombie);
@@ -228,7 +228,7 @@ impl Kernel {
         parent.usage.reaped = parent.usage.reaped.plus(usage);
     }
 
-    pub fn exit_and_wait(&mut self, child: u32) {
+    pub(crate) fn exit_and_wait(&mut self, child: u32) {
         let parent = self.process(child).parent;
         self.exit(child);
         if self.processes.contains_key(&child) {
@@ -236,7 +236,7 @@ impl Kernel {
         }
     }
 
-    pub fn zombies_of(&self, parent: u32) -> Vec<u32> {
+    pub(crate) fn zombies_of(&self, parent: u32) -> Vec<u32> {
         self.processes
             .values()
             .filter(|p| p.parent == parent && p.state == ProcessState::Zombie)
@@ -244,7 +244,7 @@ impl Kernel {
             .collect()
     }
 
-    pub fn living(&self) -> Vec<u32> {
+    pub(crate) fn living(&self) -> Vec<u32> {
         self.processes
             .values()
             .filter(|p| p.state == ProcessState::Living && p.key.pid != INIT)
@@ -253,13 +253,13 @@ impl Kernel {
     }
 
     /// A sweep in which nothing happens.
-    pub fn sweep(&mut self) -> Snapshot {
+    pub(crate) fn sweep(&mut self) -> Snapshot {
         self.sweep_while(&mut |_| {})
     }
 
     /// A sweep in which something may happen before each read. Processes known from the
     /// sweep before are read in order of start, new ones after them.
-    pub fn sweep_while(&mut self, between: Between<'_>) -> Snapshot {
+    pub(crate) fn sweep_while(&mut self, between: Between<'_>) -> Snapshot {
         let mut snapshot = Snapshot {
             taken_at: BootTime { ns: self.now_ticks * TICK_NS },
             taken_at_ticks: self.now_ticks,
@@ -334,7 +334,7 @@ impl Kernel {
     }
 
     /// What everyone together really did.
-    pub fn truth_of_all(&self) -> (IoDelta, UsageDelta) {
+    pub(crate) fn truth_of_all(&self) -> (IoDelta, UsageDelta) {
         self.truth.values().fold(Default::default(), |sum: (IoDelta, UsageDelta), part| {
             (sum.0.plus(part.0), sum.1.plus(part.1))
         })

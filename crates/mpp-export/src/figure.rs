@@ -1,0 +1,133 @@
+//! The cells of a report as all formats need them: named, finite, and numbered in text.
+
+use std::borrow::Cow;
+
+use mpp_accounting::metric::Need;
+use mpp_accounting::process::Absence;
+use mpp_accounting::report::{Column, Figure, GroupReport, Report, Tier, Value};
+use mpp_accounting::snapshot::{Trouble, Visibility};
+
+/// A column with its name, made once for all groups.
+pub(crate) struct NamedColumn<'a> {
+    pub(crate) column: &'a Column,
+    pub(crate) name: Cow<'static, str>,
+}
+
+pub(crate) fn named_columns(columns: &[Column]) -> Vec<NamedColumn<'_>> {
+    columns.iter().map(|column| NamedColumn { column, name: column.name() }).collect()
+}
+
+/// A group's cells beside their columns. A number that no format can write is absent.
+pub(crate) fn cells<'a>(
+    columns: &'a [NamedColumn<'a>],
+    group: &'a GroupReport,
+) -> impl Iterator<Item = (&'a NamedColumn<'a>, Figure)> {
+    columns.iter().zip(group.figures.iter().map(|figure| finite(*figure)))
+}
+
+pub(crate) fn finite(figure: Figure) -> Figure {
+    match figure {
+        Figure::Known { value: Value::Float(number), .. } if !number.is_finite() => {
+            Figure::Absent(Absence::Malformed)
+        }
+        figure => figure,
+    }
+}
+
+/// Why a cell is empty, in words.
+pub(crate) fn reason(column: &Column, why: Absence) -> String {
+    let is_by_request = column.metric.need == Need::ProportionalMemory;
+    match why {
+        Absence::NotRequested if is_by_request => format!("{why} (--pss)"),
+        _ => why.to_string(),
+    }
+}
+
+/// Appends a number: whole ones as they are, others in the shortest form that reads back
+/// as the same, `31457280.0`.
+pub(crate) fn push_value(value: Value, out: &mut Vec<u8>) {
+    match value {
+        Value::Integer(number) => push_integer(number, out),
+        Value::Float(number) => push_float(number, out),
+    }
+}
+
+pub(crate) fn push_integer(number: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// Appends a finite number; one that is not is clamped, never written as it is.
+pub(crate) fn push_float(number: f64, out: &mut Vec<u8>) {
+    let finite = if number.is_nan() { 0.0 } else { number.clamp(f64::MIN, f64::MAX) };
+    out.extend_from_slice(zmij::Buffer::new().format_finite(finite).as_bytes());
+}
+
+/// The interval in seconds.
+pub(crate) fn interval_seconds(report: &Report) -> Option<f64> {
+    report.interval.map(|interval| interval.as_secs_f64())
+}
+
+/// The tier for formats that know only numbers: 1 for A, 2 for B, 3 for C.
+pub(crate) fn tier_number(tier: Tier) -> u64 {
+    match tier {
+        Tier::A => 1,
+        Tier::B => 2,
+        Tier::C => 3,
+    }
+}
+
+/// The classes of what may go wrong in a sweep, with their counts.
+pub(crate) fn trouble_classes(trouble: &Trouble) -> [(&'static str, u64); 7] {
+    let Trouble { vanished, denied, blocked, truncated, malformed, failed, clobbered_environments } =
+        *trouble;
+    [
+        ("vanished", vanished),
+        ("denied", denied),
+        ("blocked", blocked),
+        ("truncated", truncated),
+        ("malformed", malformed),
+        ("failed", failed),
+        ("clobbered_environments", clobbered_environments),
+    ]
+}
+
+/// How much of the machine is seen, in one word.
+pub(crate) fn visibility_word(visibility: Visibility) -> &'static str {
+    match visibility {
+        Visibility::Whole => "whole",
+        Visibility::OthersUnreadable => "others_unreadable",
+        Visibility::OthersHidden => "others_hidden",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mpp_accounting::report::Mark;
+
+    use super::*;
+
+    fn check(value: Value, expected: &str) {
+        let mut out = Vec::new();
+        push_value(value, &mut out);
+        assert_eq!(String::from_utf8_lossy(&out), expected);
+    }
+
+    #[test]
+    fn whole_floats_keep_their_fraction() {
+        check(Value::Float(31_457_280.0), "31457280.0");
+        check(Value::Float(0.0), "0.0");
+        check(Value::Float(12.1), "12.1");
+        check(Value::Integer(u64::MAX), "18446744073709551615");
+    }
+
+    #[test]
+    fn no_format_ever_sees_a_number_that_is_none() {
+        for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let figure = Figure::Known { value: Value::Float(number), mark: Mark::Exact };
+            assert_eq!(finite(figure), Figure::Absent(Absence::Malformed));
+            let mut out = Vec::new();
+            push_float(number, &mut out);
+            assert!(!String::from_utf8_lossy(&out).contains(['n', 'i']));
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! The table that people read: names at the left, numbers at the right, what they are
+//! worth below.
+//!
+//! No line is longer than the screen is wide. Where columns do not fit, the rest of
+//! them follow in a further block, under the same names. A name that is too long
+//! loses its middle, never half an escape, to a sign that no name can hold.
+
+use mpp_accounting::metric::MetricId;
+use mpp_accounting::report::{Column, Figure, Form, GroupReport, Mark, Report};
+use mpp_accounting::snapshot::{Trouble, Visibility};
+
+use crate::escape::{ELLIPSIS, Part, terminal_parts};
+use crate::figure::{finite, interval_seconds, reason};
+use crate::format::TableLayout;
+use crate::units::{Units, scaled};
+
+/// A name is not made shorter than this to save a block.
+const NAME_WIDTH_LEAST: usize = 12;
+
+/// Where blocks are needed anyway, names take no more than this.
+const NAME_WIDTH_IN_BLOCKS: usize = 20;
+
+const NAME_HEADING: &str = "GROUP";
+const MEMBERS_HEADING: &str = "PROCS";
+
+pub(crate) fn write(report: &Report, layout: &TableLayout, out: &mut Vec<u8>) {
+    let columns = table_columns(report, layout.units);
+    let names: Vec<Vec<Part>> = report.groups.iter().map(|group| name_parts(&group.name)).collect();
+    let frame = Frame::fit(&columns, &names, layout.width);
+    let mut rest = columns.as_slice();
+    for length in &frame.block_lengths {
+        if rest.len() < columns.len() {
+            out.push(b'\n');
+        }
+        let (block, behind) = rest.split_at(*length);
+        frame.write_block(block, &names, out);
+        rest = behind;
+    }
+    write_footer(report, layout.width, out);
+}
+
+/// A name in pieces; two quotes stand for the empty one.
+fn name_parts(name: &[u8]) -> Vec<Part> {
+    terminal_parts(if name.is_empty() { b"\"\"" } else { name })
+}
+
+/// A column of cells, ready to print.
+struct TableColumn {
+    heading: String,
+    cells: Vec<String>,
+    width: usize,
+}
+
+impl TableColumn {
+    fn new(heading: String, cells: Vec<String>) -> Self {
+        let width = cells.iter().map(String::len).chain([heading.len()]).max().unwrap_or(0);
+        TableColumn { heading, cells, width }
+    }
+}
+
+/// The members first, then the columns of the report. The number of processes is the
+/// members' sum and does not stand there twice.
+fn table_columns(report: &Report, units: Units) -> Vec<TableColumn> {
+    let is_members = |column: &Column| column.metric.id == MetricId::ProcessesTotal;
+    let position_of_total = report.columns.iter().position(is_members);
+    let members = report.groups.iter().map(|group| members_cell(group, position_of_total));
+    let mut columns = vec![TableColumn::new(MEMBERS_HEADING.to_owned(), members.collect())];
+    for (position, column) in report.columns.iter().enumerate() {
+        if is_members(column) {
+            continue;
+        }
+        let heading = match column.form {
+            Form::Level => column.metric.heading.to_owned(),
+            Form::PerSecond => format!("{}/s", column.metric.heading),
+        };
+        let cell = |group: &GroupReport| {
+            let figure = group.figures.get(position);
+            figure.map_or_else(String::new, |figure| figure_cell(column, *figure, units))
+        };
+        columns.push(TableColumn::new(heading, report.groups.iter().map(cell).collect()));
+    }
+    columns
+}
+
+/// `4+58`: matched and descendants; a lone `4` where there are no descendants.
+fn members_cell(group: &GroupReport, position_of_total: Option<usize>) -> String {
+    let total = position_of_total.and_then(|position| group.figures.get(position));
+    let mark = match total {
+        Some(Figure::Known { mark, .. }) => mark.prefix(),
+        _ => "",
+    };
+    match group.descendants {
+        0 => format!("{mark}{}", group.matched),
+        descendants => format!("{mark}{}+{descendants}", group.matched),
+    }
+}
+
+fn figure_cell(column: &Column, figure: Figure, units: Units) -> String {
+    match finite(figure) {
+        Figure::Known { value, mark } => {
+            format!("{}{}", mark.prefix(), scaled(column, value, units))
+        }
+        Figure::Absent(_) => "-".to_owned(),
+    }
+}
+
+/// How wide names are, what stands between columns, and how many go together.
+struct Frame {
+    name_width: usize,
+    gap: usize,
+    block_lengths: Vec<usize>,
+}
+
+impl Frame {
+    /// All columns in one block if that can be: first with wide gaps, then with narrow
+    /// ones, then with shorter names.
+    fn fit(columns: &[TableColumn], names: &[Vec<Part>], width: usize) -> Self {
+        let name_width = names.iter().map(|name| width_of(name)).chain([NAME_HEADING.len()]).max();
+        let name_width = name_width.unwrap_or(0);
+        let taken = |gap: usize| columns.iter().map(|column| column.width + gap).sum::<usize>();
+        let in_one =
+            |name_width, gap| Frame { name_width, gap, block_lengths: vec![columns.len()] };
+        for gap in [2, 1] {
+            if name_width.saturating_add(taken(gap)) <= width {
+                return in_one(name_width, gap);
+            }
+        }
+        let left = width.saturating_sub(taken(1));
+        if left >= NAME_WIDTH_LEAST {
+            return in_one(left, 1);
+        }
+        let widest = columns.iter().map(|column| column.width + 1).max().unwrap_or(0);
+        let name_width = name_width
+            .min(NAME_WIDTH_IN_BLOCKS)
+            .min(width.saturating_sub(widest).max(NAME_HEADING.len()));
+        let block_lengths = block_lengths(columns, width.saturating_sub(name_width));
+        Frame { name_width, gap: 1, block_lengths }
+    }
+
+    fn write_block(&self, columns: &[TableColumn], names: &[Vec<Part>], out: &mut Vec<u8>) {
+        let headings = columns.iter().map(|column| (column, column.heading.as_str()));
+        self.write_line(NAME_HEADING, NAME_HEADING.len(), headings, out);
+        for (row, name) in names.iter().enumerate() {
+            let (name, width) = shortened(name, self.name_width);
+            let cells =
+                columns.iter().map(|column| (column, column.cells.get(row).map_or("", |c| c)));
+            self.write_line(&name, width, cells, out);
+        }
+    }
+
+    fn write_line<'a>(
+        &self,
+        name: &str,
+        width: usize,
+        cells: impl Iterator<Item = (&'a TableColumn, &'a str)>,
+        out: &mut Vec<u8>,
+    ) {
+        let mut line = name.to_owned();
+        line.extend(std::iter::repeat_n(' ', self.name_width.saturating_sub(width)));
+        for (column, cell) in cells {
+            let padding = self.gap + column.width.saturating_sub(cell.len());
+            line.extend(std::iter::repeat_n(' ', padding));
+            line.push_str(cell);
+        }
+        out.extend_from_slice(line.trim_end().as_bytes());
+        out.push(b'\n');
+    }
+}
+
+/// How many columns fit beside the names, block by block, at least one in each.
+fn block_lengths(columns: &[TableColumn], width: usize) -> Vec<usize> {
+    let mut lengths = Vec::new();
+    let (mut length, mut taken) = (0, 0);
+    for column in columns {
+        if length > 0 && taken + column.width + 1 > width {
+            lengths.push(length);
+            (length, taken) = (0, 0);
+        }
+        length += 1;
+        taken += column.width + 1;
+    }
+    lengths.push(length);
+    lengths
+}
+
+fn width_of(name: &[Part]) -> usize {
+    name.iter().map(|part| part.width).sum()
+}
+
+/// A name of at most this width, its middle left out where it was longer, and its width.
+fn shortened(name: &[Part], width_max: usize) -> (String, usize) {
+    let whole = width_of(name);
+    if whole <= width_max {
+        return (name.iter().map(|part| part.text.as_str()).collect(), whole);
+    }
+    let left = width_max.saturating_sub(1);
+    let head = taken(name.iter(), left - left / 3);
+    let head_width = width_of(&name[..head]);
+    let tail = taken(name[head..].iter().rev(), left - head_width);
+    let (head, tail) = (&name[..head], &name[name.len() - tail..]);
+    let mut text: String = head.iter().map(|part| part.text.as_str()).collect();
+    text.push(ELLIPSIS);
+    text.extend(tail.iter().map(|part| part.text.as_str()));
+    (text, head_width + 1 + width_of(tail))
+}
+
+/// How many parts fit into a width.
+fn taken<'a>(parts: impl Iterator<Item = &'a Part>, width_max: usize) -> usize {
+    let mut width = 0;
+    parts
+        .take_while(|part| {
+            width += part.width;
+            width <= width_max
+        })
+        .count()
+}
+
+/// What the numbers are worth, in clauses; then what the signs mean that were used.
+fn write_footer(report: &Report, width: usize, out: &mut Vec<u8>) {
+    write_clauses(&worth(report), width, out);
+    write_clauses(&signs(report), width, out);
+}
+
+fn worth(report: &Report) -> Vec<String> {
+    let sum = |count: fn(&GroupReport) -> u64| {
+        report.groups.iter().map(count).fold(0, u64::saturating_add)
+    };
+    let (matched, descendants) = (sum(|group| group.matched), sum(|group| group.descendants));
+    let all = matched.saturating_add(descendants);
+    let tier = report.accuracy.tier;
+    let mut clauses = vec![
+        format!(
+            "{} {matched} matched + {descendants} descendants",
+            counted(all, "process:", "processes:")
+        ),
+        format!("tier {} {}", tier.letter(), tier.promise()),
+        format!("{} lost", report.accuracy.lost),
+        format!("{} unreadable", sum(|group| group.unreadable)),
+    ];
+    if let Some(interval) = interval_seconds(report) {
+        clauses.push(format!("over {interval:.2} s"));
+    }
+    if report.accuracy.unattributed_io_bytes > 0 {
+        let bytes = report.accuracy.unattributed_io_bytes;
+        clauses.push(format!("{bytes} bytes of I/O in no group"));
+    }
+    clauses.extend(
+        match report.host.visibility {
+            Visibility::Whole => None,
+            Visibility::OthersUnreadable => Some("hidepid: other users' processes are unreadable"),
+            Visibility::OthersHidden => Some("hidepid: other users' processes are not seen"),
+        }
+        .map(str::to_owned),
+    );
+    clauses.extend(trouble_clauses(&report.trouble));
+    clauses
+}
+
+/// What went wrong during the sweep.
+fn trouble_clauses(trouble: &Trouble) -> impl Iterator<Item = String> {
+    let Trouble { vanished, denied, blocked, truncated, malformed, failed, clobbered_environments } =
+        *trouble;
+    let classes = [
+        (vanished, "ended while being read"),
+        (denied, "readings refused"),
+        (blocked, "blocked while being read"),
+        (truncated, "readings cut short"),
+        (malformed, "readings not understood"),
+        (failed, "system calls failed"),
+        (clobbered_environments, "environments overwritten"),
+    ];
+    let happened = classes.into_iter().filter(|(count, _)| *count > 0);
+    happened.map(|(count, meaning)| format!("{count} {meaning}"))
+}
+
+fn counted(count: u64, one: &str, several: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { several })
+}
+
+/// The meaning of each sign that stands in the table.
+fn signs(report: &Report) -> Vec<String> {
+    let mut clauses = Vec::new();
+    let has_mark = |wanted: Mark| {
+        let mut figures = report.groups.iter().flat_map(|group| group.figures.iter());
+        figures.any(|figure| matches!(figure, Figure::Known { mark, .. } if *mark == wanted))
+    };
+    for (mark, meaning) in [(Mark::Estimate, "estimate"), (Mark::LowerBound, "at least")] {
+        if has_mark(mark) {
+            clauses.push(format!("{} {meaning}", mark.prefix()));
+        }
+    }
+    let mut reasons: Vec<String> = Vec::new();
+    for group in &report.groups {
+        for (column, figure) in report.columns.iter().zip(&group.figures) {
+            if let Figure::Absent(why) = finite(*figure) {
+                let reason = format!("- unknown: {}", reason(column, why));
+                if !reasons.contains(&reason) {
+                    reasons.push(reason);
+                }
+            }
+        }
+    }
+    clauses.extend(reasons);
+    clauses
+}
+
+/// Clauses with semicolons between them, broken between words where a line ends.
+fn write_clauses(clauses: &[String], width: usize, out: &mut Vec<u8>) {
+    let text = clauses.join("; ");
+    let mut line = String::new();
+    for word in text.split(' ') {
+        if !line.is_empty() && line.len() + 1 + word.len() > width {
+            out.extend_from_slice(line.as_bytes());
+            out.push(b'\n');
+            line.clear();
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    if !line.is_empty() {
+        out.extend_from_slice(line.as_bytes());
+        out.push(b'\n');
+    }
+}
