@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release --example sums -p metrics-per-process -- root nobody`
 
+#![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a command")]
+
 use std::error::Error;
 
 use metrics_per_process::drop_in::{Selection, StatsOptions};

@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release --example watch -p metrics-per-process -- postgres`
 
+#![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a command")]
+
 use std::error::Error;
 use std::time::Duration;
 

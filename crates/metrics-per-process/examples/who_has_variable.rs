@@ -2,6 +2,13 @@
 //!
 //! `cargo run --release --example who_has_variable -p metrics-per-process -- LANG`
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command"
+)]
+
 use std::error::Error;
 
 use metrics_per_process::selector::Selector;

@@ -25,6 +25,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod doctor;
 pub mod drop_in;
 mod error;
 mod find;
