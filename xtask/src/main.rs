@@ -1,2 +1,85 @@
-//! Placeholder.
-fn main() {}
+//! The project's automation: `cargo xtask help`.
+
+#![forbid(unsafe_code)]
+
+mod bench;
+mod checks;
+mod fuzz;
+mod step;
+mod tidy;
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  test [--long] [--fuzz-seconds N]       everything that must pass; ends at the first failure
+  tidy                                   layers, names, the one table of metrics
+  fuzz [TARGET] [--seconds N]            one fuzz target, or each of them
+  bench [--processes N,N] [--samples N]  what one sample costs, beside psutil and a C program
+
+test --long also searches longer: more random histories, 60 seconds for each fuzz target.
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            complain(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> Result<ExitCode> {
+    let root = root()?;
+    let (command, rest) = arguments.split_first().map_or(("help", arguments), |(c, r)| (c, r));
+    match command {
+        "test" => return checks::run(&root, &checks::Plan::parse(rest)?),
+        "tidy" => {
+            no_more(rest)?;
+            tidy::run(&root)?;
+        }
+        "fuzz" => fuzz::run(&root, &fuzz::Plan::parse(rest)?)?,
+        "bench" => bench::run(&root, &bench::Plan::parse(rest)?)?,
+        "help" | "--help" | "-h" => std::io::stdout().lock().write_all(USAGE.as_bytes())?,
+        other => bail!("unknown command `{other}`\n\n{USAGE}"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The root of the workspace: this program is run by cargo, in a package one level below.
+fn root() -> Result<PathBuf> {
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").context("run it as `cargo xtask`")?;
+    let root = Path::new(&manifest).parent().context("the automation lies in no workspace")?;
+    Ok(root.to_path_buf())
+}
+
+fn no_more(arguments: &[String]) -> Result<()> {
+    match arguments.first() {
+        Some(argument) => bail!("unexpected argument `{argument}`\n\n{USAGE}"),
+        None => Ok(()),
+    }
+}
+
+/// The value behind an option.
+fn value<'a>(option: &str, arguments: &mut impl Iterator<Item = &'a String>) -> Result<&'a str> {
+    arguments.next().map(String::as_str).with_context(|| format!("option `{option}` needs a value"))
+}
+
+/// The whole number behind an option.
+fn number<'a>(option: &str, arguments: &mut impl Iterator<Item = &'a String>) -> Result<u64> {
+    let text = value(option, arguments)?;
+    text.parse().with_context(|| format!("`{option} {text}`: expected a whole number"))
+}
+
+/// Says something on standard error.
+fn complain(words: &str) {
+    // There is nobody left to tell where standard error is closed.
+    let _ = writeln!(std::io::stderr(), "{words}");
+}

@@ -1,1 +1,34 @@
-//! Placeholder.
+//! Reads processes from the kernel: the only crate with system calls.
+//!
+//! A [`Collector`] sweeps over every process of a procfs and assembles a
+//! [`Snapshot`](mpp_accounting::snapshot::Snapshot): every field a value, or the reason
+//! why there is none. What could block on a measured process is read beside the sweep,
+//! by somebody who may hang; see [`memory_reader`].
+//!
+//! The crate knows processes, not groups and not metrics: it is told what to read by
+//! [`Needs`] and reads nothing else.
+
+pub mod capability;
+mod child;
+pub mod collector;
+pub mod error;
+pub mod memory_reader;
+pub mod needs;
+pub mod pid_file;
+pub mod sockets;
+pub mod users;
+
+mod frozen;
+mod identity;
+mod measure;
+mod origin;
+mod proc_fs;
+mod scale;
+mod sys;
+mod visibility;
+
+pub use collector::{Collector, CollectorOptions};
+pub use error::CollectError;
+pub use memory_reader::MemoryReaderKind;
+pub use needs::{ContextSwitchNeeds, IdentityWait, Measures, Needs};
+pub use origin::ProcfsKind;

@@ -1,0 +1,89 @@
+//! `mpp doctor`: what can be measured here, how exactly, and what would cure the rest.
+
+use std::fmt::Write as _;
+use std::io::Write;
+use std::path::Path;
+
+use clap::builder::styling::{AnsiColor, Style};
+use metrics_per_process::doctor::{Capabilities, Fact, Standing, examine};
+use metrics_per_process::report::Tier;
+use mpp_export::escape;
+
+use crate::args;
+use crate::failure::{Failure, Status};
+use crate::{screen, selection};
+
+/// Tries everything and prints what came of it; exits with 3 where nothing can be measured.
+pub(crate) fn run(typed: &args::Doctor, out: &mut dyn Write) -> Result<Status, Failure> {
+    let procfs = selection::procfs(&typed.procfs)?;
+    let found = examine(&procfs)?;
+    out.write_all(screen::for_stdout(page(&found, &procfs)).as_bytes())?;
+    Ok(Status::Ok)
+}
+
+fn page(found: &Capabilities, procfs: &Path) -> String {
+    let mut page = String::new();
+    let release = escape::terminal(&found.kernel_release);
+    let held = match found.held.is_empty() {
+        true => "none of those that matter here".to_owned(),
+        false => found.held.chunks(3).map(|some| some.join(", ")).collect::<Vec<_>>().join(BREAK),
+    };
+    let tier = Tier::C;
+    let rows = [
+        ("mpp", format!("{} on Linux {release}", env!("CARGO_PKG_VERSION"))),
+        ("procfs", escape::terminal(procfs.as_os_str().as_encoded_bytes())),
+        ("user", format!("uid {}", found.uid)),
+        ("capabilities", held),
+        ("tier", format!("{} {}: {TIER_MEANS}", tier.letter(), tier.promise())),
+    ];
+    for (name, value) in rows {
+        push_line(&mut page, format_args!("{name:<13} {value}"));
+    }
+    push_line(&mut page, format_args!(""));
+    for fact in &found.facts {
+        push_fact(&mut page, fact, &found.held);
+    }
+    page
+}
+
+/// Where a line of the head goes on below its beginning.
+const BREAK: &str = ",\n              ";
+
+/// What the tier says of the numbers, and why it is no better.
+const TIER_MEANS: &str = "ended processes are inferred by polling, which is all\n              \
+    that this version can do";
+
+/// The finding in one line; below it what it takes, and the command that gives it.
+fn push_fact(page: &mut String, fact: &Fact, held: &[&str]) {
+    let (word, style) = standing(fact.standing);
+    push_line(page, format_args!("{style}{word:<8}{style:#} {}: {}", fact.subject, fact.found));
+    if matches!(fact.standing, Standing::Works | Standing::Untried) {
+        return;
+    }
+    if held.contains(&fact.needs) {
+        push_line(
+            page,
+            format_args!("         {} is held: something else refuses, such as", fact.needs),
+        );
+        push_line(page, format_args!("         a user namespace or a security module"));
+        return;
+    }
+    push_line(page, format_args!("         needs {}", fact.needs));
+    if let Some(cure) = fact.cure {
+        push_line(page, format_args!("         $ {cure}"));
+    }
+}
+
+fn standing(standing: Standing) -> (&'static str, Style) {
+    match standing {
+        Standing::Works => ("ok", AnsiColor::Green.on_default()),
+        Standing::Limited => ("limited", AnsiColor::Yellow.on_default()),
+        Standing::Missing => ("missing", AnsiColor::Red.on_default()),
+        Standing::Untried => ("untried", Style::new()),
+    }
+}
+
+fn push_line(page: &mut String, line: std::fmt::Arguments<'_>) {
+    // Writing to a string does not fail.
+    let _ = writeln!(page, "{line}");
+}

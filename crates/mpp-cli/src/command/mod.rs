@@ -1,0 +1,9 @@
+//! One file per command.
+
+pub(crate) mod completions;
+pub(crate) mod doctor;
+pub(crate) mod find;
+pub(crate) mod man;
+pub(crate) mod metrics;
+pub(crate) mod sensu;
+pub(crate) mod show;

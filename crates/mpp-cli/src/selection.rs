@@ -1,0 +1,125 @@
+//! Which processes were meant by the options that select.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use metrics_per_process::report::Report;
+use metrics_per_process::selector::{Descendants, Selector, SelectorError};
+use metrics_per_process::snapshot::Visibility;
+
+use crate::args::{Procfs, Selection};
+use crate::failure::Failure;
+
+/// Where processes are read without `--procfs`: containers mount the host's procfs elsewhere
+/// and name it here.
+const PROCFS_VARIABLE: &str = "HOST_PROC";
+const PROCFS: &str = "/proc";
+
+/// The one selector that all options make together; `None` where nothing was selected.
+///
+/// # Errors
+///
+/// The option whose value is no condition.
+pub(crate) fn selector(
+    typed: &Selection,
+    descendants: Descendants,
+) -> Result<Option<Selector>, Failure> {
+    let none = Selector::default().with_descendants(descendants);
+    let selector = none.clone();
+    let selector = each(selector, "NAME", &typed.names, |s, name| s.name(name.as_bytes()))?;
+    let selector = each(selector, "--user", &typed.user, |s, user| s.user(user.as_bytes()))?;
+    let selector = each(selector, "--cmdline", &typed.cmdline, |s, re| s.cmdline(re.as_bytes()))?;
+    let selector = each(selector, "--env", &typed.env, |s, env| s.environment(env.as_bytes()))?;
+    let selector = each(selector, "--pid", &typed.pid, |s, pids| s.pids(pids.as_bytes()))?;
+    let selector = each(selector, "--pidfile", &typed.pidfile, |s, path| s.pid_file(path))?;
+    let selector = each(selector, "--children-of", &typed.children_of, |s, root| {
+        s.children_of(root.as_bytes())
+    })?;
+    let selector = each(selector, "--unit", &typed.unit, |s, unit| s.unit(unit.as_bytes()))?;
+    let selector = each(selector, "--cgroup", &typed.cgroup, |s, path| s.cgroup(path.as_bytes()))?;
+    let selector = exclude(selector, &typed.exclude)?;
+    Ok((selector != none).then_some(selector))
+}
+
+/// That a selector matched no process, and what may be the reason.
+pub(crate) fn nothing_matched(selector: &Selector, report: &Report) -> Failure {
+    let failure = Failure::nothing_matched(format!("no process matches `{selector}`"));
+    let needs = selector.identity_needs();
+    let trouble = &report.trouble;
+    if report.host.visibility == Visibility::OthersHidden {
+        failure.hint("this procfs hides the processes of others; `mpp doctor` says more")
+    } else if !needs.environment_keys.is_empty() && trouble.denied > 0 {
+        failure.hint("environments of others could not be read; `mpp doctor` says more")
+    } else if trouble.blocked > 0 {
+        failure.hint(format!("{} processes could not be read without blocking", trouble.blocked))
+    } else {
+        failure.hint("`mpp show` lists what there is")
+    }
+}
+
+/// The procfs to read.
+///
+/// # Errors
+///
+/// A path that is no directory.
+pub(crate) fn procfs(typed: &Procfs) -> Result<PathBuf, Failure> {
+    let (path, source) = match (&typed.procfs, std::env::var_os(PROCFS_VARIABLE)) {
+        (Some(path), _) => (path.clone(), "`--procfs`"),
+        (None, Some(path)) if !path.is_empty() => (PathBuf::from(path), "`$HOST_PROC`"),
+        (None, _) => return Ok(PathBuf::from(PROCFS)),
+    };
+    match std::fs::metadata(&path) {
+        Ok(found) if found.is_dir() => Ok(path),
+        Ok(_) => Err(Failure::usage(format!(
+            "{source}: expected a directory, but found a file at {}",
+            path.display()
+        ))),
+        Err(cause) => {
+            Err(Failure::usage(format!("{source}: cannot read {}: {cause}", path.display())))
+        }
+    }
+}
+
+fn each(
+    mut selector: Selector,
+    option: &str,
+    values: &[OsString],
+    add: impl Fn(Selector, &OsStr) -> Result<Selector, SelectorError>,
+) -> Result<Selector, Failure> {
+    for value in values {
+        selector = add(selector, value).map_err(|error| refuse(option, error))?;
+    }
+    Ok(selector)
+}
+
+fn exclude(mut selector: Selector, texts: &[OsString]) -> Result<Selector, Failure> {
+    for text in texts {
+        let text = utf8("--exclude", text)?;
+        let excluded = Selector::parse(text).and_then(|other| selector.excluding(other));
+        selector = excluded.map_err(|error| refuse("--exclude", error))?;
+    }
+    Ok(selector)
+}
+
+/// The value of an option that is text.
+///
+/// # Errors
+///
+/// Bytes that are not UTF-8.
+pub(crate) fn utf8<'a>(option: &str, value: &'a OsStr) -> Result<&'a str, Failure> {
+    value.to_str().ok_or_else(|| {
+        let found = value.to_string_lossy();
+        Failure::usage(format!("`{option}`: expected UTF-8 text, but found `{found}`"))
+            .hint("write other bytes as `\\xHH` inside double quotes")
+    })
+}
+
+/// A selector's error, with the option that holds it.
+pub(crate) fn refuse(option: &str, error: SelectorError) -> Failure {
+    let hint = error.hint().map(str::to_owned);
+    let mut failure = Failure::usage("");
+    failure.cause = anyhow::Error::new(error).context(format!("`{option}`"));
+    failure.hint = hint;
+    failure
+}

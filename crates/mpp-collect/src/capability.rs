@@ -1,0 +1,435 @@
+//! What can be measured here, and what it would take to measure more.
+//!
+//! Every fact is found out by trying, where it can be tried: a capability that is held helps
+//! nothing where a security module refuses, and one that is not held is not missed where all
+//! processes are ours. What is missing comes with what it needs and, where one command can cure
+//! it, with that command.
+
+use std::path::Path;
+
+use mpp_accounting::process::Absence;
+use mpp_accounting::snapshot::Visibility;
+use rustix::fs::CWD;
+use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
+use rustix::thread::{CapabilitySet, capabilities, capability_is_in_bounding_set};
+
+use crate::error::CollectError;
+use crate::origin::{Origin, ProcfsKind};
+use crate::proc_fs::{FileError, Listing, Name, Room, status_at};
+use crate::sockets::{SWEEP_BUDGET, SocketSource};
+use crate::sys;
+
+/// Processes whose I/O is tried at most: enough to meet other users' wherever there are some.
+const TRIED_MAX: usize = 4096;
+/// Descriptors that a collection uses at one time, with room for what its program has open.
+const DESCRIPTORS_ENOUGH: u64 = 256;
+
+/// What this process may measure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// The effective user.
+    pub uid: u32,
+    /// `uname -r`.
+    pub kernel_release: Box<[u8]>,
+    /// Which of the capabilities that matter here are effective, by their names in
+    /// capabilities(7).
+    pub held: Vec<&'static str>,
+    /// How much of the machine's processes the procfs shows.
+    pub visibility: Visibility,
+    /// Whether the procfs is that of our own PID namespace, another one's, or a frozen tree.
+    pub procfs: ProcfsKind,
+    /// What was tried, in the order in which it should be read.
+    pub facts: Vec<Fact>,
+}
+
+/// One thing that was tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Fact {
+    /// Which.
+    pub id: FactId,
+    /// What it is, as a noun: `I/O of other users' processes`.
+    pub subject: &'static str,
+    /// How it stands.
+    pub standing: Standing,
+    /// What was found, in a few words.
+    pub found: String,
+    /// What it takes: a capability, a kernel.
+    pub needs: &'static str,
+    /// A command that gives what it takes. `None` where nothing is missing or no command helps.
+    pub cure: Option<&'static str>,
+}
+
+/// How something stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It can be had.
+    Works,
+    /// It can be had in part, or at a higher price.
+    Limited,
+    /// It cannot be had.
+    Missing,
+    /// There was nothing to try it on.
+    Untried,
+}
+
+/// The things that are tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum FactId {
+    /// Whether all processes are listed.
+    Processes,
+    /// Whether the kernel accounts I/O, and hands it out for all processes.
+    Io,
+    /// Whether descriptors are counted without listing them.
+    DescriptorCount,
+    /// Whether proportional memory can be read in one file.
+    ProportionalMemory,
+    /// Whether the kernel hands out its socket tables.
+    Sockets,
+    /// Whether sockets in other network namespaces can be seen.
+    OtherNetworkNamespaces,
+    /// Whether the kernel describes its own types, for BPF programs.
+    KernelTypes,
+    /// Whether enough descriptors may be open.
+    DescriptorLimit,
+}
+
+/// A capability, its name, and what gives it: to a program on a host, to a container.
+struct Grant {
+    set: CapabilitySet,
+    name: &'static str,
+    on_host: &'static str,
+    in_container: &'static str,
+}
+
+const PTRACE: Grant = Grant {
+    set: CapabilitySet::SYS_PTRACE,
+    name: "CAP_SYS_PTRACE",
+    on_host: "sudo setcap cap_sys_ptrace+ep \"$(command -v mpp)\"",
+    in_container: "docker run --cap-add SYS_PTRACE --pid host IMAGE",
+};
+const ADMIN: Grant = Grant {
+    set: CapabilitySet::SYS_ADMIN,
+    name: "CAP_SYS_ADMIN",
+    on_host: "sudo setcap cap_sys_ptrace,cap_sys_admin+ep \"$(command -v mpp)\"",
+    in_container: "docker run --cap-add SYS_PTRACE --cap-add SYS_ADMIN --pid host IMAGE",
+};
+/// Named among what is held; nothing here needs them.
+const FURTHER: [(CapabilitySet, &str); 4] = [
+    (CapabilitySet::DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH"),
+    (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN"),
+    (CapabilitySet::BPF, "CAP_BPF"),
+    (CapabilitySet::PERFMON, "CAP_PERFMON"),
+];
+
+impl Capabilities {
+    /// Tries everything out on the procfs at `procfs`, usually `/proc`.
+    ///
+    /// Reads one file of each process, and none that could block on it.
+    ///
+    /// # Errors
+    /// Where `procfs` cannot be opened, or is neither a procfs nor a frozen tree.
+    ///
+    /// ```
+    /// use mpp_collect::capability::{Capabilities, FactId, Standing};
+    ///
+    /// let here = Capabilities::read("/proc".as_ref())?;
+    /// let io = here.fact(FactId::Io).expect("I/O is always tried");
+    /// if io.standing != Standing::Works {
+    ///     println!("{}: {}; it needs {}", io.subject, io.found, io.needs);
+    /// }
+    /// # Ok::<(), mpp_collect::CollectError>(())
+    /// ```
+    pub fn read(procfs: &Path) -> Result<Self, CollectError> {
+        let mut room = Room::default();
+        let origin = Origin::open(procfs, &mut room)?;
+        // Not knowing what we hold is not holding it.
+        let effective =
+            sys::call(|| capabilities(None)).map_or(CapabilitySet::empty(), |sets| sets.effective);
+        let mut facts = vec![processes(&origin), io(&origin, procfs, &mut room)?];
+        if origin.kind == ProcfsKind::OwnNamespace {
+            facts.extend([
+                descriptor_count(&origin),
+                proportional_memory(&origin),
+                sockets(),
+                other_network_namespaces(effective),
+                kernel_types(),
+                descriptor_limit(),
+            ]);
+        }
+        Ok(Capabilities {
+            uid: rustix::process::geteuid().as_raw(),
+            kernel_release: rustix::system::uname().release().to_bytes().into(),
+            held: held(effective),
+            visibility: origin.host.visibility,
+            procfs: origin.kind,
+            facts,
+        })
+    }
+
+    /// What was found out about one thing; `None` where it makes no sense for this procfs.
+    #[must_use]
+    pub fn fact(&self, id: FactId) -> Option<&Fact> {
+        self.facts.iter().find(|fact| fact.id == id)
+    }
+}
+
+fn held(effective: CapabilitySet) -> Vec<&'static str> {
+    [(PTRACE.set, PTRACE.name), (ADMIN.set, ADMIN.name)]
+        .into_iter()
+        .chain(FURTHER)
+        .filter(|(set, _)| effective.contains(*set))
+        .map(|(_, name)| name)
+        .collect()
+}
+
+/// What would give a capability: inside a container that was started without it, no program of
+/// it can have it.
+fn cure(grant: &Grant) -> &'static str {
+    match sys::call(|| capability_is_in_bounding_set(grant.set)) {
+        Ok(false) => grant.in_container,
+        _ => grant.on_host,
+    }
+}
+
+fn processes(origin: &Origin) -> Fact {
+    let (standing, found) = match origin.host.visibility {
+        Visibility::Whole => (Standing::Works, "all are shown"),
+        Visibility::OthersUnreadable => {
+            (Standing::Limited, "other users' are listed but closed (hidepid=1)")
+        }
+        Visibility::OthersHidden => (Standing::Missing, "other users' are hidden (hidepid=2 or 4)"),
+    };
+    Fact {
+        id: FactId::Processes,
+        subject: "processes of other users",
+        standing,
+        found: found.to_owned(),
+        needs: "a procfs without hidepid, or CAP_SYS_PTRACE",
+        cure: (standing != Standing::Works).then(|| cure(&PTRACE)),
+    }
+}
+
+/// How many processes let their I/O be read, and how many did not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Tries {
+    readable: usize,
+    refused: usize,
+}
+
+fn io(origin: &Origin, procfs: &Path, room: &mut Room) -> Result<Fact, CollectError> {
+    let tries =
+        try_io(origin, room).map_err(|errno| CollectError::system("list", procfs, errno))?;
+    let (standing, found) = io_standing(origin.has_io, tries);
+    Ok(Fact {
+        id: FactId::Io,
+        subject: "I/O of other users' processes",
+        standing,
+        found,
+        needs: if origin.has_io { PTRACE.name } else { "a kernel with CONFIG_TASK_IO_ACCOUNTING" },
+        cure: (origin.has_io && tries.refused > 0).then(|| cure(&PTRACE)),
+    })
+}
+
+fn io_standing(has_io: bool, tries: Tries) -> (Standing, String) {
+    let Tries { readable, refused } = tries;
+    let tried = readable + refused;
+    match (has_io, readable, refused) {
+        (false, ..) => (Standing::Missing, "not accounted by this kernel".to_owned()),
+        (_, 0, 0) => (Standing::Untried, "there was no process to try".to_owned()),
+        (_, _, 0) => (Standing::Works, format!("all of {tried} processes could be read")),
+        (_, 0, _) => (Standing::Missing, format!("none of {tried} processes could be read")),
+        (..) => (Standing::Limited, format!("{readable} of {tried} processes could be read")),
+    }
+}
+
+fn try_io(origin: &Origin, room: &mut Room) -> Result<Tries, Errno> {
+    let mut pids = Vec::new();
+    Listing::new().numbers(&origin.root, &mut pids)?;
+    let mut tries = Tries::default();
+    for pid in pids.into_iter().take(TRIED_MAX) {
+        match room.read(&origin.root, Name::in_process(pid, "io").as_c_str()) {
+            Ok(_) => tries.readable += 1,
+            Err(FileError::System(Errno::ACCESS | Errno::PERM)) => tries.refused += 1,
+            // It ended meanwhile.
+            Err(_) => {}
+        }
+    }
+    Ok(tries)
+}
+
+fn descriptor_count(origin: &Origin) -> Fact {
+    let (standing, found) = if origin.counts_descriptors {
+        (Standing::Works, "the kernel says how many are open")
+    } else {
+        (Standing::Limited, "they are counted one by one, which takes longer")
+    };
+    Fact {
+        id: FactId::DescriptorCount,
+        subject: "number of open descriptors",
+        standing,
+        found: found.to_owned(),
+        needs: "Linux 6.2",
+        cure: None,
+    }
+}
+
+fn proportional_memory(origin: &Origin) -> Fact {
+    let (standing, found) = match status_at(&origin.root, c"self/smaps_rollup") {
+        Ok(_) => (Standing::Works, "smaps_rollup is there".to_owned()),
+        Err(errno) => (Standing::Missing, format!("smaps_rollup: {errno}")),
+    };
+    Fact {
+        id: FactId::ProportionalMemory,
+        subject: "proportional memory (PSS)",
+        standing,
+        found,
+        needs: "Linux 4.14",
+        cure: None,
+    }
+}
+
+fn sockets() -> Fact {
+    let (standing, found) = match SocketSource::open(SWEEP_BUDGET).standing() {
+        Ok(()) => (Standing::Works, "the kernel hands out its socket tables".to_owned()),
+        Err(Absence::Unsupported) => {
+            (Standing::Missing, "the kernel has not loaded what hands them out".to_owned())
+        }
+        Err(why) => (Standing::Missing, why.to_string()),
+    };
+    Fact {
+        id: FactId::Sockets,
+        subject: "connections",
+        standing,
+        found,
+        needs: "the kernel's modules tcp_diag, udp_diag and unix_diag",
+        cure: (standing == Standing::Missing)
+            .then_some("sudo modprobe -a tcp_diag udp_diag unix_diag"),
+    }
+}
+
+fn other_network_namespaces(effective: CapabilitySet) -> Fact {
+    let is_held = effective.contains(ADMIN.set);
+    let (standing, found) = if is_held {
+        (Standing::Works, "they may be entered")
+    } else {
+        (Standing::Missing, "they may not be entered")
+    };
+    Fact {
+        id: FactId::OtherNetworkNamespaces,
+        subject: "connections in other network namespaces",
+        standing,
+        found: found.to_owned(),
+        needs: ADMIN.name,
+        cure: (!is_held).then(|| cure(&ADMIN)),
+    }
+}
+
+fn kernel_types() -> Fact {
+    let (standing, found) = match status_at(CWD, c"/sys/kernel/btf/vmlinux") {
+        Ok(_) => (Standing::Works, "/sys/kernel/btf/vmlinux is there".to_owned()),
+        Err(errno) => (Standing::Missing, format!("/sys/kernel/btf/vmlinux: {errno}")),
+    };
+    Fact {
+        id: FactId::KernelTypes,
+        subject: "types of the kernel (BTF)",
+        standing,
+        found,
+        needs: "a kernel with CONFIG_DEBUG_INFO_BTF",
+        cure: None,
+    }
+}
+
+fn descriptor_limit() -> Fact {
+    let limit = getrlimit(Resource::Nofile).current;
+    let is_enough = limit.is_none_or(|limit| limit >= DESCRIPTORS_ENOUGH);
+    Fact {
+        id: FactId::DescriptorLimit,
+        subject: "descriptors for measuring",
+        standing: if is_enough { Standing::Works } else { Standing::Limited },
+        found: match limit {
+            Some(limit) => format!("{limit} may be open"),
+            None => "any number may be open".to_owned(),
+        },
+        needs: "a limit of 256",
+        cure: (!is_enough).then_some("ulimit -n 1024"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_found_here_agrees_with_what_the_kernel_says_elsewhere() {
+        let here = Capabilities::read("/proc".as_ref()).unwrap();
+        assert_eq!(here.uid, rustix::process::geteuid().as_raw());
+        let release = std::fs::read("/proc/sys/kernel/osrelease").unwrap();
+        assert_eq!(&*here.kernel_release, release.trim_ascii());
+        let btf = here.fact(FactId::KernelTypes).unwrap();
+        let has_btf = Path::new("/sys/kernel/btf/vmlinux").exists();
+        assert_eq!(btf.standing == Standing::Works, has_btf);
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
+        let bits = u64::from_str_radix(line.trim(), 16).unwrap();
+        assert_eq!(here.held.contains(&"CAP_SYS_PTRACE"), bits & (1 << 19) != 0);
+        assert_eq!(here.held.contains(&"CAP_SYS_ADMIN"), bits & (1 << 21) != 0);
+    }
+
+    #[test]
+    fn whatever_is_not_whole_says_what_it_needs() {
+        let here = Capabilities::read("/proc".as_ref()).unwrap();
+        for fact in &here.facts {
+            assert!(!fact.needs.is_empty() && !fact.found.is_empty(), "{fact:?}");
+            assert!(fact.cure.is_none() || fact.standing != Standing::Works, "{fact:?}");
+        }
+        let mut ids: Vec<_> = here.facts.iter().map(|fact| fact.id).collect();
+        ids.dedup();
+        assert_eq!(ids.len(), 8);
+    }
+
+    #[test]
+    fn reading_some_processes_is_not_reading_all_and_none_is_not_untried() {
+        fn check(has_io: bool, readable: usize, refused: usize, expected: (Standing, &str)) {
+            let (standing, found) = io_standing(has_io, Tries { readable, refused });
+            assert_eq!((standing, found.as_str()), expected);
+        }
+        check(true, 5, 0, (Standing::Works, "all of 5 processes could be read"));
+        check(true, 5, 2, (Standing::Limited, "5 of 7 processes could be read"));
+        check(true, 0, 2, (Standing::Missing, "none of 2 processes could be read"));
+        check(true, 0, 0, (Standing::Untried, "there was no process to try"));
+        check(false, 0, 0, (Standing::Missing, "not accounted by this kernel"));
+    }
+
+    #[test]
+    fn a_frozen_tree_is_asked_only_for_what_it_can_hold() {
+        let folder = tempfile::tempdir().unwrap();
+        let frozen = "clock_ticks_per_second=100\npage_size_bytes=4096\n\
+            taken_at_unix_ns=5\ntaken_at_boot_ns=7\nmemory_total_bytes=8192\n";
+        std::fs::write(folder.path().join("frozen"), frozen).unwrap();
+        for pid in ["1", "2"] {
+            std::fs::create_dir(folder.path().join(pid)).unwrap();
+        }
+        std::fs::write(folder.path().join("1/io"), "rchar: 1\n").unwrap();
+        let tree = Capabilities::read(folder.path()).unwrap();
+        assert_eq!(tree.procfs, ProcfsKind::Frozen);
+        assert_eq!(tree.fact(FactId::Io).unwrap().found, "all of 1 processes could be read");
+        assert_eq!(tree.fact(FactId::Sockets), None);
+    }
+
+    #[test]
+    fn no_failing_call_makes_more_of_us_than_we_are() {
+        let read = || Capabilities::read("/proc".as_ref());
+        let (whole, calls) = sys::fault::with_failure(u64::MAX, Errno::NOMEM, read);
+        let whole = whole.unwrap();
+        // The last calls are the same for each process that is listed.
+        for n in (0..calls).take(40) {
+            let (outcome, _) = sys::fault::with_failure(n, Errno::NOMEM, read);
+            let Ok(found) = outcome else { continue };
+            assert!(found.held.iter().all(|name| whole.held.contains(name)), "call {n}");
+        }
+    }
+}

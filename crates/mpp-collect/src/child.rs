@@ -1,0 +1,165 @@
+//! Helper processes of our own: fork, kill, reap, and dying together with us.
+//!
+//! A read that blocks on another process's mmap lock ends only when the reader is killed, so the
+//! reader must be a process that can be. It is forked and does not exec: a library cannot know
+//! which program it lives in. After fork(2) the child has only the forking thread, and whatever
+//! locks other threads held stay locked for ever; therefore this file forks only while the
+//! process has one thread, and counts them first.
+
+use std::ffi::CStr;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use rustix::event::PollFlags;
+use rustix::fs::{CWD, Mode, OFlags, RawDir, openat, stat};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, PidfdFlags, Resource, Rlimit, Signal, WaitOptions, getppid, kill_process, pidfd_open,
+    pidfd_send_signal, set_parent_process_death_signal, setrlimit, waitpid,
+};
+
+use crate::sys;
+
+/// How long a child that is not wanted any more has to end by itself, before it is killed.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// A child process that is ended and reaped when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Child {
+    pid: Pid,
+    /// Names the child even where SIGCHLD is ignored and its PID may have gone to a stranger.
+    /// `None` before Linux 5.3.
+    pidfd: Option<OwnedFd>,
+}
+
+impl Child {
+    /// Forks a child that runs `body` and then ends, whatever `body` does.
+    ///
+    /// # Errors
+    /// EBUSY where this process has other threads, or where that cannot be found out; else
+    /// what fork(2) says.
+    pub(crate) fn fork(body: impl FnOnce()) -> Result<Self, Errno> {
+        if thread_count()? != 1 {
+            return Err(Errno::BUSY);
+        }
+        sys::call(|| Ok(()))?;
+        // SAFETY: there is no other thread that could hold a lock or be half-way through a
+        // change of memory, so the child's copy of everything is whole.
+        let returned = unsafe { libc::fork() };
+        if returned == 0 {
+            // A panic must not unwind into the copy of our caller's frames.
+            let outcome = catch_unwind(AssertUnwindSafe(body));
+            // SAFETY: _exit(2) takes any status and does not return.
+            unsafe { libc::_exit(i32::from(outcome.is_err())) }
+        }
+        let Some(pid) = Pid::from_raw(returned).filter(|_| returned > 0) else {
+            return Err(
+                Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::AGAIN)
+            );
+        };
+        let pidfd = sys::call(|| pidfd_open(pid, PidfdFlags::empty())).ok();
+        Ok(Child { pid, pidfd })
+    }
+
+    /// Gives the child a moment to end by itself, for one whose socket has just been closed.
+    ///
+    /// A child of its own that it had no time to reap would go to whoever adopts orphans here,
+    /// and not every container has somebody who then reaps them.
+    pub(crate) fn await_end(&self) {
+        if let Some(pidfd) = &self.pidfd {
+            // Whatever comes of it, the child is killed and reaped next.
+            let _ = sys::wait_until_ready(pidfd.as_fd(), PollFlags::IN, PATIENCE);
+        }
+    }
+
+    /// The child's PID in our PID namespace.
+    pub(crate) fn pid(&self) -> Pid {
+        self.pid
+    }
+}
+
+impl Drop for Child {
+    /// Ends the child with SIGKILL, the only signal that ends a blocked read, and reaps it.
+    fn drop(&mut self) {
+        // That it has ended already is all that can be wrong with either call.
+        let _ = match &self.pidfd {
+            Some(pidfd) => pidfd_send_signal(pidfd, Signal::KILL),
+            None => kill_process(self.pid, Signal::KILL),
+        };
+        let reap = || waitpid(Some(self.pid), WaitOptions::empty());
+        while reap().is_err_and(|errno| errno == Errno::INTR) {}
+    }
+}
+
+/// How many threads this process has, by the links of its `task` directory, proc_pid_task(5).
+///
+/// # Errors
+/// Where procfs is not mounted at `/proc`.
+pub(crate) fn thread_count() -> Result<u64, Errno> {
+    let links = sys::call(|| stat(c"/proc/self/task"))?.st_nlink;
+    // One link is the directory's name, one is its own dot.
+    links.checked_sub(2).filter(|count| *count > 0).ok_or(Errno::BUSY)
+}
+
+/// Makes a freshly forked child a helper: it dies with `parent`, is deaf to the terminal,
+/// leaves no core file, and keeps no descriptor but those of `keep`.
+///
+/// Privileges are left as they are: it reads what its parent may read.
+///
+/// # Errors
+/// ESRCH where the parent has ended already.
+pub(crate) fn become_helper(
+    parent: Pid,
+    name: &CStr,
+    keep: &[BorrowedFd<'_>],
+) -> Result<(), Errno> {
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    if getppid() != Some(parent) {
+        return Err(Errno::SRCH);
+    }
+    rustix::thread::set_name(name)?;
+    // What the helper reads are other people's secrets: they belong into no core file.
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP] {
+        // SAFETY: ignoring a signal runs no code of ours; the numbers are valid.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+    silence_standard_streams()?;
+    close_all_but(keep)
+}
+
+/// Points the three standard descriptors to nowhere, so that nobody who waits for the end of
+/// our output waits for the helper's.
+fn silence_standard_streams() -> Result<(), Errno> {
+    let null = openat(CWD, c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    for stream in 0..3 {
+        // SAFETY: the three numbers are owned by no object of this process.
+        unsafe { libc::dup2(null.as_raw_fd(), stream) };
+    }
+    Ok(())
+}
+
+/// Closes every descriptor above the standard three that is not in `keep`.
+fn close_all_but(keep: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = openat(CWD, c"/proc/self/fd", flags, Mode::empty())?;
+    // Gathered first, since a directory must not change while it is listed.
+    let mut others = Vec::new();
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let mut listing = RawDir::new(&directory, &mut buffer);
+    while let Some(entry) = listing.next() {
+        let entry = entry?;
+        let name = std::str::from_utf8(entry.file_name().to_bytes()).ok();
+        others.extend(name.and_then(|name| name.parse::<RawFd>().ok()));
+    }
+    drop(directory);
+    others.retain(|fd| *fd > 2 && !keep.iter().any(|kept| kept.as_raw_fd() == *fd));
+    for fd in others {
+        // SAFETY: the objects that own these numbers live on in the parent only; the child
+        // runs none of their code, since it never returns to its caller.
+        unsafe { libc::close(fd) };
+    }
+    Ok(())
+}

@@ -1,0 +1,653 @@
+//! The sweep: every process of a procfs, each read as one moment.
+//!
+//! Processes are read in order of their start times, so that parents come before their
+//! children: a child that ends between the two readings is then seen alive, and is not
+//! in its parent's counters. The trap is everything that may change on the way: PIDs go
+//! to others, processes end between two files, one call fails. Each of these spoils one
+//! field of one process at most, and is counted.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+use std::mem;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mpp_accounting::process::{
+    Absence, Gauges, Identity, ProcessIo, ProcessKey, ProcessSample, Reading,
+};
+use mpp_accounting::snapshot::{Host, Snapshot, Trouble, Visibility};
+use mpp_parse::proc_pid_stat::{self, Stat};
+use mpp_parse::proc_pid_status;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::process::{Resource, getrlimit};
+
+use crate::error::{CollectError, absence_of};
+use crate::identity::{Known, Wants};
+use crate::measure::{
+    Buffers, Counters, IoReader, Phase, Subject, ThreadNeeds, Vanished, has_reaped, open_io,
+};
+use crate::memory_reader::{MemoryAnswer, MemoryReader, MemoryReaderKind, Submitted};
+use crate::needs::{IdentityWait, Measures, Needs};
+use crate::origin::{Origin, ProcfsKind};
+use crate::proc_fs::{FileError, Name, Room, open_folder, status_of};
+use crate::sockets::{SWEEP_BUDGET, SocketSource};
+
+/// How many `io` descriptors of other processes are kept open at most, whatever our own
+/// limit is: each costs the kernel 4.7 KiB.
+const HELD_IO_MAX: u64 = 4096;
+
+/// What is known of a process that was not read again in so many rounds is forgotten.
+const ROUNDS_REMEMBERED: u64 = 64;
+
+/// How a collector reads.
+#[derive(Clone, Debug)]
+pub struct CollectorOptions {
+    /// The top folder of the procfs, or of a frozen tree.
+    pub procfs: PathBuf,
+    /// Who reads what can block on a measured process. A frozen tree needs nobody.
+    pub memory_reader: MemoryReaderKind,
+}
+
+impl Default for CollectorOptions {
+    /// `/proc`, and helper threads: what a library may have.
+    fn default() -> Self {
+        CollectorOptions {
+            procfs: PathBuf::from("/proc"),
+            memory_reader: MemoryReaderKind::HelperThreads,
+        }
+    }
+}
+
+/// Reads processes, again and again, remembering who they are. See the top of this file.
+#[derive(Debug)]
+pub struct Collector {
+    procfs: PathBuf,
+    origin: Origin,
+    /// `None` for a frozen tree.
+    memory: Option<MemoryReader>,
+    /// `None` until somebody asks for sockets.
+    sockets: Option<SocketSource>,
+    known: HashMap<u32, Known>,
+    /// Processes that are asked through a thread of theirs, by that thread.
+    threads_asked: HashMap<ProcessKey, u32>,
+    /// PIDs that were a parent's in the last sweep, or are in this one.
+    parents: HashSet<u32>,
+    former_parents: HashSet<u32>,
+    wants: Wants,
+    /// Number of the sweep, or of the reading of single processes.
+    round: u64,
+    held: HeldIo,
+    pids: Vec<u32>,
+    /// Start time and PID, in the order of reading.
+    order: Vec<(u64, u32)>,
+    stat_room: Room,
+    buffers: Buffers,
+    trouble: Trouble,
+}
+
+/// Whose `io` files are kept open, and how many more may be.
+///
+/// Only needed where a zombie's file cannot be opened: it belongs to root. Read through a
+/// descriptor that its own user opened while it lived, it can: the live test is
+/// `a_held_descriptor_reads_the_io_of_an_own_zombie`.
+#[derive(Debug)]
+struct HeldIo {
+    /// `None` for root, who needs none.
+    owner: Option<u32>,
+    free: u64,
+}
+
+/// Why a process that was listed is not in the snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unseen {
+    Vanished,
+    Unreadable,
+}
+
+impl Collector {
+    /// Opens a procfs and finds out what it offers.
+    ///
+    /// # Errors
+    /// It cannot be opened, or is neither a procfs nor a frozen tree.
+    pub fn open(options: CollectorOptions) -> Result<Self, CollectError> {
+        let CollectorOptions { procfs, memory_reader } = options;
+        let mut buffers = Buffers::new();
+        let origin = Origin::open(&procfs, &mut buffers.room)?;
+        let memory = match origin.is_frozen() {
+            true => None,
+            false => Some(open_memory_reader(&origin, memory_reader, &procfs)?),
+        };
+        Ok(Collector {
+            procfs,
+            held: HeldIo::new(&origin),
+            origin,
+            memory,
+            sockets: None,
+            known: HashMap::new(),
+            threads_asked: HashMap::new(),
+            parents: HashSet::new(),
+            former_parents: HashSet::new(),
+            wants: Wants::default(),
+            round: 0,
+            pids: Vec::new(),
+            order: Vec::new(),
+            stat_room: Room::default(),
+            buffers,
+            trouble: Trouble::default(),
+        })
+    }
+
+    /// Reads every process into `into`, whose storage is used again.
+    ///
+    /// # Errors
+    /// The processes could not be listed; then `into` is left as it was.
+    pub fn sweep(
+        &mut self,
+        needs: &Needs,
+        wait: IdentityWait,
+        into: &mut Snapshot,
+    ) -> Result<(), CollectError> {
+        self.origin.refresh(&self.procfs, &mut self.buffers.room)?;
+        self.take_answers(Duration::ZERO);
+        let began = Instant::now();
+        let moment = self.origin.now();
+        self.list()?;
+        self.begin_round(needs);
+        self.put_in_order(needs);
+        into.processes.clear();
+        into.unreadable_pids.clear();
+        self.read_all(needs, into);
+        into.taken_at = moment.since_boot;
+        into.taken_at_ticks = self.origin.scale.ticks_at(moment.since_boot);
+        into.wall_time = moment.wall_time;
+        into.duration = if self.origin.is_frozen() { Duration::ZERO } else { began.elapsed() };
+        into.host = self.origin.host;
+        self.forget_ended(1);
+        self.ask();
+        if let IdentityWait::UpTo(longest) = wait {
+            self.take_answers(longest);
+            into.processes.iter_mut().for_each(|sample| self.complete(sample, needs));
+        }
+        self.count_troubles(into.processes.iter());
+        into.trouble = self.trouble;
+        Ok(())
+    }
+
+    /// Reads the processes with these PIDs, in this order; `None` where there is no such
+    /// process, or it could not be read at all (then [`Collector::trouble`] says so).
+    ///
+    /// A thread that is not a process of its own is no such process.
+    ///
+    /// # Errors
+    /// The procfs itself cannot be read any more.
+    pub fn read(
+        &mut self,
+        pids: &[u32],
+        needs: &Needs,
+        wait: IdentityWait,
+    ) -> Result<Vec<Option<ProcessSample>>, CollectError> {
+        self.origin.refresh(&self.procfs, &mut self.buffers.room)?;
+        self.take_answers(Duration::ZERO);
+        self.begin_round(needs);
+        let mut samples: Vec<_> = pids.iter().map(|pid| self.read_one(*pid, needs)).collect();
+        self.forget_ended(ROUNDS_REMEMBERED);
+        self.ask();
+        if let IdentityWait::UpTo(longest) = wait {
+            self.take_answers(longest);
+            samples.iter_mut().flatten().for_each(|sample| self.complete(sample, needs));
+        }
+        self.count_troubles(samples.iter().flatten());
+        Ok(samples)
+    }
+
+    /// Our own PID and those of our helper processes, as this procfs numbers them.
+    ///
+    /// Helpers cannot be named in the procfs of another PID namespace.
+    pub fn own_pids(&mut self) -> Vec<u32> {
+        let mut pids: Vec<u32> = self.origin.own_pid.into_iter().collect();
+        if self.origin.kind == ProcfsKind::OwnNamespace
+            && let Some(memory) = &mut self.memory
+        {
+            pids.extend(memory.helper_pids());
+        }
+        pids
+    }
+
+    /// How much of the machine's processes the procfs shows us.
+    #[must_use]
+    pub fn visibility(&self) -> Visibility {
+        self.origin.host.visibility
+    }
+
+    /// The machine.
+    #[must_use]
+    pub fn host(&self) -> Host {
+        self.origin.host
+    }
+
+    /// What kind of procfs is read.
+    #[must_use]
+    pub fn procfs_kind(&self) -> ProcfsKind {
+        self.origin.kind
+    }
+
+    /// Who reads what can block; `None` for a frozen tree.
+    #[must_use]
+    pub fn memory_reader(&self) -> Option<&MemoryReader> {
+        self.memory.as_ref()
+    }
+
+    /// What went wrong during the last sweep or reading.
+    #[must_use]
+    pub fn trouble(&self) -> Trouble {
+        self.trouble
+    }
+
+    fn list(&mut self) -> Result<(), CollectError> {
+        self.buffers
+            .listing
+            .numbers(&self.origin.root, &mut self.pids)
+            .map_err(|errno| CollectError::system("list", &self.procfs, errno))
+    }
+
+    fn begin_round(&mut self, needs: &Needs) {
+        self.round += 1;
+        self.trouble = Trouble::default();
+        self.wants.grow(&needs.identity, needs.measures.proportional_memory);
+        mem::swap(&mut self.parents, &mut self.former_parents);
+        self.parents.clear();
+        if needs.measures.sockets {
+            let kind = self.origin.kind;
+            self.sockets.get_or_insert_with(|| socket_source(kind)).begin_sweep();
+        }
+    }
+
+    /// By start time as far as known, then what is new, by PID.
+    fn put_in_order(&mut self, needs: &Needs) {
+        // Nothing is known at the first sweep: one more look at each process tells who came
+        // first and who has children, so that the first reading is as good as the next.
+        let is_first = self.known.is_empty();
+        self.order.clear();
+        for position in 0..self.pids.len() {
+            let pid = self.pids[position];
+            let start_time_ticks = match self.known.get(&pid) {
+                Some(known) => Some(known.key.start_time_ticks),
+                None if is_first && needs.measures.io => self.scout(pid),
+                None => None,
+            };
+            self.order.push((start_time_ticks.unwrap_or(u64::MAX), pid));
+        }
+        self.order.sort_unstable();
+    }
+
+    /// When a process started. Whose child it is, is remembered.
+    fn scout(&mut self, pid: u32) -> Option<u64> {
+        let name = Name::in_process(pid, "stat");
+        let text = self.buffers.room.read_lines(&self.origin.root, name.as_c_str(), 1);
+        let stat = text
+            .map_err(FileError::absence)
+            .and_then(|text| proc_pid_stat::parse(text).map_err(|_| Absence::Malformed));
+        match stat {
+            Ok(stat) => {
+                self.former_parents.insert(stat.ppid);
+                Some(stat.start_time_ticks)
+            }
+            // The sweep proper will find out and count it.
+            Err(Absence::Vanished) => None,
+            Err(why) => {
+                count(&mut self.trouble, why);
+                None
+            }
+        }
+    }
+
+    fn read_all(&mut self, needs: &Needs, into: &mut Snapshot) {
+        let order = mem::take(&mut self.order);
+        for (_, pid) in order.iter().copied() {
+            match self.visit(pid, needs) {
+                Ok(sample) => into.processes.push(sample),
+                Err(Unseen::Vanished) => {}
+                Err(Unseen::Unreadable) => into.unreadable_pids.push(pid),
+            }
+        }
+        self.order = order;
+        into.processes.sort_by_cached_key(|sample| sample.key);
+        into.processes.dedup_by_key(|sample| sample.key.pid);
+        into.unreadable_pids.sort_unstable();
+    }
+
+    fn read_one(&mut self, pid: u32, needs: &Needs) -> Option<ProcessSample> {
+        let is_process = self.known.contains_key(&pid) || self.is_process(pid);
+        is_process.then(|| self.visit(pid, needs).ok()).flatten()
+    }
+
+    /// The folder of a thread is not listed, but it can be opened and looks like a process's.
+    fn is_process(&mut self, pid: u32) -> bool {
+        let name = Name::in_process(pid, "status");
+        match self.buffers.room.read(&self.origin.root, name.as_c_str()) {
+            Ok(text) => thread_group(text).is_none_or(|leader| leader == pid),
+            // The visit will say what is wrong with it.
+            Err(_) => true,
+        }
+    }
+
+    /// Reads one process, and counts it where that is not possible.
+    fn visit(&mut self, pid: u32, needs: &Needs) -> Result<ProcessSample, Unseen> {
+        self.visit_folder(pid, needs).map_err(|why| {
+            count(&mut self.trouble, why);
+            if why == Absence::Vanished {
+                self.forget(pid);
+                return Unseen::Vanished;
+            }
+            // Unreadable is not gone: what is known of it stays.
+            if let Some(known) = self.known.get_mut(&pid) {
+                known.swept = self.round;
+            }
+            Unseen::Unreadable
+        })
+    }
+
+    fn visit_folder(&mut self, pid: u32, needs: &Needs) -> Result<ProcessSample, Absence> {
+        let name = Name::of(pid);
+        let folder = open_folder(&self.origin.root, name.as_c_str()).map_err(absence_of)?;
+        let uid = self.owner(&folder)?;
+        // Taken out for as long as the record borrows from it.
+        let mut stat_room = mem::take(&mut self.stat_room);
+        let text = stat_room.read_lines(&folder, c"stat", 1).map_err(FileError::absence);
+        let sample = text.and_then(|text| {
+            let stat = proc_pid_stat::parse(text).map_err(|_| Absence::Malformed)?;
+            self.visit_open(pid, uid, &folder, &stat, needs).map_err(|Vanished| Absence::Vanished)
+        });
+        self.stat_room = stat_room;
+        sample
+    }
+
+    /// The effective user: who owns the folder, or what a frozen tree's `status` says.
+    fn owner(&mut self, folder: &OwnedFd) -> Result<u32, Absence> {
+        if !self.origin.is_frozen() {
+            return status_of(folder).map(|status| status.st_uid).map_err(absence_of);
+        }
+        let text = self.buffers.room.read(folder, c"status").map_err(FileError::absence)?;
+        let status = proc_pid_status::parse(text).map_err(|_| Absence::Malformed)?;
+        Ok(status.uid.effective)
+    }
+
+    fn visit_open(
+        &mut self,
+        pid: u32,
+        uid: u32,
+        folder: &OwnedFd,
+        stat: &Stat<'_>,
+        needs: &Needs,
+    ) -> Result<ProcessSample, Vanished> {
+        let phase = Phase::of(folder, stat, &mut self.buffers)?;
+        let key = ProcessKey { pid, start_time_ticks: stat.start_time_ticks };
+        self.remember_parent(stat);
+        self.forget_former_bearer(key);
+        let Collector { origin, known, buffers, wants, round, sockets, .. } = self;
+        let subject = Subject { origin, folder, pid, stat, phase };
+        let known = match known.entry(pid) {
+            Entry::Occupied(entry) => {
+                let known = entry.into_mut();
+                known.refresh(uid, &subject, wants, *round, buffers);
+                known
+            }
+            Entry::Vacant(entry) => entry.insert(Known::new(key, uid, &subject, wants, buffers)),
+        };
+        if origin.is_frozen() {
+            known.read_frozen(&subject, wants, &mut buffers.room);
+        }
+        if known.reader_key != key {
+            self.threads_asked.insert(known.reader_key, pid);
+        }
+        known.swept = *round;
+        known.threads_max = known.threads_max.max(stat.num_threads);
+        known.had_children |= self.parents.contains(&pid) || self.former_parents.contains(&pid);
+        if needs.measures.io {
+            self.held.hold(known, uid, &subject);
+        }
+        let sockets = sockets.as_mut().filter(|_| needs.measures.sockets);
+        assemble(known, &subject, &needs.measures, sockets, buffers)
+    }
+
+    fn remember_parent(&mut self, stat: &Stat<'_>) {
+        if self.parents.insert(stat.ppid)
+            && let Some(parent) = self.known.get_mut(&stat.ppid)
+            && parent.key.start_time_ticks <= stat.start_time_ticks
+        {
+            parent.had_children = true;
+        }
+    }
+
+    /// What is known of a process is worth nothing for the next one with its PID.
+    fn forget_former_bearer(&mut self, key: ProcessKey) {
+        if self.known.get(&key.pid).is_some_and(|known| known.key != key) {
+            self.forget(key.pid);
+        }
+    }
+
+    fn forget(&mut self, pid: u32) {
+        if let Some(known) = self.known.remove(&pid) {
+            self.held.let_go(&known);
+        }
+    }
+
+    /// Forgets whom nobody has seen in the last rounds.
+    fn forget_ended(&mut self, rounds: u64) {
+        let oldest = (self.round + 1).saturating_sub(rounds);
+        let ended = self.known.extract_if(|_, known| known.swept < oldest);
+        ended.for_each(|(_, known)| self.held.let_go(&known));
+        let known = &self.known;
+        self.threads_asked
+            .retain(|key, pid| known.get(pid).is_some_and(|known| known.reader_key == *key));
+        if let Some(memory) = &mut self.memory {
+            let threads = &self.threads_asked;
+            memory.forget_ended(|key| {
+                threads.contains_key(&key)
+                    || known.get(&key.pid).is_some_and(|known| known.key == key)
+            });
+        }
+    }
+
+    /// Asks the bounded reader for what is missing. Nobody waits here.
+    fn ask(&mut self) {
+        let Some(memory) = &mut self.memory else { return };
+        for known in self.known.values_mut().filter(|known| known.swept == self.round) {
+            known.requests(&self.wants, |request| memory.submit(request) != Submitted::Dropped);
+        }
+    }
+
+    /// Takes what the bounded reader has found, waiting for the rest no longer than this.
+    fn take_answers(&mut self, longest: Duration) {
+        let Collector { memory, known, threads_asked, wants, .. } = self;
+        let Some(memory) = memory else { return };
+        memory.collect_each(longest, |answer: MemoryAnswer| {
+            let key = answer.request.key;
+            let pid = threads_asked.get(&key).copied().unwrap_or(key.pid);
+            if let Some(known) = known.get_mut(&pid) {
+                known.accept(&answer, wants);
+            }
+        });
+    }
+
+    /// Brings a sample up to what has become known since it was read.
+    fn complete(&self, sample: &mut ProcessSample, needs: &Needs) {
+        let Some(known) = self.known.get(&sample.key.pid).filter(|known| known.key == sample.key)
+        else {
+            return;
+        };
+        if !Arc::ptr_eq(&sample.identity, &known.identity) {
+            sample.identity = Arc::clone(&known.identity);
+        }
+        if needs.measures.proportional_memory {
+            sample.gauges.proportional_memory = known.proportional_memory;
+        }
+    }
+
+    fn count_troubles<'a>(&mut self, samples: impl Iterator<Item = &'a ProcessSample>) {
+        for sample in samples {
+            count_absences(sample, &mut self.trouble);
+            if let Some(known) = self.known.get(&sample.key.pid) {
+                self.trouble.clobbered_environments += u64::from(known.is_environment_clobbered);
+                self.trouble.truncated += u64::from(known.is_cmdline_truncated);
+            }
+        }
+        if let Some(memory) = &self.memory {
+            self.trouble.blocked = memory.blocked_now() as u64;
+        }
+    }
+}
+
+fn open_memory_reader(
+    origin: &Origin,
+    kind: MemoryReaderKind,
+    procfs: &std::path::Path,
+) -> Result<MemoryReader, CollectError> {
+    let root = crate::sys::retrying(|| rustix::io::fcntl_dupfd_cloexec(origin.root.as_fd(), 0))
+        .map_err(|errno| CollectError::system("open", procfs, errno))?;
+    Ok(MemoryReader::open(kind, root))
+}
+
+/// Links into another kernel's tables, or another PID namespace's, cannot be joined.
+fn socket_source(kind: ProcfsKind) -> SocketSource {
+    match kind {
+        ProcfsKind::OwnNamespace => SocketSource::open(SWEEP_BUDGET),
+        ProcfsKind::OtherNamespace | ProcfsKind::Frozen => SocketSource::unsupported(),
+    }
+}
+
+impl HeldIo {
+    fn new(origin: &Origin) -> Self {
+        let user = rustix::process::geteuid();
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let is_needed = !user.is_root() && !origin.is_frozen();
+        HeldIo { owner: is_needed.then(|| user.as_raw()), free: (limit / 4).min(HELD_IO_MAX) }
+    }
+
+    /// Opens the `io` of an own process while it lives.
+    fn hold(&mut self, known: &mut Known, uid: u32, subject: &Subject<'_>) {
+        let is_own = self.owner == Some(uid);
+        if is_own && self.free > 0 && known.held_io.is_none() && subject.phase == Phase::Living {
+            known.held_io = open_io(subject.folder).ok();
+            self.free -= u64::from(known.held_io.is_some());
+        }
+    }
+
+    fn let_go(&mut self, known: &Known) {
+        self.free += u64::from(known.held_io.is_some());
+    }
+}
+
+/// Reads counters, then what the process holds.
+fn assemble(
+    known: &mut Known,
+    subject: &Subject<'_>,
+    measures: &Measures,
+    sockets: Option<&mut SocketSource>,
+    buffers: &mut Buffers,
+) -> Result<ProcessSample, Vanished> {
+    let read_at = subject.origin.since_boot();
+    let Counters { usage, io } = read_counters(known, subject, measures, buffers)?;
+    let mut gauges = subject.gauges(measures, known.threads_max, buffers);
+    if measures.proportional_memory {
+        gauges.proportional_memory = known.proportional_memory;
+    }
+    if let Some(source) = sockets {
+        gauges.sockets = subject.sockets(known.key, source);
+    }
+    if has_vanished(&io, &gauges) {
+        return Err(Vanished);
+    }
+    known.threads = io.threads.value().cloned();
+    Ok(ProcessSample {
+        key: known.key,
+        parent_pid: subject.stat.ppid,
+        state: subject.phase.state(),
+        identity: Arc::clone(&known.identity),
+        read_at,
+        usage,
+        io,
+        gauges,
+    })
+}
+
+fn read_counters(
+    known: &mut Known,
+    subject: &Subject<'_>,
+    measures: &Measures,
+    buffers: &mut Buffers,
+) -> Result<Counters, Vanished> {
+    let usage = subject.origin.scale.usage(subject.stat);
+    if !measures.io {
+        let absent = Absence::NotRequested;
+        let io = ProcessIo { total: Reading::Absent(absent), threads: Reading::Absent(absent) };
+        return Ok(Counters { usage, io });
+    }
+    known.had_children |= has_reaped(&usage);
+    let threads = if known.had_children { ThreadNeeds::Each } else { ThreadNeeds::None };
+    let reader = IoReader {
+        subject,
+        held: known.held_io.as_ref(),
+        known_threads: known.threads.as_deref().unwrap_or_default(),
+    };
+    reader.read(threads, buffers)
+}
+
+/// A file that is gone says that its process is.
+fn has_vanished(io: &ProcessIo, gauges: &Gauges) -> bool {
+    let is_gone = |why: Option<Absence>| why == Some(Absence::Vanished);
+    is_gone(io.total.absence())
+        || is_gone(gauges.memory.absence())
+        || is_gone(gauges.fds.absence())
+        || is_gone(gauges.fd_limit.absence())
+        || is_gone(gauges.swap_bytes.absence())
+        || is_gone(gauges.context_switches.absence())
+        || is_gone(gauges.sockets.absence())
+}
+
+fn count(trouble: &mut Trouble, why: Absence) {
+    match why {
+        Absence::Denied => trouble.denied += 1,
+        Absence::Vanished => trouble.vanished += 1,
+        Absence::TooLarge => trouble.truncated += 1,
+        Absence::Malformed => trouble.malformed += 1,
+        Absence::Failed(_) => trouble.failed += 1,
+        // Blocked processes are counted once each, by the bounded reader; the rest is no
+        // trouble but the way things are.
+        _ => {}
+    }
+}
+
+fn count_absences(sample: &ProcessSample, trouble: &mut Trouble) {
+    let Identity { executable, cmdline, environment, cgroup, .. } = &*sample.identity;
+    let gauges = &sample.gauges;
+    let absences = [
+        executable.absence(),
+        cmdline.absence(),
+        environment.absence(),
+        cgroup.absence(),
+        sample.io.total.absence(),
+        sample.io.threads.absence(),
+        gauges.memory.absence(),
+        gauges.proportional_memory.absence(),
+        gauges.swap_bytes.absence(),
+        gauges.fds.absence(),
+        gauges.fd_limit.absence(),
+        gauges.context_switches.absence(),
+        gauges.sockets.absence(),
+    ];
+    absences.into_iter().flatten().for_each(|why| count(trouble, why));
+}
+
+/// The process that a thread belongs to: `Tgid` of proc_pid_status(5), which stands after
+/// the name, at the beginning of a line.
+fn thread_group(status: &[u8]) -> Option<u32> {
+    let line =
+        status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Tgid:\t"))?;
+    let number = mpp_parse::number::decimal_u64(line)?;
+    u32::try_from(number).ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,593 @@
+//! Who a process is, read once and remembered until it executes something else.
+//!
+//! Command line and environment lie in the process's own memory, where reading them can
+//! block, and where the process may write over them: they are asked of the bounded reader
+//! beside the sweep, and an environment that was once seen is kept until the next exec.
+//! The trap: nothing in procfs says that a process executed something. It shows in what
+//! an exec must change: `PF_FORKNOEXEC`, the places of code and stack, and, where those
+//! may not be read, the name.
+
+use std::sync::Arc;
+
+use mpp_accounting::process::{
+    Absence, EnvironmentEntry, Identity, IdentityNeeds, ProcessKey, ProportionalMemory, Reading,
+    ThreadIo,
+};
+use mpp_parse::proc_pid_environ::{is_clobbered, variables};
+use mpp_parse::proc_pid_stat::Stat;
+use mpp_parse::{proc_pid_cgroup, proc_pid_smaps_rollup};
+use rustix::fd::OwnedFd;
+
+use crate::measure::{Buffers, Phase, Subject};
+use crate::memory_reader::{MemoryAnswer, MemoryFile, MemoryRequest};
+use crate::proc_fs::{Room, link_target};
+use crate::scale;
+
+/// Forked, and has executed nothing since: `PF_FORKNOEXEC` of `include/linux/sched.h`.
+const FLAG_FORKED: u32 = 0x0000_0040;
+
+/// After so many sweeps the control group is read again: a process can be moved.
+const SWEEPS_BETWEEN_REREADS: u64 = 16;
+
+/// A control group's path has at most 4096 bytes, once for each of a dozen hierarchies.
+const CGROUP_BYTES_MAX: usize = 64 * 1024;
+
+/// What the kernel appends to the path of an executable that was deleted, proc_pid_exe(5).
+const DELETED: &[u8] = b" (deleted)";
+
+/// Which parts of identities are read, everybody's needs so far together.
+#[derive(Debug, Default)]
+pub(crate) struct Wants {
+    pub(crate) needs: IdentityNeeds,
+    pub(crate) proportional_memory: bool,
+    /// How often `needs` grew, from 1.
+    generation: u32,
+}
+
+impl Wants {
+    /// Takes along what else is needed now.
+    pub(crate) fn grow(&mut self, needs: &IdentityNeeds, proportional_memory: bool) {
+        let mut grown = self.needs.clone();
+        grown.extend(needs);
+        if grown != self.needs {
+            self.needs = grown;
+            self.generation += 1;
+        }
+        self.proportional_memory = proportional_memory;
+    }
+}
+
+/// What is remembered of a process from one sweep to the next.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) key: ProcessKey,
+    pub(crate) identity: Arc<Identity>,
+    /// Whether it ever had a child, as far as was seen.
+    pub(crate) had_children: bool,
+    /// The most threads it was seen with.
+    pub(crate) threads_max: u64,
+    /// What its threads had done at the last sweep, where that was read.
+    pub(crate) threads: Option<Arc<[ThreadIo]>>,
+    /// Its `io`, opened while it lived.
+    pub(crate) held_io: Option<OwnedFd>,
+    /// The number of the last sweep that saw it.
+    pub(crate) swept: u64,
+    pub(crate) proportional_memory: Reading<ProportionalMemory>,
+    pub(crate) is_environment_clobbered: bool,
+    pub(crate) is_cmdline_truncated: bool,
+    /// Whom to ask for its memory: itself, or a thread that lives when the main one exited.
+    pub(crate) reader_key: ProcessKey,
+    has_memory: bool,
+    image: Image,
+    generation: u32,
+    /// That of the keys that the environment was searched for.
+    environment_generation: u32,
+    cmdline: Ask,
+    environment: Ask,
+    rollup: Ask,
+}
+
+/// How it stands with a file that is read beside the sweep.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Ask {
+    /// Nothing to ask.
+    #[default]
+    No,
+    /// To be asked after this sweep.
+    Wanted,
+    /// Asked, not yet answered.
+    Asked,
+    /// Asked before the process executed something else: the answer is worth nothing.
+    AskedTooEarly,
+}
+
+impl Ask {
+    fn want(&mut self) {
+        if *self == Ask::No {
+            *self = Ask::Wanted;
+        }
+    }
+
+    fn want_anew(&mut self) {
+        *self = match self {
+            Ask::No | Ask::Wanted => Ask::Wanted,
+            Ask::Asked | Ask::AskedTooEarly => Ask::AskedTooEarly,
+        };
+    }
+
+    /// An answer came that nobody can use.
+    fn discard(&mut self) {
+        if matches!(self, Ask::Asked | Ask::AskedTooEarly) {
+            *self = Ask::Wanted;
+        }
+    }
+
+    /// Returns whether the answer counts. One that may be better next time is asked again.
+    fn answered(&mut self, outcome: Option<Absence>) -> bool {
+        let is_final = outcome != Some(Absence::Blocked) && !is_passing(outcome);
+        let (next, counts) = match *self {
+            Ask::Asked if is_final => (Ask::No, true),
+            Ask::Asked => (Ask::Wanted, true),
+            Ask::AskedTooEarly => (Ask::Wanted, false),
+            Ask::No | Ask::Wanted => (*self, false),
+        };
+        *self = next;
+        counts
+    }
+}
+
+/// What an exec changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Image {
+    has_forked: bool,
+    start_code: u64,
+    start_stack: u64,
+}
+
+impl Image {
+    fn of(stat: &Stat<'_>) -> Self {
+        Image {
+            has_forked: stat.flags & FLAG_FORKED != 0,
+            start_code: stat.start_code,
+            start_stack: stat.start_stack,
+        }
+    }
+
+    /// Without the right to ptrace(2) the process the places read 1 and 0; some sandboxes
+    /// print 0 for both.
+    fn is_hidden(self) -> bool {
+        self.start_code <= 1 && self.start_stack == 0
+    }
+
+    /// A process that is on its way out prints 0 for both, too.
+    fn is_hidden_but_there(self) -> bool {
+        self.start_code == 1 && self.start_stack == 0
+    }
+
+    /// A process that is on its way out has given its memory back and has no places.
+    fn was_replaced_by(self, now: Image) -> bool {
+        let has_moved = now.start_code != 0
+            && self.start_code != 0
+            && (self.start_code, self.start_stack) != (now.start_code, now.start_stack);
+        has_moved || (self.has_forked && !now.has_forked)
+    }
+}
+
+impl Known {
+    /// Meets a process for the first time.
+    pub(crate) fn new(
+        key: ProcessKey,
+        uid: u32,
+        subject: &Subject<'_>,
+        wants: &Wants,
+        buffers: &mut Buffers,
+    ) -> Self {
+        let not_requested = Absence::NotRequested;
+        let identity = Identity {
+            comm: Box::from(subject.stat.comm),
+            uid,
+            executable: Reading::Absent(not_requested),
+            cmdline: Reading::Absent(not_requested),
+            environment: Reading::Absent(not_requested),
+            cgroup: Reading::Absent(not_requested),
+        };
+        let mut known = Known {
+            key,
+            identity: Arc::new(identity),
+            had_children: false,
+            threads_max: 0,
+            threads: None,
+            held_io: None,
+            swept: 0,
+            proportional_memory: Reading::Absent(Absence::NotYetKnown),
+            is_environment_clobbered: false,
+            is_cmdline_truncated: false,
+            reader_key: key,
+            has_memory: true,
+            image: Image::of(subject.stat),
+            generation: wants.generation,
+            environment_generation: 0,
+            cmdline: Ask::No,
+            environment: Ask::No,
+            rollup: Ask::No,
+        };
+        known.complete(subject, wants, buffers);
+        known
+    }
+
+    /// Looks whether it became somebody else since the last sweep.
+    pub(crate) fn refresh(
+        &mut self,
+        uid: u32,
+        subject: &Subject<'_>,
+        wants: &Wants,
+        sweep: u64,
+        buffers: &mut Buffers,
+    ) {
+        let has_failed = is_passing(self.identity.executable.absence())
+            || is_passing(self.identity.cgroup.absence());
+        if self.generation != wants.generation || has_failed {
+            self.generation = wants.generation;
+            self.complete(subject, wants, buffers);
+        }
+        if subject.has_no_memory() {
+            self.settle_without_memory();
+        } else if self.has_executed(subject) {
+            self.forget_image(uid, subject, wants, buffers);
+        } else {
+            self.notice_changes(uid, subject, wants, buffers);
+        }
+        let turn = sweep.wrapping_add(u64::from(self.key.pid));
+        if turn.is_multiple_of(SWEEPS_BETWEEN_REREADS) {
+            self.reread(subject, wants, buffers);
+        }
+        self.follow_thread(subject);
+    }
+
+    /// Reads what was not asked for before.
+    fn complete(&mut self, subject: &Subject<'_>, wants: &Wants, buffers: &mut Buffers) {
+        let mut next = Identity::clone(&self.identity);
+        let is_new =
+            |absence| matches!(absence, Some(Absence::NotRequested)) || is_passing(absence);
+        if wants.needs.executable && is_new(next.executable.absence()) {
+            next.executable = executable(subject, &mut buffers.room);
+        }
+        if wants.needs.cgroup && is_new(next.cgroup.absence()) {
+            next.cgroup = cgroup(subject, &mut buffers.room);
+        }
+        if wants.needs.cmdline && next.cmdline.absence() == Some(Absence::NotRequested) {
+            next.cmdline = Reading::Absent(Absence::NotYetKnown);
+            self.cmdline.want();
+        }
+        if !wants.needs.environment_keys.is_empty() {
+            if next.environment.absence() == Some(Absence::NotRequested) {
+                next.environment = Reading::Absent(Absence::NotYetKnown);
+            }
+            if self.environment_generation != wants.generation {
+                self.environment_generation = wants.generation;
+                self.environment.want_anew();
+            }
+        }
+        self.replace(next);
+        if subject.has_no_memory() {
+            self.settle_without_memory();
+        }
+        self.follow_thread(subject);
+    }
+
+    /// A zombie keeps what was known of it; what was not known is not there any more.
+    fn settle_without_memory(&mut self) {
+        self.has_memory = false;
+        (self.cmdline, self.environment, self.rollup) = (Ask::No, Ask::No, Ask::No);
+        self.proportional_memory = Reading::Value(ProportionalMemory::default());
+        let Identity { executable, cmdline, environment, .. } = &*self.identity;
+        if !is_open(executable) && !is_open(cmdline) && !is_open(environment) {
+            return;
+        }
+        let mut next = Identity::clone(&self.identity);
+        settle(&mut next.executable);
+        settle(&mut next.cmdline);
+        settle(&mut next.environment);
+        self.replace(next);
+    }
+
+    fn has_executed(&self, subject: &Subject<'_>) -> bool {
+        let now = Image::of(subject.stat);
+        let has_new_name = *self.identity.comm != *subject.stat.comm;
+        self.image.was_replaced_by(now) || (now.is_hidden() && has_new_name)
+    }
+
+    /// After an exec nothing of what was known holds.
+    fn forget_image(
+        &mut self,
+        uid: u32,
+        subject: &Subject<'_>,
+        wants: &Wants,
+        buffers: &mut Buffers,
+    ) {
+        self.image = Image::of(subject.stat);
+        (self.is_environment_clobbered, self.is_cmdline_truncated) = (false, false);
+        let mut next = Identity::clone(&self.identity);
+        next.comm = Box::from(subject.stat.comm);
+        next.uid = uid;
+        if wants.needs.executable {
+            next.executable = executable(subject, &mut buffers.room);
+        }
+        if wants.needs.cgroup {
+            next.cgroup = cgroup(subject, &mut buffers.room);
+        }
+        if wants.needs.cmdline {
+            next.cmdline = Reading::Absent(Absence::NotYetKnown);
+            self.cmdline.want_anew();
+        }
+        if !wants.needs.environment_keys.is_empty() {
+            next.environment = Reading::Absent(Absence::NotYetKnown);
+            self.environment.want_anew();
+        }
+        self.replace(next);
+    }
+
+    /// A new name or user without an exec: a title that was set, privileges that were dropped.
+    fn notice_changes(
+        &mut self,
+        uid: u32,
+        subject: &Subject<'_>,
+        wants: &Wants,
+        buffers: &mut Buffers,
+    ) {
+        // The mark of a fork goes with the next exec only, but places may become readable.
+        self.image = Image { has_forked: self.image.has_forked, ..self.latest_image(subject) };
+        let has_new_name = *self.identity.comm != *subject.stat.comm;
+        let has_new_user = self.identity.uid != uid;
+        if !has_new_name && !has_new_user {
+            return;
+        }
+        let path = match wants.needs.executable {
+            true => executable(subject, &mut buffers.room),
+            false => Reading::Absent(Absence::NotRequested),
+        };
+        if let (Reading::Value(before), Reading::Value(now)) = (&self.identity.executable, &path)
+            && before != now
+        {
+            return self.forget_image(uid, subject, wants, buffers);
+        }
+        let mut next = Identity::clone(&self.identity);
+        next.comm = Box::from(subject.stat.comm);
+        next.uid = uid;
+        if wants.needs.executable {
+            next.executable = path;
+        }
+        if wants.needs.cmdline {
+            self.cmdline.want();
+        }
+        if has_new_user && next.environment.absence() == Some(Absence::Denied) {
+            self.environment.want();
+        }
+        self.replace(next);
+    }
+
+    fn latest_image(&self, subject: &Subject<'_>) -> Image {
+        let now = Image::of(subject.stat);
+        if now.start_code == 0 { self.image } else { now }
+    }
+
+    /// What can change without a trace: the control group, and the command line of a process
+    /// whose exec cannot be noticed.
+    fn reread(&mut self, subject: &Subject<'_>, wants: &Wants, buffers: &mut Buffers) {
+        if wants.needs.cgroup {
+            let now = cgroup(subject, &mut buffers.room);
+            if now != self.identity.cgroup {
+                let mut next = Identity::clone(&self.identity);
+                next.cgroup = now;
+                self.replace(next);
+            }
+        }
+        let is_blind = Image::of(subject.stat).is_hidden_but_there();
+        if wants.needs.cmdline && is_blind && self.has_memory {
+            self.cmdline.want();
+        }
+    }
+
+    fn follow_thread(&mut self, subject: &Subject<'_>) {
+        self.reader_key = match subject.phase {
+            Phase::LeaderExited(Ok(thread)) => {
+                ProcessKey { pid: thread.tid, start_time_ticks: thread.start_time_ticks }
+            }
+            _ => self.key,
+        };
+    }
+
+    /// What to ask of the bounded reader after this sweep.
+    pub(crate) fn requests(&mut self, wants: &Wants, mut ask: impl FnMut(MemoryRequest) -> bool) {
+        if wants.proportional_memory && self.has_memory {
+            self.rollup.want();
+        }
+        let key = self.reader_key;
+        for (state, file) in [
+            (&mut self.cmdline, MemoryFile::Cmdline),
+            (&mut self.environment, MemoryFile::Environ),
+            (&mut self.rollup, MemoryFile::SmapsRollup),
+        ] {
+            if *state == Ask::Wanted && ask(MemoryRequest { key, file }) {
+                *state = Ask::Asked;
+            }
+        }
+    }
+
+    /// Takes what the bounded reader found.
+    pub(crate) fn accept(&mut self, answer: &MemoryAnswer, wants: &Wants) {
+        if answer.request.key != self.reader_key {
+            // It was asked of a thread that has exited since.
+            return self.ask_of(answer.request.file).discard();
+        }
+        let bytes = answer.outcome.as_ref().map(Vec::as_slice);
+        match answer.request.file {
+            MemoryFile::Cmdline if self.cmdline.answered(bytes.absence()) => {
+                self.accept_cmdline(bytes, answer.is_truncated);
+            }
+            MemoryFile::Environ if self.environment.answered(bytes.absence()) => {
+                self.accept_environment(bytes, &wants.needs.environment_keys);
+            }
+            MemoryFile::SmapsRollup if self.rollup.answered(bytes.absence()) => {
+                self.accept_rollup(bytes);
+            }
+            _ => {}
+        }
+    }
+
+    fn ask_of(&mut self, file: MemoryFile) -> &mut Ask {
+        match file {
+            MemoryFile::Cmdline => &mut self.cmdline,
+            MemoryFile::Environ => &mut self.environment,
+            MemoryFile::SmapsRollup => &mut self.rollup,
+        }
+    }
+
+    /// Reads here and now what the bounded reader would: in a frozen tree nobody can hold a
+    /// lock.
+    pub(crate) fn read_frozen(&mut self, subject: &Subject<'_>, wants: &Wants, room: &mut Room) {
+        if self.cmdline == Ask::Wanted {
+            self.cmdline = Ask::No;
+            match subject.read_beginning(room, c"cmdline", MemoryFile::Cmdline.limit_bytes()) {
+                Ok((bytes, is_cut)) => self.accept_cmdline(Reading::Value(bytes), is_cut),
+                Err(why) => self.accept_cmdline(Reading::Absent(why), false),
+            }
+        }
+        if self.environment == Ask::Wanted {
+            self.environment = Ask::No;
+            let limit_bytes = MemoryFile::Environ.limit_bytes();
+            let bytes = subject.read(room, c"environ", limit_bytes);
+            let bytes = bytes.map_or_else(Reading::Absent, Reading::Value);
+            self.accept_environment(bytes, &wants.needs.environment_keys);
+        }
+        if wants.proportional_memory && self.has_memory {
+            let limit_bytes = MemoryFile::SmapsRollup.limit_bytes();
+            let bytes = subject.read(room, c"smaps_rollup", limit_bytes);
+            self.accept_rollup(bytes.map_or_else(Reading::Absent, Reading::Value));
+        }
+    }
+
+    fn accept_cmdline(&mut self, bytes: Reading<&[u8]>, is_truncated: bool) {
+        let found = bytes.map(Box::from);
+        if found.absence() == Some(Absence::Vanished) {
+            // Whom we asked has ended; the next sweep will tell whether the process has.
+            return;
+        }
+        if found == self.identity.cmdline || has_better(&self.identity.cmdline, &found) {
+            return;
+        }
+        self.is_cmdline_truncated = is_truncated;
+        let mut next = Identity::clone(&self.identity);
+        next.cmdline = found;
+        self.replace(next);
+    }
+
+    fn accept_environment(&mut self, bytes: Reading<&[u8]>, keys: &[Box<[u8]>]) {
+        if bytes.absence() == Some(Absence::Vanished) {
+            return;
+        }
+        let remembered = self.identity.environment.value().map_or(&[][..], |entries| entries);
+        let found = match bytes {
+            Reading::Value(bytes) => {
+                self.is_environment_clobbered = is_clobbered(bytes);
+                let entries = select(bytes, keys, remembered);
+                match entries.is_empty() && self.is_environment_clobbered {
+                    true => Reading::Absent(Absence::Malformed),
+                    false => Reading::Value(entries),
+                }
+            }
+            Reading::Absent(why) => Reading::Absent(why),
+        };
+        if found == self.identity.environment || has_better(&self.identity.environment, &found) {
+            return;
+        }
+        let mut next = Identity::clone(&self.identity);
+        next.environment = found;
+        self.replace(next);
+    }
+
+    fn accept_rollup(&mut self, bytes: Reading<&[u8]>) {
+        self.proportional_memory = match bytes {
+            // The process gave its memory back.
+            Reading::Value([]) => Reading::Value(ProportionalMemory::default()),
+            Reading::Value(bytes) => proc_pid_smaps_rollup::parse(bytes)
+                .map_or(Reading::Absent(Absence::Malformed), |rollup| {
+                    Reading::Value(scale::proportional_memory(&rollup))
+                }),
+            Reading::Absent(why) => Reading::Absent(why),
+        };
+    }
+
+    /// Samples that hold the former identity keep it.
+    fn replace(&mut self, next: Identity) {
+        if next != *self.identity {
+            self.identity = Arc::new(next);
+        }
+    }
+}
+
+/// Whether a value might have come, had the process lived longer.
+fn is_open<T>(reading: &Reading<T>) -> bool {
+    use Absence::{Blocked, NotYetKnown, Unstable, Vanished};
+    matches!(reading.absence(), Some(NotYetKnown | Blocked | Unstable | Vanished))
+}
+
+fn settle<T>(reading: &mut Reading<Box<[T]>>) {
+    if is_open(reading) {
+        *reading = Reading::Value(Box::default());
+    }
+}
+
+/// Whether it is worth trying again.
+fn is_passing(absence: Option<Absence>) -> bool {
+    matches!(absence, Some(Absence::Failed(_) | Absence::Unstable | Absence::Vanished))
+}
+
+/// A value of the same image stays when a later reading of it fails.
+fn has_better<T>(known: &Reading<T>, found: &Reading<T>) -> bool {
+    known.value().is_some() && found.value().is_none()
+}
+
+/// The path of the executable. Zombies and kernel threads have none.
+fn executable(subject: &Subject<'_>, room: &mut Room) -> Reading<Box<[u8]>> {
+    if subject.has_no_memory() {
+        return Reading::Value(Box::default());
+    }
+    let target = subject.name(c"exe").and_then(|name| {
+        link_target(subject.folder, name.as_ref(), room)
+            .map_err(|errno| subject.absence(errno.into()))
+    });
+    match target {
+        Ok(path) => Reading::Value(match path.strip_suffix(DELETED) {
+            Some(path) => Box::from(path),
+            None => path,
+        }),
+        Err(why) => Reading::Absent(why),
+    }
+}
+
+fn cgroup(subject: &Subject<'_>, room: &mut Room) -> Reading<Box<[u8]>> {
+    match subject.read(room, c"cgroup", CGROUP_BYTES_MAX) {
+        Ok(text) => match proc_pid_cgroup::parse(text) {
+            Ok(entry) => Reading::Value(Box::from(entry.path)),
+            Err(_) => Reading::Absent(Absence::Malformed),
+        },
+        Err(why) => Reading::Absent(why),
+    }
+}
+
+/// The variables with these keys: as remembered, else the first of each that stands there.
+fn select(
+    bytes: &[u8],
+    keys: &[Box<[u8]>],
+    remembered: &[EnvironmentEntry],
+) -> Box<[EnvironmentEntry]> {
+    let mut entries = remembered.to_vec();
+    for (key, value) in variables(bytes) {
+        let is_wanted = keys.iter().any(|wanted| **wanted == *key);
+        if is_wanted && !entries.iter().any(|entry| *entry.key == *key) {
+            entries.push(EnvironmentEntry { key: Box::from(key), value: Box::from(value) });
+        }
+    }
+    entries.into_boxed_slice()
+}

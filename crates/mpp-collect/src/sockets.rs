@@ -1,0 +1,388 @@
+//! The sockets of processes: the kernel's socket tables by sock_diag(7), joined to the links in
+//! `/proc/PID/fd`, proc_pid_fd(5).
+//!
+//! The text tables under `/proc/net` are never read: the name of an abstract unix socket is
+//! printed there as it is, and with a newline in it a process forges lines.
+//!
+//! Only what stands in the tables is a socket in the sense of [`SocketKind`]: TCP while it listens,
+//! is connected or winds a connection down; UDP while it is bound; unix always. What is in no
+//! table (an unbound TCP socket, netlink, packet) is left out, and so is what nobody holds
+//! (`TIME_WAIT`, a connection not yet accepted): its inode is 0. The tables are read once per
+//! sweep, so the answer is as of that moment: a socket that was opened later is not in it. The
+//! live tests are in `tests/live_sockets.rs`.
+
+mod namespace;
+mod table;
+
+use std::collections::HashMap;
+use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mpp_accounting::process::{Absence, ProcessKey, Reading, Socket, SocketKind};
+use mpp_parse::proc_pid_fd::inode;
+use rustix::fs::{RawDir, readlinkat_raw};
+use rustix::io::Errno;
+
+use self::namespace::Namespaces;
+use self::table::SocketTable;
+use crate::error::absence_of;
+use crate::proc_fs::open_listing;
+use crate::sys;
+
+/// How long the links of all processes together may take in one sweep.
+///
+/// A link costs about 3 microseconds, so this is enough for some 300,000 descriptors.
+pub const SWEEP_BUDGET: Duration = Duration::from_secs(1);
+
+/// The part of the budget that one process may take.
+const PROCESS_SHARE: u32 = 4;
+/// Sweeps for which a process that took too long is left alone, at most.
+const SWEEPS_LEFT_ALONE_MAX: u64 = 64;
+/// Processes remembered as taking too long; of more, some are tried again too early.
+const REMEMBERED_MAX: usize = 1024;
+/// Links read between two looks at the clock.
+const LINKS_PER_LOOK: usize = 64;
+/// `socket:[18446744073709551615]` and room to see that a link is longer.
+const LINK_BYTES: usize = 32;
+
+/// Says which sockets processes hold; see the top of this file.
+///
+/// Once per sweep [`SocketSource::begin_sweep`], then each process once.
+#[derive(Debug)]
+pub struct SocketSource {
+    namespaces: Result<Namespaces, Absence>,
+    budget: Duration,
+    deadline: Instant,
+    sweep: u64,
+    slow: HashMap<ProcessKey, LeftAlone>,
+    entries: Vec<MaybeUninit<u8>>,
+    inodes: Vec<u64>,
+    found: Vec<Socket>,
+    none: Arc<[Socket]>,
+    cut: u64,
+    unreached: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct LeftAlone {
+    until_sweep: u64,
+    sweeps: u64,
+}
+
+impl SocketSource {
+    /// A source of the sockets of processes in the live procfs of our own PID namespace.
+    ///
+    /// `budget` is the time that the links of all processes may take in one sweep; usually
+    /// [`SWEEP_BUDGET`]. Where the kernel has no socket tables for us, every process's sockets
+    /// will be absent for that reason.
+    #[must_use]
+    pub fn open(budget: Duration) -> Self {
+        SocketSource::with(Namespaces::open(), budget)
+    }
+
+    /// A source that knows no sockets, for a procfs that is not the live one of our own PID
+    /// namespace: its links cannot be joined to this kernel's tables.
+    #[must_use]
+    pub fn unsupported() -> Self {
+        SocketSource::with(Err(Absence::Unsupported), Duration::ZERO)
+    }
+
+    fn with(namespaces: Result<Namespaces, Absence>, budget: Duration) -> Self {
+        SocketSource {
+            namespaces,
+            budget,
+            deadline: Instant::now() + budget,
+            sweep: 0,
+            slow: HashMap::new(),
+            entries: vec![MaybeUninit::uninit(); 32 << 10],
+            inodes: Vec::new(),
+            found: Vec::new(),
+            none: Arc::from([]),
+            cut: 0,
+            unreached: 0,
+        }
+    }
+
+    /// Forgets the tables of the last sweep; they are read again when they are needed.
+    pub fn begin_sweep(&mut self) {
+        self.sweep += 1;
+        self.deadline = Instant::now() + self.budget;
+        let sweep = self.sweep;
+        // One that was not asked for in so long has ended.
+        self.slow.retain(|_, left| left.until_sweep + SWEEPS_LEFT_ALONE_MAX >= sweep);
+        if let Ok(namespaces) = &mut self.namespaces {
+            namespaces.forget_tables();
+        }
+    }
+
+    /// Every descriptor of a socket that a process holds, in the order of [`Socket`].
+    ///
+    /// `directory` is the process's, or that of a living thread where the main thread has
+    /// exited. Needs CAP_SYS_PTRACE for other users' processes, and CAP_SYS_ADMIN for those in
+    /// another network namespace. Absent: `TooLarge` where it holds so many descriptors that it
+    /// would take more than a quarter of the sweep's budget (it is tried again some sweeps
+    /// later), `NotYetKnown` where the budget is used up, `Unstable` where the tables changed
+    /// each time they were read.
+    pub fn sockets_of(
+        &mut self,
+        key: ProcessKey,
+        directory: BorrowedFd<'_>,
+    ) -> Reading<Arc<[Socket]>> {
+        match self.read(key, directory) {
+            Ok(sockets) => Reading::Value(sockets),
+            Err(why) => Reading::Absent(why),
+        }
+    }
+
+    /// Whether the kernel lets us read its socket tables, or why not.
+    ///
+    /// # Errors
+    /// The reason that every process's sockets would be absent for.
+    pub fn standing(&mut self) -> Result<(), Absence> {
+        let namespaces = self.namespaces.as_mut().map_err(|why| *why)?;
+        namespaces.own_table().map(|_| ())
+    }
+
+    /// How many times a process was given up because it held too many descriptors. Only grows.
+    #[must_use]
+    pub fn cut_total(&self) -> u64 {
+        self.cut
+    }
+
+    /// How many times a process was not reached because the budget was used up. Only grows.
+    #[must_use]
+    pub fn unreached_total(&self) -> u64 {
+        self.unreached
+    }
+
+    fn read(
+        &mut self,
+        key: ProcessKey,
+        directory: BorrowedFd<'_>,
+    ) -> Result<Arc<[Socket]>, Absence> {
+        self.standing()?;
+        let now = Instant::now();
+        if self.slow.get(&key).is_some_and(|left| self.sweep < left.until_sweep) {
+            return Err(Absence::TooLarge);
+        }
+        if now >= self.deadline {
+            self.unreached += 1;
+            return Err(Absence::NotYetKnown);
+        }
+        let own_deadline = now + self.budget / PROCESS_SHARE;
+        match self.read_links(directory, own_deadline.min(self.deadline)) {
+            Ok(Walk::Whole) => drop(self.slow.remove(&key)),
+            Ok(Walk::Cut) if own_deadline <= self.deadline => {
+                self.leave_alone(key);
+                return Err(Absence::TooLarge);
+            }
+            Ok(Walk::Cut) => {
+                self.unreached += 1;
+                return Err(Absence::NotYetKnown);
+            }
+            Err(errno) => return Err(absence_of(errno)),
+        }
+        self.join(directory)
+    }
+
+    fn leave_alone(&mut self, key: ProcessKey) {
+        self.cut += 1;
+        let last = self.slow.get(&key).map_or(0, |left| left.sweeps);
+        let sweeps = (last * 2).clamp(1, SWEEPS_LEFT_ALONE_MAX);
+        if self.slow.len() < REMEMBERED_MAX || last > 0 {
+            self.slow.insert(key, LeftAlone { until_sweep: self.sweep + 1 + sweeps, sweeps });
+        }
+    }
+
+    /// Reads the inodes of all descriptors that are sockets of some kind.
+    fn read_links(&mut self, directory: BorrowedFd<'_>, deadline: Instant) -> Result<Walk, Errno> {
+        self.inodes.clear();
+        let folder = open_listing(directory, c"fd")?;
+        let mut entries = RawDir::new(&folder, &mut self.entries);
+        let mut until_look = LINKS_PER_LOOK;
+        loop {
+            if entries.is_buffer_empty() {
+                sys::retrying(|| Ok(()))?;
+            }
+            let entry = match entries.next() {
+                None => return Ok(Walk::Whole),
+                Some(Err(Errno::INTR)) => continue,
+                Some(entry) => entry?,
+            };
+            if entry.file_name().to_bytes().first() == Some(&b'.') {
+                continue;
+            }
+            let mut link = [0; LINK_BYTES];
+            match sys::retrying(|| readlinkat_raw(&folder, entry.file_name(), &mut link)) {
+                Ok(length) => {
+                    let target = link.get(..length).unwrap_or_default();
+                    self.inodes.extend(inode(target, b"socket"));
+                }
+                // It was closed since it was listed.
+                Err(Errno::NOENT) => {}
+                Err(errno) => return Err(errno),
+            }
+            until_look -= 1;
+            if until_look == 0 {
+                until_look = LINKS_PER_LOOK;
+                if Instant::now() >= deadline {
+                    return Ok(Walk::Cut);
+                }
+            }
+        }
+    }
+
+    /// Looks the inodes up in the table of our network namespace, and those that are not there
+    /// in the table of the process's, where that is another.
+    fn join(&mut self, directory: BorrowedFd<'_>) -> Result<Arc<[Socket]>, Absence> {
+        if self.inodes.is_empty() {
+            return Ok(Arc::clone(&self.none));
+        }
+        self.found.clear();
+        let namespaces = self.namespaces.as_mut().map_err(|why| *why)?;
+        let own = namespaces.own_inode();
+        let table = namespaces.own_table()?;
+        move_found(own, table, &mut self.inodes, &mut self.found);
+        if !self.inodes.is_empty()
+            && let Some((other, table)) = namespaces.table_of(directory, self.deadline)?
+        {
+            move_found(other, table, &mut self.inodes, &mut self.found);
+        }
+        self.found.sort_unstable();
+        Ok(if self.found.is_empty() { Arc::clone(&self.none) } else { self.found[..].into() })
+    }
+}
+
+/// How far the descriptors of a process were read.
+enum Walk {
+    Whole,
+    Cut,
+}
+
+/// Takes out of `inodes` what is in the table.
+fn move_found(namespace: u64, table: &SocketTable, inodes: &mut Vec<u64>, found: &mut Vec<Socket>) {
+    inodes.retain(|inode| {
+        let kind: Option<SocketKind> = table.kind_of(*inode);
+        found.extend(kind.map(|kind| Socket { namespace, inode: *inode, kind }));
+        kind.is_none()
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+    use std::os::fd::{AsFd, OwnedFd};
+
+    use mpp_accounting::process::TcpState;
+
+    const KEY: ProcessKey = ProcessKey { pid: 1, start_time_ticks: 1 };
+
+    fn own_directory() -> OwnedFd {
+        std::fs::File::open("/proc/self").unwrap().into()
+    }
+
+    fn inode_of(fd: impl AsFd) -> u64 {
+        rustix::fs::fstat(fd).unwrap().st_ino
+    }
+
+    /// A frozen process whose descriptors are links to these.
+    fn process_with(links: impl IntoIterator<Item = String>) -> (tempfile::TempDir, OwnedFd) {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("fd")).unwrap();
+        for (link, number) in links.into_iter().zip(0..) {
+            let path = directory.path().join("fd").join(format!("{number}"));
+            std::os::unix::fs::symlink(link, path).unwrap();
+        }
+        let fd = std::fs::File::open(directory.path()).unwrap().into();
+        (directory, fd)
+    }
+
+    #[test]
+    fn a_procfs_that_is_not_ours_has_no_sockets_that_we_know_of() {
+        let (mut source, directory) = (SocketSource::unsupported(), own_directory());
+        source.begin_sweep();
+        let sockets = source.sockets_of(KEY, directory.as_fd());
+        assert_eq!(sockets, Reading::Absent(Absence::Unsupported));
+        assert_eq!(source.standing(), Err(Absence::Unsupported));
+    }
+
+    #[test]
+    fn only_links_to_sockets_in_the_tables_are_sockets() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let inode = inode_of(&listener);
+        let links = [
+            "/dev/null".to_owned(),
+            format!("pipe:[{inode}]"),
+            format!("/tmp/socket:[{inode}]"),
+            format!("socket:[{inode}]"),
+            "anon_inode:[eventpoll]".to_owned(),
+            format!("socket:[{inode}]"),
+        ];
+        let (_directory, fd) = process_with(links);
+        let mut source = SocketSource::open(SWEEP_BUDGET);
+        let sockets = source.sockets_of(KEY, fd.as_fd());
+        let kinds: Vec<_> = sockets.value().unwrap().iter().map(|s| (s.inode, s.kind)).collect();
+        let listening = SocketKind::Tcp(TcpState::Listen);
+        assert_eq!(kinds, [(inode, listening), (inode, listening)]);
+    }
+
+    #[test]
+    fn a_process_with_too_many_descriptors_is_left_alone_for_some_sweeps() {
+        let links = (0..LINKS_PER_LOOK).map(|_| "/dev/null".to_owned());
+        let (_directory, fd) = process_with(links);
+        let mut source = SocketSource::open(SWEEP_BUDGET);
+        // No share of the sweep's time, but time in the sweep.
+        source.budget = Duration::ZERO;
+        let mut ask = |is_hurried: bool| {
+            source.begin_sweep();
+            source.budget = if is_hurried { Duration::ZERO } else { SWEEP_BUDGET };
+            source.deadline = Instant::now() + SWEEP_BUDGET;
+            (source.sockets_of(KEY, fd.as_fd()).absence(), source.cut_total())
+        };
+        let too_large = Some(Absence::TooLarge);
+        assert_eq!(ask(true), (too_large, 1));
+        assert_eq!(ask(false), (too_large, 1), "one sweep without a try");
+        assert_eq!(ask(true), (too_large, 2));
+        assert_eq!(ask(false), (too_large, 2), "two sweeps without a try");
+        assert_eq!(ask(false), (too_large, 2));
+        assert_eq!(ask(false), (None, 2), "tried again, and whole");
+        assert_eq!(ask(true), (too_large, 3));
+        assert_eq!(ask(false), (too_large, 3), "from the beginning");
+        assert_eq!(ask(false), (None, 3));
+    }
+
+    #[test]
+    fn what_the_budget_does_not_reach_is_not_yet_known_and_counted() {
+        let mut source = SocketSource::open(Duration::ZERO);
+        source.begin_sweep();
+        let directory = own_directory();
+        let sockets = source.sockets_of(KEY, directory.as_fd());
+        assert_eq!(sockets, Reading::Absent(Absence::NotYetKnown));
+        assert_eq!((source.unreached_total(), source.cut_total()), (1, 0));
+    }
+
+    #[test]
+    fn every_failing_call_is_an_absence_and_never_a_shorter_list() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let links = (0..3).map(|_| format!("socket:[{}]", inode_of(&listener)));
+        let (_directory, fd) = process_with(links);
+        let read = || {
+            let mut source = SocketSource::open(SWEEP_BUDGET);
+            source.begin_sweep();
+            source.sockets_of(KEY, fd.as_fd()).map(|sockets| sockets.len())
+        };
+        let (whole, calls) = sys::fault::with_failure(u64::MAX, Errno::IO, read);
+        assert_eq!(whole, Reading::Value(3));
+        for n in 0..calls {
+            for errno in [Errno::IO, Errno::MFILE, Errno::NOMEM, Errno::NOBUFS, Errno::INTR] {
+                let (outcome, _) = sys::fault::with_failure(n, errno, read);
+                let is_retried = matches!(errno, Errno::NOBUFS | Errno::INTR);
+                assert!(outcome == whole || outcome.absence().is_some(), "call {n}: {outcome:?}");
+                assert!(is_retried || outcome.absence().is_some(), "call {n}: {outcome:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Network namespaces: ours, and those that measured processes live in, namespaces(7).
+//!
+//! A netlink socket sees the namespace it was made in. For another one a short-lived thread of
+//! ours enters it with setns(2), reads its table and ends; no other thread is touched. Nothing
+//! is kept of it, since a socket or a descriptor that is kept would keep the namespace alive.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::thread::Builder;
+use std::time::Instant;
+
+use mpp_accounting::process::Absence;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, openat, statat};
+use rustix::io::Errno;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use super::table::{SocketDiag, SocketTable};
+use crate::error::absence_of;
+use crate::sys;
+
+/// Tables of other namespaces kept for one sweep; a host with more containers than that is
+/// answered in part.
+const OTHERS_MAX: usize = 4096;
+
+/// The socket tables of one sweep, each read when it is first needed.
+#[derive(Debug)]
+pub(super) struct Namespaces {
+    own_inode: u64,
+    diag: SocketDiag,
+    /// Keeps its room from sweep to sweep; holds what it says once there is an outcome.
+    own_table: SocketTable,
+    own_outcome: Option<Result<(), Absence>>,
+    others: Vec<(u64, Result<SocketTable, Absence>)>,
+}
+
+impl Namespaces {
+    /// Opens what asks for the table of our own network namespace: that of the calling thread.
+    pub(super) fn open() -> Result<Self, Absence> {
+        let own_inode = match inode_at(CWD, c"/proc/thread-self/ns/net") {
+            Ok(inode) => inode,
+            // The kernel has no network namespaces, so everything is in the same one.
+            Err(Errno::NOENT) => 0,
+            Err(errno) => return Err(absence_of(errno)),
+        };
+        let diag = SocketDiag::open().map_err(|errno| match errno {
+            Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT => Absence::Unsupported,
+            other => absence_of(other),
+        })?;
+        let own_table = SocketTable::default();
+        Ok(Namespaces { own_inode, diag, own_table, own_outcome: None, others: Vec::new() })
+    }
+
+    /// The inode of our own namespace; 0 where there are none.
+    pub(super) fn own_inode(&self) -> u64 {
+        self.own_inode
+    }
+
+    /// Lets every table be read anew.
+    pub(super) fn forget_tables(&mut self) {
+        self.own_outcome = None;
+        self.others.clear();
+    }
+
+    /// The table of our own namespace.
+    pub(super) fn own_table(&mut self) -> Result<&SocketTable, Absence> {
+        let (diag, table) = (&mut self.diag, &mut self.own_table);
+        (*self.own_outcome.get_or_insert_with(|| diag.read_into(table)))?;
+        Ok(&self.own_table)
+    }
+
+    /// The namespace of a process and its table; `None` where it is ours.
+    ///
+    /// Not read any more after `deadline`.
+    pub(super) fn table_of(
+        &mut self,
+        directory: BorrowedFd<'_>,
+        deadline: Instant,
+    ) -> Result<Option<(u64, &SocketTable)>, Absence> {
+        let inode = match inode_at(directory, c"ns/net") {
+            Ok(inode) => inode,
+            Err(Errno::NOENT) if self.own_inode == 0 => return Ok(None),
+            Err(errno) => return Err(absence_of(errno)),
+        };
+        if inode == self.own_inode {
+            return Ok(None);
+        }
+        let position = match self.others.binary_search_by_key(&inode, |(inode, _)| *inode) {
+            Ok(position) => position,
+            Err(_) if self.others.len() >= OTHERS_MAX || Instant::now() >= deadline => {
+                return Err(Absence::NotYetKnown);
+            }
+            Err(position) => {
+                self.others.insert(position, (inode, read_other(directory, inode)));
+                position
+            }
+        };
+        match self.others.get(position) {
+            Some((_, Ok(table))) => Ok(Some((inode, table))),
+            Some((_, Err(why))) => Err(*why),
+            None => Err(Absence::NotYetKnown),
+        }
+    }
+}
+
+fn inode_at(directory: impl AsFd, name: &std::ffi::CStr) -> Result<u64, Errno> {
+    sys::retrying(|| statat(directory.as_fd(), name, AtFlags::empty())).map(|stat| stat.st_ino)
+}
+
+/// Reads the table of the namespace that a process is in, if that is still the one expected.
+fn read_other(directory: BorrowedFd<'_>, inode: u64) -> Result<SocketTable, Absence> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let namespace =
+        sys::retrying(|| openat(directory, c"ns/net", flags, Mode::empty())).map_err(absence_of)?;
+    if sys::retrying(|| fstat(&namespace)).map_err(absence_of)?.st_ino != inode {
+        return Err(Absence::Unstable);
+    }
+    let failed = |error: std::io::Error| {
+        Absence::Failed(error.raw_os_error().unwrap_or(Errno::AGAIN.raw_os_error()))
+    };
+    let visitor = Builder::new().name("mpp-namespace".to_owned()).spawn(move || visit(&namespace));
+    // A panic over there is a fault of ours; here it is one more reason for having nothing.
+    visitor.map_err(failed)?.join().unwrap_or(Err(Absence::Failed(Errno::CANCELED.raw_os_error())))
+}
+
+fn visit(namespace: &OwnedFd) -> Result<SocketTable, Absence> {
+    let kind = Some(LinkNameSpaceType::Network);
+    sys::call(|| move_into_link_name_space(namespace.as_fd(), kind)).map_err(absence_of)?;
+    let mut table = SocketTable::default();
+    SocketDiag::open().map_err(absence_of)?.read_into(&mut table)?;
+    Ok(table)
+}

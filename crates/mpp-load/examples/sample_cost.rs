@@ -1,0 +1,94 @@
+//! What a full sample costs: every process read, the ledger advanced, groups by name reported.
+//!
+//! Usage: `sample_cost [--samples N] [--interval-ms N] [--switches] [--sockets]`
+//! Prints one line of KEY=VALUE words, like the programs that it is measured beside.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use metrics_per_process::Monitor;
+use metrics_per_process::metric::{self, Need};
+use metrics_per_process::selector::GroupKey;
+
+/// Samples before the measured ones: the first finds out who everybody is.
+const WARM_UPS: u64 = 2;
+
+fn main() -> Result<()> {
+    let plan = Plan::parse(std::env::args().skip(1))?;
+    let mut columns = metric::choose("all").context("cannot choose the metrics")?;
+    columns.retain(|column| plan.needs.contains(&column.metric.need));
+    let mut monitor = Monitor::builder().by(GroupKey::Name).columns(columns).build()?;
+    for _ in 0..WARM_UPS {
+        sample(&mut monitor)?;
+        std::thread::sleep(plan.interval);
+    }
+    let (before, mut processes) = (cpu_us(), 0);
+    for _ in 0..plan.samples {
+        processes += sample(&mut monitor)?;
+        std::thread::sleep(plan.interval);
+    }
+    let spent = Duration::from_micros(cpu_us().saturating_sub(before)).as_secs_f64() * 1e6;
+    let cost = spent / f64::from(u32::try_from(processes.max(1))?);
+    let (each, peak) = (processes / plan.samples.max(1), peak_rss_kib()?);
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "cpu_us_per_process={cost:.3} processes={each} peak_rss_kib={peak}")?;
+    Ok(())
+}
+
+/// Takes a sample; returns how many processes it holds.
+fn sample(monitor: &mut Monitor) -> Result<u64> {
+    let report = monitor.sample()?;
+    drop(std::hint::black_box(report));
+    Ok(monitor.snapshot().processes.len() as u64)
+}
+
+struct Plan {
+    samples: u64,
+    interval: Duration,
+    /// What is read of each process.
+    needs: Vec<Need>,
+}
+
+impl Plan {
+    fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self> {
+        let needs = vec![Need::Always, Need::Memory, Need::Io, Need::Fds];
+        let mut plan = Plan { samples: 10, interval: Duration::from_secs(1), needs };
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                "--samples" => plan.samples = number(&argument, arguments.next())?,
+                "--interval-ms" => {
+                    plan.interval = Duration::from_millis(number(&argument, arguments.next())?);
+                }
+                "--switches" => plan.needs.push(Need::ContextSwitches),
+                "--sockets" => plan.needs.push(Need::Sockets),
+                other => bail!("unknown option `{other}`"),
+            }
+        }
+        Ok(plan)
+    }
+}
+
+fn number(option: &str, value: Option<String>) -> Result<u64> {
+    let text = value.with_context(|| format!("option `{option}` needs a value"))?;
+    text.parse().with_context(|| format!("`{option} {text}`: expected a whole number"))
+}
+
+/// CPU time of all threads of this program.
+fn cpu_us() -> u64 {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: `usage` is writable for the length of the call.
+    unsafe { libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()) };
+    // SAFETY: all zero bytes are a valid rusage, and the call wrote nothing else.
+    let usage = unsafe { usage.assume_init() };
+    let sum = |time: libc::timeval| time.tv_sec * 1_000_000 + time.tv_usec;
+    (sum(usage.ru_utime) + sum(usage.ru_stime)).cast_unsigned()
+}
+
+/// The most memory that this program held: `VmHWM` of `proc_pid_status(5)`.
+fn peak_rss_kib() -> Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let digits = line.and_then(|line| line.split_whitespace().next());
+    digits.context("no VmHWM in /proc/self/status")?.parse().context("VmHWM is no number")
+}

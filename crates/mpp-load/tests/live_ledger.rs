@@ -1,0 +1,220 @@
+//! Real processes that know what they wrote, watched as anybody would watch them: what the
+//! groups add up to is the truth, byte for byte.
+//!
+//! Polling cannot get everything right. What it cannot is here too, with what it must never
+//! do: count a byte twice, or let a total fall.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use metrics_per_process::report::{Figure, Report, Value};
+use metrics_per_process::selector::Selector;
+use metrics_per_process::{Monitor, metric};
+use serde_json::Value as Truth;
+use support::{Load, number};
+
+const COLUMNS: &str = "io_counters.write_bytes,io_counters.write_bytes_per_sec,cpu.user,cpu.system";
+
+/// The first process with all its descendants, alone, and its descendants alone.
+const ALL: &str = "pid:PID";
+const PARENT: &str = "pid:PID children:no";
+const CHILDREN: &str = "children-of:PID";
+
+/// A monitor that samples in a thread of its own until it is told to stop.
+struct Watcher {
+    is_over: Arc<AtomicBool>,
+    samples: JoinHandle<Vec<Report>>,
+}
+
+impl Watcher {
+    /// Takes the baseline before it returns.
+    fn start(group: &str, load: &Load, interval: Duration) -> Self {
+        let selector = Selector::parse(&group.replace("PID", &load.pid().to_string()));
+        let mut monitor = Monitor::builder()
+            .group(group, selector.expect("a selector"))
+            .columns(metric::choose(COLUMNS).expect("metrics of the table"))
+            .build()
+            .expect("a readable procfs");
+        let mut samples = vec![monitor.sample().expect("a sample")];
+        let is_over = Arc::new(AtomicBool::new(false));
+        let stop = Arc::clone(&is_over);
+        let samples = std::thread::spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                std::thread::sleep(interval);
+                samples.push(monitor.sample().expect("a sample"));
+            }
+            // What was reaped after its reaper was read shows in the next sweep.
+            samples.push(monitor.sample().expect("a sample"));
+            samples
+        });
+        Watcher { is_over, samples }
+    }
+
+    fn stop(self) -> Vec<Report> {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.samples.join().expect("the watcher did not panic")
+    }
+}
+
+fn value(report: &Report, column: &str) -> Value {
+    let position = report.columns.iter().position(|c| c.name() == column);
+    match report.groups[0].figures[position.expect("one of the columns")] {
+        Figure::Known { value, .. } => value,
+        Figure::Absent(why) => panic!("no {column}: {why}"),
+    }
+}
+
+fn written(report: &Report) -> u64 {
+    match value(report, "io_counters.write_bytes") {
+        Value::Integer(bytes) => bytes,
+        Value::Float(_) => panic!("bytes are whole"),
+    }
+}
+
+fn float(report: &Report, column: &str) -> f64 {
+    match value(report, column) {
+        Value::Float(number) => number,
+        Value::Integer(_) => panic!("{column} has a fraction"),
+    }
+}
+
+/// By how much the total grew from the baseline on. It never falls.
+fn growth(samples: &[Report]) -> u64 {
+    let totals: Vec<u64> = samples.iter().map(written).collect();
+    assert!(totals.is_sorted(), "a total fell: {totals:?}");
+    totals[totals.len() - 1] - totals[0]
+}
+
+/// Runs a load under watchers of these groups, each five times a second and once a second:
+/// what each group grew by, and the truth.
+fn watch(arguments: &[&str], groups: &[&str]) -> (Vec<Vec<u64>>, Truth) {
+    let mut load = Load::start(arguments);
+    let intervals = [Duration::from_millis(200), Duration::from_secs(1)];
+    let watchers: Vec<Vec<Watcher>> = groups
+        .iter()
+        .map(|group| intervals.map(|interval| Watcher::start(group, &load, interval)).into())
+        .collect();
+    load.begin();
+    let truth = load.total();
+    let grown = watchers
+        .into_iter()
+        .map(|pair| pair.into_iter().map(|watcher| growth(&watcher.stop())).collect());
+    let grown = grown.collect();
+    drop(load);
+    (grown, truth)
+}
+
+fn everything(truth: &Truth) -> u64 {
+    ["parent_write_bytes", "children_write_bytes"].iter().map(|key| number(truth, key)).sum()
+}
+
+/// The whole tree in one group adds up to the truth, at every interval.
+fn check_whole_tree(arguments: &[&str]) {
+    let (grown, truth) = watch(arguments, &[ALL]);
+    let truth_bytes = everything(&truth);
+    assert!(truth_bytes > 0, "{truth}");
+    assert_eq!(grown, [[truth_bytes; 2]], "{truth}");
+}
+
+#[test]
+fn a_parent_and_children_that_are_reaped_as_they_end_add_up() {
+    check_whole_tree(&["parent-and-children"]);
+}
+
+#[test]
+fn children_too_short_to_be_seen_alive_add_up() {
+    check_whole_tree(&["short-lived"]);
+}
+
+#[test]
+fn families_that_end_in_one_go_add_up() {
+    check_whole_tree(&["nested-deaths"]);
+}
+
+#[test]
+fn a_daemon_reaped_by_a_subreaper_adds_up() {
+    check_whole_tree(&["double-fork"]);
+}
+
+#[test]
+fn threads_that_come_and_go_add_up() {
+    check_whole_tree(&["threads"]);
+}
+
+#[test]
+fn an_exec_from_a_thread_that_is_not_the_leader_adds_up() {
+    check_whole_tree(&["exec-from-thread"]);
+}
+
+#[test]
+fn a_process_without_its_leader_adds_up() {
+    check_whole_tree(&["leaderless", "--resident", "16MiB"]);
+}
+
+#[test]
+fn a_zombie_held_for_a_while_is_its_own_not_its_parents() {
+    let (grown, truth) = watch(&["zombie", "--hold", "3"], &[ALL, PARENT, CHILDREN]);
+    let child = number(&truth, "children_write_bytes");
+    assert_eq!(grown, [[child; 2], [0; 2], [child; 2]]);
+}
+
+#[test]
+fn zombies_reaped_in_bursts_write_when_they_write_and_belong_to_whom_they_belong() {
+    let arguments = ["massindexer", "--seconds", "7", "--worker-comm", "indexworker"];
+    let (grown, truth) = watch(&arguments, &[ALL, PARENT, CHILDREN]);
+    let children = number(&truth, "children_write_bytes");
+    assert_eq!(number(&truth, "parent_write_bytes"), 0);
+    assert_eq!(grown, [[children; 2], [0; 2], [children; 2]]);
+}
+
+#[test]
+fn a_burst_of_reaping_makes_no_peak() {
+    let mut load = Load::start(&["massindexer", "--seconds", "9"]);
+    let watcher = Watcher::start(ALL, &load, Duration::from_secs(1));
+    load.begin();
+    load.total();
+    let samples = watcher.stop();
+    // Thirty workers of 1 MiB begin each second; one batch of three more or less may fall
+    // into an interval that is not quite a second long, and each brings a little metadata.
+    let batch = 3.3 * 1024.0 * 1024.0;
+    let rates =
+        samples.iter().skip(1).map(|report| float(report, "io_counters.write_bytes_per_sec"));
+    let highest = rates.fold(0.0, f64::max);
+    assert!(highest <= 11.0 * batch, "{highest} bytes a second");
+}
+
+#[test]
+fn a_child_that_becomes_another_program_adds_up() {
+    check_whole_tree(&["change-group"]);
+}
+
+#[test]
+fn children_that_nobody_waits_for_are_never_counted_twice() {
+    let (grown, truth) = watch(&["autoreap"], &[ALL]);
+    let truth_bytes = everything(&truth);
+    assert!(number(&truth, "children_write_bytes") > 0);
+    for grown in &grown[0] {
+        assert!(*grown <= truth_bytes, "{grown} of {truth_bytes}");
+        assert!(*grown >= number(&truth, "parent_write_bytes"), "the parent's own is there");
+    }
+}
+
+#[test]
+fn cpu_time_of_children_counts_once() {
+    let mut load = Load::start(&["burn"]);
+    let watcher = Watcher::start(ALL, &load, Duration::from_millis(500));
+    load.begin();
+    let truth = load.total();
+    let samples = watcher.stop();
+    let (first, last) = (&samples[0], &samples[samples.len() - 1]);
+    let grown = |column| float(last, column) - float(first, column);
+    let measured = grown("cpu.user") + grown("cpu.system");
+    let truth = (number(&truth, "own_cpu_us") + number(&truth, "reaped_cpu_us")) as f64 / 1e6;
+    // The kernel shows whole ticks, each reading cut to the tick below.
+    let ticks = 0.01 * 2.0 * samples.len() as f64;
+    assert!((measured - truth).abs() <= ticks, "{measured} s measured, {truth} s true");
+}

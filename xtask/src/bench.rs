@@ -1,0 +1,295 @@
+//! `cargo xtask bench`: what one full sample costs, beside psutil and a C program.
+//!
+//! All samplers measure the same sleeping processes in the same run, since only the
+//! ratios between them carry over to another machine.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::step::Program;
+use crate::{USAGE, number, value};
+
+/// What to measure.
+pub(crate) struct Plan {
+    processes: Vec<u64>,
+    samples: u64,
+}
+
+impl Plan {
+    /// Reads the arguments behind `bench`.
+    pub(crate) fn parse(arguments: &[String]) -> Result<Self> {
+        let mut plan = Plan { processes: vec![1000, 10_000], samples: 10 };
+        let mut arguments = arguments.iter();
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                "--processes" => plan.processes = counts(value(argument, &mut arguments)?)?,
+                "--samples" => plan.samples = number(argument, &mut arguments)?.max(1),
+                other => bail!("unknown option `{other}`\n\n{USAGE}"),
+            }
+        }
+        Ok(plan)
+    }
+}
+
+fn counts(text: &str) -> Result<Vec<u64>> {
+    let counts = text.split(',').map(str::parse).collect::<Result<_, _>>();
+    counts.with_context(|| format!("`--processes {text}`: expected whole numbers with commas"))
+}
+
+/// Who samples.
+struct Sampler {
+    name: &'static str,
+    what: &'static str,
+    program: fn(&Bench) -> PathBuf,
+    arguments: &'static [&'static str],
+    /// Left out with more processes than this: it would take minutes.
+    processes_max: u64,
+}
+
+const SAMPLERS: &[Sampler] = &[
+    Sampler {
+        name: "metrics-per-process",
+        what: "full sample, ledger and groups",
+        program: |bench| bench.release.join("examples/sample_cost"),
+        arguments: &[],
+        processes_max: u64::MAX,
+    },
+    Sampler {
+        name: "metrics-per-process, switches",
+        what: "and context switches of all threads",
+        program: |bench| bench.release.join("examples/sample_cost"),
+        arguments: &["--switches"],
+        processes_max: u64::MAX,
+    },
+    Sampler {
+        name: "metrics-per-process, connections",
+        what: "and connections by state",
+        program: |bench| bench.release.join("examples/sample_cost"),
+        arguments: &["--sockets"],
+        processes_max: u64::MAX,
+    },
+    Sampler {
+        name: "C limit",
+        what: "five files and nothing kept",
+        program: |bench| bench.limit.clone(),
+        arguments: &[],
+        processes_max: u64::MAX,
+    },
+    Sampler {
+        name: "C limit, switches",
+        what: "and the file status",
+        program: |bench| bench.limit.clone(),
+        arguments: &["--status"],
+        processes_max: u64::MAX,
+    },
+    Sampler {
+        name: PSUTIL,
+        what: "as_dict of the same figures, switches included",
+        program: |bench| bench.python.clone(),
+        arguments: &["psutil_cost.py"],
+        processes_max: u64::MAX,
+    },
+    Sampler {
+        name: "psutil, connections",
+        what: "and net_connections",
+        program: |bench| bench.python.clone(),
+        arguments: &["psutil_cost.py", "--connections"],
+        processes_max: 1000,
+    },
+];
+
+/// The sampler that all others are compared with.
+const PSUTIL: &str = "psutil";
+
+/// One line of a result.
+struct Measured {
+    sampler: &'static Sampler,
+    processes: u64,
+    cpu_us: f64,
+    peak_rss_kib: u64,
+}
+
+/// The programs, built.
+struct Bench {
+    root: PathBuf,
+    folder: PathBuf,
+    release: PathBuf,
+    limit: PathBuf,
+    python: PathBuf,
+}
+
+/// Builds everything, measures, prints the table and writes it to `bench/results`.
+pub(crate) fn run(root: &Path, plan: &Plan) -> Result<()> {
+    let bench = Bench::build(root)?;
+    let mut report = heading(root)?;
+    for &processes in &plan.processes {
+        let load = Load::start(&bench, processes)?;
+        let rows = bench.measure_all(processes, plan.samples)?;
+        drop(load);
+        let table = table(processes, &rows);
+        std::io::stdout().lock().write_all(table.as_bytes())?;
+        report.push_str(&table);
+    }
+    let path = bench.folder.join("results/sample-cost.md");
+    fs::create_dir_all(bench.folder.join("results")).context("cannot create bench/results")?;
+    fs::write(&path, report).context("cannot write bench/results/sample-cost.md")
+}
+
+impl Bench {
+    fn build(root: &Path) -> Result<Self> {
+        let folder = root.join("bench");
+        let release = target_folder(root)?.join("release");
+        let line = "cargo build --quiet --release --package mpp-load --bins --examples";
+        Program::cargo(root, line).run()?;
+        let limit = release.join("limit");
+        Program::new(&folder, "gcc -O2 -Wall -o").arg(&limit).arg("limit.c").run()?;
+        let python = folder.join(".venv/bin/python");
+        if !python.exists() {
+            Program::new(&folder, "python3 -m venv .venv").run()?;
+        }
+        let install = "-m pip install --quiet --disable-pip-version-check -r requirements.txt";
+        let install = install.split(' ').fold(Program::at(&folder, &python), Program::arg);
+        install.run()?;
+        Ok(Bench { root: root.to_path_buf(), folder, release, limit, python })
+    }
+
+    fn measure_all(&self, processes: u64, samples: u64) -> Result<Vec<Measured>> {
+        let fitting = SAMPLERS.iter().filter(|sampler| processes <= sampler.processes_max);
+        fitting.map(|sampler| self.measure(sampler, samples)).collect()
+    }
+
+    fn measure(&self, sampler: &'static Sampler, samples: u64) -> Result<Measured> {
+        let program = Program::at(&self.folder, (sampler.program)(self));
+        let program = sampler.arguments.iter().fold(program, Program::arg);
+        let output = program.arg("--samples").arg(samples.to_string()).output()?;
+        let figure = |key: &str| {
+            figure(&output, key)
+                .with_context(|| format!("{} did not say `{key}`, but: {output}", sampler.name))
+        };
+        Ok(Measured {
+            sampler,
+            processes: figure("processes")?.parse()?,
+            cpu_us: figure("cpu_us_per_process")?.parse()?,
+            peak_rss_kib: figure("peak_rss_kib")?.parse()?,
+        })
+    }
+}
+
+fn target_folder(root: &Path) -> Result<PathBuf> {
+    let own = std::env::current_exe().context("cannot find this program")?;
+    let folder = own.parent().and_then(Path::parent).map(Path::to_path_buf);
+    Ok(folder.unwrap_or_else(|| root.join("target")))
+}
+
+/// The value behind `key=` in a line of words.
+fn figure<'a>(output: &'a str, key: &str) -> Option<&'a str> {
+    output.split_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
+}
+
+/// The sleeping processes, for as long as this lives.
+struct Load {
+    child: Child,
+    stdin: Option<ChildStdin>,
+}
+
+impl Load {
+    fn start(bench: &Bench, processes: u64) -> Result<Self> {
+        let program = Program::at(&bench.root, bench.release.join("mpp-load"))
+            .arg("sleepers")
+            .arg("--count")
+            .arg(processes.to_string())
+            .arg("--directory")
+            .arg(&bench.release);
+        let mut command = program.into_command();
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().context("cannot start the sleeping processes")?;
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        let load = Load { child, stdin };
+        let mut line = String::new();
+        BufReader::new(stdout.context("the load has no standard output")?).read_line(&mut line)?;
+        if !line.contains("\"ready\"") {
+            bail!("the sleeping processes did not get ready: {line}");
+        }
+        Ok(load)
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        drop(self.stdin.take());
+        // It ends by itself once its standard input is closed.
+        let _ = self.child.wait();
+    }
+}
+
+fn heading(root: &Path) -> Result<String> {
+    let kernel = Program::new(root, "uname -srm").output()?;
+    let cpus = std::thread::available_parallelism().map_or(0, usize::from);
+    let model = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = model.lines().find_map(|line| line.strip_prefix("model name"));
+    let model =
+        model.and_then(|line| line.split_once(':')).map_or("unknown CPU", |(_, m)| m.trim());
+    Ok(format!(
+        "# What a sample costs\n\n\
+         Written by `cargo xtask bench`. CPU microseconds, user and system, per process of a full\n\
+         sample, one second between samples, all samplers in one run. Ratios carry over to other\n\
+         machines, absolute times do not.\n\n\
+         Machine: {}, {cpus} CPUs, {model}.\n",
+        kernel.trim()
+    ))
+}
+
+fn table(processes: u64, rows: &[Measured]) -> String {
+    let psutil = rows.iter().find(|row| row.sampler.name == PSUTIL).map(|row| row.cpu_us);
+    let mut text = format!(
+        "\n## {processes} sleeping processes\n\n\
+         | sampler | reads | CPU us per process | against psutil | processes | peak memory, KiB |\n\
+         |---|---|---:|---:|---:|---:|\n"
+    );
+    for Measured { sampler, processes, cpu_us, peak_rss_kib } in rows {
+        let ratio = psutil.map_or_else(|| "-".to_owned(), |cost| format!("{:.1}x", cost / cpu_us));
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "| {} | {} | {cpu_us:.1} | {ratio} | {processes} | {peak_rss_kib} |",
+            sampler.name, sampler.what
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_found_by_their_whole_key() {
+        let output = "cpu_us_per_process=19.605 processes=1090 peak_rss_kib=1396\n";
+        assert_eq!(figure(output, "processes"), Some("1090"));
+        assert_eq!(figure(output, "cpu_us_per_process"), Some("19.605"));
+        assert_eq!(figure(output, "us_per_process"), None);
+    }
+
+    #[test]
+    fn psutil_is_the_measure_of_the_table() {
+        let of = |name: &str| SAMPLERS.iter().find(|sampler| sampler.name == name).unwrap();
+        let row =
+            |name, cpu_us| Measured { sampler: of(name), processes: 7, cpu_us, peak_rss_kib: 9 };
+        let text = table(7, &[row("C limit", 20.0), row(PSUTIL, 150.0)]);
+        assert!(text.contains("| C limit | five files and nothing kept | 20.0 | 7.5x | 7 | 9 |"));
+        assert!(text.contains("| 150.0 | 1.0x |"));
+        assert!(table(7, &[row("C limit", 20.0)]).contains("| 20.0 | - |"));
+    }
+
+    #[test]
+    fn counts_of_processes_are_separated_by_commas() {
+        let plan = Plan::parse(&["--processes".to_owned(), "10,20".to_owned()]).unwrap();
+        assert_eq!(plan.processes, [10, 20]);
+        assert!(Plan::parse(&["--processes".to_owned(), "ten".to_owned()]).is_err());
+    }
+}
