@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+pub use mpp_collect::ProcfsKind;
 pub use mpp_collect::capability::{Capabilities, Fact, FactId, Standing};
 
 use crate::error::Error;

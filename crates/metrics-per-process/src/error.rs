@@ -18,6 +18,15 @@ pub enum Error {
         /// The name.
         name: Box<[u8]>,
     },
+    /// A selector names a user, but the procfs is another machine's or container's.
+    #[error(
+        "user: expected a number, but found `{}`: names here are not those of this procfs",
+        name.escape_ascii()
+    )]
+    ForeignUser {
+        /// The name.
+        name: Box<[u8]>,
+    },
     /// A selector names a PID file that holds no PID.
     #[error(transparent)]
     PidFile(#[from] PidFileError),

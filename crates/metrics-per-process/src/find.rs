@@ -82,13 +82,13 @@ pub enum Why {
 /// # Errors
 /// The processes cannot be listed, a named user does not exist, or a PID file holds no PID.
 pub fn find(selector: &Selector, options: &FindOptions) -> Result<Found, Error> {
-    let mut resolver = Resolver::default();
-    let references = selector.references();
-    resolver.check(&references)?;
     let mut collector = Collector::open(CollectorOptions {
         procfs: options.procfs.clone(),
         memory_reader: options.memory_reader,
     })?;
+    let mut resolver = Resolver::new(collector.procfs_kind());
+    let references = selector.references();
+    resolver.check(&references)?;
     let mut needs = Needs { identity: selector.identity_needs(), ..Needs::default() };
     needs.identity.cmdline |= options.shows_cmdline;
     let mut snapshot = Snapshot::default();

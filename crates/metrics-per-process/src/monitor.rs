@@ -172,7 +172,8 @@ impl MonitorBuilder {
         if let Some(key) = &self.key {
             needs.identity.extend(&key.identity_needs());
         }
-        let mut resolver = Resolver::default();
+        let collector = Collector::open(self.options)?;
+        let mut resolver = Resolver::new(collector.procfs_kind());
         resolver.check(&references)?;
         let names_users = self.key == Some(GroupKey::User);
         let rows = match self.key {
@@ -183,7 +184,7 @@ impl MonitorBuilder {
             None => Rows::Named(selectors),
         };
         Ok(Monitor {
-            collector: Collector::open(self.options)?,
+            collector,
             needs,
             snapshot: Snapshot::default(),
             ledger: Ledger::new(),

@@ -22,6 +22,9 @@ use crate::units::{Delta, IoCounter, IoDelta, IoTotals, Totals, UsageDelta, Usag
 /// The row that takes everything beyond the largest number of rows.
 const OTHER: &[u8] = b"other";
 
+/// The row of the kernel's own threads, where rows are units and programs.
+const KERNEL: &[u8] = b"[kernel]";
+
 /// What the rows of a report are.
 #[derive(Debug)]
 pub enum Rows {
@@ -33,7 +36,8 @@ pub enum Rows {
         selector: Box<Selector>,
         /// What tells them apart.
         key: GroupKey,
-        /// No more rows than this; what comes later is summed in `other`.
+        /// No more rows than this: those with the most resident memory at the first sweep.
+        /// What comes on top is summed in `other`.
         rows_max: usize,
     },
 }
@@ -164,6 +168,27 @@ impl GroupBook {
         self.report(snapshot, interval, Accuracy { tier: Tier::C, lost, unattributed_io_bytes })
     }
 
+    /// Gives the rows there may be to the largest, before the first process takes one.
+    fn reserve_rows(&mut self, snapshot: &Snapshot) {
+        let Rows::Keyed { selector, key, rows_max } = &self.rows else { return };
+        let mut rss_of_name: HashMap<Box<[u8]>, u64> = HashMap::new();
+        for process in &snapshot.processes {
+            if selector.matches(process, snapshot, &self.resolution) == Verdict::Yes
+                && let Some(name) = row_name(key, selector, process, snapshot, &self.resolution)
+            {
+                let rss_bytes = process.gauges.memory.value().map_or(0, |m| m.rss_bytes);
+                let sum = rss_of_name.entry(name).or_default();
+                *sum = sum.saturating_add(rss_bytes);
+            }
+        }
+        let mut names: Vec<_> = rss_of_name.into_iter().collect();
+        names.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        for (name, _) in names.into_iter().take(*rows_max) {
+            self.row_of_name.insert(name.clone(), self.groups.len());
+            self.groups.push(Group::named(&name));
+        }
+    }
+
     /// Where every process of the snapshot belongs, ancestors before descendants.
     fn assign_all(&mut self, snapshot: &Snapshot, resolution: &Resolution) {
         if self.resolution != *resolution {
@@ -171,6 +196,9 @@ impl GroupBook {
             for member in self.members.values_mut() {
                 member.is_decided = false;
             }
+        }
+        if self.groups.is_empty() {
+            self.reserve_rows(snapshot);
         }
         let mut order: Vec<&ProcessSample> = snapshot.processes.iter().collect();
         order.sort_by_key(|process| (process.key.start_time_ticks, process.key.pid));
@@ -278,7 +306,7 @@ impl GroupBook {
     /// where it has none the row of its parent.
     fn row(&mut self, row: usize, process: &ProcessSample, snapshot: &Snapshot) -> Option<usize> {
         let Rows::Keyed { selector, key, rows_max } = &self.rows else { return Some(row) };
-        let Some(name) = key.value_of(process, selector, &self.resolution) else {
+        let Some(name) = row_name(key, selector, process, snapshot, &self.resolution) else {
             let parent = snapshot.by_pid(process.parent_pid)?;
             return Some(self.members.get(&parent.key)?.place?.row);
         };
@@ -406,6 +434,26 @@ impl GroupBook {
             trouble: snapshot.trouble,
         }
     }
+}
+
+/// The name of a process's own row; `None` where it has none.
+fn row_name(
+    key: &GroupKey,
+    selector: &Selector,
+    process: &ProcessSample,
+    snapshot: &Snapshot,
+    resolution: &Resolution,
+) -> Option<Box<[u8]>> {
+    if *key == GroupKey::UnitOrName && is_kernel_thread(process, snapshot) {
+        return Some(KERNEL.into());
+    }
+    key.value_of(process, selector, resolution)
+}
+
+/// Kernel threads are kthreadd and its children; no other process but init has no parent.
+fn is_kernel_thread(process: &ProcessSample, snapshot: &Snapshot) -> bool {
+    let is_root = |p: &ProcessSample| p.parent_pid == 0 && *p.identity.comm == *b"kthreadd";
+    is_root(process) || snapshot.by_pid(process.parent_pid).is_some_and(is_root)
 }
 
 /// Whose an inherited remainder is: that of the group of those it came with.

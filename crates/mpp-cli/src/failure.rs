@@ -105,7 +105,9 @@ impl From<metrics_per_process::Error> for Failure {
     fn from(error: metrics_per_process::Error) -> Self {
         use metrics_per_process::Error;
         let status = match &error {
-            Error::UnknownUser { .. } | Error::PidFile(_) => Status::Usage,
+            Error::UnknownUser { .. } | Error::ForeignUser { .. } | Error::PidFile(_) => {
+                Status::Usage
+            }
             _ => Status::CannotMeasure,
         };
         let hint = match &error {
