@@ -5,28 +5,16 @@
 //! hanging the check.
 
 use fancy_regex::{Regex, RegexBuilder};
+use metrics_per_process::metric::{METRICS, Metric, MetricId};
 
 /// Steps after which matching one name is given up.
 const BACKTRACK_MAX: usize = 100_000;
 
-/// The key that a match of any TCP key brings along.
-const TCP_TOTAL: &str = "conns.tcp.total";
-
-/// Every TCP key that the script asks its patterns about, besides the total.
-const TCP_STATES: [&str; 12] = [
-    "conns.tcp.established",
-    "conns.tcp.syn_sent",
-    "conns.tcp.syn_recv",
-    "conns.tcp.fin_wait1",
-    "conns.tcp.fin_wait2",
-    "conns.tcp.time_wait",
-    "conns.tcp.close",
-    "conns.tcp.close_wait",
-    "conns.tcp.last_ack",
-    "conns.tcp.listen",
-    "conns.tcp.closing",
-    "conns.tcp.none",
-];
+/// The TCP keys, total first: a match of any of them brings the total along.
+fn tcp_keys() -> impl Iterator<Item = &'static str> {
+    let is_tcp = |metric: &&Metric| (MetricId::TcpTotal..=MetricId::TcpNone).contains(&metric.id);
+    METRICS.iter().filter(is_tcp).map(|metric| metric.name)
+}
 
 /// A list of patterns; a name is chosen when any of them matches at its start.
 #[derive(Debug)]
@@ -63,14 +51,14 @@ impl MetricPatterns {
     ///
     /// The pattern that takes too long.
     pub(crate) fn choose(&self, metric: &str) -> Result<bool, PatternError> {
-        if metric == TCP_TOTAL {
+        if metric == MetricId::TcpTotal.metric().name {
             return self.choose_any_tcp();
         }
         self.matches(metric)
     }
 
     fn choose_any_tcp(&self) -> Result<bool, PatternError> {
-        for metric in TCP_STATES.iter().chain([&TCP_TOTAL]) {
+        for metric in tcp_keys() {
             if self.matches(metric)? {
                 return Ok(true);
             }

@@ -156,8 +156,8 @@ fn columns(
         None => affordable(preset("all")?),
     };
     if typed.pss {
-        columns.extend(preset("memory.pss")?);
-        columns.extend(preset("memory.uss")?);
+        let level = |id: MetricId| Column { metric: id.metric(), form: Form::Level };
+        columns.extend([MetricId::MemoryPss, MetricId::MemoryUss].map(level));
     }
     if interval.is_zero() {
         columns = match &typed.metrics {
@@ -208,7 +208,8 @@ fn unknown_metric(error: &metric::UnknownMetric) -> Failure {
 fn sort(typed: Option<&OsStr>, columns: &[Column]) -> Result<Sort, Failure> {
     let position = |name: &str| columns.iter().position(|column| column.name() == name);
     let Some(typed) = typed else {
-        let busiest = position("cpu.percent").or_else(|| position("memory.rss"));
+        let busiest = [MetricId::CpuPercent, MetricId::MemoryRss];
+        let busiest = busiest.into_iter().find_map(|id| position(id.metric().name));
         return Ok(busiest.map_or(Sort::Name, Sort::Column));
     };
     let text = utf8("--sort", typed)?;

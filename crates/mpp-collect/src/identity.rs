@@ -164,11 +164,11 @@ impl Image {
         self.start_code == 1 && self.start_stack == 0
     }
 
-    /// A process that is on its way out has given its memory back and has no places.
+    /// A process that is on its way out has given its memory back and has no places. One
+    /// that has none yet is in the middle of its exec.
     fn was_replaced_by(self, now: Image) -> bool {
-        let has_moved = now.start_code != 0
-            && self.start_code != 0
-            && (self.start_code, self.start_stack) != (now.start_code, now.start_stack);
+        let places = |image: Image| (image.start_code, image.start_stack);
+        let has_moved = now.start_code != 0 && places(self) != places(now);
         has_moved || (self.has_forked && !now.has_forked)
     }
 }
@@ -590,4 +590,59 @@ fn select(
         }
     }
     entries.into_boxed_slice()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exec_moves_code_and_stack_or_clears_the_mark_of_a_fork() {
+        fn check(before: (bool, u64, u64), now: (bool, u64, u64), expected: bool) {
+            let image = |(has_forked, start_code, start_stack)| Image {
+                has_forked,
+                start_code,
+                start_stack,
+            };
+            let found = image(before).was_replaced_by(image(now));
+            assert_eq!(found, expected, "{before:?} -> {now:?}");
+        }
+        check((true, 4096, 9000), (true, 4096, 9000), false);
+        check((false, 4096, 9000), (false, 8192, 9000), true);
+        check((false, 4096, 9000), (false, 4096, 9016), true);
+        check((true, 1, 0), (false, 1, 0), true);
+        check((false, 1, 0), (false, 1, 0), false);
+        // First seen in the middle of an exec; last seen on its way out.
+        check((false, 0, 0), (false, 4096, 9000), true);
+        check((false, 4096, 9000), (false, 0, 0), false);
+        // The right to look was lost: only an exec takes it.
+        check((false, 4096, 9000), (false, 1, 0), true);
+    }
+
+    #[test]
+    fn an_answer_to_a_question_about_the_former_program_is_not_taken() {
+        let mut ask = Ask::Wanted;
+        assert!(!ask.answered(None), "nobody asked");
+        ask = Ask::Asked;
+        ask.want_anew();
+        assert!(!ask.answered(None));
+        assert_eq!(ask, Ask::Wanted, "it is asked again");
+        ask = Ask::Asked;
+        assert!(ask.answered(Some(Absence::Blocked)));
+        assert_eq!(ask, Ask::Wanted, "it may answer later");
+        ask = Ask::Asked;
+        assert!(ask.answered(Some(Absence::Denied)));
+        assert_eq!(ask, Ask::No, "it will not change its mind");
+    }
+
+    #[test]
+    fn remembered_variables_win_and_the_first_of_two_counts() {
+        let entry = |key: &[u8], value: &[u8]| EnvironmentEntry {
+            key: Box::from(key),
+            value: Box::from(value),
+        };
+        let keys = [Box::from(*b"A"), Box::from(*b"B"), Box::from(*b"C")];
+        let found = select(b"B=1\0A=now\0B=2\0D=4\0", &keys, &[entry(b"A", b"then")]);
+        assert_eq!(*found, [entry(b"A", b"then"), entry(b"B", b"1")]);
+    }
 }

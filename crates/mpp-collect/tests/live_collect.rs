@@ -2,6 +2,7 @@
 //! while they live and after, on mounts that hide them.
 
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
+#![expect(clippy::print_stderr, reason = "a test without a privilege says so")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -350,8 +351,8 @@ fn what_is_no_process_is_none_and_a_thread_is_no_process() {
     let mut load = Load::start();
     load.tell("threads 1");
     let task = std::fs::read_dir(format!("/proc/{}/task", load.pid())).unwrap();
-    let tids = task.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap());
-    let thread: u32 = tids.filter(|tid| *tid != load.pid()).next().unwrap();
+    let mut tids = task.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap());
+    let thread: u32 = tids.find(|tid| *tid != load.pid()).unwrap();
     let mut collector = collector();
     assert!(read_if_there(&mut collector, thread).is_none());
     assert!(read_if_there(&mut collector, 0).is_none());
@@ -380,13 +381,13 @@ fn processes_that_come_and_go_all_the_time_disturb_nobody() {
         assert!(snapshot.processes.is_sorted_by(|a, b| a.key.pid < b.key.pid));
         let sample = snapshot.by_pid(quiet.pid()).unwrap();
         assert!(sample.gauges.memory.value().unwrap().rss_bytes > 0);
-        let Trouble { malformed, failed, truncated, .. } = snapshot.trouble;
+        let Trouble { malformed, failed, .. } = snapshot.trouble;
         let unread = snapshot
             .processes
             .iter()
             .filter(|sample| sample.identity.environment.absence() == Some(Absence::Malformed));
         assert_eq!(malformed, unread.count() as u64, "titles over environments, nothing else");
-        assert_eq!((failed, truncated), (0, 0));
+        assert_eq!(failed, 0);
         sweeps += 1;
     }
     let load = storm.join().unwrap();

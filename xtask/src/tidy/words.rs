@@ -147,9 +147,9 @@ fn is_name(literal: &str) -> bool {
     (is_dotted || literal.starts_with("mpp_")) && literal.bytes().all(is_spelt_so)
 }
 
-/// Modules that only tests compile, in files of their own.
+/// Files for tests alone: modules that only they compile, and what they read.
 fn is_test_file(path: &str) -> bool {
-    path.ends_with("/tests.rs") || path.contains("/tests/")
+    path.ends_with("/tests.rs") || path.contains("/tests/") || path.starts_with("fixtures/")
 }
 
 #[cfg(test)]
@@ -188,6 +188,7 @@ mod tests {
         check("see target/tmp/x and /proc/1/root/etc", &[]);
         let socket = concat!("const A: &str = \"/", "tmp/socket\";");
         check_file("crates/mpp-cli/tests/sockets.rs", socket, &[]);
+        check_file("fixtures/proc/1/cmdline", concat!("sh /", "home/max/backup"), &[]);
         let tests = format!("#[cfg(test)]\nmod tests {{ {socket} }}\n");
         check_file("crates/mpp-cli/src/plan.rs", &tests, &[]);
     }

@@ -1,3 +1,5 @@
+//! Truth tables of the conditions, and the text form there and back.
+
 use std::sync::Arc;
 
 use proptest::prelude::*;

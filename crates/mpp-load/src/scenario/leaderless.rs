@@ -5,7 +5,7 @@
 use std::thread;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::actor::{Actor, Durability, Writer, complain};
 use crate::kernel;
@@ -40,8 +40,9 @@ pub(super) fn run(stage: &Stage, options: &Options) -> Result<()> {
     })?;
     actor.counters.set(Count::NotablePid, child.into());
     actor.await_stage(HOLDS_MEMORY)?;
-    // The leader looks every millisecond, and then needs a moment to exit.
-    actor.live_for(Duration::from_millis(50))?;
+    while !leader_has_exited(child)? {
+        actor.live_for(Duration::from_millis(1))?;
+    }
     stage.say(
         Line::new("leader_exited")
             .number("notable_pid", child.into())
@@ -52,6 +53,14 @@ pub(super) fn run(stage: &Stage, options: &Options) -> Result<()> {
     actor.reap(child)?;
     stage.total()?;
     stage.wait_for_end()
+}
+
+fn leader_has_exited(pid: u32) -> Result<bool> {
+    let path = format!("/proc/{pid}/task/{pid}/stat");
+    let stat = std::fs::read(&path).with_context(|| format!("cannot read {path}"))?;
+    // The state stands behind the last `)`: the name before it may hold anything.
+    let name_end = stat.iter().rposition(|&byte| byte == b')').unwrap_or_default();
+    Ok(stat[name_end..].starts_with(b") Z"))
 }
 
 fn outlive_leader(actor: &Actor, resident: u64, bytes: u64, rounds: u128) -> Result<()> {
