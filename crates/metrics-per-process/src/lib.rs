@@ -40,3 +40,11 @@ pub use find::{FindOptions, Found, FoundProcess, Why, find};
 pub use monitor::{Monitor, MonitorBuilder};
 pub use mpp_accounting::{metric, process, rate, report, selector, similar, snapshot, units};
 pub use mpp_collect::MemoryReaderKind;
+
+/// The programs of the two README files, which must compile and run.
+#[cfg(doctest)]
+mod readme {
+    #[doc = include_str!("../../../README.md")]
+    #[doc = include_str!("../../../README.ru.md")]
+    struct Programs;
+}
