@@ -1,3 +1,5 @@
+//! Tries [`relations::proc_pid_smaps_rollup`] on any bytes.
+
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| relations::proc_pid_smaps_rollup(bytes));

@@ -92,7 +92,8 @@ fn check_format(root: &Path, _: &Plan) -> Result<()> {
 }
 
 fn check_clippy(root: &Path, _: &Plan) -> Result<()> {
-    Program::cargo(root, "cargo clippy --quiet --workspace --all-targets -- -D warnings").run()
+    Program::cargo(root, "cargo clippy --quiet --workspace --all-targets -- -D warnings").run()?;
+    fuzz::check_clippy(root)
 }
 
 fn build_programs(root: &Path, _: &Plan) -> Result<()> {

@@ -62,11 +62,20 @@ fn targets(root: &Path) -> Result<Vec<String>> {
     Ok(targets)
 }
 
-/// Builds all targets with the flags of `fuzz/.cargo/config.toml`, which RUSTFLAGS would replace.
+/// Lints the targets and what they share: no command of the workspace reaches them.
+pub(crate) fn check_clippy(root: &Path) -> Result<()> {
+    cargo(root, "cargo clippy --quiet --all-targets -- -D warnings").run()
+}
+
 fn build(root: &Path) -> Result<()> {
-    let build = Program::cargo(&root.join("fuzz"), "cargo build --quiet --release --bins");
-    let build = build.without_env("RUSTFLAGS").without_env("CARGO_ENCODED_RUSTFLAGS");
-    build.without_env("CARGO_TARGET_DIR").run()
+    cargo(root, "cargo build --quiet --release --bins").run()
+}
+
+/// Cargo with the flags of `fuzz/.cargo/config.toml`, which RUSTFLAGS would replace.
+fn cargo(root: &Path, line: &str) -> Program {
+    let program = Program::cargo(&root.join("fuzz"), line);
+    let program = program.without_env("RUSTFLAGS").without_env("CARGO_ENCODED_RUSTFLAGS");
+    program.without_env("CARGO_TARGET_DIR")
 }
 
 /// What a run finds goes to the build folder; the committed corpus is only read.

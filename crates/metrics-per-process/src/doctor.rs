@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use mpp_accounting::snapshot::Visibility;
 pub use mpp_collect::ProcfsKind;
 pub use mpp_collect::capability::{Capabilities, Fact, FactId, Standing};
+use mpp_collect::{Collector, CollectorOptions};
 
 use crate::error::Error;
 
@@ -21,4 +23,15 @@ use crate::error::Error;
 /// The procfs cannot be read at all.
 pub fn examine(procfs: impl AsRef<Path>) -> Result<Capabilities, Error> {
     Ok(Capabilities::read(procfs.as_ref())?)
+}
+
+/// How much of the machine's processes this procfs shows us: where it is not the whole, every
+/// number of processes and every sum over them is a lower bound.
+///
+/// # Errors
+/// The procfs cannot be read at all.
+pub fn visibility(procfs: impl AsRef<Path>) -> Result<Visibility, Error> {
+    let procfs = procfs.as_ref().to_path_buf();
+    let collector = Collector::open(CollectorOptions { procfs, ..CollectorOptions::default() })?;
+    Ok(collector.visibility())
 }

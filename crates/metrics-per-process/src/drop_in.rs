@@ -6,13 +6,13 @@
 //! A condition that is not given, because its list is empty, matches anything. So an empty
 //! list that a program computed selects the whole machine: check it before the call.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use mpp_accounting::group::residual_owner;
 use mpp_accounting::ledger::{Ledger, Movement};
-use mpp_accounting::metric::{METRICS, Metric, MetricId};
+use mpp_accounting::metric::{METRICS, Metric, MetricId, Need, NumberType};
 use mpp_accounting::process::{
     ContextSwitches, IdentityNeeds, Memory, ProcessKey, ProcessSample, Reading, Socket, SocketKind,
     TcpState,
@@ -26,7 +26,7 @@ use mpp_collect::{Collector, CollectorOptions, ContextSwitchNeeds, IdentityWait,
 use crate::error::Error;
 
 /// How long to wait for environments at most.
-const WAIT: Duration = Duration::from_secs(1);
+const WAIT: Duration = Duration::from_secs(5);
 
 /// What the sums are keyed by: a dotted name, `memory.rss` or `memory.rss_per_sec`.
 pub type Stats = BTreeMap<String, StatValue>;
@@ -154,6 +154,11 @@ pub fn find_pids(selection: &Selection) -> Result<Vec<u32>, Error> {
 
 /// The PIDs of the processes with this command name, ascending.
 ///
+/// ```
+/// assert_eq!(metrics_per_process::find_pids_from_name("no such program")?, []);
+/// # Ok::<(), metrics_per_process::Error>(())
+/// ```
+///
 /// # Errors
 /// The processes cannot be listed at all.
 pub fn find_pids_from_name(name: impl AsRef<[u8]>) -> Result<Vec<u32>, Error> {
@@ -185,6 +190,15 @@ pub fn stats_per_pid(pid: u32) -> Result<Stats, Error> {
 ///
 /// A PID given twice counts twice; one that no process bears does not count.
 ///
+/// ```
+/// use metrics_per_process::drop_in::StatValue;
+///
+/// let myself = std::process::id();
+/// let sums = metrics_per_process::multi_pid_process_stats(&[myself, myself])?;
+/// assert_eq!(sums["total_processes"], StatValue::Integer(2));
+/// # Ok::<(), metrics_per_process::Error>(())
+/// ```
+///
 /// # Errors
 /// The procfs cannot be read at all.
 pub fn multi_pid_process_stats(pids: &[u32]) -> Result<Stats, Error> {
@@ -204,6 +218,22 @@ pub fn multi_pid_process_stats(pids: &[u32]) -> Result<Stats, Error> {
 /// A process that ended in between is not in the sums. The rates of I/O and CPU time are
 /// the ledger's: what survivors did themselves, what members that ended did since the first
 /// reading, and all that members born meanwhile did.
+///
+/// ```
+/// use metrics_per_process::drop_in::{Connections, Selection, StatsOptions};
+/// use std::time::Duration;
+///
+/// let everything = Selection::default();
+/// let options = StatsOptions {
+///     interval: Duration::from_millis(50),
+///     connections: Connections::LeftOut,
+///     ..StatsOptions::default()
+/// };
+/// let sums = metrics_per_process::get_processes_stats_ex(&everything, &options)?;
+/// assert!(sums["memory.rss"].as_f64() > Some(0.0));
+/// assert!(sums.contains_key("fetch_time"));
+/// # Ok::<(), metrics_per_process::Error>(())
+/// ```
 ///
 /// # Errors
 /// The processes cannot be listed at all.
@@ -367,10 +397,15 @@ impl<'a> Filter<'a> {
     }
 }
 
-/// Whether a variable has this value, or with `None` is not there.
+/// Whether a variable has this value, or with `None` is not there. Of an environment that
+/// was written over nobody can say what was not there.
 fn has_variable(process: &ProcessSample, key: &[u8], value: Option<&[u8]>) -> bool {
     let Some(entries) = process.identity.environment.value() else { return false };
-    entries.iter().find(|entry| *entry.key == *key).map(|entry| &*entry.value) == value
+    match (entries.iter().find(|entry| *entry.key == *key), value) {
+        (Some(entry), Some(value)) => *entry.value == *value,
+        (Some(_), None) | (None, Some(_)) => false,
+        (None, None) => !process.identity.is_environment_incomplete,
+    }
 }
 
 /// The key of a metric that the five functions have.
@@ -465,24 +500,14 @@ impl SocketCounts {
         use MetricId as M;
         let some = |count: u64| (count > 0).then_some(count);
         let total = self.tcp_states.len() as u64;
-        let state = match id {
+        match id {
             M::UdpTotal => return some(self.udp),
             M::UnixSocketsTotal => return some(self.unix),
             M::TcpTotal => return some(total),
             M::TcpNone => return some(total).map(|_| 0),
-            M::TcpEstablished => TcpState::Established,
-            M::TcpSynSent => TcpState::SynSent,
-            M::TcpSynRecv => TcpState::SynRecv,
-            M::TcpFinWait1 => TcpState::FinWait1,
-            M::TcpFinWait2 => TcpState::FinWait2,
-            M::TcpTimeWait => TcpState::TimeWait,
-            M::TcpClose => TcpState::Close,
-            M::TcpCloseWait => TcpState::CloseWait,
-            M::TcpLastAck => TcpState::LastAck,
-            M::TcpListen => TcpState::Listen,
-            M::TcpClosing => TcpState::Closing,
-            _ => return None,
-        };
+            _ => {}
+        }
+        let state = id.tcp_state()?;
         let in_state = self.tcp_states.iter().filter(|other| **other == state).count();
         some(total).map(|_| in_state as u64)
     }
@@ -493,6 +518,8 @@ impl SocketCounts {
 struct Sums {
     stats: Stats,
     processes: u64,
+    /// What could be read of any process.
+    readable: BTreeSet<MetricId>,
 }
 
 impl Sums {
@@ -506,6 +533,7 @@ impl Sums {
     fn add_process(&mut self, process: &ProcessSample, host: &Host) {
         self.processes += 1;
         for (metric, value) in stats_of(process, host) {
+            self.readable.insert(metric.id);
             self.add(key_of(metric), value);
         }
     }
@@ -528,10 +556,16 @@ impl Sums {
                 self.add_survivor(before, process, &second.host);
             }
         }
-        members.extend(matching(second));
+        // One that lived before without matching brings nothing of this interval.
+        let is_born = |key: &ProcessKey| first.by_key(*key).is_none();
+        members.extend(matching(second).into_iter().filter(is_born));
         let (io, usage) = moved(movement, |key| members.contains(&key));
         let elapsed = second.taken_at.since(first.taken_at);
+        let io_is_unknown = io == IoDelta::ZERO && !self.readable.contains(&MetricId::IoWriteBytes);
         for id in OF_THE_LEDGER.into_iter().filter(|_| !members.is_empty()) {
+            if is_io(id) && io_is_unknown {
+                continue;
+            }
             if let Some(rate) = rate::per_second(growth(id, io, usage), elapsed) {
                 self.add(rate_key_of(id.metric()), StatValue::Float(rate));
             }
@@ -550,8 +584,16 @@ impl Sums {
             if metric.id == MetricId::CpuPercent || OF_THE_LEDGER.contains(&metric.id) {
                 continue;
             }
-            let was = earlier.get(metric.name).and_then(StatValue::as_f64).unwrap_or_default();
-            let growth = value.as_f64().unwrap_or_default() - was;
+            let was = match earlier.get(metric.name) {
+                Some(was) => was.as_f64(),
+                // A key that stands for no sockets is left out, which is not unreadable.
+                None => {
+                    before.gauges.sockets.value().filter(|_| is_of_sockets(metric)).map(|_| 0.0)
+                }
+            };
+            let Some(growth) = value.as_f64().zip(was).map(|(now, was)| now - was) else {
+                continue;
+            };
             if let Some(rate) = rate::per_second(growth, elapsed) {
                 self.add(rate_key_of(metric), StatValue::Float(rate));
             }
@@ -566,6 +608,9 @@ impl Sums {
         }
         if zeros == Zeros::KeptWhereImportant {
             for metric in IMPORTANT.map(MetricId::metric) {
+                if !self.may_be_zero(metric.id) {
+                    continue;
+                }
                 self.stats.entry(key_of(metric)).or_insert_with(|| zero_of(metric));
                 if rates == Rates::Measured && is_io(metric.id) {
                     self.stats.entry(rate_key_of(metric)).or_insert(StatValue::Float(0.0));
@@ -574,13 +619,22 @@ impl Sums {
         }
         self.stats
     }
+
+    /// Unknown is not zero: what could be read of no process stays away.
+    fn may_be_zero(&self, id: MetricId) -> bool {
+        id == MetricId::ProcessesTotal || self.processes == 0 || self.readable.contains(&id)
+    }
 }
 
 fn zero_of(metric: &Metric) -> StatValue {
     match metric.number {
-        mpp_accounting::metric::NumberType::Integer => StatValue::Integer(0),
-        mpp_accounting::metric::NumberType::Float => StatValue::Float(0.0),
+        NumberType::Integer => StatValue::Integer(0),
+        NumberType::Float => StatValue::Float(0.0),
     }
+}
+
+fn is_of_sockets(metric: &Metric) -> bool {
+    metric.need == Need::Sockets
 }
 
 fn is_io(id: MetricId) -> bool {

@@ -27,6 +27,9 @@ pub enum Error {
         /// The name.
         name: Box<[u8]>,
     },
+    /// Several groups were to be split by one key, whose values would name rows of each.
+    #[error("group key: expected at most one group to split, but found several")]
+    SeveralGroupsByKey,
     /// A selector names a PID file that holds no PID.
     #[error(transparent)]
     PidFile(#[from] PidFileError),

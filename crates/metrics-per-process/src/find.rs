@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::resolver::Resolver;
 
 /// How long to wait for command lines and environments at most.
-const WAIT: Duration = Duration::from_secs(1);
+const WAIT: Duration = Duration::from_secs(5);
 
 /// Where and how to look.
 #[derive(Clone, Debug)]
@@ -101,33 +101,45 @@ pub fn find(selector: &Selector, options: &FindOptions) -> Result<Found, Error> 
         .collect();
     let is_undecided = |verdict: &&Verdict| matches!(verdict, Verdict::Unknown(_));
     let undecided = verdicts.iter().filter(is_undecided).count() + snapshot.unreadable_pids.len();
-    let own_pids = &resolver.resolution.own_pids;
-    let processes = snapshot
-        .processes
-        .iter()
-        .zip(&verdicts)
-        .filter_map(|(process, verdict)| {
-            let why = match verdict {
-                Verdict::Yes => Why::Matched,
-                _ if selector.descendants() == Descendants::Left => return None,
-                _ if own_pids.contains(&process.key.pid) => return None,
-                _ if descends_from_match(process, &snapshot, &verdicts) => Why::Descends,
-                _ => return None,
-            };
-            Some(FoundProcess { key: process.key, identity: Arc::clone(&process.identity), why })
-        })
-        .collect();
+    let looked = Looked { selector, snapshot: &snapshot, resolver: &resolver, verdicts: &verdicts };
+    let processes = snapshot.processes.iter().zip(&verdicts).filter_map(|(process, verdict)| {
+        let why = looked.why(process, *verdict)?;
+        Some(FoundProcess { key: process.key, identity: Arc::clone(&process.identity), why })
+    });
     Ok(Found {
-        processes,
+        processes: processes.collect(),
         undecided: undecided as u64,
         visibility: snapshot.host.visibility,
         trouble: snapshot.trouble,
     })
 }
 
-fn descends_from_match(process: &ProcessSample, snapshot: &Snapshot, verdicts: &[Verdict]) -> bool {
-    snapshot.ancestors(process).any(|ancestor| {
-        let position = snapshot.processes.binary_search_by_key(&ancestor.key, |p| p.key);
-        position.is_ok_and(|position| verdicts[position] == Verdict::Yes)
-    })
+/// All processes, and what the selector says of each.
+struct Looked<'a> {
+    selector: &'a Selector,
+    snapshot: &'a Snapshot,
+    resolver: &'a Resolver,
+    verdicts: &'a [Verdict],
+}
+
+impl Looked<'_> {
+    /// Why a process is found; `None` if it is not.
+    fn why(&self, process: &ProcessSample, verdict: Verdict) -> Option<Why> {
+        let Looked { selector, snapshot, resolver, .. } = *self;
+        if verdict == Verdict::Yes {
+            return Some(Why::Matched);
+        }
+        let descends = selector.descendants() == Descendants::Taken
+            && !resolver.resolution.own_pids.contains(&process.key.pid)
+            && !selector.excludes(process, snapshot, &resolver.resolution)
+            && self.descends_from_match(process);
+        descends.then_some(Why::Descends)
+    }
+
+    fn descends_from_match(&self, process: &ProcessSample) -> bool {
+        self.snapshot.ancestors(process).any(|ancestor| {
+            let position = self.snapshot.processes.binary_search_by_key(&ancestor.key, |p| p.key);
+            position.is_ok_and(|position| self.verdicts[position] == Verdict::Yes)
+        })
+    }
 }

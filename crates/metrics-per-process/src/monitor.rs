@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::resolver::Resolver;
 
 /// How long the first sample waits for command lines and environments at most.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
+const FIRST_WAIT: Duration = Duration::from_secs(5);
 
 /// How long later samples wait for those of new processes at most.
 const LATER_WAIT: Duration = Duration::from_millis(100);
@@ -54,6 +54,7 @@ pub struct Monitor {
     resolver: Resolver,
     names_users: bool,
     wait: Duration,
+    tier_max: Tier,
 }
 
 /// What a [`Monitor`] is to sample.
@@ -64,6 +65,7 @@ pub struct MonitorBuilder {
     rows_max: usize,
     columns: Vec<Column>,
     options: CollectorOptions,
+    tier_max: Tier,
 }
 
 impl Monitor {
@@ -76,6 +78,7 @@ impl Monitor {
             rows_max: ROWS_MAX,
             columns: Vec::new(),
             options: CollectorOptions::default(),
+            tier_max: Tier::A,
         }
     }
 
@@ -93,7 +96,9 @@ impl Monitor {
             self.resolver.name_users(&self.snapshot);
         }
         let movement = self.ledger.advance(&self.snapshot);
-        Ok(self.book.fold(&self.snapshot, &movement, &self.resolver.resolution))
+        let mut report = self.book.fold(&self.snapshot, &movement, &self.resolver.resolution);
+        report.accuracy.tier = report.accuracy.tier.max(self.tier_max);
+        Ok(report)
     }
 
     /// The processes of the last sample.
@@ -111,8 +116,23 @@ impl MonitorBuilder {
         self
     }
 
-    /// Makes one row for each value of `key` among the processes of the first group, or of
-    /// all processes where no group was added.
+    /// Makes one row for each value of `key` among the processes of the one group that was
+    /// added, or of all processes where none was.
+    ///
+    /// ```
+    /// use metrics_per_process::selector::{GroupKey, Selector};
+    /// use metrics_per_process::{Monitor, metric};
+    ///
+    /// let mut monitor = Monitor::builder()
+    ///     .group("of root", Selector::parse("user:0")?)
+    ///     .by(GroupKey::Name)
+    ///     .columns(metric::choose("processes.total")?)
+    ///     .build()?;
+    /// for row in monitor.sample()?.groups {
+    ///     println!("{}", row.name.escape_ascii());
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn by(mut self, key: GroupKey) -> Self {
         self.key = Some(key);
@@ -134,9 +154,11 @@ impl MonitorBuilder {
         self
     }
 
-    /// Sees ended processes at most this well. Polling, tier C, is what there is.
+    /// Promises no more than this, however well ended processes are seen. They are seen by
+    /// polling, tier C, for now: a better tier here changes nothing.
     #[must_use]
-    pub fn tier_max(self, _tier: Tier) -> Self {
+    pub fn tier_max(mut self, tier: Tier) -> Self {
+        self.tier_max = tier;
         self
     }
 
@@ -157,7 +179,8 @@ impl MonitorBuilder {
     /// Opens the procfs and looks up what the selectors name.
     ///
     /// # Errors
-    /// The procfs cannot be read, a named user does not exist, or a PID file holds no PID.
+    /// The procfs cannot be read, a named user does not exist, a PID file holds no PID, or
+    /// several groups are to be split by one key.
     pub fn build(self) -> Result<Monitor, Error> {
         let mut selectors = self.groups;
         if selectors.is_empty() {
@@ -170,7 +193,12 @@ impl MonitorBuilder {
             references.extend(selector.references());
         }
         if let Some(key) = &self.key {
+            if selectors.len() > 1 {
+                return Err(Error::SeveralGroupsByKey);
+            }
             needs.identity.extend(&key.identity_needs());
+            // Which rows are the largest is told by their memory.
+            needs.measures.memory = true;
         }
         let collector = Collector::open(self.options)?;
         let mut resolver = Resolver::new(collector.procfs_kind());
@@ -193,6 +221,7 @@ impl MonitorBuilder {
             resolver,
             names_users,
             wait: FIRST_WAIT,
+            tier_max: self.tier_max,
         })
     }
 }

@@ -11,13 +11,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::group_totals::GroupTotals;
 use crate::ledger::{Movement, Residual};
 use crate::process::{ContextSwitches, Identity, ProcessKey, ProcessSample};
 use crate::report::{Accuracy, Column, GroupReport, Report, Tier};
 use crate::selector::{Descendants, GroupKey, Resolution, Selector, Verdict};
 use crate::snapshot::Snapshot;
-use crate::tally::{Interval, Tally};
-use crate::units::{Delta, IoCounter, IoDelta, IoTotals, Totals, UsageDelta, UsageTotals};
+use crate::tally::{Interval, Role, Tally};
+use crate::units::{IoCounter, IoDelta, Totals, UsageCounter, UsageDelta};
+
+/// After so many sweeps without a member a row gives its place to a newcomer, where
+/// there are no more rows.
+const ROUNDS_DESERTED: u64 = 60;
 
 /// The row that takes everything beyond the largest number of rows.
 const OTHER: &[u8] = b"other";
@@ -48,7 +53,7 @@ pub struct GroupBook {
     rows: Rows,
     columns: Arc<[Column]>,
     members: HashMap<ProcessKey, Member>,
-    groups: Vec<Group>,
+    groups: Vec<Row>,
     row_of_name: HashMap<Box<[u8]>, usize>,
     /// When the last sweep began, for the interval.
     previous: Option<crate::units::BootTime>,
@@ -62,11 +67,25 @@ pub struct GroupBook {
 struct Member {
     place: Option<Place>,
     identity: Arc<Identity>,
-    /// Whether every condition that was looked at could be decided.
-    is_decided: bool,
-    switches: ContextSwitches,
+    /// Which conditions could be decided.
+    decision: Decision,
+    /// `None` until they were read once.
+    switches: Option<ContextSwitches>,
+    /// The round in which this was first looked at.
+    first_round: u64,
     /// The round in which this was last looked at.
     round: u64,
+}
+
+/// How far it could be decided where a process belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Decision {
+    /// Wholly.
+    Final,
+    /// The selector of this row could not say; it is asked again at the next sweep.
+    Doubtful(usize),
+    /// Wholly, and it has no part in the row even as a descendant.
+    Excluded,
 }
 
 /// Where a process belongs, and why.
@@ -76,32 +95,13 @@ struct Place {
     role: Role,
 }
 
-/// Why a process belongs to a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
-    /// It matched itself.
-    Matched,
-    /// It descends from one that matched.
-    Descendant,
-}
-
-/// A group's totals. They never fall.
-#[derive(Debug, Default)]
-pub(crate) struct Group {
+/// A row: a group's name, and what its members have added up to.
+#[derive(Debug)]
+struct Row {
     name: Box<[u8]>,
-    pub(crate) io: IoTotals,
-    pub(crate) usage: UsageTotals,
-    pub(crate) switches: Totals<2>,
-    pub(crate) ended: u64,
-    pub(crate) rss_peak_bytes: u64,
-    /// What moved since the last sweep.
-    pub(crate) io_moved: IoDelta,
-    pub(crate) usage_moved: UsageDelta,
-    pub(crate) switches_moved: Delta<2>,
-    /// Whether the start holds what descendants in other groups had done.
-    pub(crate) start_has_foreign: bool,
-    /// Whether the start misses what ended threads had done.
-    pub(crate) start_is_partial: bool,
+    totals: GroupTotals,
+    /// The last round in which it had a member.
+    last_peopled: u64,
 }
 
 /// Whose an inherited remainder is.
@@ -109,7 +109,6 @@ pub(crate) struct Group {
 enum Owner {
     Row(usize),
     Stranger,
-    Nobody,
 }
 
 impl GroupBook {
@@ -117,7 +116,7 @@ impl GroupBook {
     #[must_use]
     pub fn new(rows: Rows, columns: Arc<[Column]>) -> Self {
         let groups = match &rows {
-            Rows::Named(named) => named.iter().map(|(name, _)| Group::named(name)).collect(),
+            Rows::Named(named) => named.iter().map(|(name, _)| Row::named(name)).collect(),
             Rows::Keyed { .. } => Vec::new(),
         };
         GroupBook {
@@ -140,8 +139,8 @@ impl GroupBook {
         resolution: &Resolution,
     ) -> Report {
         self.round += 1;
-        for group in &mut self.groups {
-            group.begin_interval();
+        for row in &mut self.groups {
+            row.totals.begin_interval();
         }
         let earlier: Vec<Option<Owner>> =
             movement.processes.iter().map(|delta| self.owner_of(delta.key)).collect();
@@ -156,16 +155,28 @@ impl GroupBook {
                 group.grow(delta.io.unwrap_or_default(), delta.usage);
             }
         }
-        let unattributed_io_bytes = movement
-            .residuals
-            .iter()
-            .zip(earlier_reapers)
-            .map(|(residual, reaper)| self.give_residual(residual, reaper))
-            .sum();
-        self.add_switches(snapshot, movement.is_baseline);
-        let lost = self.settle(snapshot, movement);
+        for key in &movement.unread {
+            if let Some(group) = self.group_mut(self.owner_of(*key)) {
+                group.io_is_partial = true;
+            }
+        }
+        let mut nobodys = (IoDelta::ZERO, UsageDelta::ZERO);
+        for (residual, reaper) in movement.residuals.iter().zip(earlier_reapers) {
+            let rest = self.give_residual(residual, reaper);
+            nobodys = (nobodys.0.plus(rest.0), nobodys.1.plus(rest.1));
+        }
+        self.add_switches(snapshot, movement);
+        let accuracy = Accuracy {
+            tier: Tier::C,
+            lost: self.settle(snapshot, movement),
+            unattributed_io_bytes: storage_bytes(nobodys.0),
+            unattributed_cpu_ns: cpu_ns(nobodys.1),
+            undecided: self.undecided(snapshot).count() as u64,
+        };
         let interval = Interval::between(self.previous.replace(snapshot.taken_at), snapshot);
-        self.report(snapshot, interval, Accuracy { tier: Tier::C, lost, unattributed_io_bytes })
+        let mut report = self.report(snapshot, interval, accuracy);
+        report.trouble.fallen_counters = movement.fallen;
+        report
     }
 
     /// Gives the rows there may be to the largest, before the first process takes one.
@@ -174,7 +185,7 @@ impl GroupBook {
         let mut rss_of_name: HashMap<Box<[u8]>, u64> = HashMap::new();
         for process in &snapshot.processes {
             if selector.matches(process, snapshot, &self.resolution) == Verdict::Yes
-                && let Some(name) = row_name(key, selector, process, snapshot, &self.resolution)
+                && let Some(name) = row_name(key, selector, process, &self.resolution)
             {
                 let rss_bytes = process.gauges.memory.value().map_or(0, |m| m.rss_bytes);
                 let sum = rss_of_name.entry(name).or_default();
@@ -185,7 +196,7 @@ impl GroupBook {
         names.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         for (name, _) in names.into_iter().take(*rows_max) {
             self.row_of_name.insert(name.clone(), self.groups.len());
-            self.groups.push(Group::named(&name));
+            self.groups.push(Row::named(&name));
         }
     }
 
@@ -194,7 +205,7 @@ impl GroupBook {
         if self.resolution != *resolution {
             self.resolution.clone_from(resolution);
             for member in self.members.values_mut() {
-                member.is_decided = false;
+                member.decision = Decision::Doubtful(0);
             }
         }
         if self.groups.is_empty() {
@@ -224,60 +235,87 @@ impl GroupBook {
             return;
         }
         let before = self.members.remove(&process.key);
-        let is_known = before.as_ref().is_some_and(|member| {
-            member.is_decided && Arc::ptr_eq(&member.identity, &process.identity)
-        });
         let remembered = before.as_ref().and_then(|member| member.place);
-        let (place, is_decided) = match remembered {
-            Some(place) if is_known => (Some(place), true),
-            None if is_known => (self.inherited_place(process, snapshot), true),
-            _ => self.decide(process, snapshot, remembered),
+        let known = before.as_ref().filter(|member| {
+            !matches!(member.decision, Decision::Doubtful(_))
+                && Arc::ptr_eq(&member.identity, &process.identity)
+        });
+        let (place, decision) = match (known.map(|member| member.decision), remembered) {
+            (Some(decision), Some(place)) => (Some(place), decision),
+            (Some(Decision::Excluded), None) => (None, Decision::Excluded),
+            (Some(decision), None) => (self.inherited_place(process, snapshot), decision),
+            (None, _) => self.decide(process, snapshot, remembered),
         };
         let member = Member {
             place,
             identity: Arc::clone(&process.identity),
-            is_decided,
-            switches: before.map(|member| member.switches).unwrap_or_default(),
+            decision,
+            first_round: before.as_ref().map_or(self.round, |member| member.first_round),
+            switches: before.and_then(|member| member.switches),
             round: self.round,
         };
         self.members.insert(process.key, member);
     }
 
     /// A process's own match; else what it was, an exec that matches nothing keeping the
-    /// group; else its parent's. Also says whether all conditions could be decided.
+    /// group; else its parent's.
     fn decide(
         &mut self,
         process: &ProcessSample,
         snapshot: &Snapshot,
         remembered: Option<Place>,
-    ) -> (Option<Place>, bool) {
-        let (matched, is_decided) = self.own_match(process, snapshot);
+    ) -> (Option<Place>, Decision) {
+        let (matched, decision) = self.own_match(process, snapshot);
         if let Some(row) = matched {
-            let row = self.row(row, process, snapshot);
-            return (
-                row.map(|row| Place { row, role: Role::Matched }),
-                is_decided && row.is_some(),
-            );
+            let role = Role::Matched;
+            return match self.row(row, process, snapshot) {
+                Some(row) => (Some(Place { row, role }), decision),
+                None if self.is_row_in_doubt(process) => (None, Decision::Doubtful(row)),
+                None => (None, decision),
+            };
         }
         let kept = remembered.filter(|place| self.takes_descendants(place.row));
-        let place = kept.or_else(|| self.inherited_place(process, snapshot));
-        (place, is_decided)
+        let Some(place) = kept.or_else(|| self.inherited_place(process, snapshot)) else {
+            return (None, decision);
+        };
+        if self.selector(place.row).excludes(process, snapshot, &self.resolution) {
+            return (None, Decision::Excluded);
+        }
+        (Some(place), decision)
+    }
+
+    /// Whether a process without a row may have one once more of it can be read.
+    fn is_row_in_doubt(&self, process: &ProcessSample) -> bool {
+        match &self.rows {
+            Rows::Keyed { key, .. } => key.doubt(&process.identity).is_some(),
+            Rows::Named(_) => false,
+        }
     }
 
     /// The first row that a process matches itself, and whether all rows up to it could be
     /// decided: what is still unknown may turn into a match later.
-    fn own_match(&self, process: &ProcessSample, snapshot: &Snapshot) -> (Option<usize>, bool) {
-        let mut is_decided = true;
-        let mut is_match = |selector: &Selector| {
+    fn own_match(&self, process: &ProcessSample, snapshot: &Snapshot) -> (Option<usize>, Decision) {
+        let mut decision = Decision::Final;
+        let mut is_match = |row: usize, selector: &Selector| {
             let verdict = selector.matches(process, snapshot, &self.resolution);
-            is_decided &= !matches!(verdict, Verdict::Unknown(_));
+            if matches!(verdict, Verdict::Unknown(_)) && decision == Decision::Final {
+                decision = Decision::Doubtful(row);
+            }
             verdict == Verdict::Yes
         };
         let row = match &self.rows {
-            Rows::Keyed { selector, .. } => is_match(selector).then_some(0),
-            Rows::Named(named) => named.iter().position(|(_, selector)| is_match(selector)),
+            Rows::Keyed { selector, .. } => is_match(0, selector).then_some(0),
+            Rows::Named(named) => (0..named.len()).find(|row| is_match(*row, &named[*row].1)),
         };
-        (row, is_decided)
+        (row, decision)
+    }
+
+    /// The living that belong nowhere, but may: with the row that could not say.
+    fn undecided<'a>(&'a self, snapshot: &'a Snapshot) -> impl Iterator<Item = usize> + 'a {
+        snapshot.processes.iter().filter_map(|process| match self.members.get(&process.key)? {
+            Member { place: None, decision: Decision::Doubtful(row), .. } => Some(*row),
+            _ => None,
+        })
     }
 
     /// Where a process belongs that does not match itself: with its parent.
@@ -285,8 +323,7 @@ impl GroupBook {
         if self.resolution.own_pids.contains(&process.key.pid) {
             return None;
         }
-        let parent = snapshot.by_pid(process.parent_pid)?;
-        let row = self.members.get(&parent.key)?.place?.row;
+        let row = self.nearest_row(process, snapshot)?;
         if !self.takes_descendants(row) {
             return None;
         }
@@ -294,31 +331,78 @@ impl GroupBook {
         Some(Place { row, role: Role::Descendant })
     }
 
+    /// The row of the nearest ancestor, past those that were excluded.
+    fn nearest_row(&self, process: &ProcessSample, snapshot: &Snapshot) -> Option<usize> {
+        for ancestor in snapshot.ancestors(process) {
+            let member = self.members.get(&ancestor.key)?;
+            match member.place {
+                None if member.decision == Decision::Excluded => {}
+                place => return Some(place?.row),
+            }
+        }
+        None
+    }
+
     fn takes_descendants(&self, row: usize) -> bool {
-        let descendants = match &self.rows {
-            Rows::Keyed { selector, .. } => selector.descendants(),
-            Rows::Named(named) => named[row].1.descendants(),
-        };
-        descendants == Descendants::Taken
+        self.selector(row).descendants() == Descendants::Taken
+    }
+
+    /// The selector of a named row, or the one of all keyed rows.
+    fn selector(&self, row: usize) -> &Selector {
+        match &self.rows {
+            Rows::Keyed { selector, .. } => selector,
+            Rows::Named(named) => &named[row].1,
+        }
     }
 
     /// The row itself where rows are named; else the row of the process's own value, or
     /// where it has none the row of its parent.
     fn row(&mut self, row: usize, process: &ProcessSample, snapshot: &Snapshot) -> Option<usize> {
         let Rows::Keyed { selector, key, rows_max } = &self.rows else { return Some(row) };
-        let Some(name) = row_name(key, selector, process, snapshot, &self.resolution) else {
-            let parent = snapshot.by_pid(process.parent_pid)?;
-            return Some(self.members.get(&parent.key)?.place?.row);
+        let Some(name) = row_name(key, selector, process, &self.resolution) else {
+            return self.nearest_row(process, snapshot);
         };
         if let Some(row) = self.row_of_name.get(&name) {
             return Some(*row);
         }
-        let name = if self.groups.len() < *rows_max { name } else { OTHER.into() };
-        let row = *self.row_of_name.entry(name.clone()).or_insert(self.groups.len());
-        if row == self.groups.len() {
-            self.groups.push(Group::named(&name));
+        if self.groups.len() < *rows_max {
+            return Some(self.new_row(name));
+        }
+        let row = self.deserted_row().unwrap_or_else(|| self.other_row());
+        if *self.groups[row].name != *OTHER {
+            self.reuse_row(row, name);
         }
         Some(row)
+    }
+
+    fn new_row(&mut self, name: Box<[u8]>) -> usize {
+        let row = self.groups.len();
+        self.groups.push(Row::named(&name));
+        self.row_of_name.insert(name, row);
+        row
+    }
+
+    fn other_row(&mut self) -> usize {
+        let row = self.row_of_name.get(OTHER).copied();
+        row.unwrap_or_else(|| self.new_row(OTHER.into()))
+    }
+
+    /// A row that has had no member for so long that its name may be forgotten.
+    fn deserted_row(&self) -> Option<usize> {
+        let is_deserted = |group: &Row| {
+            group.last_peopled + ROUNDS_DESERTED < self.round && *group.name != *OTHER
+        };
+        self.groups.iter().position(is_deserted)
+    }
+
+    /// Gives a deserted row to another name. What it had added up to goes on in `other`.
+    fn reuse_row(&mut self, row: usize, name: Box<[u8]>) {
+        let other = self.other_row();
+        let deserted = std::mem::replace(&mut self.groups[row], Row::named(&name));
+        self.groups[row].last_peopled = self.round;
+        self.groups[other].totals.absorb(&deserted.totals);
+        self.row_of_name.remove(&deserted.name);
+        self.row_of_name.insert(name, row);
     }
 
     fn owner_of(&self, key: ProcessKey) -> Option<Owner> {
@@ -326,10 +410,10 @@ impl GroupBook {
         Some(member.place.map_or(Owner::Stranger, |place| Owner::Row(place.row)))
     }
 
-    fn group_mut(&mut self, owner: Option<Owner>) -> Option<&mut Group> {
+    fn group_mut(&mut self, owner: Option<Owner>) -> Option<&mut GroupTotals> {
         match owner? {
-            Owner::Row(row) => self.groups.get_mut(row),
-            Owner::Stranger | Owner::Nobody => None,
+            Owner::Row(row) => self.groups.get_mut(row).map(|row| &mut row.totals),
+            Owner::Stranger => None,
         }
     }
 
@@ -344,10 +428,10 @@ impl GroupBook {
                 .and_then(|parent| self.members.get(&parent.key)?.place)
                 .filter(|parent| parent.row != place.row);
             if let Some(parent) = has_foreign_parent {
-                self.groups[parent.row].start_has_foreign = true;
+                self.groups[parent.row].totals.start_has_foreign = true;
             }
             let takes_descendants = self.takes_descendants(place.row);
-            let group = &mut self.groups[place.row];
+            let group = &mut self.groups[place.row].totals;
             if takes_descendants {
                 group.start_with_inherited(process);
             } else {
@@ -356,33 +440,57 @@ impl GroupBook {
         }
     }
 
-    /// Gives an inherited remainder to the group of those it came with. Returns the bytes
-    /// that nobody can be named for.
-    fn give_residual(&mut self, residual: &Residual, earlier_reaper: Option<Owner>) -> u64 {
+    /// Gives an inherited remainder to the group of those it came with. Returns what nobody
+    /// can be named for.
+    fn give_residual(
+        &mut self,
+        residual: &Residual,
+        earlier_reaper: Option<Owner>,
+    ) -> (IoDelta, UsageDelta) {
         let io = residual.io.unwrap_or_default();
         let owner = residual_owner(residual, |key| match earlier_reaper {
             Some(earlier) if key == residual.reaper => earlier,
             _ => self.owner_of(key).unwrap_or(Owner::Stranger),
         });
-        let owner = owner.unwrap_or(Owner::Nobody);
-        let io_is_known = !residual.io_is_unattributed && owner != Owner::Nobody;
-        let Some(group) = self.group_mut(Some(owner)) else {
-            return if owner == Owner::Nobody { storage_bytes(io) } else { 0 };
+        let Some(owner) = owner else { return (io, residual.usage) };
+        let (known, unknown) = match residual.io_is_unattributed {
+            true => (IoDelta::ZERO, io),
+            false => (io, IoDelta::ZERO),
         };
-        group.grow(if io_is_known { io } else { IoDelta::ZERO }, residual.usage);
-        if io_is_known { 0 } else { storage_bytes(io) }
+        match self.group_mut(Some(owner)) {
+            Some(group) => {
+                group.grow(known, residual.usage);
+                (unknown, UsageDelta::ZERO)
+            }
+            None => Default::default(),
+        }
     }
 
     /// Context switches, of which only the living threads' are known.
-    fn add_switches(&mut self, snapshot: &Snapshot, is_baseline: bool) {
+    fn add_switches(&mut self, snapshot: &Snapshot, movement: &Movement) {
+        let known_since_start = |key: ProcessKey| {
+            movement.processes.binary_search_by_key(&key, |delta| delta.key).is_ok()
+        };
         for process in &snapshot.processes {
             let Some(switches) = process.gauges.context_switches.value() else { continue };
             let Some(member) = self.members.get_mut(&process.key) else { continue };
-            let before = std::mem::replace(&mut member.switches, *switches);
+            let before = member.switches.replace(*switches);
             let Some(place) = member.place else { continue };
-            let moved = Totals([switches.voluntary, switches.involuntary])
-                .since_clamped(Totals([before.voluntary, before.involuntary]));
-            self.groups[place.row].switch(moved, is_baseline);
+            let total = Totals([switches.voluntary, switches.involuntary]);
+            let group = &mut self.groups[place.row].totals;
+            match before {
+                Some(before) => {
+                    let before = Totals([before.voluntary, before.involuntary]);
+                    group.switch(total.since_clamped(before));
+                }
+                None if movement.is_baseline => {
+                    group.switches = group.switches.plus(total.as_delta());
+                }
+                None if known_since_start(process.key) && member.first_round == self.round => {
+                    group.switch(total.as_delta());
+                }
+                None => {}
+            }
         }
     }
 
@@ -392,6 +500,7 @@ impl GroupBook {
         for key in &movement.ended {
             if let Some(group) = self.group_mut(self.owner_of(*key)) {
                 group.ended += 1;
+                group.ended_moved += 1;
             }
         }
         let is_member = |key: &&ProcessKey| matches!(self.owner_of(**key), Some(Owner::Row(_)));
@@ -412,6 +521,13 @@ impl GroupBook {
         for process in &snapshot.processes {
             if let Some(place) = self.members.get(&process.key).and_then(|member| member.place) {
                 tallies[place.row].add(process, place.role, &self.columns);
+                self.groups[place.row].last_peopled = self.round;
+            }
+        }
+        for row in self.undecided(snapshot) {
+            match &self.rows {
+                Rows::Named(_) => tallies[row].add_undecided(),
+                Rows::Keyed { .. } => tallies.iter_mut().for_each(Tally::add_undecided),
             }
         }
         let unreadable = self
@@ -441,19 +557,12 @@ fn row_name(
     key: &GroupKey,
     selector: &Selector,
     process: &ProcessSample,
-    snapshot: &Snapshot,
     resolution: &Resolution,
 ) -> Option<Box<[u8]>> {
-    if *key == GroupKey::UnitOrName && is_kernel_thread(process, snapshot) {
+    if *key == GroupKey::UnitOrName && process.identity.is_kernel_thread {
         return Some(KERNEL.into());
     }
     key.value_of(process, selector, resolution)
-}
-
-/// Kernel threads are kthreadd and its children; no other process but init has no parent.
-fn is_kernel_thread(process: &ProcessSample, snapshot: &Snapshot) -> bool {
-    let is_root = |p: &ProcessSample| p.parent_pid == 0 && *p.identity.comm == *b"kthreadd";
-    is_root(process) || snapshot.by_pid(process.parent_pid).is_some_and(is_root)
 }
 
 /// Whose an inherited remainder is: that of the group of those it came with.
@@ -476,53 +585,19 @@ pub fn residual_owner<G: PartialEq>(
     with_tail.all(|other| other == first).then_some(first)
 }
 
+/// CPU time in both modes.
+fn cpu_ns(usage: UsageDelta) -> u64 {
+    usage[UsageCounter::CpuUserNs].saturating_add(usage[UsageCounter::CpuSystemNs])
+}
+
 /// Bytes read from and written to storage.
 fn storage_bytes(io: IoDelta) -> u64 {
     io[IoCounter::ReadBytes].saturating_add(io[IoCounter::WriteBytes])
 }
 
-impl Group {
+impl Row {
     fn named(name: &[u8]) -> Self {
-        Group { name: name.into(), ..Group::default() }
-    }
-
-    fn begin_interval(&mut self) {
-        self.io_moved = IoDelta::ZERO;
-        self.usage_moved = UsageDelta::ZERO;
-        self.switches_moved = Delta::ZERO;
-    }
-
-    fn grow(&mut self, io: IoDelta, usage: UsageDelta) {
-        self.io = self.io.plus(io);
-        self.usage = self.usage.plus(usage);
-        self.io_moved = self.io_moved.plus(io);
-        self.usage_moved = self.usage_moved.plus(usage);
-    }
-
-    fn switch(&mut self, moved: Delta<2>, is_baseline: bool) {
-        self.switches = self.switches.plus(moved);
-        if !is_baseline {
-            self.switches_moved = self.switches_moved.plus(moved);
-        }
-    }
-
-    /// Everything a member did, and what its reaped children had done.
-    fn start_with_inherited(&mut self, process: &ProcessSample) {
-        let io = process.io.total.value().copied().unwrap_or_default();
-        self.io = self.io.plus(io.as_delta());
-        self.usage = self.usage.plus(process.usage.own.as_delta());
-        self.usage = self.usage.plus(process.usage.reaped.as_delta());
-    }
-
-    /// What a member did itself: its living threads where children were folded in.
-    fn start_with_own(&mut self, process: &ProcessSample) {
-        let total = process.io.total.value().copied().unwrap_or_default();
-        let own = process.io.threads.value().map_or(total, |threads| {
-            threads.iter().fold(IoTotals::ZERO, |sum, thread| sum.plus(thread.total.as_delta()))
-        });
-        self.start_is_partial |= own != total;
-        self.io = self.io.plus(own.as_delta());
-        self.usage = self.usage.plus(process.usage.own.as_delta());
+        Row { name: name.into(), totals: GroupTotals::default(), last_peopled: 0 }
     }
 
     fn report(
@@ -533,9 +608,12 @@ impl Group {
         columns: &[Column],
     ) -> GroupReport {
         tally.finish();
-        self.rss_peak_bytes = self.rss_peak_bytes.max(tally.rss_bytes());
-        let figures =
-            columns.iter().map(|column| tally.figure(*column, self, snapshot, interval)).collect();
+        let peak = &mut self.totals.rss_peak_bytes;
+        *peak = tally.rss_bytes().max(*peak);
+        let figures = columns
+            .iter()
+            .map(|column| tally.figure(*column, &self.totals, snapshot, interval))
+            .collect();
         GroupReport {
             name: self.name.clone(),
             matched: tally.matched(),

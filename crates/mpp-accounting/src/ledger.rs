@@ -76,8 +76,13 @@ pub struct Movement {
     pub lost: Vec<ProcessKey>,
     /// Ended processes of which nothing more will be heard: taken out, or given up.
     pub settled: Vec<ProcessKey>,
+    /// Living processes whose I/O has never been readable, or not for long: should it be one
+    /// day, what they did until then will be missing.
+    pub unread: Vec<ProcessKey>,
     /// Counters that went back, and were taken for another process's.
     pub replaced: u64,
+    /// Processes of which a counter went back, these included. What went back stands still.
+    pub fallen: u64,
 }
 
 /// What one process itself did in an interval.
@@ -212,6 +217,7 @@ impl Ledger {
         else {
             self.known = snapshot.processes.iter().map(|p| Known::of(p, snapshot)).collect();
             movement.is_baseline = true;
+            movement.unread = unread(&self.known);
             return movement;
         };
         let mut accounts = self.open_accounts(snapshot, previous_sweep_ticks, &mut movement);
@@ -221,6 +227,7 @@ impl Ledger {
             account.emit(&mut movement);
         }
         self.known = accounts.into_iter().map(Account::close).collect();
+        movement.unread = unread(&self.known);
         movement
     }
 
@@ -241,10 +248,12 @@ impl Ledger {
             let current = Known::of(process, snapshot);
             let account = match before.next_if(|known| known.key == process.key) {
                 Some(previous) if current.continues(&previous) => {
+                    movement.fallen += u64::from(current.has_fallen(&previous));
                     Account::continued(current, previous)
                 }
                 Some(another) => {
                     movement.replaced += 1;
+                    movement.fallen += 1;
                     self.make_pending(another, movement);
                     Account::born(current)
                 }
@@ -342,6 +351,10 @@ impl Ledger {
     }
 }
 
+fn unread(known: &[Known]) -> Vec<ProcessKey> {
+    known.iter().filter(|known| known.io.is_none()).map(|known| known.key).collect()
+}
+
 /// What a process did between its last sight and its end is missing, unless that
 /// sight was already final.
 fn note_lost(last: &Known, movement: &mut Movement) {
@@ -414,10 +427,21 @@ impl Known {
     /// Whether the I/O of this reading can follow the one before. Of a process that is
     /// just being released the kernel shows less than it did a moment ago.
     fn io_follows(&self, previous: &Known) -> bool {
+        let was_lost = self.io.is_none() && previous.io.is_some();
+        !was_lost && !self.io_fell(previous)
+    }
+
+    /// Whether any counter of the same process went back.
+    fn has_fallen(&self, previous: &Known) -> bool {
+        let (now, then) = (&self.usage, &previous.usage);
+        let cpu_fell = now.own.since(then.own).is_none() || now.reaped.since(then.reaped).is_none();
+        cpu_fell || self.io_fell(previous)
+    }
+
+    fn io_fell(&self, previous: &Known) -> bool {
         match (&self.io, &previous.io) {
-            (Some(now), Some(then)) => now.total.since(then.total).is_some(),
-            (None, Some(_)) => false,
-            (_, None) => true,
+            (Some(now), Some(then)) => now.total.since(then.total).is_none(),
+            _ => false,
         }
     }
 

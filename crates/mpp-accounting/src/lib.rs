@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod group;
+mod group_totals;
 pub mod ledger;
 pub mod metric;
 mod pattern;

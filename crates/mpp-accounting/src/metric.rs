@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::LazyLock;
 
 use crate::pattern::Pattern;
+use crate::process::TcpState;
 use crate::report::{Column, Form};
 use crate::similar;
 
@@ -72,6 +73,25 @@ impl MetricId {
     #[must_use]
     pub fn metric(self) -> &'static Metric {
         &METRICS[self as usize]
+    }
+
+    /// The state whose TCP sockets it counts, where it counts one state's.
+    #[must_use]
+    pub fn tcp_state(self) -> Option<TcpState> {
+        Some(match self {
+            MetricId::TcpEstablished => TcpState::Established,
+            MetricId::TcpSynSent => TcpState::SynSent,
+            MetricId::TcpSynRecv => TcpState::SynRecv,
+            MetricId::TcpFinWait1 => TcpState::FinWait1,
+            MetricId::TcpFinWait2 => TcpState::FinWait2,
+            MetricId::TcpTimeWait => TcpState::TimeWait,
+            MetricId::TcpClose => TcpState::Close,
+            MetricId::TcpCloseWait => TcpState::CloseWait,
+            MetricId::TcpLastAck => TcpState::LastAck,
+            MetricId::TcpListen => TcpState::Listen,
+            MetricId::TcpClosing => TcpState::Closing,
+            _ => return None,
+        })
     }
 }
 

@@ -148,8 +148,15 @@ pub struct Identity {
     /// The variables that were asked for and are present, first of equal keys only.
     /// Empty for kernel threads and zombies never seen alive.
     pub environment: Reading<Box<[EnvironmentEntry]>>,
+    /// Whether variables that were asked for may be missing from `environment`: the process
+    /// wrote over some of them, or they were asked for after it was read. Those that stand
+    /// there are true all the same; that another one does not stand there says nothing.
+    pub is_environment_incomplete: bool,
     /// The path in the cgroup v2 hierarchy (or v1's `name=systemd`), as in proc_pid_cgroup(5).
     pub cgroup: Reading<Box<[u8]>>,
+    /// Whether it is a thread of the kernel, which runs no program and has no memory of its
+    /// own: `PF_KTHREAD` of `include/linux/sched.h` in field 9 of proc_pid_stat(5).
+    pub is_kernel_thread: bool,
 }
 
 /// One variable of a process's environment.

@@ -43,6 +43,11 @@ pub struct Accuracy {
     /// I/O bytes (read and written) of this interval that belong to one of several
     /// groups, nobody knows which, and are in none.
     pub unattributed_io_bytes: u64,
+    /// CPU time of this interval of which the same is true, in nanoseconds.
+    pub unattributed_cpu_ns: u64,
+    /// Living processes that may or may not belong to a group: something that decides it
+    /// could not be read.
+    pub undecided: u64,
 }
 
 /// How ended processes are seen. `A` is the best.

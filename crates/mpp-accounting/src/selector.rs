@@ -40,9 +40,6 @@ const PATTERNS_MAX: usize = 256;
 /// Exclusions within exclusions go no deeper: each level doubles the escapes of its text.
 const NESTING_MAX: usize = 4;
 
-/// No line of ancestors is followed further: a frozen tree could hold a circle.
-const ANCESTORS_MAX: usize = 4096;
-
 /// A choice of processes.
 ///
 /// ```
@@ -378,6 +375,19 @@ impl Selector {
         self.judge(process, snapshot, resolution)
     }
 
+    /// Whether an exclusion surely speaks of this process: then it has no part in the
+    /// selection, as a descendant of one that matches neither.
+    #[must_use]
+    pub fn excludes(
+        &self,
+        process: &ProcessSample,
+        snapshot: &Snapshot,
+        resolution: &Resolution,
+    ) -> bool {
+        let verdict = |other: &Selector| other.judge(process, snapshot, resolution);
+        self.exclusions.iter().any(|other| verdict(other) == Verdict::Yes)
+    }
+
     /// Every kind in turn, the cheap ones first, until one says no.
     fn judge(
         &self,
@@ -389,29 +399,43 @@ impl Selector {
         let kinds: [&dyn Fn() -> Verdict; 8] = [
             &|| self.judge_pid(process.key.pid, resolution),
             &|| self.judge_user(identity.uid, resolution),
-            &|| self.names.judge(identity).unless(self.names.is_empty()),
+            &|| self.judge_name(identity),
             &|| self.judge_cgroup(identity),
             &|| self.judge_environment(identity),
             &|| self.judge_cmdline(identity),
-            &|| self.roots.judge(process, snapshot).unless(self.roots.is_empty()),
+            &|| self.judge_ancestors(process, snapshot),
             &|| self.judge_exclusions(process, snapshot, resolution),
         ];
         Verdict::all(kinds.iter().map(|judge| judge()))
     }
 
+    fn judge_name(&self, identity: &Identity) -> Verdict {
+        if self.names.is_empty() { Verdict::Yes } else { self.names.judge(identity) }
+    }
+
+    fn judge_ancestors(&self, process: &ProcessSample, snapshot: &Snapshot) -> Verdict {
+        if self.roots.is_empty() { Verdict::Yes } else { self.roots.judge(process, snapshot) }
+    }
+
     fn judge_pid(&self, pid: u32, resolution: &Resolution) -> Verdict {
+        if self.pids.is_empty() && self.pid_files.is_empty() {
+            return Verdict::Yes;
+        }
         let is_in_file =
             |path: &PathBuf| resolution.pid_files.get(path).copied().flatten() == Some(pid);
         let is_one = self.pids.contains(&pid) || self.pid_files.iter().any(is_in_file);
-        Verdict::from(is_one).unless(self.pids.is_empty() && self.pid_files.is_empty())
+        Verdict::from(is_one)
     }
 
     fn judge_user(&self, uid: u32, resolution: &Resolution) -> Verdict {
+        if self.users.is_empty() {
+            return Verdict::Yes;
+        }
         let is_one = self.users.iter().any(|user| match user {
             User::Id(id) => *id == uid,
             User::Name(name) => resolution.users.get(name).copied().flatten() == Some(uid),
         });
-        Verdict::from(is_one).unless(self.users.is_empty())
+        Verdict::from(is_one)
     }
 
     fn judge_cgroup(&self, identity: &Identity) -> Verdict {
@@ -439,16 +463,21 @@ impl Selector {
         };
         let value_of =
             |key: &[u8]| entries.iter().find(|entry| *entry.key == *key).map(|entry| &*entry.value);
-        Verdict::from(self.environment.iter().all(|condition| {
-            let value = value_of(condition.key());
-            match condition {
-                EnvironmentCondition::Present(_) => value.is_some(),
-                EnvironmentCondition::Equals(_, wanted) => {
-                    value.is_some_and(|value| wanted.is_met_by(value))
+        let missing = match identity.is_environment_incomplete {
+            true => Verdict::Unknown(Absence::Malformed),
+            false => Verdict::No,
+        };
+        let verdict =
+            |condition: &EnvironmentCondition| match (condition, value_of(condition.key())) {
+                (EnvironmentCondition::Present(_), Some(_)) => Verdict::Yes,
+                (EnvironmentCondition::Equals(_, wanted), Some(value)) => {
+                    Verdict::from(wanted.is_met_by(value))
                 }
-                EnvironmentCondition::Absent(_) => value.is_none(),
-            }
-        }))
+                (EnvironmentCondition::Absent(_), Some(_)) => Verdict::No,
+                (EnvironmentCondition::Absent(_), None) => missing.not(),
+                (_, None) => missing,
+            };
+        Verdict::all(self.environment.iter().map(verdict))
     }
 
     fn judge_cmdline(&self, identity: &Identity) -> Verdict {
@@ -533,11 +562,6 @@ impl Verdict {
             Verdict::Unknown(why) => Verdict::Unknown(why),
         }
     }
-
-    /// Itself, or yes where there is no condition.
-    fn unless(self, has_no_condition: bool) -> Verdict {
-        if has_no_condition { Verdict::Yes } else { self }
-    }
 }
 
 impl From<bool> for Verdict {
@@ -619,7 +643,7 @@ impl Roots {
     fn judge(&self, process: &ProcessSample, snapshot: &Snapshot) -> Verdict {
         let mut doubt = None;
         let mut parent_pid = process.parent_pid;
-        for _ in 0..ANCESTORS_MAX {
+        for _ in 0..crate::snapshot::ANCESTORS_MAX {
             if parent_pid == 0 {
                 break;
             }
@@ -664,7 +688,8 @@ fn parse_pid(text: &[u8]) -> Result<u32, SelectorError> {
 }
 
 /// The kernel's `pid_t` is signed.
-const PID_MAX: u32 = i32::MAX.cast_unsigned();
+/// `PID_MAX_LIMIT` of `include/linux/threads.h`.
+const PID_MAX: u32 = 1 << 22;
 
 /// A command line as an expression sees it: one space between arguments, none at the end.
 fn spaced(cmdline: &[u8]) -> Vec<u8> {

@@ -34,7 +34,7 @@ pub struct Snapshot {
 
 /// No line of ancestors is followed further than this: a kernel cannot make a
 /// longer one, a frozen tree could hold a circle.
-const ANCESTORS_MAX: usize = 4096;
+pub(crate) const ANCESTORS_MAX: usize = 4096;
 
 impl Snapshot {
     /// The process that bore this PID during the sweep.
@@ -100,4 +100,19 @@ pub struct Trouble {
     pub failed: u64,
     /// Processes whose environment cannot be trusted, since they wrote over it.
     pub clobbered_environments: u64,
+    /// Processes of which a counter went back, and was not followed. A sweep alone cannot
+    /// know: the ledger fills it in, for the report.
+    pub fallen_counters: u64,
+    /// Readings of processes' memory given up since the sweep before, because they blocked.
+    pub given_up_readings: u64,
+    /// Readings of processes' memory that were not even begun since the sweep before, because
+    /// too many waited already; they are asked for again.
+    pub dropped_readings: u64,
+    /// Threads of ours that hang in such a reading at the end of the sweep.
+    pub hanging_threads: u64,
+    /// Processes whose sockets were given up in this sweep, because they hold more descriptors
+    /// than can be looked at in their share of its time; they are left alone for some sweeps.
+    pub cut_sockets: u64,
+    /// Processes whose sockets were not reached in the time that a sweep has for sockets.
+    pub unreached_sockets: u64,
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::group::{Group, Role};
+use crate::group_totals::GroupTotals;
 use crate::metric::{MetricId, Need};
 use crate::process::{
     Absence, Memory, ProcessSample, ProcessState, Reading, Socket, SocketKind, TcpState,
@@ -26,6 +26,15 @@ impl Interval {
     pub(crate) fn between(previous: Option<BootTime>, snapshot: &Snapshot) -> Option<Self> {
         Some(Interval { elapsed: snapshot.taken_at.since(previous?) })
     }
+}
+
+/// Why a process belongs to a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It matched itself.
+    Matched,
+    /// It descends from one that matched.
+    Descendant,
 }
 
 /// A sum of readings, and how many of them there were.
@@ -79,6 +88,7 @@ pub(crate) struct Tally {
     zombies: u64,
     unreadable: u64,
     unread_members: u64,
+    undecided: u64,
     oldest_start_ticks: Option<u64>,
     rss: Sum,
     memory: Memory,
@@ -142,6 +152,11 @@ impl Tally {
         }
     }
 
+    /// Notes that a process may or may not be a member.
+    pub(crate) fn add_undecided(&mut self) {
+        self.undecided += 1;
+    }
+
     fn add_memory(&mut self, process: &ProcessSample) {
         let gauges = &process.gauges;
         self.rss.add(gauges.memory.map(|memory| memory.rss_bytes));
@@ -164,9 +179,14 @@ impl Tally {
         self.fds.add(fds);
         match (fds, limit) {
             (Reading::Value(fds), Reading::Value(limit)) => {
-                self.fds_worst.add(Reading::Value(0));
-                let percent = rate::percent(fds as f64, limit as f64).unwrap_or_default();
-                self.fds_worst_percent = self.fds_worst_percent.max(percent);
+                let percent = rate::percent(fds as f64, limit as f64);
+                match percent {
+                    Some(percent) => {
+                        self.fds_worst.add(Reading::Value(0));
+                        self.fds_worst_percent = self.fds_worst_percent.max(percent);
+                    }
+                    None => self.fds_worst.miss(Absence::Unsupported),
+                }
             }
             (Reading::Absent(why), _) | (_, Reading::Absent(why)) => self.fds_worst.miss(why),
         }
@@ -209,7 +229,7 @@ impl Tally {
     pub(crate) fn figure(
         &self,
         column: Column,
-        group: &Group,
+        group: &GroupTotals,
         snapshot: &Snapshot,
         interval: Option<Interval>,
     ) -> Figure {
@@ -218,8 +238,10 @@ impl Tally {
             (Form::PerSecond, Some(interval)) => self.rate(column.metric.id, group, interval),
             (Form::PerSecond, None) => Figure::Absent(Absence::NotYetKnown),
         };
+        let misses_members = snapshot.host.visibility != Visibility::Whole || self.undecided > 0;
+        let misses_own = column.metric.need == Need::Always && self.unread_members > 0;
         match figure {
-            Figure::Known { value, mark } if snapshot.host.visibility != Visibility::Whole => {
+            Figure::Known { value, mark } if misses_members || misses_own => {
                 Figure::Known { value, mark: mark.and(Mark::LowerBound) }
             }
             figure => figure,
@@ -229,7 +251,7 @@ impl Tally {
     fn level(
         &self,
         id: MetricId,
-        group: &Group,
+        group: &GroupTotals,
         snapshot: &Snapshot,
         interval: Option<Interval>,
     ) -> Figure {
@@ -274,7 +296,7 @@ impl Tally {
         }
     }
 
-    fn rate(&self, id: MetricId, group: &Group, interval: Interval) -> Figure {
+    fn rate(&self, id: MetricId, group: &GroupTotals, interval: Interval) -> Figure {
         use MetricId as M;
         let usage = |counter: UsageCounter| group.usage_moved[counter];
         let (growth, mark) = match id {
@@ -290,7 +312,7 @@ impl Tally {
                 let moved = group.switches_moved.0[index] as f64;
                 (moved, Mark::Estimate.and(self.switches.mark()))
             }
-            M::ProcessesEnded => return Figure::Absent(Absence::Unsupported),
+            M::ProcessesEnded => (group.ended_moved as f64, Mark::LowerBound),
             _ => match (io_counter(id), self.io.absence()) {
                 (Some(_), Some(why)) if group.io_moved.is_zero() => return Figure::Absent(why),
                 (Some(counter), _) => {
@@ -305,7 +327,12 @@ impl Tally {
         }
     }
 
-    fn io_total(&self, group: &Group, counter: IoCounter, interval: Option<Interval>) -> Figure {
+    fn io_total(
+        &self,
+        group: &GroupTotals,
+        counter: IoCounter,
+        interval: Option<Interval>,
+    ) -> Figure {
         match self.io.absence() {
             Some(why) if group.io == Default::default() => Figure::Absent(why),
             _ => known(
@@ -379,8 +406,8 @@ fn exact(count: u64) -> Figure {
 
 /// What can be promised of a total: after an interval that was only polled, an estimate;
 /// before, what the kernel had counted.
-fn total_mark(group: &Group, interval: Option<Interval>) -> Mark {
-    let start = if group.start_is_partial {
+fn total_mark(group: &GroupTotals, interval: Option<Interval>) -> Mark {
+    let start = if group.start_is_partial || group.io_is_partial {
         Mark::LowerBound
     } else if group.start_has_foreign {
         Mark::Estimate
@@ -390,19 +417,19 @@ fn total_mark(group: &Group, interval: Option<Interval>) -> Mark {
     start.and(if interval.is_some() { Mark::Estimate } else { Mark::Exact })
 }
 
-fn usage_mark(group: &Group, interval: Option<Interval>) -> Mark {
+fn usage_mark(group: &GroupTotals, interval: Option<Interval>) -> Mark {
     if interval.is_some() || group.start_has_foreign { Mark::Estimate } else { Mark::Exact }
 }
 
-fn cpu_seconds(group: &Group, counter: UsageCounter, interval: Option<Interval>) -> Figure {
+fn cpu_seconds(group: &GroupTotals, counter: UsageCounter, interval: Option<Interval>) -> Figure {
     known(Value::Float(rate::seconds(group.usage[counter])), usage_mark(group, interval))
 }
 
-fn faults(group: &Group, counter: UsageCounter, interval: Option<Interval>) -> Figure {
+fn faults(group: &GroupTotals, counter: UsageCounter, interval: Option<Interval>) -> Figure {
     known(Value::Integer(group.usage[counter]), usage_mark(group, interval))
 }
 
-fn cpu_percent(group: &Group, interval: Option<Interval>) -> Figure {
+fn cpu_percent(group: &GroupTotals, interval: Option<Interval>) -> Figure {
     let Some(interval) = interval else { return Figure::Absent(Absence::NotYetKnown) };
     let moved = group.usage_moved;
     let busy_ns = moved[UsageCounter::CpuUserNs].saturating_add(moved[UsageCounter::CpuSystemNs]);
@@ -450,23 +477,11 @@ impl SocketChoice {
 }
 
 fn socket_choice(id: MetricId) -> Option<SocketChoice> {
-    use MetricId as M;
-    Some(match id {
-        M::TcpTotal => SocketChoice::Tcp,
-        M::TcpEstablished => SocketChoice::TcpIn(TcpState::Established),
-        M::TcpSynSent => SocketChoice::TcpIn(TcpState::SynSent),
-        M::TcpSynRecv => SocketChoice::TcpIn(TcpState::SynRecv),
-        M::TcpFinWait1 => SocketChoice::TcpIn(TcpState::FinWait1),
-        M::TcpFinWait2 => SocketChoice::TcpIn(TcpState::FinWait2),
-        M::TcpTimeWait => SocketChoice::TcpIn(TcpState::TimeWait),
-        M::TcpClose => SocketChoice::TcpIn(TcpState::Close),
-        M::TcpCloseWait => SocketChoice::TcpIn(TcpState::CloseWait),
-        M::TcpLastAck => SocketChoice::TcpIn(TcpState::LastAck),
-        M::TcpListen => SocketChoice::TcpIn(TcpState::Listen),
-        M::TcpClosing => SocketChoice::TcpIn(TcpState::Closing),
-        M::TcpNone => SocketChoice::NoTcp,
-        M::UdpTotal => SocketChoice::Udp,
-        M::UnixSocketsTotal => SocketChoice::Unix,
-        _ => return None,
-    })
+    match id {
+        MetricId::TcpTotal => Some(SocketChoice::Tcp),
+        MetricId::TcpNone => Some(SocketChoice::NoTcp),
+        MetricId::UdpTotal => Some(SocketChoice::Udp),
+        MetricId::UnixSocketsTotal => Some(SocketChoice::Unix),
+        _ => id.tcp_state().map(SocketChoice::TcpIn),
+    }
 }

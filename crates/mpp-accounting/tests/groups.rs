@@ -262,3 +262,92 @@ fn an_unreadable_member_makes_a_lower_bound_and_a_wholly_unreadable_group_says_n
     assert!(matches!(watch.figure("closed", "io_counters.write_bytes"), Figure::Absent(_)));
     assert!(matches!(watch.figure("closed", "io_counters.write_bytes_per_sec"), Figure::Absent(_)));
 }
+
+#[test]
+fn what_is_excluded_is_no_descendant_either_but_its_children_are() {
+    let (mut shell, mut helper, mut worker) = (0, 0, 0);
+    let rows = Rows::Named(vec![(
+        b"parent".as_slice().into(),
+        selector("name:parent !name:shell", Descendants::Taken),
+    )]);
+    let mut watch = Watch::new(rows, |kernel| {
+        let parent = kernel.fork(INIT, "parent");
+        shell = kernel.fork(parent, "shell");
+        helper = kernel.fork(parent, "helper");
+        worker = kernel.fork(shell, "worker");
+    });
+    watch.interval(|kernel| {
+        kernel.write(shell, 1);
+        kernel.write(helper, 20);
+        kernel.write(worker, 300);
+    });
+    assert_eq!(watch.written("parent"), 320);
+}
+
+#[test]
+fn a_process_that_may_belong_makes_a_lower_bound() {
+    let rows =
+        Rows::Named(vec![(b"tagged".as_slice().into(), selector("env:TAG", Descendants::Taken))]);
+    let watch = Watch::new(rows, |kernel| {
+        kernel.fork(INIT, "program");
+    });
+    assert_eq!(watch.report.accuracy.undecided, 2, "no environment was read, of init neither");
+    let members = watch.figure("tagged", "processes.total");
+    assert_eq!(members, Figure::Known { value: Value::Integer(0), mark: Mark::LowerBound });
+}
+
+#[test]
+fn io_that_was_once_out_of_sight_leaves_a_lower_bound() {
+    let mut process = 0;
+    let mut watch = Watch::new(named(&[("program", Descendants::Taken)]), |kernel| {
+        process = kernel.fork(INIT, "program");
+        kernel.write(process, 1000);
+        kernel.process(process).is_readable = false;
+    });
+    watch.interval(|kernel| kernel.process(process).is_readable = true);
+    watch.interval(|kernel| kernel.write(process, 5));
+    let total = watch.figure("program", "io_counters.write_bytes");
+    assert_eq!(total, Figure::Known { value: Value::Integer(5), mark: Mark::LowerBound });
+}
+
+#[test]
+fn a_row_that_nobody_is_in_any_more_makes_room() {
+    let rows = Rows::Keyed { selector: Box::default(), key: GroupKey::Pid, rows_max: 3 };
+    let mut first = 0;
+    let mut watch = Watch::new(rows, |kernel| {
+        kernel.fork(INIT, "program");
+        first = kernel.fork(INIT, "program");
+        kernel.write(first, 7);
+    });
+    watch.interval(|kernel| kernel.exit_and_wait(first));
+    for _ in 0..61 {
+        watch.interval(|_| {});
+    }
+    let mut second = 0;
+    watch.interval(|kernel| {
+        second = kernel.fork(INIT, "program");
+        kernel.write(second, 5);
+    });
+    assert_eq!(watch.written(&second.to_string()), 5);
+    assert_eq!(watch.written("other"), 7);
+}
+
+#[test]
+fn ended_members_have_a_rate() {
+    let columns = metric::choose("processes.ended_per_sec").expect("a metric");
+    let mut kernel = Kernel::new();
+    let parent = kernel.fork(INIT, "parent");
+    let child = kernel.fork(parent, "child");
+    let mut ledger = Ledger::new();
+    let mut book = GroupBook::new(named(&[("parent", Descendants::Taken)]), columns.into());
+    let mut report = |kernel: &mut Kernel| {
+        let snapshot = kernel.sweep();
+        let movement = ledger.advance(&snapshot);
+        book.fold(&snapshot, &movement, &Resolution::default())
+    };
+    report(&mut kernel);
+    kernel.pass(100);
+    kernel.exit_and_wait(child);
+    let figure = report(&mut kernel).groups[0].figures[0];
+    assert_eq!(figure, Figure::Known { value: Value::Float(1.0), mark: Mark::LowerBound });
+}

@@ -1,7 +1,7 @@
 //! Ctrl-C means "enough", not "away with everything measured so far".
 //!
-//! There is no thread here: the library may start a helper process later, and does so
-//! only while this process has a single thread.
+//! There is no thread here: the library starts its helper process only while this process has
+//! a single one, and Ctrl-C may be caught before.
 
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::net::UnixStream;

@@ -252,9 +252,15 @@ fn output(typed: &args::Show) -> Result<Output, Failure> {
         return Err(Failure::usage("`--json` excludes every other `--format`")
             .hint("leave one of the two out"));
     }
-    only_with("--wide", typed.wide, format, Format::Csv)?;
-    only_with("--prefix", typed.prefix.is_some(), format, Format::Graphite)?;
-    only_with("--units", typed.units.is_some(), format, Format::Table)?;
+    for (option, is_typed, wanted) in [
+        ("--wide", typed.wide, Format::Csv),
+        ("--prefix", typed.prefix.is_some(), Format::Graphite),
+        ("--units", typed.units.is_some(), Format::Table),
+    ] {
+        if is_typed && format != wanted {
+            return Err(without_meaning(option, format, wanted));
+        }
+    }
     Ok(Output {
         format,
         units: typed
@@ -277,14 +283,12 @@ fn graphite_prefix(typed: &OsStr) -> Result<String, Failure> {
     Ok(text.trim_end_matches('.').to_owned())
 }
 
-fn only_with(option: &str, is_typed: bool, format: Format, wanted: Format) -> Result<(), Failure> {
-    if !is_typed || format == wanted {
-        return Ok(());
-    }
+/// That an option goes with another format.
+fn without_meaning(option: &str, format: Format, wanted: Format) -> Failure {
     let word =
         |format| Format::WORDS.iter().find(|(_, f)| *f == format).map_or("", |(word, _)| word);
-    Err(Failure::usage(format!("`{option}` has no meaning with `--format {}`", word(format)))
-        .hint(format!("it goes with `--format {}`", word(wanted))))
+    Failure::usage(format!("`{option}` has no meaning with `--format {}`", word(format)))
+        .hint(format!("it goes with `--format {}`", word(wanted)))
 }
 
 /// The word of a closed set that was typed.

@@ -14,7 +14,9 @@ use crate::failure::Failure;
 /// Where processes are read without `--procfs`: containers mount the host's procfs elsewhere
 /// and name it here.
 const PROCFS_VARIABLE: &str = "HOST_PROC";
-const PROCFS: &str = "/proc";
+
+/// Where processes are read by default.
+pub(crate) const PROCFS: &str = "/proc";
 
 /// The one selector that all options make together; `None` where nothing was selected.
 ///
@@ -44,17 +46,39 @@ pub(crate) fn selector(
 
 /// That a selector matched no process, and what may be the reason.
 pub(crate) fn nothing_matched(selector: &Selector, report: &Report) -> Failure {
-    let failure = Failure::nothing_matched(format!("no process matches `{selector}`"));
+    let failure = Failure::nothing_matched(match *selector == Selector::default() {
+        true => "no process can be seen".to_owned(),
+        false => format!("no process matches `{selector}`"),
+    });
     let needs = selector.identity_needs();
     let trouble = &report.trouble;
-    if report.host.visibility == Visibility::OthersHidden {
-        failure.hint("this procfs hides the processes of others; `mpp doctor` says more")
+    if let Some(hint) = seclusion(report.host.visibility) {
+        failure.hint(hint)
+    } else if !needs.environment_keys.is_empty() && trouble.clobbered_environments > 0 {
+        failure.hint(format!(
+            "{} processes wrote over their environments, which cannot be known any more",
+            trouble.clobbered_environments
+        ))
     } else if !needs.environment_keys.is_empty() && trouble.denied > 0 {
         failure.hint("environments of others could not be read; `mpp doctor` says more")
     } else if trouble.blocked > 0 {
         failure.hint(format!("{} processes could not be read without blocking", trouble.blocked))
     } else {
         failure.hint("`mpp show` lists what there is")
+    }
+}
+
+/// That the processes of others are out of sight, where they are: then whatever was found may
+/// not be all.
+pub(crate) fn seclusion(visibility: Visibility) -> Option<&'static str> {
+    match visibility {
+        Visibility::Whole => None,
+        Visibility::OthersUnreadable => {
+            Some("this procfs closes the processes of others; `mpp doctor` says more")
+        }
+        Visibility::OthersHidden => {
+            Some("this procfs hides the processes of others; `mpp doctor` says more")
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the command says, word for word: on a frozen tree, and to bad input.
 //!
-//! `INSTA_UPDATE=always cargo nextest run -p mpp-cli` writes the snapshots anew.
+//! `INSTA_UPDATE=always cargo test -p mpp-cli` writes the snapshots anew.
 
 mod harness;
 
@@ -212,12 +212,12 @@ fn conditions_that_are_none_are_refused() {
         );
         check_refused(
             &[command, "-p", "12x"],
-            "`--pid`: selector: expected a PID from 1 to 2147483647, but found `12x`",
+            "`--pid`: selector: expected a PID from 1 to 4194304, but found `12x`",
             "",
         );
         check_refused(
             &[command, "-p", "-1"],
-            "`--pid`: selector: expected a PID from 1 to 2147483647, but found `-1`",
+            "`--pid`: selector: expected a PID from 1 to 4194304, but found `-1`",
             "",
         );
         check_refused(
@@ -325,4 +325,36 @@ fn where_json_was_asked_for_a_failure_is_an_object_too() {
 #[test]
 fn nothing_matched_is_said_and_exits_with_1() {
     check_frozen("show_nothing", &["show", "nobody-is-called-so", "-i", "0"]);
+}
+
+/// One sweep of the frozen tree, in which nobody has a row.
+fn check_no_row(arguments: &[&str], message: &str, hint: &str) {
+    let procfs = frozen_trees().join(TREE);
+    let procfs = procfs.to_str().expect("a path");
+    let ended = ran(&[&["show", "-i", "0", "--procfs", procfs], arguments].concat());
+    assert_eq!(ended.stderr, format!("mpp: {message}\n\nhint: {hint}\n"), "{arguments:?}");
+    assert_eq!((ended.status, ended.stdout.as_str()), (Some(1), ""), "{arguments:?}");
+}
+
+#[test]
+fn where_nobody_has_a_row_it_is_said_what_nobody_has() {
+    let by_name = "`--by name` makes a row of every program";
+    let no_variable = "no process has the variable `NOSUCHVAR`";
+    // The environment of a zombie is gone.
+    let zombie = "1 process could not be asked; `mpp doctor` shows what is missing";
+    check_no_row(&["--by", "env:NOSUCHVAR"], no_variable, zombie);
+    let selection = ["-p", "2", "--no-children"];
+    let of_kthreadd = "no process that matches `pid:2 children:no` has a unit";
+    check_no_row(&[&selection[..], &["--by", "unit"]].concat(), of_kthreadd, by_name);
+    check_no_row(
+        &["-f", "bash|(?<shard>nowhere)", "--by", "shard"],
+        "no process that matches `cmdline:bash|(?<shard>nowhere)` has a value for the capture \
+         `shard`",
+        by_name,
+    );
+    check_no_row(
+        &["nobody-is-called-so", "--by", "unit"],
+        "no process matches `name:nobody-is-called-so`",
+        "`mpp show` lists what there is",
+    );
 }

@@ -12,6 +12,7 @@
 //! - `leave-zombie BYTES PATH`: the same, without waiting for it
 //! - `name HEX`: takes a name, any bytes
 //! - `title`: writes over its arguments and environment
+//! - `worker`: forks a child that executes nothing and stays as long as it does
 //! - `exit-leader`: ends its main thread; another one goes on
 //! - `storm COUNT`: has that many children, one after the other, that do nothing
 
@@ -79,13 +80,14 @@ fn obey(command: &str, held: &mut Held) -> Result<Next> {
     match name {
         "memory" => held.memory.push(touched(number()?)),
         "fds" => open_many(number()?, held)?,
-        "threads" => (0..number()?).for_each(|_| drop(thread::spawn(sleep))),
+        "threads" => (0..number()?).for_each(|_| drop(thread::spawn(|| sleep()))),
         "write" => write_once(number()?, path)?,
         "write-in-thread" => write_in_thread(number()?, path)?,
         "reap" => drop(child(&format!("write {first} {path}"))?.wait()?),
         "leave-zombie" => held.zombies.push(child(&format!("write {first} {path}"))?),
         "name" => take_name(first)?,
         "title" => write_over_arguments()?,
+        "worker" => fork_worker()?,
         "storm" => storm(number()?)?,
         "exit-leader" => return Ok(Next::ExitLeader),
         other => return Err(Error::other(format!("unknown command `{other}`"))),
@@ -106,7 +108,7 @@ fn open_many(count: usize, held: &mut Held) -> Result<()> {
     Ok(())
 }
 
-fn sleep() {
+fn sleep() -> ! {
     loop {
         thread::sleep(Duration::from_secs(1000));
     }
@@ -154,6 +156,19 @@ fn storm(count: usize) -> Result<()> {
         };
     }
     Ok(())
+}
+
+fn fork_worker() -> Result<()> {
+    // SAFETY: there is no other thread, and the child only waits for its end.
+    match unsafe { libc::fork() } {
+        -1 => Err(Error::last_os_error()),
+        0 => {
+            let signal = Some(rustix::process::Signal::KILL);
+            rustix::process::set_parent_process_death_signal(signal)?;
+            sleep()
+        }
+        _ => Ok(()),
+    }
 }
 
 fn take_name(hex: &str) -> Result<()> {

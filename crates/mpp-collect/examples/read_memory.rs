@@ -5,12 +5,13 @@
 //! ```
 //!
 //! Prints one line per file: PID, file, and either the number of bytes or why there are none.
-//! With `--stay` it then prints the PIDs of its helper processes and waits until stdin ends.
+//! With `--stay` it then prints the PIDs of its helper processes and does the same again for
+//! every line on stdin, until that ends.
 
 #![expect(clippy::print_stdout, reason = "printing is what it is for")]
 
 use std::error::Error;
-use std::io::{self, Read};
+use std::io;
 use std::time::Duration;
 
 use mpp_accounting::process::{ProcessKey, Reading};
@@ -22,10 +23,24 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut reader = MemoryReader::open(MemoryReaderKind::HelperProcess, procfs.into());
     println!("reader {:?}", reader.kind());
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    for argument in arguments.iter().filter(|argument| *argument != "--stay") {
-        let key = key_of(argument.parse()?)?;
+    let pids = arguments.iter().filter(|argument| *argument != "--stay");
+    let keys = pids.map(|pid| key_of(pid.parse()?)).collect::<Result<Vec<_>, _>>()?;
+    read(&mut reader, &keys);
+    if arguments.iter().any(|argument| argument == "--stay") {
+        print_helpers(&mut reader);
+        for line in io::stdin().lines() {
+            line?;
+            read(&mut reader, &keys);
+            print_helpers(&mut reader);
+        }
+    }
+    Ok(())
+}
+
+fn read(reader: &mut MemoryReader, keys: &[ProcessKey]) {
+    for key in keys {
         for file in MemoryFile::ALL {
-            reader.submit(MemoryRequest { key, file });
+            reader.submit(MemoryRequest { key: *key, file });
         }
     }
     for answer in reader.collect(Duration::from_secs(30)) {
@@ -36,12 +51,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     println!("blocked {} waiting {}", reader.blocked_now(), reader.waiting_now());
-    if arguments.iter().any(|argument| argument == "--stay") {
-        let pids: Vec<_> = reader.helper_pids().iter().map(u32::to_string).collect();
-        println!("helpers {}", pids.join(" "));
-        io::stdin().read_to_end(&mut Vec::new())?;
-    }
-    Ok(())
+}
+
+fn print_helpers(reader: &mut MemoryReader) {
+    let pids: Vec<_> = reader.helper_pids().iter().map(u32::to_string).collect();
+    println!("helpers {}", pids.join(" "));
 }
 
 fn key_of(pid: u32) -> Result<ProcessKey, Box<dyn Error>> {

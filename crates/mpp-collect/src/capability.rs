@@ -221,28 +221,30 @@ struct Tries {
 }
 
 fn io(origin: &Origin, procfs: &Path, room: &mut Room) -> Result<Fact, CollectError> {
-    let tries =
-        try_io(origin, room).map_err(|errno| CollectError::system("list", procfs, errno))?;
-    let (standing, found) = io_standing(origin.has_io, tries);
+    let tries = origin.has_io.then(|| try_io(origin, room)).transpose();
+    let tries = tries.map_err(|errno| CollectError::system("list", procfs, errno))?;
+    let (standing, found) = io_standing(tries);
     Ok(Fact {
         id: FactId::Io,
         subject: "I/O of other users' processes",
         standing,
         found,
         needs: if origin.has_io { PTRACE.name } else { "a kernel with CONFIG_TASK_IO_ACCOUNTING" },
-        cure: (origin.has_io && tries.refused > 0).then(|| cure(&PTRACE)),
+        cure: tries.is_some_and(|tries| tries.refused > 0).then(|| cure(&PTRACE)),
     })
 }
 
-fn io_standing(has_io: bool, tries: Tries) -> (Standing, String) {
-    let Tries { readable, refused } = tries;
+/// `None` where the kernel does not account it.
+fn io_standing(tries: Option<Tries>) -> (Standing, String) {
+    let Some(Tries { readable, refused }) = tries else {
+        return (Standing::Missing, "not accounted by this kernel".to_owned());
+    };
     let tried = readable + refused;
-    match (has_io, readable, refused) {
-        (false, ..) => (Standing::Missing, "not accounted by this kernel".to_owned()),
-        (_, 0, 0) => (Standing::Untried, "there was no process to try".to_owned()),
-        (_, _, 0) => (Standing::Works, format!("all of {tried} processes could be read")),
-        (_, 0, _) => (Standing::Missing, format!("none of {tried} processes could be read")),
-        (..) => (Standing::Limited, format!("{readable} of {tried} processes could be read")),
+    match (readable, refused) {
+        (0, 0) => (Standing::Untried, "there was no process to try".to_owned()),
+        (_, 0) => (Standing::Works, format!("all of {tried} processes could be read")),
+        (0, _) => (Standing::Missing, format!("none of {tried} processes could be read")),
+        _ => (Standing::Limited, format!("{readable} of {tried} processes could be read")),
     }
 }
 
@@ -393,15 +395,16 @@ mod tests {
 
     #[test]
     fn reading_some_processes_is_not_reading_all_and_none_is_not_untried() {
-        fn check(has_io: bool, readable: usize, refused: usize, expected: (Standing, &str)) {
-            let (standing, found) = io_standing(has_io, Tries { readable, refused });
+        fn check(tries: Option<(usize, usize)>, expected: (Standing, &str)) {
+            let tries = tries.map(|(readable, refused)| Tries { readable, refused });
+            let (standing, found) = io_standing(tries);
             assert_eq!((standing, found.as_str()), expected);
         }
-        check(true, 5, 0, (Standing::Works, "all of 5 processes could be read"));
-        check(true, 5, 2, (Standing::Limited, "5 of 7 processes could be read"));
-        check(true, 0, 2, (Standing::Missing, "none of 2 processes could be read"));
-        check(true, 0, 0, (Standing::Untried, "there was no process to try"));
-        check(false, 0, 0, (Standing::Missing, "not accounted by this kernel"));
+        check(Some((5, 0)), (Standing::Works, "all of 5 processes could be read"));
+        check(Some((5, 2)), (Standing::Limited, "5 of 7 processes could be read"));
+        check(Some((0, 2)), (Standing::Missing, "none of 2 processes could be read"));
+        check(Some((0, 0)), (Standing::Untried, "there was no process to try"));
+        check(None, (Standing::Missing, "not accounted by this kernel"));
     }
 
     #[test]

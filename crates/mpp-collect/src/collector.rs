@@ -23,7 +23,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::process::{Resource, getrlimit};
 
 use crate::error::{CollectError, absence_of};
-use crate::identity::{Known, Wants};
+use crate::identity::{Known, Risk, Wants};
 use crate::measure::{
     Buffers, Counters, IoReader, Phase, Subject, ThreadNeeds, Vanished, has_reaped, open_io,
 };
@@ -68,7 +68,8 @@ pub struct Collector {
     memory: Option<MemoryReader>,
     /// `None` until somebody asks for sockets.
     sockets: Option<SocketSource>,
-    known: HashMap<u32, Known>,
+    /// Boxed, since a table has room for up to twice as many as it holds.
+    known: HashMap<u32, Box<Known>>,
     /// Processes that are asked through a thread of theirs, by that thread.
     threads_asked: HashMap<ProcessKey, u32>,
     /// PIDs that were a parent's in the last sweep, or are in this one.
@@ -84,6 +85,16 @@ pub struct Collector {
     stat_room: Room,
     buffers: Buffers,
     trouble: Trouble,
+    tallied: Tallies,
+}
+
+/// What the readers beside the sweep count since they began, as of the last sweep.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tallies {
+    given_up: u64,
+    dropped: u64,
+    cut: u64,
+    unreached: u64,
 }
 
 /// Whose `io` files are kept open, and how many more may be.
@@ -103,6 +114,13 @@ struct HeldIo {
 enum Unseen {
     Vanished,
     Unreadable,
+}
+
+/// Whether more may be known of a process than its sample says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Learned {
+    Nothing,
+    Something,
 }
 
 impl Collector {
@@ -135,6 +153,7 @@ impl Collector {
             stat_room: Room::default(),
             buffers,
             trouble: Trouble::default(),
+            tallied: Tallies::default(),
         })
     }
 
@@ -164,9 +183,7 @@ impl Collector {
         into.duration = if self.origin.is_frozen() { Duration::ZERO } else { began.elapsed() };
         into.host = self.origin.host;
         self.forget_ended(1);
-        self.ask();
-        if let IdentityWait::UpTo(longest) = wait {
-            self.take_answers(longest);
+        if self.learn(wait) == Learned::Something {
             into.processes.iter_mut().for_each(|sample| self.complete(sample, needs));
         }
         self.count_troubles(into.processes.iter());
@@ -192,9 +209,7 @@ impl Collector {
         self.begin_round(needs);
         let mut samples: Vec<_> = pids.iter().map(|pid| self.read_one(*pid, needs)).collect();
         self.forget_ended(ROUNDS_REMEMBERED);
-        self.ask();
-        if let IdentityWait::UpTo(longest) = wait {
-            self.take_answers(longest);
+        if self.learn(wait) == Learned::Something {
             samples.iter_mut().flatten().for_each(|sample| self.complete(sample, needs));
         }
         self.count_troubles(samples.iter().flatten());
@@ -254,7 +269,7 @@ impl Collector {
     fn begin_round(&mut self, needs: &Needs) {
         self.round += 1;
         self.trouble = Trouble::default();
-        self.wants.grow(&needs.identity, needs.measures.proportional_memory);
+        self.wants.grow(needs);
         mem::swap(&mut self.parents, &mut self.former_parents);
         self.parents.clear();
         if needs.measures.sockets {
@@ -393,7 +408,9 @@ impl Collector {
                 known.refresh(uid, &subject, wants, *round, buffers);
                 known
             }
-            Entry::Vacant(entry) => entry.insert(Known::new(key, uid, &subject, wants, buffers)),
+            Entry::Vacant(entry) => {
+                entry.insert(Box::new(Known::new(key, uid, &subject, wants, buffers)))
+            }
         };
         if origin.is_frozen() {
             known.read_frozen(&subject, wants, &mut buffers.room);
@@ -450,11 +467,54 @@ impl Collector {
         }
     }
 
-    /// Asks the bounded reader for what is missing. Nobody waits here.
+    /// Finds out what else can be known of the processes that were read.
+    fn learn(&mut self, wait: IdentityWait) -> Learned {
+        self.ask();
+        if let IdentityWait::UpTo(longest) = wait {
+            self.take_answers(longest);
+        }
+        match (self.inherit_environments(), wait) {
+            (Learned::Nothing, IdentityWait::No) => Learned::Nothing,
+            _ => Learned::Something,
+        }
+    }
+
+    /// Has processes that wrote over their environment take that of whoever forked them.
+    fn inherit_environments(&mut self) -> Learned {
+        let mut heirs: Vec<_> = self
+            .known
+            .values()
+            .filter(|known| known.lacks_environment() && known.parent_pid != known.key.pid)
+            .map(|known| (known.key.start_time_ticks, known.key.pid, known.parent_pid))
+            .collect();
+        // A parent may have inherited its own.
+        heirs.sort_unstable();
+        for (_, pid, parent_pid) in &heirs {
+            if let [Some(heir), Some(parent)] = self.known.get_disjoint_mut([pid, parent_pid]) {
+                heir.inherit_environment(parent);
+            }
+        }
+        if heirs.is_empty() { Learned::Nothing } else { Learned::Something }
+    }
+
+    /// Asks the bounded reader for what is missing, last of those in whom it may hang. Nobody
+    /// waits here.
     fn ask(&mut self) {
-        let Some(memory) = &mut self.memory else { return };
-        for known in self.known.values_mut().filter(|known| known.swept == self.round) {
-            known.requests(&self.wants, |request| memory.submit(request) != Submitted::Dropped);
+        let Collector { memory, known, wants, round, .. } = self;
+        let Some(memory) = memory else { return };
+        let swept = known.values_mut().filter(|known| known.swept == *round);
+        let asked = swept.filter_map(|known| known.has_requests(wants).then_some(&*known));
+        let mut asked: Vec<_> = asked
+            .map(|known| match memory.has_blocked(known.reader_key) {
+                true => (Risk::HasBlocked, known.key.pid),
+                false => (known.risk(), known.key.pid),
+            })
+            .collect();
+        asked.sort_unstable();
+        for (_, pid) in asked {
+            if let Some(known) = known.get_mut(&pid) {
+                known.requests(|request| memory.submit(request) != Submitted::Dropped);
+            }
         }
     }
 
@@ -495,6 +555,24 @@ impl Collector {
         }
         if let Some(memory) = &self.memory {
             self.trouble.blocked = memory.blocked_now() as u64;
+            self.trouble.hanging_threads = memory.stuck_threads() as u64;
+        }
+        let now = Tallies::of(self.memory.as_ref(), self.sockets.as_ref());
+        let before = mem::replace(&mut self.tallied, now);
+        self.trouble.given_up_readings = now.given_up - before.given_up;
+        self.trouble.dropped_readings = now.dropped - before.dropped;
+        self.trouble.cut_sockets = now.cut - before.cut;
+        self.trouble.unreached_sockets = now.unreached - before.unreached;
+    }
+}
+
+impl Tallies {
+    fn of(memory: Option<&MemoryReader>, sockets: Option<&SocketSource>) -> Self {
+        Tallies {
+            given_up: memory.map_or(0, MemoryReader::blocked_total),
+            dropped: memory.map_or(0, MemoryReader::dropped_total),
+            cut: sockets.map_or(0, SocketSource::cut_total),
+            unreached: sockets.map_or(0, SocketSource::unreached_total),
         }
     }
 }
@@ -649,5 +727,7 @@ fn thread_group(status: &[u8]) -> Option<u32> {
     u32::try_from(number).ok()
 }
 
+#[cfg(test)]
+mod live_faults;
 #[cfg(test)]
 mod tests;

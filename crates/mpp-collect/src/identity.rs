@@ -20,6 +20,7 @@ use rustix::fd::OwnedFd;
 
 use crate::measure::{Buffers, Phase, Subject};
 use crate::memory_reader::{MemoryAnswer, MemoryFile, MemoryRequest};
+use crate::needs::Needs;
 use crate::proc_fs::{Room, link_target};
 use crate::scale;
 
@@ -42,18 +43,23 @@ pub(crate) struct Wants {
     pub(crate) proportional_memory: bool,
     /// How often `needs` grew, from 1.
     generation: u32,
+    /// How often the keys among them did.
+    key_generation: u32,
 }
 
 impl Wants {
     /// Takes along what else is needed now.
-    pub(crate) fn grow(&mut self, needs: &IdentityNeeds, proportional_memory: bool) {
+    pub(crate) fn grow(&mut self, needs: &Needs) {
         let mut grown = self.needs.clone();
-        grown.extend(needs);
+        grown.extend(&needs.identity);
+        if grown.environment_keys != self.needs.environment_keys {
+            self.key_generation += 1;
+        }
         if grown != self.needs {
             self.needs = grown;
             self.generation += 1;
         }
-        self.proportional_memory = proportional_memory;
+        self.proportional_memory = needs.measures.proportional_memory;
     }
 }
 
@@ -61,6 +67,8 @@ impl Wants {
 #[derive(Debug)]
 pub(crate) struct Known {
     pub(crate) key: ProcessKey,
+    /// Its parent when it was first seen: who forked it, unless that one had ended by then.
+    pub(crate) parent_pid: u32,
     pub(crate) identity: Arc<Identity>,
     /// Whether it ever had a child, as far as was seen.
     pub(crate) had_children: bool,
@@ -75,13 +83,14 @@ pub(crate) struct Known {
     pub(crate) proportional_memory: Reading<ProportionalMemory>,
     pub(crate) is_environment_clobbered: bool,
     pub(crate) is_cmdline_truncated: bool,
+    is_uninterruptible: bool,
     /// Whom to ask for its memory: itself, or a thread that lives when the main one exited.
     pub(crate) reader_key: ProcessKey,
     has_memory: bool,
     image: Image,
     generation: u32,
     /// That of the keys that the environment was searched for.
-    environment_generation: u32,
+    key_generation: u32,
     cmdline: Ask,
     environment: Ask,
     rollup: Ask,
@@ -136,6 +145,29 @@ impl Ask {
     }
 }
 
+/// How likely whoever reads a process's memory hangs in it; those with the least go first.
+///
+/// A process that keeps readers out has one thread that holds the mmap lock and waits for
+/// something that does not come, and another one that waits for the lock as a writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Risk {
+    /// It has one thread.
+    Least,
+    /// It has had several.
+    SeveralThreads,
+    /// Its main thread waits and lets no signal disturb it: state `D`, proc_pid_stat(5).
+    Uninterruptible,
+    /// The last reader hung.
+    HasBlocked,
+}
+
+/// What became of something that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taken {
+    AsNew,
+    Not,
+}
+
 /// What an exec changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Image {
@@ -167,9 +199,17 @@ impl Image {
     /// A process that is on its way out has given its memory back and has no places. One
     /// that has none yet is in the middle of its exec.
     fn was_replaced_by(self, now: Image) -> bool {
-        let places = |image: Image| (image.start_code, image.start_stack);
-        let has_moved = now.start_code != 0 && places(self) != places(now);
+        let has_moved = now.start_code != 0 && self.places() != now.places();
         has_moved || (self.has_forked && !now.has_forked)
+    }
+
+    /// Whether both come from the same exec; not known where the places are hidden.
+    fn is_of_same_exec(self, other: Image) -> bool {
+        !self.is_hidden() && self.places() == other.places()
+    }
+
+    fn places(self) -> (u64, u64) {
+        (self.start_code, self.start_stack)
     }
 }
 
@@ -190,9 +230,12 @@ impl Known {
             cmdline: Reading::Absent(not_requested),
             environment: Reading::Absent(not_requested),
             cgroup: Reading::Absent(not_requested),
+            is_environment_incomplete: false,
+            is_kernel_thread: subject.is_kernel_thread(),
         };
         let mut known = Known {
             key,
+            parent_pid: subject.stat.ppid,
             identity: Arc::new(identity),
             had_children: false,
             threads_max: 0,
@@ -202,11 +245,12 @@ impl Known {
             proportional_memory: Reading::Absent(Absence::NotYetKnown),
             is_environment_clobbered: false,
             is_cmdline_truncated: false,
+            is_uninterruptible: subject.is_uninterruptible(),
             reader_key: key,
             has_memory: true,
             image: Image::of(subject.stat),
             generation: wants.generation,
-            environment_generation: 0,
+            key_generation: 0,
             cmdline: Ask::No,
             environment: Ask::No,
             rollup: Ask::No,
@@ -226,6 +270,7 @@ impl Known {
     ) {
         let has_failed = is_passing(self.identity.executable.absence())
             || is_passing(self.identity.cgroup.absence());
+        self.is_uninterruptible = subject.is_uninterruptible();
         if self.generation != wants.generation || has_failed {
             self.generation = wants.generation;
             self.complete(subject, wants, buffers);
@@ -263,8 +308,9 @@ impl Known {
             if next.environment.absence() == Some(Absence::NotRequested) {
                 next.environment = Reading::Absent(Absence::NotYetKnown);
             }
-            if self.environment_generation != wants.generation {
-                self.environment_generation = wants.generation;
+            if self.key_generation != wants.key_generation {
+                self.key_generation = wants.key_generation;
+                next.is_environment_incomplete = next.environment.value().is_some();
                 self.environment.want_anew();
             }
         }
@@ -324,6 +370,8 @@ impl Known {
             next.environment = Reading::Absent(Absence::NotYetKnown);
             self.environment.want_anew();
         }
+        next.is_environment_incomplete = false;
+        next.is_kernel_thread = subject.is_kernel_thread();
         self.replace(next);
     }
 
@@ -397,11 +445,25 @@ impl Known {
         };
     }
 
-    /// What to ask of the bounded reader after this sweep.
-    pub(crate) fn requests(&mut self, wants: &Wants, mut ask: impl FnMut(MemoryRequest) -> bool) {
+    /// Whether there is anything to ask of the bounded reader after this sweep.
+    pub(crate) fn has_requests(&mut self, wants: &Wants) -> bool {
         if wants.proportional_memory && self.has_memory {
             self.rollup.want();
         }
+        [self.cmdline, self.environment, self.rollup].contains(&Ask::Wanted)
+    }
+
+    /// How likely whoever reads its memory hangs in it, as far as can be seen from outside.
+    pub(crate) fn risk(&self) -> Risk {
+        match self.threads_max {
+            _ if self.is_uninterruptible => Risk::Uninterruptible,
+            0..=1 => Risk::Least,
+            _ => Risk::SeveralThreads,
+        }
+    }
+
+    /// Asks what there is to ask; `ask` says whether it can be asked now.
+    pub(crate) fn requests(&mut self, mut ask: impl FnMut(MemoryRequest) -> bool) {
         let key = self.reader_key;
         for (state, file) in [
             (&mut self.cmdline, MemoryFile::Cmdline),
@@ -421,17 +483,17 @@ impl Known {
             return self.ask_of(answer.request.file).discard();
         }
         let bytes = answer.outcome.as_ref().map(Vec::as_slice);
+        if !self.ask_of(answer.request.file).answered(bytes.absence()) {
+            return;
+        }
         match answer.request.file {
-            MemoryFile::Cmdline if self.cmdline.answered(bytes.absence()) => {
-                self.accept_cmdline(bytes, answer.is_truncated);
+            MemoryFile::Cmdline => {
+                if self.accept_cmdline(bytes) == Taken::AsNew {
+                    self.is_cmdline_truncated = answer.is_truncated;
+                }
             }
-            MemoryFile::Environ if self.environment.answered(bytes.absence()) => {
-                self.accept_environment(bytes, &wants.needs.environment_keys);
-            }
-            MemoryFile::SmapsRollup if self.rollup.answered(bytes.absence()) => {
-                self.accept_rollup(bytes);
-            }
-            _ => {}
+            MemoryFile::Environ => self.accept_environment(bytes, &wants.needs.environment_keys),
+            MemoryFile::SmapsRollup => self.accept_rollup(bytes),
         }
     }
 
@@ -448,9 +510,14 @@ impl Known {
     pub(crate) fn read_frozen(&mut self, subject: &Subject<'_>, wants: &Wants, room: &mut Room) {
         if self.cmdline == Ask::Wanted {
             self.cmdline = Ask::No;
-            match subject.read_beginning(room, c"cmdline", MemoryFile::Cmdline.limit_bytes()) {
-                Ok((bytes, is_cut)) => self.accept_cmdline(Reading::Value(bytes), is_cut),
-                Err(why) => self.accept_cmdline(Reading::Absent(why), false),
+            let limit_bytes = MemoryFile::Cmdline.limit_bytes();
+            let (bytes, is_truncated) = match subject.read_beginning(room, c"cmdline", limit_bytes)
+            {
+                Ok((bytes, is_truncated)) => (Reading::Value(bytes), is_truncated),
+                Err(why) => (Reading::Absent(why), false),
+            };
+            if self.accept_cmdline(bytes) == Taken::AsNew {
+                self.is_cmdline_truncated = is_truncated;
             }
         }
         if self.environment == Ask::Wanted {
@@ -467,29 +534,31 @@ impl Known {
         }
     }
 
-    fn accept_cmdline(&mut self, bytes: Reading<&[u8]>, is_truncated: bool) {
+    fn accept_cmdline(&mut self, bytes: Reading<&[u8]>) -> Taken {
         let found = bytes.map(Box::from);
         if found.absence() == Some(Absence::Vanished) {
             // Whom we asked has ended; the next sweep will tell whether the process has.
-            return;
+            return Taken::Not;
         }
         if found == self.identity.cmdline || has_better(&self.identity.cmdline, &found) {
-            return;
+            return Taken::Not;
         }
-        self.is_cmdline_truncated = is_truncated;
         let mut next = Identity::clone(&self.identity);
         next.cmdline = found;
         self.replace(next);
+        Taken::AsNew
     }
 
     fn accept_environment(&mut self, bytes: Reading<&[u8]>, keys: &[Box<[u8]>]) {
         if bytes.absence() == Some(Absence::Vanished) {
             return;
         }
-        let remembered = self.identity.environment.value().map_or(&[][..], |entries| entries);
+        let mut next = Identity::clone(&self.identity);
         let found = match bytes {
             Reading::Value(bytes) => {
                 self.is_environment_clobbered = is_clobbered(bytes);
+                next.is_environment_incomplete = self.is_environment_clobbered;
+                let remembered = next.environment.value().map_or(&[][..], |entries| entries);
                 let entries = select(bytes, keys, remembered);
                 match entries.is_empty() && self.is_environment_clobbered {
                     true => Reading::Absent(Absence::Malformed),
@@ -498,11 +567,33 @@ impl Known {
             }
             Reading::Absent(why) => Reading::Absent(why),
         };
-        if found == self.identity.environment || has_better(&self.identity.environment, &found) {
+        if !has_better(&next.environment, &found) {
+            next.environment = found;
+        }
+        self.replace(next);
+    }
+
+    /// Whether it shares the environment of its last exec with the process that forked it, and
+    /// has written over its copy, or both have over theirs.
+    pub(crate) fn lacks_environment(&self) -> bool {
+        self.is_environment_clobbered && self.image.has_forked
+    }
+
+    /// Takes what is remembered of the environment that it was forked with; whether it is its
+    /// parent's. Fork copies it, and where neither has executed anything since, code and stack
+    /// are where they were.
+    pub(crate) fn inherit_environment(&mut self, parent: &Known) {
+        let is_parents = self.key.start_time_ticks >= parent.key.start_time_ticks
+            && self.image.is_of_same_exec(parent.image);
+        let Reading::Value(remembered) = &parent.identity.environment else { return };
+        if !is_parents {
             return;
         }
         let mut next = Identity::clone(&self.identity);
-        next.environment = found;
+        let own = next.environment.value().map_or(&[][..], |entries| entries);
+        next.environment = Reading::Value(united(remembered, own));
+        next.is_environment_incomplete = parent.identity.is_environment_incomplete;
+        self.is_environment_clobbered = next.is_environment_incomplete;
         self.replace(next);
     }
 
@@ -574,6 +665,12 @@ fn cgroup(subject: &Subject<'_>, room: &mut Room) -> Reading<Box<[u8]>> {
         },
         Err(why) => Reading::Absent(why),
     }
+}
+
+/// The variables of both, the first of equal keys.
+fn united(first: &[EnvironmentEntry], second: &[EnvironmentEntry]) -> Box<[EnvironmentEntry]> {
+    let is_new = |entry: &&EnvironmentEntry| first.iter().all(|known| known.key != entry.key);
+    first.iter().chain(second.iter().filter(is_new)).cloned().collect()
 }
 
 /// The variables with these keys: as remembered, else the first of each that stands there.

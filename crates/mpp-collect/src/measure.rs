@@ -147,7 +147,16 @@ fn list_threads(folder: &OwnedFd, buffers: &mut Buffers) -> Result<(), Errno> {
 impl Subject<'_> {
     /// Zombies have given their memory back, and kernel threads use the kernel's.
     pub(crate) fn has_no_memory(&self) -> bool {
-        self.phase == Phase::Zombie || self.stat.flags & FLAG_KERNEL_THREAD != 0
+        self.phase == Phase::Zombie || self.is_kernel_thread()
+    }
+
+    /// Whether its main thread waits for something and lets no signal disturb it.
+    pub(crate) fn is_uninterruptible(&self) -> bool {
+        self.stat.state == b'D'
+    }
+
+    pub(crate) fn is_kernel_thread(&self) -> bool {
+        self.stat.flags & FLAG_KERNEL_THREAD != 0
     }
 
     /// Everything it holds right now, as far as it is asked for. `threads_max` is the most
@@ -289,7 +298,7 @@ impl Subject<'_> {
         threads_max: u64,
     ) -> Reading<ContextSwitches> {
         match status {
-            Reading::Value(status) => switches(&status, threads_max > 1),
+            Reading::Value(status) => switches(&status, threads_max),
             Reading::Absent(why) => Reading::Absent(why),
         }
     }
@@ -312,7 +321,7 @@ impl Subject<'_> {
         for position in 0..buffers.tids.len() {
             let name = Name::in_thread(buffers.tids[position], "status");
             match self.read_status(buffers, name.as_c_str()) {
-                Reading::Value(status) => match switches(&status, true) {
+                Reading::Value(status) => match switches(&status, threads_max) {
                     Reading::Value(one) => {
                         sum.voluntary = sum.voluntary.saturating_add(one.voluntary);
                         sum.involuntary = sum.involuntary.saturating_add(one.involuntary);
@@ -425,7 +434,9 @@ fn parsed<T>(value: Option<T>) -> Reading<T> {
     value.map_or(Reading::Absent(Absence::Malformed), Reading::Value)
 }
 
-fn switches(status: &Status, is_partial: bool) -> Reading<ContextSwitches> {
+/// Those of one thread, which are the process's where it never had another one.
+fn switches(status: &Status, threads_max: u64) -> Reading<ContextSwitches> {
+    let is_partial = threads_max > 1;
     match (status.voluntary_ctxt_switches, status.nonvoluntary_ctxt_switches) {
         (Some(voluntary), Some(involuntary)) => {
             Reading::Value(ContextSwitches { voluntary, involuntary, is_partial })

@@ -38,6 +38,9 @@ pub const READ_DEADLINE: Duration = Duration::from_millis(50);
 /// Requests that may wait for their answers at one time; more are dropped, and counted.
 const REQUESTS_MAX: usize = 32_768;
 
+/// Requests that wait at one time on a host where nothing much changes.
+const WAITING_USUAL: usize = 512;
+
 /// Who reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemoryReaderKind {
@@ -192,7 +195,12 @@ impl MemoryReader {
                 self.waiting.remove(&delivery.answer.request);
                 on_answer(delivery.answer);
             }
-            if self.waiting.is_empty() || Instant::now() >= deadline {
+            if self.waiting.is_empty() {
+                // The first sweep asks of everybody, later ones of a few.
+                self.waiting.shrink_to(WAITING_USUAL);
+                return;
+            }
+            if Instant::now() >= deadline {
                 return;
             }
         }
@@ -212,8 +220,8 @@ impl MemoryReader {
         }
     }
 
-    /// The PIDs of our helper processes, so that they are measured as ours. The second is a
-    /// child of the first and is replaced whenever it is stuck; children of these are ours too.
+    /// The PIDs of our helper processes, so that they are measured as ours. The first is the
+    /// parent of the others, which are replaced whenever they are stuck.
     pub fn helper_pids(&mut self) -> Vec<u32> {
         let Backend::Process(helper) = &mut self.backend else { return Vec::new() };
         let mut deliveries = Vec::new();
@@ -229,6 +237,12 @@ impl MemoryReader {
             return Vec::new();
         }
         pids
+    }
+
+    /// Whether a process blocked its last reader.
+    #[must_use]
+    pub fn has_blocked(&self, key: ProcessKey) -> bool {
+        self.backoff.remembers(key)
     }
 
     /// How many processes are known to block whoever reads their memory, and are tried again
@@ -429,6 +443,8 @@ fn read_file(directory: BorrowedFd<'_>, name: &str, limit: usize) -> Result<Vec<
         }
     }
     bytes.truncate(length);
+    // Answers wait by the thousand to be taken.
+    bytes.shrink_to_fit();
     Ok(bytes)
 }
 
@@ -601,6 +617,14 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_keeps_no_more_memory_than_it_needs() {
+        let tree = Tree::new();
+        fs::write(tree.process(1).join("environ"), "A=1\0").unwrap();
+        let answer = read_memory_file(tree.root().as_fd(), request(1, MemoryFile::Environ));
+        assert!(answer.outcome.value().unwrap().capacity() < 64);
+    }
+
+    #[test]
     fn a_process_that_blocks_costs_one_thread_and_holds_up_nobody() {
         let tree = Tree::new();
         let fifo = tree.hostile_process(1);
@@ -634,22 +658,51 @@ mod tests {
     }
 
     #[test]
+    fn a_process_in_which_a_thread_hangs_costs_no_second_one() {
+        let tree = Tree::new();
+        let fifo = tree.hostile_process(1);
+        fs::write(tree.process(2).join("environ"), "A=1\0").unwrap();
+        let (blocked, blocks) = (request(1, MemoryFile::Environ), Absence::Blocked);
+        let mut first = tree.reader();
+        assert_eq!(ask(&mut first, blocked), Reading::Absent(blocks));
+        // It is due to be tried again.
+        first.backoff.forget(blocked.key);
+        assert_eq!(ask(&mut first, blocked), Reading::Absent(blocks));
+        assert_eq!((first.stuck_threads(), first.blocked_now()), (1, 1));
+        // As a program has it that opens a reader for each call.
+        for _ in 0..20 {
+            let mut next = tree.reader();
+            assert_eq!(ask(&mut next, blocked), Reading::Absent(blocks));
+            assert_eq!((next.stuck_threads(), next.blocked_now()), (0, 1));
+            let ordinary = ask(&mut next, request(2, MemoryFile::Environ));
+            assert_eq!(ordinary, Reading::Value(b"A=1\0".to_vec()));
+        }
+        release(&fifo);
+        while first.stuck_threads() > 0 {
+            std::thread::yield_now();
+        }
+        fs::remove_file(&fifo).unwrap();
+        fs::write(&fifo, "B=2\0").unwrap();
+        assert_eq!(ask(&mut tree.reader(), blocked), Reading::Value(b"B=2\0".to_vec()));
+    }
+
+    #[test]
     fn where_everybody_hangs_all_is_blocked_until_one_comes_back() {
         let tree = Tree::new();
-        let fifos: Vec<_> = (1..=9).map(|pid| tree.hostile_process(pid)).collect();
-        fs::write(tree.process(10).join("environ"), "A=1\0").unwrap();
+        let fifos: Vec<_> = (1..=40).map(|pid| tree.hostile_process(pid)).collect();
+        fs::write(tree.process(41).join("environ"), "A=1\0").unwrap();
         let mut reader = tree.reader();
-        for pid in 1..=9 {
+        for pid in 1..=40 {
             reader.submit(request(pid, MemoryFile::Environ));
         }
         let answers = reader.collect(LONG);
-        assert_eq!(answers.len(), 9);
+        assert_eq!(answers.len(), 40);
         assert!(answers.iter().all(|a| a.outcome == Reading::Absent(Absence::Blocked)));
-        assert_eq!(reader.stuck_threads(), 6, "two, and the four that were replaced");
-        assert_eq!(reader.blocked_now(), 6, "the others were not even tried");
-        let ordinary = request(10, MemoryFile::Environ);
+        assert_eq!(reader.stuck_threads(), 32, "two, and the thirty that were replaced");
+        assert_eq!(reader.blocked_now(), 32, "the others were not even tried");
+        let ordinary = request(41, MemoryFile::Environ);
         assert_eq!(ask(&mut reader, ordinary), Reading::Absent(Absence::Blocked));
-        fifos.iter().take(6).for_each(|fifo| release(fifo));
+        fifos.iter().take(32).for_each(|fifo| release(fifo));
         while reader.stuck_threads() > 0 {
             std::thread::yield_now();
         }

@@ -112,8 +112,11 @@ impl SocketSource {
         let sweep = self.sweep;
         // One that was not asked for in so long has ended.
         self.slow.retain(|_, left| left.until_sweep + SWEEPS_LEFT_ALONE_MAX >= sweep);
-        if let Ok(namespaces) = &mut self.namespaces {
-            namespaces.forget_tables();
+        match &mut self.namespaces {
+            Ok(namespaces) => namespaces.forget_tables(),
+            // What failed in the last sweep, for want of a descriptor perhaps, may work now.
+            Err(Absence::Failed(_)) if self.sweep > 1 => self.namespaces = Namespaces::open(),
+            Err(_) => {}
         }
     }
 

@@ -315,6 +315,25 @@ fn an_exec_brings_a_new_identity_and_a_title_does_not_lose_the_environment() {
 }
 
 #[test]
+fn a_worker_forked_after_a_title_has_the_environment_of_its_parent() {
+    let mut load = Load::start();
+    let mut collector = collector();
+    let parent = read(&mut collector, load.pid()).identity.environment.clone();
+    assert_eq!(parent.value().unwrap().len(), 2);
+    load.tell("title").tell("worker");
+    let worker_in = |snapshot: &Snapshot| {
+        let worker = snapshot.processes.iter().find(|sample| sample.parent_pid == load.pid());
+        worker.unwrap().clone()
+    };
+    let worker = worker_in(&sweep(&mut collector, &everything()));
+    assert_eq!(worker.identity.environment, parent);
+    assert!(!worker.identity.is_environment_incomplete);
+    let late = worker_in(&sweep(&mut self::collector(), &everything()));
+    assert_eq!(late.identity.environment, Reading::Absent(Absence::Malformed));
+    assert!(late.identity.is_environment_incomplete);
+}
+
+#[test]
 fn an_exec_of_the_same_name_is_noticed() {
     let script = "read x; MPP_TEST_TAG=second exec sh -c 'echo; read y; echo done' again";
     let mut shell = Load::spawn(Command::new("sh").arg("-c").arg(script));
@@ -604,11 +623,39 @@ fn a_process_that_holds_its_memory_lock_holds_nobody_up() {
     assert!(locked.gauges.memory.value().unwrap().rss_bytes > 0);
     assert!(locked.io.total.value().is_some());
     assert!(snapshot.trouble.blocked >= 1);
+    assert!(snapshot.trouble.given_up_readings >= 1);
+    assert!(snapshot.trouble.hanging_threads >= 1);
     let other = snapshot.by_pid(load.pid()).unwrap();
     assert!(other.identity.cmdline.value().is_some());
     drop(holder);
     let later = sweep(&mut collector, &everything());
     assert_eq!(later.by_key(locked.key).map(|sample| sample.key), None);
+}
+
+#[test]
+fn several_processes_that_hold_their_memory_locks_hide_nobody_else() {
+    let start = |_| Hostile::start("mmap_lock_holder", "mpp-locked", &[]);
+    let holders: Option<Vec<_>> = (0..8).map(start).collect();
+    let Some(holders) = holders else {
+        eprintln!("nobody can be made to hold its lock here");
+        assert!(!is_root(), "root may mount what blocks");
+        return;
+    };
+    let load = Load::start();
+    let mut collector = collector();
+    for _ in 0..2 {
+        let snapshot = sweep(&mut collector, &everything());
+        for holder in &holders {
+            let locked = snapshot.by_pid(holder.pid).unwrap();
+            assert_eq!(locked.identity.cmdline, Reading::Absent(Absence::Blocked));
+        }
+        let other = snapshot.by_pid(load.pid()).unwrap();
+        assert!(other.identity.cmdline.value().is_some());
+    }
+    // Whoever comes now is read all the same.
+    let late = Load::start();
+    let sample = read(&mut collector, late.pid());
+    assert!(sample.identity.cmdline.value().is_some());
 }
 
 #[test]

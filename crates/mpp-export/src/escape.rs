@@ -92,7 +92,10 @@ pub fn push_json(bytes: &[u8], out: &mut Vec<u8>) {
         for letter in chunk.valid().chars() {
             let is_misleading = letter == '\\' && rest.get(1) == Some(&b'x');
             rest = &rest[letter.len_utf8()..];
-            push_json_letter(letter, is_misleading, out);
+            match is_misleading {
+                true => out.extend_from_slice(b"\\\\x5C"),
+                false => push_json_letter(letter, out),
+            }
         }
         rest = &rest[chunk.invalid().len()..];
         for byte in chunk.invalid() {
@@ -102,9 +105,8 @@ pub fn push_json(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-fn push_json_letter(letter: char, is_misleading: bool, out: &mut Vec<u8>) {
+fn push_json_letter(letter: char, out: &mut Vec<u8>) {
     match letter {
-        '\\' if is_misleading => out.extend_from_slice(b"\\\\x5C"),
         '\\' => out.extend_from_slice(b"\\\\"),
         '"' => out.extend_from_slice(b"\\\""),
         '\n' => out.extend_from_slice(b"\\n"),

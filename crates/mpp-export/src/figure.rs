@@ -62,6 +62,11 @@ pub(crate) fn push_float(number: f64, out: &mut Vec<u8>) {
     out.extend_from_slice(zmij::Buffer::new().format_finite(finite).as_bytes());
 }
 
+/// CPU time that belongs to one of several groups, nobody knows which.
+pub(crate) fn unattributed_cpu_seconds(report: &Report) -> f64 {
+    mpp_accounting::rate::seconds(report.accuracy.unattributed_cpu_ns)
+}
+
 /// The interval in seconds.
 pub(crate) fn interval_seconds(report: &Report) -> Option<f64> {
     report.interval.map(|interval| interval.as_secs_f64())
@@ -76,10 +81,33 @@ pub(crate) fn tier_number(tier: Tier) -> u64 {
     }
 }
 
+/// How much of the machine is seen, for formats that know only numbers: 1 for the whole, 2
+/// where others' processes are unreadable, 3 where they are hidden.
+pub(crate) fn visibility_number(visibility: Visibility) -> u64 {
+    match visibility {
+        Visibility::Whole => 1,
+        Visibility::OthersUnreadable => 2,
+        Visibility::OthersHidden => 3,
+    }
+}
+
 /// The classes of what may go wrong in a sweep, with their counts.
-pub(crate) fn trouble_classes(trouble: &Trouble) -> [(&'static str, u64); 7] {
-    let Trouble { vanished, denied, blocked, truncated, malformed, failed, clobbered_environments } =
-        *trouble;
+pub(crate) fn trouble_classes(trouble: &Trouble) -> [(&'static str, u64); 13] {
+    let Trouble {
+        vanished,
+        denied,
+        blocked,
+        truncated,
+        malformed,
+        failed,
+        clobbered_environments,
+        fallen_counters,
+        given_up_readings,
+        dropped_readings,
+        hanging_threads,
+        cut_sockets,
+        unreached_sockets,
+    } = *trouble;
     [
         ("vanished", vanished),
         ("denied", denied),
@@ -88,6 +116,12 @@ pub(crate) fn trouble_classes(trouble: &Trouble) -> [(&'static str, u64); 7] {
         ("malformed", malformed),
         ("failed", failed),
         ("clobbered_environments", clobbered_environments),
+        ("fallen_counters", fallen_counters),
+        ("given_up_readings", given_up_readings),
+        ("dropped_readings", dropped_readings),
+        ("hanging_threads", hanging_threads),
+        ("cut_sockets", cut_sockets),
+        ("unreached_sockets", unreached_sockets),
     ]
 }
 

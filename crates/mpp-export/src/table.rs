@@ -10,7 +10,7 @@ use mpp_accounting::report::{Column, Figure, Form, GroupReport, Mark, Report};
 use mpp_accounting::snapshot::{Trouble, Visibility};
 
 use crate::escape::{ELLIPSIS, Part, terminal_parts};
-use crate::figure::{finite, interval_seconds, reason};
+use crate::figure::{finite, interval_seconds, reason, unattributed_cpu_seconds};
 use crate::format::TableLayout;
 use crate::units::{Units, scaled};
 
@@ -63,7 +63,18 @@ impl TableColumn {
 fn table_columns(report: &Report, units: Units) -> Vec<TableColumn> {
     let is_members = |column: &Column| column.metric.id == MetricId::ProcessesTotal;
     let position_of_total = report.columns.iter().position(is_members);
-    let members = report.groups.iter().map(|group| members_cell(group, position_of_total));
+    let mark_of_visibility = match report.host.visibility {
+        Visibility::Whole => Mark::Exact,
+        Visibility::OthersUnreadable | Visibility::OthersHidden => Mark::LowerBound,
+    };
+    let members = report.groups.iter().map(|group| {
+        let total = position_of_total.and_then(|position| group.figures.get(position));
+        let mark = match total {
+            Some(Figure::Known { mark, .. }) => *mark,
+            _ => mark_of_visibility,
+        };
+        members_cell(group, mark)
+    });
     let mut columns = vec![TableColumn::new(MEMBERS_HEADING.to_owned(), members.collect())];
     for (position, column) in report.columns.iter().enumerate() {
         if is_members(column) {
@@ -83,12 +94,8 @@ fn table_columns(report: &Report, units: Units) -> Vec<TableColumn> {
 }
 
 /// `4+58`: matched and descendants; a lone `4` where there are no descendants.
-fn members_cell(group: &GroupReport, position_of_total: Option<usize>) -> String {
-    let total = position_of_total.and_then(|position| group.figures.get(position));
-    let mark = match total {
-        Some(Figure::Known { mark, .. }) => mark.prefix(),
-        _ => "",
-    };
+fn members_cell(group: &GroupReport, mark: Mark) -> String {
+    let mark = mark.prefix();
     match group.descendants {
         0 => format!("{mark}{}", group.matched),
         descendants => format!("{mark}{}+{descendants}", group.matched),
@@ -237,12 +244,19 @@ fn worth(report: &Report) -> Vec<String> {
         format!("{} lost", report.accuracy.lost),
         format!("{} unreadable", sum(|group| group.unreadable)),
     ];
+    if report.accuracy.undecided > 0 {
+        clauses.push(format!("{} may belong or not", report.accuracy.undecided));
+    }
     if let Some(interval) = interval_seconds(report) {
         clauses.push(format!("over {interval:.2} s"));
     }
     if report.accuracy.unattributed_io_bytes > 0 {
         let bytes = report.accuracy.unattributed_io_bytes;
         clauses.push(format!("{bytes} bytes of I/O in no group"));
+    }
+    if report.accuracy.unattributed_cpu_ns > 0 {
+        let seconds = unattributed_cpu_seconds(report);
+        clauses.push(format!("{seconds:.2} s of CPU time in no group"));
     }
     clauses.extend(
         match report.host.visibility {
@@ -258,8 +272,21 @@ fn worth(report: &Report) -> Vec<String> {
 
 /// What went wrong during the sweep.
 fn trouble_clauses(trouble: &Trouble) -> impl Iterator<Item = String> {
-    let Trouble { vanished, denied, blocked, truncated, malformed, failed, clobbered_environments } =
-        *trouble;
+    let Trouble {
+        vanished,
+        denied,
+        blocked,
+        truncated,
+        malformed,
+        failed,
+        clobbered_environments,
+        fallen_counters,
+        given_up_readings,
+        dropped_readings,
+        hanging_threads,
+        cut_sockets,
+        unreached_sockets,
+    } = *trouble;
     let classes = [
         (vanished, "ended while being read"),
         (denied, "readings refused"),
@@ -268,6 +295,12 @@ fn trouble_clauses(trouble: &Trouble) -> impl Iterator<Item = String> {
         (malformed, "readings not understood"),
         (failed, "system calls failed"),
         (clobbered_environments, "environments overwritten"),
+        (fallen_counters, "counters that went back"),
+        (given_up_readings, "readings of memory given up"),
+        (dropped_readings, "readings of memory put off"),
+        (hanging_threads, "threads of ours hang"),
+        (cut_sockets, "with too many descriptors to find sockets"),
+        (unreached_sockets, "not reached in the time for sockets"),
     ];
     let happened = classes.into_iter().filter(|(count, _)| *count > 0);
     happened.map(|(count, meaning)| format!("{count} {meaning}"))

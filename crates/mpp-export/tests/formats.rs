@@ -82,11 +82,17 @@ fn hostile_report() -> Report {
     Report {
         wall_time: WallTime { unix_ns: 1_795_435_421_520_000_000 },
         interval: Some(Duration::from_millis(1000)),
-        accuracy: Accuracy { tier: Tier::C, lost: 3, unattributed_io_bytes: 4096 },
+        accuracy: Accuracy {
+            tier: Tier::C,
+            lost: 3,
+            unattributed_io_bytes: 4096,
+            unattributed_cpu_ns: 0,
+            undecided: 0,
+        },
         columns: metric::choose(COLUMNS).expect("columns").into(),
         groups,
         host: Host { visibility: Visibility::OthersUnreadable, ..Host::default() },
-        trouble: Trouble { vanished: 2, denied: 1, ..Trouble::default() },
+        trouble: Trouble { vanished: 2, denied: 1, hanging_threads: 1, ..Trouble::default() },
     }
 }
 
@@ -351,7 +357,13 @@ fn reports() -> impl Strategy<Value = Report> {
     (columns, prop::collection::vec(group, 0..6), any::<i64>(), any::<u64>()).prop_map(
         |(columns, groups, unix_ns, lost)| Report {
             wall_time: WallTime { unix_ns },
-            accuracy: Accuracy { tier: Tier::B, lost, unattributed_io_bytes: lost },
+            accuracy: Accuracy {
+                tier: Tier::B,
+                lost,
+                unattributed_io_bytes: lost,
+                unattributed_cpu_ns: 0,
+                undecided: 0,
+            },
             groups: groups
                 .into_iter()
                 .map(|(name, matched, descendants, figures)| GroupReport {

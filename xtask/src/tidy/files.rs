@@ -1,5 +1,7 @@
 //! Rules about files as such: their names, their first lines, their folders.
 
+use std::collections::BTreeSet;
+
 use super::{Complaint, Tree};
 
 /// Names that say nothing about what a file defines.
@@ -26,20 +28,47 @@ pub(super) fn names(tree: &Tree) -> Vec<Complaint> {
         .collect()
 }
 
-/// Fuzz targets are one line each; what they try stands in `fuzz/relations.rs`.
-const ONE_LINERS: &str = "fuzz/fuzz_targets/";
-
 /// A file opens with what it is for.
 pub(super) fn openings(tree: &Tree) -> Vec<Complaint> {
     let is_silent = |text: &str| {
         let mut lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with("#!["));
         !lines.next().is_some_and(|line| line.starts_with("//!"))
     };
-    let files = tree.rust_files().filter(|(path, _)| !path.starts_with(ONE_LINERS));
-    let files = files.filter(|(_, text)| is_silent(text));
+    let files = tree.rust_files().filter(|(_, text)| is_silent(text));
     files
         .map(|(path, _)| Complaint::new(path, "does not open with `//!`: what is it for?"))
         .collect()
+}
+
+/// A workspace of its own, which cannot inherit lints: it repeats them.
+const FUZZ_MANIFEST: &str = "fuzz/Cargo.toml";
+
+/// The fuzz targets are held to the lints that all crates are held to.
+pub(super) fn fuzz_lints(tree: &Tree) -> Vec<Complaint> {
+    let lints_of = |manifest: &str| lints(tree.text(manifest).unwrap_or_default());
+    let (shared, repeated) = (lints_of("Cargo.toml"), lints_of(FUZZ_MANIFEST));
+    let lacks = shared.difference(&repeated).map(|(table, lint)| {
+        Complaint::new(FUZZ_MANIFEST, &format!("[lints.{table}] lacks `{lint}` of the workspace"))
+    });
+    let differs = repeated.difference(&shared).map(|(table, lint)| {
+        Complaint::new(FUZZ_MANIFEST, &format!("[lints.{table}] has its own `{lint}`"))
+    });
+    lacks.chain(differs).collect()
+}
+
+/// Every line of a manifest's tables of lints, with the tool that the table is for.
+fn lints(manifest: &str) -> BTreeSet<(&str, &str)> {
+    let mut table = None;
+    let mut lints = BTreeSet::new();
+    for line in manifest.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        if let Some(header) = line.strip_prefix('[') {
+            let header = header.strip_prefix("workspace.").unwrap_or(header);
+            table = header.strip_prefix("lints.").map(|table| table.trim_end_matches(']'));
+        } else if let Some(table) = table.filter(|_| !line.starts_with('#')) {
+            lints.insert((table, line));
+        }
+    }
+    lints
 }
 
 /// A crate's folder bears its name.
@@ -129,7 +158,30 @@ mod tests {
         let silent = "crates/mpp-cli/src/plan.rs: does not open with `//!`: what is it for?";
         check(openings, &[("crates/mpp-cli/src/plan.rs", "use std::fs;\n")], &[silent]);
         check(openings, &[("crates/mpp-cli/src/plan.rs", "//! What is meant.\n")], &[]);
-        check(openings, &[("fuzz/fuzz_targets/x.rs", "#![no_main]\n\nfuzz_target!(x);\n")], &[]);
+        let silent = "fuzz/fuzz_targets/x.rs: does not open with `//!`: what is it for?";
+        check(
+            openings,
+            &[("fuzz/fuzz_targets/x.rs", "#![no_main]\n\nfuzz_target!(x);\n")],
+            &[silent],
+        );
+        check(openings, &[("fuzz/fuzz_targets/x.rs", "#![no_main]\n\n//! Tries x.\n")], &[]);
+    }
+
+    #[test]
+    fn a_lint_that_fuzz_targets_are_not_held_to_is_refused() {
+        let root =
+            ("Cargo.toml", "[workspace.lints.clippy]\ntodo = \"warn\"\n\n[profile.dev]\na = 1\n");
+        let fuzz = |lints: &'static str| [root, (FUZZ_MANIFEST, lints)];
+        check(
+            fuzz_lints,
+            &fuzz("[lints.clippy]\n# As there.\ntodo = \"warn\"\n[profile]\nb = 1"),
+            &[],
+        );
+        let lacks =
+            format!("{FUZZ_MANIFEST}: [lints.clippy] lacks `todo = \"warn\"` of the workspace");
+        check(fuzz_lints, &fuzz("[package]"), &[&lacks]);
+        let differs = format!("{FUZZ_MANIFEST}: [lints.clippy] has its own `todo = \"allow\"`");
+        check(fuzz_lints, &fuzz("[lints.clippy]\ntodo = \"allow\""), &[&lacks, &differs]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Resolution, Selector, SelectorError, program_name, spaced, unit_of};
-use crate::process::{IdentityNeeds, ProcessSample};
+use crate::process::{Absence, Identity, IdentityNeeds, ProcessSample};
 use crate::similar;
 
 /// What of a process names its row.
@@ -84,6 +84,17 @@ impl GroupKey {
         needs
     }
 
+    /// Why it cannot be said whether a process has a row of its own; `None` where it can.
+    pub(crate) fn doubt(&self, identity: &Identity) -> Option<Absence> {
+        match self {
+            GroupKey::User | GroupKey::Pid => None,
+            GroupKey::Name | GroupKey::Capture(_) => identity.cmdline.absence(),
+            GroupKey::Unit | GroupKey::Cgroup => identity.cgroup.absence(),
+            GroupKey::UnitOrName => identity.cgroup.absence().or(identity.cmdline.absence()),
+            GroupKey::Environment(_) => identity.environment.absence(),
+        }
+    }
+
     /// The name of the process's row, or `None` where it has none of its own: no such
     /// variable, no unit, or nothing readable that would tell.
     #[must_use]
@@ -118,7 +129,7 @@ impl GroupKey {
             }
             // A unit that cannot be read yet is not the same as none.
             GroupKey::UnitOrName => match identity.cgroup.absence() {
-                Some(crate::process::Absence::NotYetKnown) => None,
+                Some(Absence::NotYetKnown) => None,
                 _ => unit().or_else(name),
             },
         }

@@ -59,7 +59,9 @@ impl NameSet {
         self.in_order.iter().map(AsRef::as_ref).chain(globs)
     }
 
-    /// The command name alone may say yes; no takes the executable and the first argument.
+    /// The command name alone may say yes; no takes the first argument, and the executable
+    /// where it may be read: of other users' processes it often may not, and hardly any
+    /// process hides its program behind two other names.
     pub(super) fn judge(&self, identity: &Identity) -> Verdict {
         if self.is_empty() {
             return Verdict::No;
@@ -69,7 +71,11 @@ impl NameSet {
             return Verdict::Yes;
         }
         let mut doubt: Option<Absence> = None;
-        for name in [executable_name(identity), first_argument_name(identity)] {
+        let executable = match executable_name(identity) {
+            Reading::Absent(Absence::Denied) => Reading::Value(&[][..]),
+            reading => reading,
+        };
+        for name in [executable, first_argument_name(identity)] {
             match name {
                 Reading::Value(name) if self.has_program(name, comm) => return Verdict::Yes,
                 Reading::Value(_) => {}

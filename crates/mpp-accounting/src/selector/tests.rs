@@ -27,6 +27,8 @@ fn nginx() -> Identity {
         cmdline: bytes(b"/usr/sbin/nginx\0-g\0daemon off;\0"),
         environment: Reading::Value(Box::new([entry("TAG", b"web-1"), entry("EMPTY", b"")])),
         cgroup: bytes(b"/system.slice/nginx.service"),
+        is_environment_incomplete: false,
+        is_kernel_thread: false,
     }
 }
 
@@ -151,11 +153,12 @@ fn a_command_name_decides_alone_and_a_mismatch_needs_the_rest() {
         ..nginx()
     };
     check_of(&hidden, "name:nginx", Yes);
-    check_of(&hidden, "name:apache", Unknown(Absence::Denied));
+    check_of(&hidden, "name:apache", Unknown(Absence::Blocked));
     check_of(&hidden, "!name:nginx", No);
-    check_of(&hidden, "!name:apache", Unknown(Absence::Denied));
+    check_of(&hidden, "!name:apache", Unknown(Absence::Blocked));
     let known_argument = Identity { cmdline: bytes(b"apache\0"), ..hidden };
     check_of(&known_argument, "name:apache", Yes);
+    check_of(&known_argument, "name:postgres", No);
 }
 
 #[test]
@@ -213,6 +216,17 @@ fn environment_conditions_must_all_hold() {
     ] {
         check(selector, expected);
     }
+}
+
+#[test]
+fn what_is_missing_from_an_environment_that_was_written_over_says_nothing() {
+    let written_over = Identity { is_environment_incomplete: true, ..nginx() };
+    let present = written_over.environment.value().and_then(|entries| entries.first()).cloned();
+    let present = String::from_utf8(present.expect("a variable").key.into()).expect("ASCII");
+    check_of(&written_over, &format!("env:{present}"), Yes);
+    check_of(&written_over, &format!("!env:{present}"), No);
+    check_of(&written_over, "env:NOT_THERE", Unknown(Absence::Malformed));
+    check_of(&written_over, "!env:NOT_THERE", Unknown(Absence::Malformed));
 }
 
 #[test]
@@ -426,12 +440,12 @@ fn an_error_says_what_was_expected_what_was_found_and_where() {
 fn an_error_of_a_value_points_at_the_value() {
     check_error(
         "pid:1,x",
-        "selector: expected a PID from 1 to 2147483647, but found `x` at byte 4",
+        "selector: expected a PID from 1 to 4194304, but found `x` at byte 4",
         None,
     );
     check_error(
         "pid:0",
-        "selector: expected a PID from 1 to 2147483647, but found `0` at byte 4",
+        "selector: expected a PID from 1 to 4194304, but found `0` at byte 4",
         None,
     );
     check_error(

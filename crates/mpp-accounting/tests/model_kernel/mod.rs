@@ -349,9 +349,11 @@ fn identity(comm: &str) -> Arc<Identity> {
     Arc::new(Identity {
         comm: comm.as_bytes().into(),
         uid: 1000,
-        executable: Reading::Absent(Absence::NotRequested),
-        cmdline: Reading::Absent(Absence::NotRequested),
+        executable: Reading::Value(Box::default()),
+        cmdline: Reading::Value(Box::default()),
         environment: Reading::Absent(Absence::NotRequested),
         cgroup: Reading::Absent(Absence::NotRequested),
+        is_environment_incomplete: false,
+        is_kernel_thread: false,
     })
 }

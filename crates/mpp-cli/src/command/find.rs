@@ -3,12 +3,13 @@
 use std::io::Write;
 
 use metrics_per_process::process::{Identity, Reading};
-use metrics_per_process::{FindOptions, FoundProcess, MemoryReaderKind, find};
+use metrics_per_process::{FindOptions, Found, FoundProcess, MemoryReaderKind, find};
 use mpp_export::escape;
 
 use crate::args;
 use crate::failure::{Failure, Status};
 use crate::plan::{Detail, FindPlan, Listing};
+use crate::selection::seclusion;
 
 /// Looks once and prints. As with pgrep, nothing is said where nothing is found, but for
 /// the processes that leave the answer in doubt.
@@ -32,16 +33,22 @@ pub(crate) fn run(typed: &args::Find, out: &mut dyn Write) -> Result<Status, Fai
         }
     }
     let is_doubtful = found.processes.is_empty() || plan.listing == Listing::Count;
-    if is_doubtful && found.undecided > 0 {
-        crate::screen::note(&doubt(found.undecided));
+    if let Some(doubt) = doubt(&found).filter(|_| is_doubtful) {
+        crate::screen::note(&doubt);
     }
     Ok(if found.processes.is_empty() { Status::NothingMatched } else { Status::Ok })
 }
 
-/// What is said of processes that may match or not.
-fn doubt(undecided: u64) -> String {
+/// What is said of processes that may match or not, and of those that nobody can see.
+fn doubt(found: &Found) -> Option<String> {
+    if let Some(why) = seclusion(found.visibility) {
+        return Some(why.to_owned());
+    }
+    let undecided = found.undecided;
     let processes = if undecided == 1 { "process" } else { "processes" };
-    format!("{undecided} {processes} could not be decided; `mpp doctor` shows what is missing")
+    let doubt =
+        format!("{undecided} {processes} could not be decided; `mpp doctor` shows what is missing");
+    (undecided > 0).then_some(doubt)
 }
 
 fn line(process: &FoundProcess, detail: Detail) -> Vec<u8> {
@@ -82,6 +89,8 @@ mod tests {
             cmdline: cmdline.map(Box::from),
             environment: Reading::Absent(metrics_per_process::process::Absence::NotRequested),
             cgroup: Reading::Absent(metrics_per_process::process::Absence::NotRequested),
+            is_environment_incomplete: false,
+            is_kernel_thread: false,
         };
         assert_eq!(command_line(&identity), expected);
     }

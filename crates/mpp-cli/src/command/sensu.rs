@@ -12,7 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use metrics_per_process::drop_in::{Selection, StatValue, Stats};
 use metrics_per_process::selector::{Descendants, Selector};
 use metrics_per_process::{
-    Error, FindOptions, MemoryReaderKind, find, find_pids, find_pids_from_name,
+    Error, FindOptions, MemoryReaderKind, doctor, find, find_pids, find_pids_from_name,
     multi_pid_process_stats, stats_per_pid,
 };
 
@@ -21,7 +21,7 @@ use crate::failure::{Failure, Status};
 use crate::metric_pattern::{MetricPatterns, PatternError};
 use crate::python_float::python2_str;
 use crate::screen;
-use crate::selection::utf8;
+use crate::selection::{PROCFS, seclusion, utf8};
 
 /// The kernel keeps no more of a name, and the script compares with what it keeps.
 const COMM_BYTES_MAX: usize = 15;
@@ -90,9 +90,11 @@ impl<'a> Wanted<'a> {
             }
             Wanted::Name(name) => {
                 warn_of_long(name);
+                warn_of_seclusion()?;
                 sums(&find_pids_from_name(name.as_bytes())?)
             }
             Wanted::User(user) => {
+                warn_of_seclusion()?;
                 let users = vec![user.as_bytes().to_vec()];
                 sums(&find_pids(&Selection { users, ..Selection::default() })?)
             }
@@ -110,6 +112,14 @@ fn warn_of_long(name: &OsStr) {
             name.to_string_lossy()
         ));
     }
+}
+
+/// Graphite's lines cannot say that a sum is a lower bound.
+fn warn_of_seclusion() -> Result<(), Error> {
+    if let Some(why) = seclusion(doctor::visibility(PROCFS)?) {
+        screen::note(why);
+    }
+    Ok(())
 }
 
 /// The sums, with the number of processes also where there is none.

@@ -5,17 +5,17 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use metrics_per_process::report::{Figure, GroupReport, Report, Value};
-use metrics_per_process::selector::Selector;
-use metrics_per_process::{MemoryReaderKind, Monitor};
+use metrics_per_process::selector::{GroupKey, Selector};
+use metrics_per_process::{FindOptions, MemoryReaderKind, Monitor, find};
 
 use crate::args;
 use crate::failure::{Failure, Status};
 use crate::interrupt::{Interrupt, Wait};
 use crate::plan::{Rows, ShowPlan, Sort};
 use crate::printer::Printer;
-use crate::progress::{self, Progress};
+use crate::progress::{Progress, QUIET};
 use crate::schedule::Schedule;
-use crate::selection::nothing_matched;
+use crate::selection::{nothing_matched, seclusion};
 
 /// Without a selection there are no more groups than this; the rest is summed in `other`.
 const GROUPS_MAX: usize = 50;
@@ -23,32 +23,37 @@ const GROUPS_MAX: usize = 50;
 /// Measures and prints.
 ///
 /// The first sweep is the base that the first interval is measured from; it is printed
-/// only where no interval was wanted.
+/// only where no interval was wanted. It may take a second, where processes keep their command
+/// lines or environments from being read.
 pub(crate) fn run(typed: &args::Show, out: &mut dyn Write) -> Result<Status, Failure> {
     let plan = ShowPlan::new(typed)?;
     let mut monitor = open(&plan)?;
     let begin = Instant::now();
     let mut interrupt = Interrupt::catch().map_err(Failure::cannot_measure)?;
+    let progress = Progress::begin(progress_text(plan.interval));
     let mut printer = Printer::new(&plan);
     let base = sample(&mut monitor, plan.sort)?;
-    refuse_empty(&base, &plan)?;
+    if is_deserted(&base) {
+        // The library starts a helper process only while we have a single thread.
+        drop(progress);
+        return Err(why_deserted(&base, &plan));
+    }
     if plan.interval.is_zero() {
+        drop(progress);
         printer.print(&base, out)?;
         return Ok(Status::Ok);
     }
+    let mut progress = Some(progress);
     let mut schedule = Schedule::new(begin, plan.interval);
     for printed in 0..plan.count {
         let due = schedule.next(Instant::now());
-        let wait = if printed == 0 {
-            wait_watched(&mut interrupt, begin, due)
-        } else {
-            interrupt.wait_until(due)
-        };
-        let wait = wait.map_err(Failure::cannot_measure)?;
+        let wait = interrupt.wait_until(due).map_err(Failure::cannot_measure)?;
         if wait == Wait::Interrupted && printed > 0 {
             break;
         }
-        printer.print(&sample(&mut monitor, plan.sort)?, out)?;
+        let report = sample(&mut monitor, plan.sort)?;
+        drop(progress.take());
+        printer.print(&report, out)?;
         if wait == Wait::Interrupted {
             break;
         }
@@ -56,26 +61,13 @@ pub(crate) fn run(typed: &args::Show, out: &mut dyn Write) -> Result<Status, Fai
     Ok(Status::Ok)
 }
 
-/// Waits for the first sample, and says so where that takes long enough to wonder.
-fn wait_watched(interrupt: &mut Interrupt, begin: Instant, due: Instant) -> std::io::Result<Wait> {
-    let quiet_until = due.min(begin + progress::QUIET);
-    if interrupt.wait_until(quiet_until)? == Wait::Interrupted {
-        return Ok(Wait::Interrupted);
+/// What is said while the first numbers are not there yet.
+fn progress_text(interval: Duration) -> String {
+    if interval < QUIET {
+        return "mpp: reading the processes".to_owned();
     }
-    let left = due.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        return Ok(Wait::Elapsed);
-    }
-    let _progress = Progress::show(&format!(
-        "mpp: measuring for {}, Ctrl-C shows what there is",
-        in_words(due.saturating_duration_since(begin))
-    ));
-    interrupt.wait_until(due)
-}
-
-/// `1.5 s`, without zeros that say nothing.
-fn in_words(duration: Duration) -> String {
-    format!("{} s", duration.as_millis() as f64 / 1000.0)
+    let seconds = interval.as_millis() as f64 / 1000.0;
+    format!("mpp: measuring for {seconds} s, Ctrl-C shows what there is")
 }
 
 fn open(plan: &ShowPlan) -> Result<Monitor, Failure> {
@@ -95,14 +87,62 @@ fn open(plan: &ShowPlan) -> Result<Monitor, Failure> {
 }
 
 /// A baseline in which nobody is a member ends the command: there is nothing to wait for.
-fn refuse_empty(base: &Report, plan: &ShowPlan) -> Result<(), Failure> {
-    if base.groups.iter().any(|group| group.matched + group.descendants > 0) {
-        return Ok(());
+fn is_deserted(base: &Report) -> bool {
+    base.groups.iter().all(|group| group.matched + group.descendants == 0)
+}
+
+fn why_deserted(base: &Report, plan: &ShowPlan) -> Failure {
+    let (selector, key) = match &plan.rows {
+        Rows::One(selector) => return nothing_matched(selector, base),
+        Rows::By(selector, key) => (selector, key),
+        Rows::Everything => return nothing_matched(&Selector::default(), base),
+    };
+    let Some(what) = what_names_a_row(key) else { return nothing_matched(selector, base) };
+    match is_matched(selector, plan) {
+        Ok(true) => nothing_keyed(&what, selector, base),
+        Ok(false) => nothing_matched(selector, base),
+        Err(failure) => failure,
     }
-    match &plan.rows {
-        Rows::One(selector) | Rows::By(selector, _) => Err(nothing_matched(selector, base)),
-        Rows::Everything => Err(nothing_matched(&Selector::default(), base)),
+}
+
+/// What a process must have to have a row; `None` where every process has it.
+fn what_names_a_row(key: &GroupKey) -> Option<String> {
+    match key {
+        GroupKey::Unit => Some("a unit".to_owned()),
+        GroupKey::Cgroup => Some("a control group".to_owned()),
+        GroupKey::Environment(key) => {
+            Some(format!("the variable `{}`", String::from_utf8_lossy(key)))
+        }
+        GroupKey::Capture(name) => Some(format!("a value for the capture `{name}`")),
+        _ => None,
     }
+}
+
+/// Whether anybody matches, with a row or without one.
+fn is_matched(selector: &Selector, plan: &ShowPlan) -> Result<bool, Failure> {
+    let options = FindOptions {
+        procfs: plan.procfs.clone(),
+        memory_reader: MemoryReaderKind::HelperProcess,
+        ..FindOptions::default()
+    };
+    Ok(!find(selector, &options)?.processes.is_empty())
+}
+
+/// That there are processes, but none that has a row.
+fn nothing_keyed(what: &str, selector: &Selector, base: &Report) -> Failure {
+    let of_whom = match *selector == Selector::default() {
+        true => String::new(),
+        false => format!("that matches `{selector}` "),
+    };
+    let failure = Failure::nothing_matched(format!("no process {of_whom}has {what}"));
+    if let Some(hint) = seclusion(base.host.visibility) {
+        return failure.hint(hint);
+    }
+    failure.hint(match base.accuracy.undecided {
+        0 => "`--by name` makes a row of every program".to_owned(),
+        1 => "1 process could not be asked; `mpp doctor` shows what is missing".to_owned(),
+        n => format!("{n} processes could not be asked; `mpp doctor` shows what is missing"),
+    })
 }
 
 fn sample(monitor: &mut Monitor, sort: Sort) -> Result<Report, Failure> {

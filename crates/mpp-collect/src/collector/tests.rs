@@ -275,6 +275,8 @@ fn kernel_threads_have_no_memory_and_no_executable() {
     assert_eq!(worker.identity.executable, Reading::Value(Box::default()));
     assert_eq!(worker.identity.environment, Reading::Value(Box::default()));
     assert_eq!(worker.parent_pid, 2);
+    let kernel_threads = snapshot.processes.iter().filter(|p| p.identity.is_kernel_thread);
+    assert_eq!(kernel_threads.map(|p| p.key.pid).collect::<Vec<_>>(), [2, 17]);
     assert_eq!(snapshot.by_pid(2).unwrap().parent_pid, 0);
 }
 
@@ -365,6 +367,121 @@ fn an_environment_once_seen_survives_a_title_written_over_it() {
     let values: Vec<_> = entries.iter().map(|entry| &*entry.value).collect();
     assert_eq!(values, [&b"new"[..], b"/root"]);
     assert_eq!(snapshot.trouble.clobbered_environments, 0);
+}
+
+#[test]
+fn an_environment_that_was_partly_overwritten_is_incomplete() {
+    fn check(environ: &[u8], expected: (Option<usize>, bool)) {
+        let snapshot = Tree::of(950).write("950/environ", environ).sweep();
+        let identity = &snapshot.processes[0].identity;
+        let found = identity.environment.value().map(|entries| entries.len());
+        let case = environ.escape_ascii();
+        assert_eq!((found, identity.is_environment_incomplete), expected, "{case}");
+    }
+    check(b"TAG_ENV_VAR=x\0HOME=/\0", (Some(1), false));
+    check(b"HOME=/\0", (Some(0), false));
+    check(b"java: shard 7\0TAG_ENV_VAR=x\0", (Some(1), true));
+    check(b"java: shard 7\0HOME=/\0", (None, true));
+}
+
+#[test]
+fn a_variable_asked_for_after_the_environment_was_overwritten_may_be_missing() {
+    let tree = Tree::of(950);
+    let mut collector = open(tree.0.path()).unwrap();
+    let mut snapshot = Snapshot::default();
+    let mut needs = everything();
+    needs.identity.environment_keys = vec![Box::from(*b"NOT_THERE")];
+    collector.sweep(&needs, IdentityWait::No, &mut snapshot).unwrap();
+    let identity = Arc::clone(&snapshot.processes[0].identity);
+    assert_eq!(identity.environment, Reading::Value(Box::default()));
+    assert!(!identity.is_environment_incomplete);
+    let _tree = tree.write("950/environ", b"java: shard 7 is merging\0");
+    needs.measures.fds = false;
+    needs.identity.cgroup = !needs.identity.cgroup;
+    collector.sweep(&needs, IdentityWait::No, &mut snapshot).unwrap();
+    assert!(!snapshot.processes[0].identity.is_environment_incomplete, "nothing new was asked");
+    needs.identity.environment_keys = vec![Box::from(*b"TAG_ENV_VAR")];
+    collector.sweep(&needs, IdentityWait::No, &mut snapshot).unwrap();
+    let identity = &snapshot.processes[0].identity;
+    assert_eq!(identity.environment, Reading::Value(Box::default()));
+    assert!(identity.is_environment_incomplete);
+}
+
+#[test]
+fn who_may_hang_a_reader_is_asked_last() {
+    fn check(pid: u32, from: &str, to: &str, expected: Risk) {
+        let tree = Tree::of(pid);
+        let stat = fs::read_to_string(tree.path(format!("{pid}/stat"))).unwrap();
+        assert!(stat.contains(from), "{stat}");
+        let tree = tree.write(&format!("{pid}/stat"), stat.replace(from, to));
+        let mut collector = open(tree.0.path()).unwrap();
+        collector.sweep(&everything(), IdentityWait::No, &mut Snapshot::default()).unwrap();
+        assert_eq!(collector.known[&pid].risk(), expected, "{pid}: {to}");
+    }
+    check(1011, ") R ", ") S ", Risk::Least);
+    check(1011, ") R ", ") D ", Risk::Uninterruptible);
+    check(950, ") S ", ") S ", Risk::SeveralThreads);
+    check(950, ") S ", ") D ", Risk::Uninterruptible);
+    let order = [Risk::Least, Risk::SeveralThreads, Risk::Uninterruptible, Risk::HasBlocked];
+    assert!(order.is_sorted());
+}
+
+/// Copies process 950, later than all others, as a child made by fork(2) that has written over
+/// its environment; its code starts at `start_code`.
+fn fork_with_title(tree: Tree, pid: u32, parent_pid: u32, start_code: &str) -> Tree {
+    let start = 3000 + fs::read_dir(tree.0.path()).unwrap().count();
+    copy_folder(&Path::new(SERVICES).join("950"), &tree.path(pid.to_string()));
+    let stat = fs::read_to_string(tree.path("950/stat")).unwrap();
+    let stat = stat
+        .replace("950 (java) S 1 ", &format!("{pid} (java) S {parent_pid} "))
+        .replace(" -1 4194304 ", " -1 4194368 ")
+        .replace(" 2000 3145728000 ", &format!(" {start} 3145728000 "))
+        .replace(" 94379706966016 ", &format!(" {start_code} "));
+    fs::write(tree.path(format!("{pid}/stat")), stat).unwrap();
+    tree.write(&format!("{pid}/environ"), b"java: worker\0\0\0LANG=C\0")
+}
+
+#[test]
+fn a_forked_worker_has_the_environment_that_is_remembered_of_its_parent() {
+    const START_CODE: &str = "94379706966016";
+    let tree = Tree::of(950);
+    let mut collector = open(tree.0.path()).unwrap();
+    let mut snapshot = Snapshot::default();
+    collector.sweep(&everything(), IdentityWait::No, &mut snapshot).unwrap();
+    let tree = tree.write("950/environ", b"java: master process\0\0\0");
+    let tree = fork_with_title(tree, 960, 950, START_CODE);
+    // A worker of the worker, with a smaller PID.
+    let tree = fork_with_title(tree, 940, 960, START_CODE);
+    // Forked, but by nobody that is known; and forked by what 950 was before its exec.
+    let tree = fork_with_title(tree, 970, 1, START_CODE);
+    let tree = fork_with_title(tree, 980, 950, "94379700000000");
+    let mut late = Snapshot::default();
+    let mut newcomer = open(tree.0.path()).unwrap();
+    newcomer.sweep(&everything(), IdentityWait::No, &mut late).unwrap();
+    let unknown = late.processes.iter().filter(|p| p.identity.environment.value().is_none());
+    assert_eq!(unknown.count(), 5, "who comes late finds titles alone");
+    for round in 0..2 {
+        collector.sweep(&everything(), IdentityWait::No, &mut snapshot).unwrap();
+        let environment = |pid| &snapshot.by_pid(pid).unwrap().identity.environment;
+        let entry =
+            EnvironmentEntry { key: Box::from(*b"TAG_ENV_VAR"), value: Box::from(*b"whatever") };
+        for pid in [950, 960, 940] {
+            assert_eq!(*environment(pid), Reading::Value(Box::from([entry.clone()])), "{pid}");
+            assert!(!snapshot.by_pid(pid).unwrap().identity.is_environment_incomplete, "{pid}");
+        }
+        for pid in [970, 980] {
+            assert_eq!(*environment(pid), Reading::Absent(Absence::Malformed), "{pid} {round}");
+        }
+        assert_eq!(snapshot.trouble.clobbered_environments, 2);
+    }
+}
+
+#[test]
+fn a_process_that_claims_to_be_its_own_parent_inherits_nothing() {
+    let tree = fork_with_title(Tree::of(950), 960, 960, "94379706966016");
+    let snapshot = tree.sweep();
+    let environment = &snapshot.by_pid(960).unwrap().identity.environment;
+    assert_eq!(*environment, Reading::Absent(Absence::Malformed));
 }
 
 #[test]
@@ -595,6 +712,20 @@ fn a_tree_that_does_not_know_the_machines_memory_is_refused() {
 }
 
 #[test]
+fn what_a_sweep_did_not_reach_is_counted_once_and_in_that_sweep() {
+    let mut collector = open("/proc").unwrap();
+    collector.sockets = Some(SocketSource::open(Duration::ZERO));
+    let mut needs = Needs::default();
+    let own = [std::process::id()];
+    let mut unreached = |sockets: bool| {
+        needs.measures.sockets = sockets;
+        collector.read(&own, &needs, IdentityWait::No).unwrap();
+        collector.trouble().unreached_sockets
+    };
+    assert_eq!([true, true, false, true].map(&mut unreached), [1, 1, 0, 1]);
+}
+
+#[test]
 fn single_processes_are_read_in_the_order_asked_for() {
     let mut collector = open(SERVICES).unwrap();
     let samples = collector.read(&[950, 7, 1, 950, 0], &everything(), IdentityWait::No).unwrap();
@@ -611,7 +742,8 @@ fn fields(process: &ProcessSample) -> Vec<String> {
             reading => format!("{reading:?}"),
         }
     }
-    let Identity { comm, uid, executable, cmdline, environment, cgroup } = &*process.identity;
+    let Identity { comm, uid, executable, cmdline, environment, cgroup, .. } = &*process.identity;
+    let Identity { is_environment_incomplete, is_kernel_thread, .. } = &*process.identity;
     let gauges = &process.gauges;
     vec![
         format!("{:?} {} {:?} {comm:?} {uid}", process.key, process.parent_pid, process.state),
@@ -619,6 +751,7 @@ fn fields(process: &ProcessSample) -> Vec<String> {
         field(executable),
         field(cmdline),
         field(environment),
+        format!("{is_environment_incomplete} {is_kernel_thread}"),
         field(cgroup),
         field(&process.io.total),
         field(&process.io.threads),

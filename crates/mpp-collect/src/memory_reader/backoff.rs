@@ -30,6 +30,11 @@ impl Backoff {
         self.entries.get(&key).is_some_and(|entry| now < entry.retry_at)
     }
 
+    /// Whether this process blocked its last reader.
+    pub(super) fn remembers(&self, key: ProcessKey) -> bool {
+        self.entries.contains_key(&key)
+    }
+
     /// Leaves a process alone: for a second at first, then for twice as long each time.
     pub(super) fn record_blocked(&mut self, key: ProcessKey, now: Instant) {
         let delay = self.entries.get(&key).map_or(DELAY_FIRST, |entry| {

@@ -8,7 +8,11 @@
 //! The supervisor is forked while we have one thread, and always has one thread itself. That is
 //! why there are two processes: a stuck worker must be killed and replaced at a time when we may
 //! have many threads, and then only the supervisor can fork. It reads nothing that can block. All
-//! three die with whoever forked them: by `PR_SET_PDEATHSIG`, and by the end of their socket.
+//! die with whoever forked them: by `PR_SET_PDEATHSIG`, and by the end of their socket.
+//!
+//! One worker is enough as long as every read returns at once. Only when all workers have been
+//! reading for a moment is another one forked, so that a process that hangs its reader costs the
+//! others that moment and not a whole deadline. Two of them never read the same process.
 //!
 //! Every message begins with its fixed size and says how much follows. Both ends are the same
 //! program, so numbers travel in the machine's own form.
@@ -19,7 +23,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use mpp_accounting::process::{Absence, ProcessKey, Reading};
-use rustix::event::PollFlags;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, recv, send, shutdown,
@@ -34,20 +38,32 @@ use super::{
 use crate::child::{Child, become_helper};
 use crate::sys::{self, wait_until_ready};
 
+/// Workers that read at one time.
+const WORKERS_MAX: usize = 4;
 /// Workers forked within a second at most: more hostile processes than that wait their turn.
-const WORKERS_PER_SECOND_MAX: usize = 16;
+const WORKERS_PER_SECOND_MAX: usize = 32;
+/// How long a read takes that may hang: most take a hundredth of it.
+const SUSPICIOUSLY_LONG: Duration = Duration::from_millis(5);
+/// Requests that the supervisor takes in before the first of them is answered.
+const PENDING_MAX: usize = 256;
 /// How often a worker that is only slow, since it waits for a CPU, gets another deadline.
 const EXTENSIONS_MAX: u32 = 20;
 /// Processes that the supervisor remembers as having blocked a worker just now.
 const JUST_BLOCKED_MAX: usize = 64;
-/// Once the time is up, no more than this is taken in before the caller has its say.
-const BYTES_AFTER_DEADLINE_MAX: usize = 1 << 20;
+/// No more than this is taken in before the caller gets the answers that are in it.
+const TAKEN_BYTES_MAX: usize = 1 << 20;
 
-/// Our end: the socket to the supervisor, and what is on its way in either direction.
+/// The supervisor, and our end of the socket to it.
 pub(super) struct HelperProcess {
-    socket: OwnedFd,
+    link: Link,
     supervisor: Child,
-    worker_pid: Option<u32>,
+}
+
+/// The socket to the supervisor, and what is on its way in either direction.
+struct Link {
+    socket: OwnedFd,
+    /// The workers that live, as far as we have been told.
+    worker_pids: Vec<u32>,
     unsent: VecDeque<MemoryRequest>,
     /// Encoded requests, of which the socket has not taken all bytes yet.
     outgoing: Vec<u8>,
@@ -70,29 +86,23 @@ impl HelperProcess {
                 let _ = Supervisor::new(theirs.as_fd(), procfs).run();
             }
         })?;
-        Ok(HelperProcess {
-            supervisor,
-            worker_pid: None,
-            socket: ours,
-            unsent: VecDeque::new(),
-            outgoing: Vec::new(),
-            incoming: Vec::new(),
-        })
+        Ok(HelperProcess { link: Link::new(ours), supervisor })
     }
 
     /// Puts a request into the queue, whose bound is the caller's.
     pub(super) fn submit(&mut self, request: MemoryRequest) {
-        self.unsent.push_back(request);
+        self.link.unsent.push_back(request);
     }
 
-    /// The supervisor's PID, and the worker's as far as we have been told.
+    /// The supervisor's PID, and those of its workers.
     pub(super) fn pids(&self) -> Vec<u32> {
         let supervisor = self.supervisor.pid().as_raw_nonzero().get();
-        u32::try_from(supervisor).ok().into_iter().chain(self.worker_pid).collect()
+        let supervisor = u32::try_from(supervisor).ok();
+        supervisor.into_iter().chain(self.link.worker_pids.iter().copied()).collect()
     }
 
     /// Sends what can be sent, waits until there is an answer, but not beyond `until`, and hands
-    /// out all there are.
+    /// out those there are, or a part of them where they are large.
     ///
     /// # Errors
     /// Where the supervisor is gone, or talks nonsense.
@@ -101,17 +111,32 @@ impl HelperProcess {
         until: Instant,
         deliveries: &mut Vec<Delivery>,
     ) -> Result<(), Errno> {
+        self.link.receive(until, deliveries)
+    }
+}
+
+impl Link {
+    fn new(socket: OwnedFd) -> Self {
+        Link {
+            socket,
+            worker_pids: Vec::new(),
+            unsent: VecDeque::new(),
+            outgoing: Vec::new(),
+            incoming: Vec::new(),
+        }
+    }
+
+    fn receive(&mut self, until: Instant, deliveries: &mut Vec<Delivery>) -> Result<(), Errno> {
         let mut taken_bytes = 0;
         loop {
             self.send_requests()?;
             let received = self.take_in()?;
             taken_bytes += received;
             self.decode(deliveries)?;
-            let wait = until.saturating_duration_since(Instant::now());
-            let is_over = wait.is_zero() && taken_bytes >= BYTES_AFTER_DEADLINE_MAX;
-            if received > 0 && !is_over {
+            if received > 0 && taken_bytes < TAKEN_BYTES_MAX {
                 continue;
             }
+            let wait = until.saturating_duration_since(Instant::now());
             if !deliveries.is_empty() || wait.is_zero() {
                 return Ok(());
             }
@@ -166,7 +191,8 @@ impl HelperProcess {
             let body = start + Head::SIZE;
             let Some(bytes) = self.incoming.get(body..body + head.length) else { break };
             match head.word {
-                Word::Worker => self.worker_pid = Some(head.number),
+                Word::WorkerBegan => self.worker_pids.push(head.number),
+                Word::WorkerEnded => self.worker_pids.retain(|pid| *pid != head.number),
                 Word::Value | Word::Beginning | Word::Absent => {
                     deliveries.push(head.delivery(bytes).ok_or(Errno::PROTO)?);
                 }
@@ -186,78 +212,290 @@ impl fmt::Debug for HelperProcess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HelperProcess")
             .field("supervisor", &self.supervisor)
-            .field("worker_pid", &self.worker_pid)
-            .field("unsent", &self.unsent.len())
+            .field("worker_pids", &self.link.worker_pids)
+            .field("unsent", &self.link.unsent.len())
             .finish_non_exhaustive()
     }
 }
 
 impl Drop for HelperProcess {
-    /// Hangs up, and lets the supervisor reap its worker before it is reaped itself.
+    /// Hangs up, and lets the supervisor reap its workers before it is reaped itself.
     fn drop(&mut self) {
         // Shutting down a socket whose other end is gone already is all that can fail.
-        let _ = shutdown(&self.socket, Shutdown::Both);
+        let _ = shutdown(&self.link.socket, Shutdown::Both);
         self.supervisor.await_end();
     }
 }
 
-/// The forked process that forks: hands requests to a worker and watches its deadline.
+/// The forked process that forks: hands requests to workers and watches their deadlines.
 struct Supervisor<'a> {
     client: BorrowedFd<'a>,
     procfs: BorrowedFd<'a>,
-    worker: Option<Worker>,
+    /// What has come in of the next request.
+    incoming: Vec<u8>,
+    pending: VecDeque<Pending>,
+    workers: Vec<Worker>,
     /// When the last workers were forked.
     forked_at: VecDeque<Instant>,
     just_blocked: VecDeque<(ProcessKey, Instant)>,
 }
 
+/// A request that has no answer yet.
+#[derive(Clone, Copy)]
+struct Pending {
+    request: MemoryRequest,
+    attempt: Attempt,
+}
+
+/// A worker that somebody killed is no reason to have no answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    First,
+    Last,
+}
+
 struct Worker {
     child: Child,
     socket: OwnedFd,
+    read: Option<Read>,
+}
+
+/// What a worker is doing.
+struct Read {
+    pending: Pending,
+    began: Instant,
+    deadline: Instant,
+    extensions: u32,
 }
 
 impl<'a> Supervisor<'a> {
     fn new(client: BorrowedFd<'a>, procfs: BorrowedFd<'a>) -> Self {
-        let (forked_at, just_blocked) = (VecDeque::new(), VecDeque::new());
-        Supervisor { client, procfs, worker: None, forked_at, just_blocked }
+        Supervisor {
+            client,
+            procfs,
+            incoming: Vec::new(),
+            pending: VecDeque::new(),
+            workers: Vec::new(),
+            forked_at: VecDeque::new(),
+            just_blocked: VecDeque::new(),
+        }
     }
 
     /// Serves until the socket ends.
     fn run(&mut self) -> Result<(), Errno> {
         loop {
-            let mut bytes = [0; REQUEST_SIZE];
-            receive_all(self.client, &mut bytes)?;
-            let request = decode_request(&bytes).ok_or(Errno::PROTO)?;
+            self.assign()?;
+            let ready = self.wait()?;
+            if ready.has_requests {
+                self.take_requests()?;
+            }
+            // From the end, since workers that are gone are taken out.
+            for position in (0..self.workers.len()).rev() {
+                if ready.worker_pids.contains(&self.workers[position].child.pid()) {
+                    self.take_answer(position)?;
+                }
+            }
+            self.give_up_overdue()?;
+        }
+    }
+
+    /// Takes in what requests there are, as far as there is room.
+    fn take_requests(&mut self) -> Result<(), Errno> {
+        let mut buffer = [0; PENDING_MAX * REQUEST_SIZE];
+        let free = PENDING_MAX.saturating_sub(self.pending.len()) * REQUEST_SIZE;
+        let room = buffer.get_mut(self.incoming.len()..free).unwrap_or_default();
+        match recv(self.client, &mut *room, RecvFlags::DONTWAIT) {
+            Ok((_, 0)) => return Err(Errno::PIPE),
+            Ok((_, received)) => self.incoming.extend_from_slice(&room[..received]),
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(()),
+            Err(errno) => return Err(errno),
+        }
+        let (whole, _) = self.incoming.as_chunks::<REQUEST_SIZE>();
+        for bytes in whole {
+            let request = decode_request(bytes).ok_or(Errno::PROTO)?;
+            self.pending.push_back(Pending { request, attempt: Attempt::First });
+        }
+        let taken = whole.len() * REQUEST_SIZE;
+        self.incoming.drain(..taken);
+        Ok(())
+    }
+
+    /// Gives requests to workers, as far as there are idle ones.
+    fn assign(&mut self) -> Result<(), Errno> {
+        while let Some(position) = self.next_request() {
+            let Pending { request, attempt } = self.pending[position];
             if self.has_just_blocked(request.key) {
-                self.answer_blocked(request)?;
+                self.pending.remove(position);
+                self.answer(&MemoryAnswer::absent(request, Absence::Blocked))?;
                 continue;
             }
-            // A worker that somebody killed is no reason to have no answer.
-            let outcome = self.ask_worker(request).or_else(|_| {
-                self.worker = None;
-                self.ask_worker(request)
-            });
-            match outcome {
-                Ok(Outcome::Answered(head)) => self.forward(&head)?,
-                Ok(Outcome::Overdue) => {
-                    self.remember_blocked(request.key);
-                    self.worker = None;
-                    let mut head = Head::of(request, &Reading::Absent(Absence::Blocked), false);
-                    head.was_given_up = true;
-                    send_all(self.client, &head.encode())?;
-                }
+            let worker = match self.idle_worker() {
+                Ok(Some(worker)) => worker,
+                // The others go on without one more.
+                Ok(None) => return Ok(()),
+                Err(_) if !self.workers.is_empty() => return Ok(()),
                 Err(errno) => {
-                    self.worker = None;
-                    let why = Reading::Absent(Absence::Failed(errno.raw_os_error()));
-                    send_all(self.client, &Head::of(request, &why, false).encode())?;
+                    self.pending.remove(position);
+                    let why = Absence::Failed(errno.raw_os_error());
+                    self.answer(&MemoryAnswer::absent(request, why))?;
+                    continue;
                 }
+            };
+            self.pending.remove(position);
+            self.begin_read(worker, Pending { request, attempt })?;
+        }
+        Ok(())
+    }
+
+    /// The first request about a process that nobody reads.
+    fn next_request(&self) -> Option<usize> {
+        let is_read = |key| {
+            let mut reads = self.workers.iter().filter_map(|worker| worker.read.as_ref());
+            reads.any(|read| read.pending.request.key == key)
+        };
+        self.pending.iter().position(|pending| !is_read(pending.request.key))
+    }
+
+    /// A worker that does nothing, forked where the others take suspiciously long. `None` where
+    /// it is not yet time for another one.
+    fn idle_worker(&mut self) -> Result<Option<usize>, Errno> {
+        if let Some(position) = self.workers.iter().position(|worker| worker.read.is_none()) {
+            return Ok(Some(position));
+        }
+        if self.next_fork_at().is_none_or(|at| at > Instant::now()) {
+            return Ok(None);
+        }
+        let worker = self.fork_worker()?;
+        self.workers.push(worker);
+        Ok(Some(self.workers.len() - 1))
+    }
+
+    /// When another worker may be forked; `None` where there are enough.
+    fn next_fork_at(&self) -> Option<Instant> {
+        if self.workers.len() == WORKERS_MAX {
+            return None;
+        }
+        let reads = self.workers.iter().filter_map(|worker| worker.read.as_ref());
+        let suspicious_at = reads.map(|read| read.began + SUSPICIOUSLY_LONG).max();
+        let is_over_bound = self.forked_at.len() == WORKERS_PER_SECOND_MAX;
+        let oldest = self.forked_at.front().filter(|_| is_over_bound);
+        let allowed_at = oldest.map(|at| *at + Duration::from_secs(1));
+        Some(suspicious_at.max(allowed_at).unwrap_or_else(Instant::now))
+    }
+
+    fn begin_read(&mut self, position: usize, pending: Pending) -> Result<(), Errno> {
+        let began = Instant::now();
+        let worker = &mut self.workers[position];
+        worker.read = Some(Read { pending, began, deadline: began + READ_DEADLINE, extensions: 0 });
+        match send_all(worker.socket.as_fd(), &encode_request(pending.request)) {
+            Ok(()) => Ok(()),
+            Err(errno) => self.lose_worker(position, errno),
+        }
+    }
+
+    /// Waits until there is something to do.
+    fn wait(&self) -> Result<Ready, Errno> {
+        let has_room = self.pending.len() < PENDING_MAX;
+        let events = if has_room { PollFlags::IN } else { PollFlags::empty() };
+        let busy = self.workers.iter().filter(|worker| worker.read.is_some());
+        let mut fds = vec![PollFd::from_borrowed_fd(self.client, events)];
+        fds.extend(busy.clone().map(|worker| PollFd::new(&worker.socket, PollFlags::IN)));
+        let timeout = self.next_event_at().map(|at| at.saturating_duration_since(Instant::now()));
+        let timeout = timeout.map(Timespec::try_from).transpose().map_err(|_| Errno::INVAL)?;
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) => {}
+            Err(Errno::INTR) => return Ok(Ready::default()),
+            Err(errno) => return Err(errno),
+        }
+        let (client, workers) = fds.split_first().ok_or(Errno::INVAL)?;
+        if client.revents().intersects(PollFlags::HUP | PollFlags::ERR) {
+            return Err(Errno::PIPE);
+        }
+        let ready = busy.zip(workers).filter(|(_, fd)| !fd.revents().is_empty());
+        Ok(Ready {
+            has_requests: client.revents().contains(PollFlags::IN),
+            worker_pids: ready.map(|(worker, _)| worker.child.pid()).collect(),
+        })
+    }
+
+    /// The next deadline, or the next time that a worker may be forked for who waits for one.
+    fn next_event_at(&self) -> Option<Instant> {
+        let reads = self.workers.iter().filter_map(|worker| worker.read.as_ref());
+        let deadline = reads.map(|read| read.deadline).min();
+        let fork = self.next_request().and_then(|_| self.next_fork_at());
+        deadline.into_iter().chain(fork).min()
+    }
+
+    /// Passes an answer on. Nothing here waits for a measured process: the worker has it all.
+    fn take_answer(&mut self, position: usize) -> Result<(), Errno> {
+        let worker = &mut self.workers[position];
+        let mut bytes = [0; Head::SIZE];
+        if let Err(errno) = receive_all(worker.socket.as_fd(), &mut bytes) {
+            return self.lose_worker(position, errno);
+        }
+        worker.read = None;
+        let head = Head::decode(&bytes).ok_or(Errno::PROTO)?;
+        send_all(self.client, &bytes)?;
+        let mut buffer = [0; 16 << 10];
+        let mut left = head.length;
+        while left > 0 {
+            let part = &mut buffer[..left.min(16 << 10)];
+            receive_all(worker.socket.as_fd(), part)?;
+            send_all(self.client, part)?;
+            left -= part.len();
+        }
+        Ok(())
+    }
+
+    /// A worker has ended, though nobody here ended it: its request is read once more.
+    fn lose_worker(&mut self, position: usize, errno: Errno) -> Result<(), Errno> {
+        let Some(Pending { request, attempt }) = self.end_worker(position)? else {
+            return Ok(());
+        };
+        match attempt {
+            Attempt::First => {
+                self.pending.push_front(Pending { request, attempt: Attempt::Last });
+                Ok(())
+            }
+            Attempt::Last => {
+                let why = Absence::Failed(errno.raw_os_error());
+                self.answer(&MemoryAnswer::absent(request, why))
             }
         }
     }
 
-    fn answer_blocked(&self, request: MemoryRequest) -> Result<(), Errno> {
-        let head = Head::of(request, &Reading::Absent(Absence::Blocked), false);
-        send_all(self.client, &head.encode())
+    /// Ends workers whose deadline has passed, unless they only wait for a CPU.
+    fn give_up_overdue(&mut self) -> Result<(), Errno> {
+        let now = Instant::now();
+        for position in (0..self.workers.len()).rev() {
+            let worker = &mut self.workers[position];
+            if !worker.is_overdue(now) || worker.extend_if_slow(now) {
+                continue;
+            }
+            // It may have come to its end between the two looks.
+            if wait_until_ready(worker.socket.as_fd(), PollFlags::IN, Duration::ZERO)? {
+                continue;
+            }
+            if let Some(Pending { request, .. }) = self.end_worker(position)? {
+                self.remember_blocked(request.key);
+                let mut head = Head::of(&MemoryAnswer::absent(request, Absence::Blocked));
+                head.was_given_up = true;
+                send_all(self.client, &head.encode())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Kills a worker; what it was reading.
+    fn end_worker(&mut self, position: usize) -> Result<Option<Pending>, Errno> {
+        let worker = self.workers.swap_remove(position);
+        let ended = Head::of_worker(Word::WorkerEnded, worker.child.pid());
+        send_all(self.client, &ended.encode())?;
+        Ok(worker.read.map(|read| read.pending))
+    }
+
+    fn answer(&self, answer: &MemoryAnswer) -> Result<(), Errno> {
+        send_all(self.client, &Head::of(answer).encode())
     }
 
     /// Whether another file of this process hung so recently that this one would too.
@@ -273,46 +511,11 @@ impl<'a> Supervisor<'a> {
         self.just_blocked.push_back((key, Instant::now()));
     }
 
-    /// Has one request read. The head of the answer has arrived then; its bytes follow it.
-    fn ask_worker(&mut self, request: MemoryRequest) -> Result<Outcome, Errno> {
-        if self.worker.is_none() {
-            self.worker = Some(self.fork_worker()?);
-        }
-        let Some(worker) = &self.worker else { return Err(Errno::CHILD) };
-        send_all(worker.socket.as_fd(), &encode_request(request))?;
-        let mut extensions = 0;
-        while !wait_until_ready(worker.socket.as_fd(), PollFlags::IN, READ_DEADLINE)? {
-            let is_stuck = extensions == EXTENSIONS_MAX || !worker.is_only_slow();
-            // It may have come to its end between the two looks.
-            if is_stuck && !wait_until_ready(worker.socket.as_fd(), PollFlags::IN, Duration::ZERO)?
-            {
-                return Ok(Outcome::Overdue);
-            }
-            extensions += 1;
-        }
-        let mut bytes = [0; Head::SIZE];
-        receive_all(worker.socket.as_fd(), &mut bytes)?;
-        let head = Head::decode(&bytes).ok_or(Errno::PROTO)?;
-        Ok(Outcome::Answered(head))
-    }
-
-    /// Passes an answer on. Nothing here waits for a measured process: the worker has it all.
-    fn forward(&self, head: &Head) -> Result<(), Errno> {
-        send_all(self.client, &head.encode())?;
-        let Some(worker) = &self.worker else { return Err(Errno::CHILD) };
-        let mut buffer = [0; 16 << 10];
-        let mut left = head.length;
-        while left > 0 {
-            let part = &mut buffer[..left.min(16 << 10)];
-            receive_all(worker.socket.as_fd(), part)?;
-            send_all(self.client, part)?;
-            left -= part.len();
-        }
-        Ok(())
-    }
-
     fn fork_worker(&mut self) -> Result<Worker, Errno> {
-        self.await_turn();
+        if self.forked_at.len() == WORKERS_PER_SECOND_MAX {
+            self.forked_at.pop_front();
+        }
+        self.forked_at.push_back(Instant::now());
         let (ours, theirs) = socket_pair()?;
         let (parent, procfs) = (getpid(), self.procfs);
         let child = Child::fork(|| {
@@ -321,27 +524,33 @@ impl<'a> Supervisor<'a> {
                 let _ = work(theirs.as_fd(), procfs);
             }
         })?;
-        send_all(self.client, &Head::worker(child.pid()).encode())?;
-        Ok(Worker { child, socket: ours })
-    }
-
-    /// Waits while too many workers were forked within the last second.
-    fn await_turn(&mut self) {
-        if self.forked_at.len() == WORKERS_PER_SECOND_MAX
-            && let Some(oldest) = self.forked_at.pop_front()
-        {
-            std::thread::sleep(Duration::from_secs(1).saturating_sub(oldest.elapsed()));
-        }
-        self.forked_at.push_back(Instant::now());
+        send_all(self.client, &Head::of_worker(Word::WorkerBegan, child.pid()).encode())?;
+        Ok(Worker { child, socket: ours, read: None })
     }
 }
 
-enum Outcome {
-    Answered(Head),
-    Overdue,
+/// Who has something to say.
+#[derive(Default)]
+struct Ready {
+    has_requests: bool,
+    worker_pids: Vec<Pid>,
 }
 
 impl Worker {
+    fn is_overdue(&self, now: Instant) -> bool {
+        self.read.as_ref().is_some_and(|read| read.deadline <= now)
+    }
+
+    /// Gives it another deadline where it only waits for a CPU; whether that was so.
+    fn extend_if_slow(&mut self, now: Instant) -> bool {
+        let is_only_slow = self.is_only_slow();
+        let read = self.read.as_mut().filter(|read| read.extensions < EXTENSIONS_MAX);
+        let Some(read) = read.filter(|_| is_only_slow) else { return false };
+        read.extensions += 1;
+        read.deadline = now + READ_DEADLINE;
+        true
+    }
+
     fn is_only_slow(&self) -> bool {
         is_runnable(&format!("/proc/{}/stat", self.child.pid().as_raw_nonzero()))
     }
@@ -354,8 +563,7 @@ fn work(supervisor: BorrowedFd<'_>, procfs: BorrowedFd<'_>) -> Result<(), Errno>
         receive_all(supervisor, &mut bytes)?;
         let request = decode_request(&bytes).ok_or(Errno::PROTO)?;
         let answer = read_memory_file(procfs, request);
-        let head = Head::of(request, &answer.outcome, answer.is_truncated);
-        send_all(supervisor, &head.encode())?;
+        send_all(supervisor, &Head::of(&answer).encode())?;
         if let Reading::Value(bytes) = &answer.outcome {
             send_all(supervisor, bytes)?;
         }
@@ -390,8 +598,15 @@ enum Word {
     Beginning = 1,
     /// There is none; the number says why.
     Absent = 2,
-    /// A new worker; the number is its PID.
-    Worker = 3,
+    /// There is a new worker; the number is its PID.
+    WorkerBegan = 3,
+    /// That worker is gone.
+    WorkerEnded = 4,
+}
+
+impl Word {
+    const ALL: [Word; 5] =
+        [Word::Value, Word::Beginning, Word::Absent, Word::WorkerBegan, Word::WorkerEnded];
 }
 
 /// The fixed beginning of every message to us; `length` bytes follow it.
@@ -407,20 +622,20 @@ struct Head {
 impl Head {
     const SIZE: usize = 16 + REQUEST_SIZE;
 
-    fn of(request: MemoryRequest, outcome: &Reading<Vec<u8>>, is_truncated: bool) -> Self {
-        let (word, number, length) = match outcome {
-            Reading::Value(bytes) if is_truncated => (Word::Beginning, 0, bytes.len()),
+    fn of(answer: &MemoryAnswer) -> Self {
+        let (word, number, length) = match &answer.outcome {
+            Reading::Value(bytes) if answer.is_truncated => (Word::Beginning, 0, bytes.len()),
             Reading::Value(bytes) => (Word::Value, 0, bytes.len()),
             Reading::Absent(why) => (Word::Absent, absence_number(*why), 0),
         };
-        Head { word, was_given_up: false, number, length, request }
+        Head { word, was_given_up: false, number, length, request: answer.request }
     }
 
-    fn worker(pid: Pid) -> Self {
+    fn of_worker(word: Word, pid: Pid) -> Self {
         let key = ProcessKey { pid: 0, start_time_ticks: 0 };
         let request = MemoryRequest { key, file: MemoryFile::Cmdline };
         let number = u32::try_from(pid.as_raw_nonzero().get()).unwrap_or(0);
-        Head { word: Word::Worker, was_given_up: false, number, length: 0, request }
+        Head { word, was_given_up: false, number, length: 0, request }
     }
 
     fn encode(&self) -> [u8; Head::SIZE] {
@@ -437,9 +652,7 @@ impl Head {
     fn decode(bytes: &[u8; Head::SIZE]) -> Option<Self> {
         let (head, request) = bytes.split_first_chunk::<16>()?;
         let [word, was_given_up, _, _, n0, n1, n2, n3, length @ ..] = *head;
-        let word = [Word::Value, Word::Beginning, Word::Absent, Word::Worker]
-            .into_iter()
-            .find(|known| *known as u8 == word)?;
+        let word = Word::ALL.into_iter().find(|known| *known as u8 == word)?;
         let request = decode_request(request.try_into().ok()?)?;
         let length = usize::try_from(u64::from_ne_bytes(length)).ok()?;
         if length > request.file.limit_bytes() {
@@ -544,12 +757,13 @@ mod tests {
     fn an_answer_arrives_as_it_was_sent() {
         fn check(outcome: Reading<Vec<u8>>, is_truncated: bool) {
             let request = request(MemoryFile::Environ);
-            let head = Head::of(request, &outcome, is_truncated);
+            let answer = MemoryAnswer { request, outcome, is_truncated };
+            let head = Head::of(&answer);
             let arrived = Head::decode(&head.encode()).unwrap();
             assert_eq!(arrived, head);
-            let bytes = outcome.value().cloned().unwrap_or_default();
+            let bytes = answer.outcome.value().cloned().unwrap_or_default();
             let delivery = arrived.delivery(&bytes).unwrap();
-            assert_eq!(delivery.answer, MemoryAnswer { request, outcome, is_truncated });
+            assert_eq!(delivery.answer, answer);
         }
         check(Reading::Value(b"A=1\0".to_vec()), false);
         check(Reading::Value(Vec::new()), true);
@@ -560,7 +774,8 @@ mod tests {
 
     #[test]
     fn what_no_end_of_ours_sends_is_refused() {
-        let head = Head::of(request(MemoryFile::Cmdline), &Reading::Value(Vec::new()), false);
+        let request = request(MemoryFile::Cmdline);
+        let head = Head::of(&MemoryAnswer::absent(request, Absence::Denied));
         let mut unknown_word = head.encode();
         unknown_word[0] = 9;
         assert_eq!(Head::decode(&unknown_word), None);
@@ -569,5 +784,34 @@ mod tests {
         assert_eq!(Head::decode(&too_long), None);
         let unknown_absence = Head { word: Word::Absent, number: 99, ..head };
         assert!(unknown_absence.delivery(&[]).is_none());
+    }
+
+    #[test]
+    fn large_answers_are_handed_over_as_they_come_and_not_all_at_the_end() {
+        const COUNT: usize = 64;
+        let (ours, theirs) = socket_pair().unwrap();
+        let outcome = Reading::Value(vec![b'x'; 512 << 10]);
+        let request = request(MemoryFile::Environ);
+        let answer = MemoryAnswer { request, outcome, is_truncated: false };
+        let sender = std::thread::spawn({
+            let answer = answer.clone();
+            move || {
+                for _ in 0..COUNT {
+                    send_all(theirs.as_fd(), &Head::of(&answer).encode()).unwrap();
+                    send_all(theirs.as_fd(), answer.outcome.value().unwrap()).unwrap();
+                }
+                theirs
+            }
+        });
+        let mut link = Link::new(ours);
+        let (mut count, mut deliveries) = (0, Vec::new());
+        while count < COUNT {
+            link.receive(Instant::now() + Duration::from_secs(60), &mut deliveries).unwrap();
+            let bytes = deliveries.len() * (512 << 10);
+            assert!(bytes <= TAKEN_BYTES_MAX + (512 << 10), "{bytes} at one time");
+            count += deliveries.len();
+            assert!(deliveries.drain(..).all(|delivery| delivery.answer == answer));
+        }
+        drop(sender.join().unwrap());
     }
 }

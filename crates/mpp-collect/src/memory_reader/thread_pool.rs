@@ -4,6 +4,10 @@
 //! takes its place, and it ends by itself should its read ever return. When more hang than are
 //! replaced, and the last one hangs too, every request is answered `Blocked` until one comes
 //! back. A hanging thread does not hold up the end of the process: exit_group(2) kills it.
+//!
+//! Threads that hang outlive their pool, so they are kept account of for the whole program:
+//! where one hangs in a process, no pool sends another after it, and the bound is on all of
+//! them together. A program that opens a reader for every call loses one thread, not one a call.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,19 +15,38 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
-use mpp_accounting::process::{Absence, Reading};
+use mpp_accounting::process::{Absence, ProcessKey, Reading};
+use rustix::fs::fstat;
 use rustix::thread::{Pid, gettid};
 
-use super::{Delivery, MemoryAnswer, MemoryRequest, READ_DEADLINE, is_runnable, read_memory_file};
+use super::{
+    Delivery, MemoryAnswer, MemoryRequest, READ_DEADLINE, WAITING_USUAL, is_runnable,
+    read_memory_file,
+};
+use crate::sys;
 
 /// Threads that read at one time.
 const WORKERS_MAX: usize = 2;
-/// Hanging threads that are replaced; with more of them, fewer than two read.
-const STUCK_REPLACED_MAX: usize = 4;
+/// Hanging threads that are replaced; with more of them, fewer than two read. Each costs some
+/// 20 KiB for as long as it hangs.
+const STUCK_REPLACED_MAX: usize = 30;
 /// Reading pauses while so many bytes of answers lie about that nobody has collected.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
 /// How often a thread that is only slow, since it waits for a CPU, gets another deadline.
 const EXTENSIONS_MAX: u32 = 20;
+
+/// Every thread of this program that hangs, whichever pool it belonged to.
+static HANGING: Mutex<Vec<Hanging>> = Mutex::new(Vec::new());
+
+/// A thread that hangs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Hanging {
+    procfs: ProcfsId,
+    process: ProcessKey,
+}
+
+/// Device and inode of a procfs's top folder: keys mean something within one procfs only.
+type ProcfsId = (u64, u64);
 
 /// The threads and what they share. Dropping it lets them end as soon as they can.
 #[derive(Debug)]
@@ -34,6 +57,7 @@ pub(super) struct ThreadPool {
 #[derive(Debug)]
 struct Shared {
     procfs: Arc<OwnedFd>,
+    procfs_id: ProcfsId,
     state: Mutex<State>,
     /// There is something to read, or nobody to read for any more.
     work: Condvar,
@@ -72,12 +96,20 @@ impl ThreadPool {
     pub(super) fn new(procfs: Arc<OwnedFd>) -> Self {
         let (work, answered, begun) = (Condvar::new(), Condvar::new(), Condvar::new());
         let state = Mutex::default();
-        ThreadPool { shared: Arc::new(Shared { procfs, state, work, answered, begun }) }
+        let status = sys::retrying(|| fstat(&procfs));
+        let procfs_id = status.map_or((0, 0), |status| (status.st_dev, status.st_ino));
+        ThreadPool { shared: Arc::new(Shared { procfs, procfs_id, state, work, answered, begun }) }
     }
 
-    /// Puts a request into the queue, whose bound is the caller's.
+    /// Puts a request into the queue, whose bound is the caller's. Where a thread hangs in the
+    /// process already, the answer is known.
     pub(super) fn submit(&self, request: MemoryRequest) {
         let mut state = self.shared.lock();
+        let hanging = Hanging { procfs: self.shared.procfs_id, process: request.key };
+        if lock(&HANGING).contains(&hanging) {
+            state.give_up(request);
+            return;
+        }
         state.queue.push_back(request);
         self.shared.staff(&mut state);
         self.shared.work.notify_one();
@@ -90,6 +122,10 @@ impl ThreadPool {
             if !state.deliveries.is_empty() {
                 deliveries.append(&mut state.deliveries);
                 state.delivered_bytes = 0;
+                state.deliveries.shrink_to(WAITING_USUAL);
+                if state.queue.is_empty() {
+                    state.queue.shrink_to(WAITING_USUAL);
+                }
                 self.shared.work.notify_all();
                 return;
             }
@@ -118,9 +154,22 @@ impl Drop for ThreadPool {
 }
 
 impl Shared {
-    /// A thread of ours that panicked has left nothing half-done that could matter.
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
+    }
+
+    /// Threads that hang in processes of this procfs, other pools' too.
+    fn hanging(&self) -> usize {
+        lock(&HANGING).iter().filter(|hanging| hanging.procfs == self.procfs_id).count()
+    }
+
+    /// A thread that hung has come back.
+    fn forget_hanging(&self, process: ProcessKey) {
+        let back = Hanging { procfs: self.procfs_id, process };
+        let mut hanging = lock(&HANGING);
+        if let Some(position) = hanging.iter().position(|hanging| *hanging == back) {
+            hanging.swap_remove(position);
+        }
     }
 
     /// Starts the threads that are missing, as far as the bounds allow. Where there is and will
@@ -129,7 +178,7 @@ impl Shared {
         if !state.has_watchdog {
             state.has_watchdog = self.spawn("mpp-watchdog", Shared::watch).is_ok();
         }
-        let wanted = (WORKERS_MAX + STUCK_REPLACED_MAX).saturating_sub(state.stuck);
+        let wanted = (WORKERS_MAX + STUCK_REPLACED_MAX).saturating_sub(self.hanging());
         while state.has_watchdog && state.workers < WORKERS_MAX.min(wanted) {
             if self.spawn("mpp-reader", Shared::work).is_err() {
                 break;
@@ -138,7 +187,7 @@ impl Shared {
         }
         if state.workers == 0 {
             for request in std::mem::take(&mut state.queue) {
-                state.deliver(MemoryAnswer::absent(request, Absence::Blocked), false);
+                state.deliver(MemoryAnswer::absent(request, Absence::Blocked));
             }
             self.answered.notify_all();
         }
@@ -164,9 +213,10 @@ impl Shared {
             if !state.end_read(number) {
                 // It was given up and replaced meanwhile; its answer is nobody's.
                 state.stuck -= 1;
+                self.forget_hanging(request.key);
                 return;
             }
-            state.deliver(answer, false);
+            state.deliver(answer);
             self.answered.notify_all();
             // The next in the queue may have waited for this process's other file.
             self.work.notify_one();
@@ -179,7 +229,7 @@ impl Shared {
         let mut state = self.lock();
         while !state.is_closed {
             let now = Instant::now();
-            if state.give_up_overdue(now) {
+            if state.give_up_overdue(now, self.procfs_id) {
                 self.staff(&mut state);
                 self.answered.notify_all();
             }
@@ -219,7 +269,7 @@ impl State {
     }
 
     /// Gives up every read whose deadline has passed; whether there was one.
-    fn give_up_overdue(&mut self, now: Instant) -> bool {
+    fn give_up_overdue(&mut self, now: Instant, procfs: ProcfsId) -> bool {
         for read in self.reads.iter_mut().filter(|read| read.deadline <= now) {
             if read.extensions < EXTENSIONS_MAX && read.is_only_slow() {
                 read.extensions += 1;
@@ -229,25 +279,32 @@ impl State {
         let overdue: Vec<_> = self.reads.extract_if(.., |read| read.deadline <= now).collect();
         for read in &overdue {
             self.stuck += 1;
+            lock(&HANGING).push(Hanging { procfs, process: read.request.key });
             self.workers -= 1;
-            self.deliver(MemoryAnswer::absent(read.request, Absence::Blocked), true);
+            self.give_up(read.request);
             // Its other files would block as well.
             let (same, others): (VecDeque<_>, _) = std::mem::take(&mut self.queue)
                 .into_iter()
                 .partition(|request| request.key == read.request.key);
             self.queue = others;
             for request in same {
-                self.deliver(MemoryAnswer::absent(request, Absence::Blocked), false);
+                self.deliver(MemoryAnswer::absent(request, Absence::Blocked));
             }
         }
         !overdue.is_empty()
     }
 
-    fn deliver(&mut self, answer: MemoryAnswer, was_given_up: bool) {
+    fn deliver(&mut self, answer: MemoryAnswer) {
         if let Reading::Value(bytes) = &answer.outcome {
             self.delivered_bytes += bytes.capacity();
         }
-        self.deliveries.push(Delivery { answer, was_given_up });
+        self.deliveries.push(Delivery { answer, was_given_up: false });
+    }
+
+    /// Answers a request for which a thread hangs.
+    fn give_up(&mut self, request: MemoryRequest) {
+        let answer = MemoryAnswer::absent(request, Absence::Blocked);
+        self.deliveries.push(Delivery { answer, was_given_up: true });
     }
 }
 
@@ -255,6 +312,11 @@ impl Read {
     fn is_only_slow(&self) -> bool {
         is_runnable(&format!("/proc/self/task/{}/stat", self.thread.as_raw_nonzero()))
     }
+}
+
+/// A thread of ours that panicked has left nothing half-done that could matter.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn wait_timeout<'a>(

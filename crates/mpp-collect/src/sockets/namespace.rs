@@ -123,7 +123,7 @@ fn read_other(directory: BorrowedFd<'_>, inode: u64) -> Result<SocketTable, Abse
 
 fn visit(namespace: &OwnedFd) -> Result<SocketTable, Absence> {
     let kind = Some(LinkNameSpaceType::Network);
-    sys::call(|| move_into_link_name_space(namespace.as_fd(), kind)).map_err(absence_of)?;
+    sys::retrying(|| move_into_link_name_space(namespace.as_fd(), kind)).map_err(absence_of)?;
     let mut table = SocketTable::default();
     SocketDiag::open().map_err(absence_of)?.read_into(&mut table)?;
     Ok(table)

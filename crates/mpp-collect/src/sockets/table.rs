@@ -80,7 +80,7 @@ impl SocketDiag {
     pub(super) fn open() -> Result<Self, Errno> {
         let protocol = Some(netlink::SOCK_DIAG);
         let (family, flags) = (AddressFamily::NETLINK, SocketFlags::CLOEXEC);
-        let socket = sys::call(|| socket_with(family, SocketType::RAW, flags, protocol))?;
+        let socket = sys::retrying(|| socket_with(family, SocketType::RAW, flags, protocol))?;
         Ok(SocketDiag { socket, sequence: 0, datagram: vec![0; DATAGRAM_BYTES] })
     }
 

@@ -1,8 +1,8 @@
 //! Starts the hostile processes among this crate's examples, for the tests of any crate.
 //!
 //! Include it with `#[path = ".../mpp-collect/tests/support/hostile.rs"] mod hostile;`. The
-//! examples are built together with the tests of mpp-collect; elsewhere
-//! `cargo build -p mpp-collect --examples` builds them.
+//! examples are built together with the tests of mpp-collect; elsewhere they are built here where
+//! they are missing.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -49,7 +49,14 @@ impl Drop for Hostile {
 /// Where cargo has put an example: beside the folder of the test programs.
 pub(crate) fn path_of(example: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    let path = test.ancestors().nth(2).unwrap().join("examples").join(example);
-    assert!(path.exists(), "run `cargo build -p mpp-collect --examples` first");
+    let folder = test.ancestors().nth(2).unwrap();
+    let path = folder.join("examples").join(example);
+    if !path.exists() {
+        let profile: &[&str] = if folder.ends_with("release") { &["--release"] } else { &[] };
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--package", "mpp-collect", "--examples"]).args(profile);
+        let built = build.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap();
+        assert!(built.success() && path.exists(), "{build:?} did not make {}", path.display());
+    }
     path
 }

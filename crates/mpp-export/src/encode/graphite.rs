@@ -1,18 +1,20 @@
 //! Graphite's plaintext protocol: `PREFIX.GROUP.METRIC VALUE EPOCH`.
 //!
-//! Paths know no escapes, so bytes that Graphite forbids become `_`, and two groups may
-//! come to the same path; then a short hash of the name tells them apart. Beside the
-//! groups stand `mpp_report.tier` (1 for A to 3 for C), `.lost`,
-//! `.unattributed_io_bytes` and `.interval_sec`.
+//! Paths know no escapes, so bytes that Graphite forbids become `_`. A path is a function of the
+//! group's name alone: no newcomer of a like name ever renames the series of another group. It
+//! ends in a short hash of the name unless it can be told back without: `name_nginx` is always
+//! `name:nginx`, `nginx_service` always `nginx.service`, and a program that is called
+//! `nginx_service` has a hash. Beside the groups stand `mpp_report.tier` (1 for A to 3 for C),
+//! `.lost`, `.unattributed_io_bytes`, `.undecided`, `.visibility` (1 where everything is seen, 2
+//! where others' processes are unreadable, 3 where they are hidden) and `.interval_sec`.
 
-use std::collections::HashMap;
-
-use mpp_accounting::report::{Figure, GroupReport, Report};
+use mpp_accounting::report::{Figure, Report};
 
 use super::seconds;
 use crate::escape;
 use crate::figure::{
     cells, interval_seconds, named_columns, push_float, push_integer, push_value, tier_number,
+    visibility_number,
 };
 
 /// The component that no group may take.
@@ -25,13 +27,16 @@ pub(crate) fn write(report: &Report, prefix: &str, out: &mut Vec<u8>) {
         ("tier", tier_number(report.accuracy.tier)),
         ("lost", report.accuracy.lost),
         ("unattributed_io_bytes", report.accuracy.unattributed_io_bytes),
+        ("undecided", report.accuracy.undecided),
+        ("visibility", visibility_number(report.host.visibility)),
     ] {
         lines.push(REPORT, name, |out| push_integer(number, out));
     }
     if let Some(interval) = interval_seconds(report) {
         lines.push(REPORT, "interval_sec", |out| push_float(interval, out));
     }
-    for (group, path) in report.groups.iter().zip(paths(&report.groups)) {
+    for group in &report.groups {
+        let path = path_of(&group.name);
         for (named, figure) in cells(&columns, group) {
             if let Figure::Known { value, .. } = figure {
                 lines.push(&path, &named.name, |out| push_value(value, out));
@@ -61,22 +66,43 @@ impl Lines<'_> {
     }
 }
 
-/// A component for each group, no two the same.
-fn paths(groups: &[GroupReport]) -> Vec<String> {
-    let plain: Vec<String> = groups.iter().map(|group| escape::graphite(&group.name)).collect();
-    let mut uses = HashMap::from([(REPORT, 1)]);
-    for path in &plain {
-        *uses.entry(path).or_insert(0) += 1;
+/// What may stand before the first `:` of a selector's text, and so before a path's first `_`.
+const SELECTOR_KINDS: [&str; 8] =
+    ["name", "user", "cmdline", "env", "pid", "children-of", "unit", "cgroup"];
+
+/// What may stand behind the last `.` of a systemd unit that has processes, and so behind a
+/// path's last `_`: systemd.unit(5).
+const UNIT_KINDS: [&str; 6] = ["service", "scope", "slice", "socket", "mount", "swap"];
+
+/// The component of a group.
+///
+/// Whoever looks for a name with the hash of another finds one; but to count as another group
+/// it is enough to bear its name.
+fn path_of(name: &[u8]) -> String {
+    let path = escape::graphite(name);
+    let is_free = path != REPORT && !has_hash(&path);
+    match is_free && usual_name(&path).as_bytes() == name {
+        true => path,
+        false => format!("{path}_{:08x}", hash(name)),
     }
-    let is_shared = |path: &str| uses.get(path).is_some_and(|uses| *uses > 1);
-    groups
-        .iter()
-        .zip(&plain)
-        .map(|(group, path)| match is_shared(path) {
-            true => format!("{path}_{:08x}", hash(&group.name)),
-            false => path.clone(),
-        })
-        .collect()
+}
+
+/// The one name that a path without a hash stands for.
+fn usual_name(path: &str) -> String {
+    let selector = match path.split_once('_') {
+        Some((kind, rest)) if SELECTOR_KINDS.contains(&kind) => format!("{kind}:{rest}"),
+        _ => path.to_owned(),
+    };
+    match selector.rsplit_once('_') {
+        Some((unit, kind)) if UNIT_KINDS.contains(&kind) => format!("{unit}.{kind}"),
+        _ => selector,
+    }
+}
+
+/// Whether a path looks as if it ended in a hash.
+fn has_hash(path: &str) -> bool {
+    let end = path.rsplit_once('_').map_or("", |(_, end)| end);
+    end.len() == 8 && end.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// FNV-1a: the same on every machine and in every version.
@@ -87,24 +113,50 @@ fn hash(bytes: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
-    fn check(names: &[&str], expected: &[&str]) {
-        let group = |name: &&str| GroupReport {
-            name: name.as_bytes().into(),
-            matched: 0,
-            descendants: 0,
-            unreadable: 0,
-            figures: Box::default(),
-        };
-        let groups: Vec<GroupReport> = names.iter().map(group).collect();
-        assert_eq!(paths(&groups), expected);
+    fn check(name: &str, expected: &str) {
+        assert_eq!(path_of(name.as_bytes()), expected, "{name:?}");
     }
 
     #[test]
-    fn groups_that_would_share_a_path_are_told_apart() {
-        check(&["a.b", "c"], &["a_b", "c"]);
-        check(&["a.b", "a/b", "a_b"], &["a_b_108bf50c", "a_b_3a8e75c1", "a_b_1ba46871"]);
-        check(&["mpp_report"], &["mpp_report_a85d774b"]);
+    fn a_path_that_can_be_told_back_is_the_name_itself() {
+        check("massindexer", "massindexer");
+        check("kworker-0_1", "kworker-0_1");
+        check("name:nginx", "name_nginx");
+        check("env:TAG_ENV_VAR", "env_TAG_ENV_VAR");
+        check("children-of:bash", "children-of_bash");
+        check("nginx.service", "nginx_service");
+        check("unit:nginx.service", "unit_nginx_service");
+    }
+
+    #[test]
+    fn any_other_path_has_a_hash_whoever_else_is_there() {
+        check("a.b", "a_b_108bf50c");
+        check("a/b", "a_b_3a8e75c1");
+        check("nginx_service", "nginx_service_10b06043");
+        check("name_nginx", "name_nginx_68dacefd");
+        check("mpp_report", "mpp_report_a85d774b");
+        check("a_b_108bf50c", "a_b_108bf50c_ff4fad91");
+        check("", "__811c9dc5");
+        check("_", "_");
+    }
+
+    #[test]
+    fn no_two_names_have_one_path() {
+        let pieces = ["a", "_", ".", ":", "/", "name", "user", "service", "mpp_report", "108bf50c"];
+        let longer = |names: &[String]| -> Vec<String> {
+            names.iter().flat_map(|name| pieces.map(|piece| format!("{name}{piece}"))).collect()
+        };
+        let mut names = vec![String::new()];
+        for _ in 0..4 {
+            names.extend(longer(&names));
+            names.sort_unstable();
+            names.dedup();
+        }
+        let paths: BTreeSet<String> = names.iter().map(|name| path_of(name.as_bytes())).collect();
+        assert_eq!(paths.len(), names.len());
     }
 }

@@ -1,11 +1,14 @@
 //! The line protocol of Influx: `mpp,host=H,group=G metric=1i,... NANOSECONDS`, and one line
-//! `mpp_report` for what the report is worth, with the tier as 1 for A to 3 for C.
+//! `mpp_report` for what the report is worth, with the tier as 1 for A to 3 for C, and the
+//! visibility as 1 where everything is seen, 2 where others' processes are unreadable, 3 where
+//! they are hidden.
 
 use mpp_accounting::report::{Figure, Report, Value};
 
 use crate::escape;
 use crate::figure::{
     cells, interval_seconds, named_columns, push_float, push_integer, tier_number,
+    visibility_number,
 };
 
 pub(crate) fn write(report: &Report, host: &[u8], out: &mut Vec<u8>) {
@@ -16,6 +19,8 @@ pub(crate) fn write(report: &Report, host: &[u8], out: &mut Vec<u8>) {
     push_whole(tier_number(report.accuracy.tier), out);
     push_field("lost", report.accuracy.lost, out);
     push_field("unattributed_io_bytes", report.accuracy.unattributed_io_bytes, out);
+    push_field("undecided", report.accuracy.undecided, out);
+    push_field("visibility", visibility_number(report.host.visibility), out);
     if let Some(interval) = interval_seconds(report) {
         out.extend_from_slice(b",interval_sec=");
         push_float(interval, out);

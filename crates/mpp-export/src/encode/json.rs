@@ -8,7 +8,7 @@ use super::rfc_3339;
 use crate::escape::push_json;
 use crate::figure::{
     NamedColumn, cells, interval_seconds, named_columns, push_float, push_integer, push_value,
-    reason, trouble_classes, visibility_word,
+    reason, trouble_classes, unattributed_cpu_seconds, visibility_word,
 };
 use crate::format::{JsonLayout, Origin};
 
@@ -26,6 +26,8 @@ pub(crate) fn write(report: &Report, origin: &Origin, layout: JsonLayout, out: &
     json.key("tier").string(report.accuracy.tier.letter().as_bytes());
     json.key("lost").integer(report.accuracy.lost);
     json.key("unattributed_io_bytes").integer(report.accuracy.unattributed_io_bytes);
+    json.key("unattributed_cpu_sec").float(Some(unattributed_cpu_seconds(report)));
+    json.key("undecided").integer(report.accuracy.undecided);
     json.key("visibility").string(visibility_word(report.host.visibility).as_bytes());
     json.key("trouble").open(b'{');
     for (class, count) in trouble_classes(&report.trouble) {

@@ -11,7 +11,7 @@ use mpp_accounting::snapshot::Visibility;
 use crate::escape;
 use crate::figure::{
     finite, interval_seconds, push_float, push_integer, push_value, trouble_classes,
-    visibility_word,
+    unattributed_cpu_seconds, visibility_word,
 };
 
 pub(crate) fn write(report: &Report, out: &mut Vec<u8>) {
@@ -36,6 +36,13 @@ fn write_worth(report: &Report, out: &mut Vec<u8>) {
     write_one("mpp_lost_processes", help, report.accuracy.lost, out);
     let help = "I/O of the last interval that belongs to one of several groups, and is in none.";
     write_one("mpp_unattributed_io_bytes", help, report.accuracy.unattributed_io_bytes, out);
+    let help = "CPU time of the last interval of which the same is true.";
+    write_head("mpp_unattributed_cpu_seconds", help, "gauge", out);
+    let seconds = unattributed_cpu_seconds(report);
+    push_sample("mpp_unattributed_cpu_seconds", "", |out| push_float(seconds, out), out);
+    let help =
+        "Living processes that may or may not belong to a group: what decides it is unreadable.";
+    write_one("mpp_undecided_processes", help, report.accuracy.undecided, out);
     if let Some(interval) = interval_seconds(report) {
         let help = "Time between the starts of the last two sweeps.";
         write_head("mpp_interval_seconds", help, "gauge", out);

@@ -20,7 +20,9 @@ pub(super) const OPTIONS: &[OptionRow] = &[
 ];
 
 const LAST_PID: &str = "/proc/sys/kernel/ns_last_pid";
-const ATTEMPTS: u32 = 1000;
+
+/// Whoever forked in between may live on for a while under the wanted PID.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) fn run(stage: &Stage, options: &Options) -> Result<()> {
     let actor = stage.actor();
@@ -49,7 +51,8 @@ fn write_and_live(actor: &Actor, bytes: u64, life: Duration) -> Result<()> {
 /// Begins children until one has the wanted PID; all others end at once.
 fn spawn_as(stage: &Stage, wanted: u32, body: impl Fn() -> Result<()>) -> Result<()> {
     let actor = stage.actor();
-    for _ in 0..ATTEMPTS {
+    let end = kernel::boottime() + PATIENCE;
+    while kernel::boottime() < end {
         std::fs::write(LAST_PID, wanted.saturating_sub(1).to_string())
             .with_context(|| format!("cannot choose the next PID by {LAST_PID}"))?;
         let pid = actor.spawn(|| if std::process::id() == wanted { body() } else { Ok(()) })?;
@@ -57,6 +60,7 @@ fn spawn_as(stage: &Stage, wanted: u32, body: impl Fn() -> Result<()>) -> Result
             return Ok(());
         }
         actor.reap(pid)?;
+        actor.live_for(Duration::from_millis(1))?;
     }
-    bail!("PID {wanted} was not to be had in {ATTEMPTS} attempts")
+    bail!("PID {wanted} was not to be had in {} s", PATIENCE.as_secs())
 }

@@ -1,0 +1,83 @@
+//! What a group's members have added up to, living and ended.
+//!
+//! Totals start at what the members had done when they were first seen, and from then on
+//! only grow. Where something is missing from a start, that is remembered for good: a
+//! number that was once a lower bound does not become better by waiting.
+
+use crate::process::ProcessSample;
+use crate::units::{Delta, IoDelta, IoTotals, Totals, UsageDelta, UsageTotals};
+
+/// A group's totals. They never fall.
+#[derive(Debug, Default)]
+pub(crate) struct GroupTotals {
+    pub(crate) io: IoTotals,
+    pub(crate) usage: UsageTotals,
+    pub(crate) switches: Totals<2>,
+    pub(crate) ended: u64,
+    pub(crate) ended_moved: u64,
+    pub(crate) rss_peak_bytes: u64,
+    /// What moved since the last sweep.
+    pub(crate) io_moved: IoDelta,
+    pub(crate) usage_moved: UsageDelta,
+    pub(crate) switches_moved: Delta<2>,
+    /// Whether the start holds what descendants in other groups had done.
+    pub(crate) start_has_foreign: bool,
+    /// Whether the start misses what ended threads had done.
+    pub(crate) start_is_partial: bool,
+    /// Whether a member's I/O was once out of sight, and what it did until then is missing.
+    pub(crate) io_is_partial: bool,
+}
+
+impl GroupTotals {
+    /// Nothing has moved yet since the last sweep.
+    pub(crate) fn begin_interval(&mut self) {
+        self.io_moved = IoDelta::ZERO;
+        self.usage_moved = UsageDelta::ZERO;
+        self.switches_moved = Delta::ZERO;
+        self.ended_moved = 0;
+    }
+
+    /// Adds what a member did, or what came with its children.
+    pub(crate) fn grow(&mut self, io: IoDelta, usage: UsageDelta) {
+        self.io = self.io.plus(io);
+        self.usage = self.usage.plus(usage);
+        self.io_moved = self.io_moved.plus(io);
+        self.usage_moved = self.usage_moved.plus(usage);
+    }
+
+    /// Adds context switches.
+    pub(crate) fn switch(&mut self, moved: Delta<2>) {
+        self.switches = self.switches.plus(moved);
+        self.switches_moved = self.switches_moved.plus(moved);
+    }
+
+    /// Takes over what a row without members had added up to.
+    pub(crate) fn absorb(&mut self, deserted: &GroupTotals) {
+        self.io = self.io.plus(deserted.io.as_delta());
+        self.usage = self.usage.plus(deserted.usage.as_delta());
+        self.switches = self.switches.plus(deserted.switches.as_delta());
+        self.ended = self.ended.saturating_add(deserted.ended);
+        self.start_has_foreign |= deserted.start_has_foreign;
+        self.start_is_partial |= deserted.start_is_partial;
+        self.io_is_partial |= deserted.io_is_partial;
+    }
+
+    /// Everything a member did, and what its reaped children had done.
+    pub(crate) fn start_with_inherited(&mut self, process: &ProcessSample) {
+        let io = process.io.total.value().copied().unwrap_or_default();
+        self.io = self.io.plus(io.as_delta());
+        self.usage = self.usage.plus(process.usage.own.as_delta());
+        self.usage = self.usage.plus(process.usage.reaped.as_delta());
+    }
+
+    /// What a member did itself: its living threads where children were folded in.
+    pub(crate) fn start_with_own(&mut self, process: &ProcessSample) {
+        let total = process.io.total.value().copied().unwrap_or_default();
+        let own = process.io.threads.value().map_or(total, |threads| {
+            threads.iter().fold(IoTotals::ZERO, |sum, thread| sum.plus(thread.total.as_delta()))
+        });
+        self.start_is_partial |= own != total;
+        self.io = self.io.plus(own.as_delta());
+        self.usage = self.usage.plus(process.usage.own.as_delta());
+    }
+}
