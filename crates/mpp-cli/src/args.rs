@@ -49,7 +49,7 @@ pub(crate) enum When {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Measure what matches, together with all its descendants.
+    /// Measure what matches, with all its descendants.
     #[command(visible_alias = "stat", after_help = SHOW_EXAMPLES)]
     Show(Box<Show>),
 
@@ -61,7 +61,8 @@ pub(crate) enum Command {
     #[command(infer_long_args = true, args_override_self = true, after_help = SENSU_NOTES)]
     Sensu(Sensu),
 
-    /// List every metric.
+    /// List every metric: what it means and where it comes from.
+    #[command(after_help = METRICS_NOTES)]
     Metrics(Metrics),
 
     /// Say what can be measured here, and what would cure the rest.
@@ -82,7 +83,8 @@ Examples:
   mpp show nginx                      nginx and everything it started
   mpp show -u max --by name           one row per program of a user
   mpp show -e TAG=batch -c 60 --json  a sample a second for a minute
-  mpp show --by 'env:TENANT' -s memory.rss
+  mpp show --by env:TAG -m io,fds     one row per value of a variable
+  mpp show -i 0 -s memory.rss         one look, without rates
 
 Marks: `~` an estimate, `>=` at least this much, `-` unknown.";
 
@@ -94,6 +96,15 @@ Examples:
   mpp find nginx                  PIDs, one a line
   mpp find -f 'shard=[0-9]+' -a   with their command lines
   mpp find -e '!TAG' -u max -c    how many";
+
+const METRICS_NOTES: &str = "\
+`--json` also has each metric's names in Prometheus, OpenTelemetry and the
+drop-in functions, its type, and how it sums.
+
+Examples:
+  mpp metrics                        what there is
+  mpp show nginx -m memory.rss,fds   some of it
+  mpp show nginx -m 'io_counters.*'  all of a kind";
 
 const SENSU_NOTES: &str = "\
 Prints the script's lines, `SCHEME.METRIC VALUE EPOCH`, of what matched alone.
@@ -124,7 +135,7 @@ pub(crate) struct Show {
     )]
     pub(crate) interval: OsString,
 
-    /// How many samples to print.
+    /// How many samples to print [default: 1].
     #[arg(
         short,
         long,
@@ -134,7 +145,8 @@ pub(crate) struct Show {
     )]
     pub(crate) count: Option<OsString>,
 
-    /// Names or globs, or the presets default, all, io, mem, cpu, net.
+    /// Names or globs (`mpp metrics` lists them), or the presets default, all, io, mem, cpu,
+    /// net.
     #[arg(short, long, value_name = "GLOB,...", help_heading = "Measuring")]
     pub(crate) metrics: Option<OsString>,
 

@@ -261,6 +261,15 @@ fn on_terminal(arguments: &str) -> Ended {
     run(command)
 }
 
+/// What is left on the terminal when a line of progress, which a busy machine may need anywhere,
+/// is erased.
+fn left_standing(text: &str) -> &str {
+    match text.starts_with("mpp: ") {
+        true => text.splitn(3, '\r').nth(2).expect("an erased line"),
+        false => text,
+    }
+}
+
 #[test]
 fn a_terminal_is_told_of_a_longer_wait_in_one_line_that_is_erased() {
     let name = unique_name('x');
@@ -272,7 +281,7 @@ fn a_terminal_is_told_of_a_longer_wait_in_one_line_that_is_erased() {
     let erased = rest.split_once('\r').expect("an erased line").0;
     assert_eq!((erased.trim(), erased.len()), ("", progress.len()), "{shown:?}");
     let quick = on_terminal(&format!("show {name} -i 50ms"));
-    assert!(quick.stdout.starts_with("GROUP"), "{quick:?}");
+    assert!(left_standing(&quick.stdout).starts_with("GROUP"), "{quick:?}");
 }
 
 #[test]
@@ -283,8 +292,9 @@ fn a_terminal_gets_help_in_colour_and_json_in_lines() {
     let name = unique_name('y');
     let _sleeper = Sleeper::named(&name);
     let object = on_terminal(&format!("show {name} -i 0 -m fds --json")).stdout;
+    let object = left_standing(&object);
     assert!(object.starts_with("{\r\n"), "{object}");
-    serde_json::from_str::<serde_json::Value>(&object).expect("JSON");
+    serde_json::from_str::<serde_json::Value>(object).expect("JSON");
     let lines = on_terminal(&format!("show {name} -i 10ms -c 2 -m fds --json")).stdout;
-    assert_eq!(lines.lines().count(), 2, "{lines}");
+    assert_eq!(left_standing(&lines).lines().count(), 2, "{lines}");
 }

@@ -143,6 +143,30 @@ fn metrics_are_listed() {
         .filter_map(|m| m["name"].as_str())
         .collect();
     assert!(names.contains(&"memory.rss") && names.len() > 40, "{names:?}");
+    let metric = |name: &str| {
+        let metrics = table["metrics"].as_array().expect("a list");
+        metrics.iter().find(|metric| metric["name"] == name).expect("a metric").clone()
+    };
+    let written = metric("io_counters.write_bytes");
+    for (key, expected) in [
+        ("heading", "WRITE"),
+        ("prometheus", "mpp_io_write_bytes_total"),
+        ("otel", "mpp.group.disk.io"),
+        ("drop_in", "io_counters.write_bytes"),
+        ("source", "proc_pid_io(5) write_bytes"),
+        ("privilege", "CAP_SYS_PTRACE"),
+    ] {
+        assert_eq!(written[key], expected, "{written}");
+    }
+    assert_eq!(metric("processes.total")["drop_in"], "total_processes");
+    assert!(metric("uptime")["drop_in"].is_null());
+}
+
+#[test]
+fn metrics_fit_a_screen_of_80_columns() {
+    let listed = ran(&["metrics"]).stdout;
+    let too_wide: Vec<&str> = listed.lines().filter(|line| line.chars().count() > 80).collect();
+    assert_eq!(too_wide, [""; 0]);
 }
 
 #[test]

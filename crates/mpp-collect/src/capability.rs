@@ -226,7 +226,8 @@ fn io(origin: &Origin, procfs: &Path, room: &mut Room) -> Result<Fact, CollectEr
     let (standing, found) = io_standing(tries);
     Ok(Fact {
         id: FactId::Io,
-        subject: "I/O of other users' processes",
+        // The kernel asks the same of whoever reads any of these: a ptrace(2) access check.
+        subject: "I/O, environment, sockets, PSS of other users' processes",
         standing,
         found,
         needs: if origin.has_io { PTRACE.name } else { "a kernel with CONFIG_TASK_IO_ACCOUNTING" },

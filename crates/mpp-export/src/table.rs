@@ -288,22 +288,30 @@ fn trouble_clauses(trouble: &Trouble) -> impl Iterator<Item = String> {
         unreached_sockets,
     } = *trouble;
     let classes = [
-        (vanished, "ended while being read"),
-        (denied, "readings refused"),
-        (blocked, "blocked while being read"),
-        (truncated, "readings cut short"),
-        (malformed, "readings not understood"),
-        (failed, "system calls failed"),
-        (clobbered_environments, "environments overwritten"),
-        (fallen_counters, "counters that went back"),
-        (given_up_readings, "readings of memory given up"),
-        (dropped_readings, "readings of memory put off"),
-        (hanging_threads, "threads of ours hang"),
-        (cut_sockets, "with too many descriptors to find sockets"),
-        (unreached_sockets, "not reached in the time for sockets"),
+        (vanished, "ended while being read", "ended while being read"),
+        (denied, "reading refused", "readings refused"),
+        (blocked, "blocked while being read", "blocked while being read"),
+        (truncated, "reading cut short", "readings cut short"),
+        (malformed, "reading not understood", "readings not understood"),
+        (failed, "system call failed", "system calls failed"),
+        (clobbered_environments, "environment overwritten", "environments overwritten"),
+        (fallen_counters, "counter that went back", "counters that went back"),
+        (given_up_readings, "reading of memory given up", "readings of memory given up"),
+        (dropped_readings, "reading of memory put off", "readings of memory put off"),
+        (hanging_threads, "thread of ours hangs", "threads of ours hang"),
+        (
+            cut_sockets,
+            "with too many descriptors to find sockets",
+            "with too many descriptors to find sockets",
+        ),
+        (
+            unreached_sockets,
+            "not reached in the time for sockets",
+            "not reached in the time for sockets",
+        ),
     ];
-    let happened = classes.into_iter().filter(|(count, _)| *count > 0);
-    happened.map(|(count, meaning)| format!("{count} {meaning}"))
+    let happened = classes.into_iter().filter(|(count, ..)| *count > 0);
+    happened.map(|(count, one, several)| counted(count, one, several))
 }
 
 fn counted(count: u64, one: &str, several: &str) -> String {

@@ -32,19 +32,20 @@ pub(crate) fn run(typed: &args::Metrics, out: &mut dyn Write) -> Result<Status, 
     Ok(Status::Ok)
 }
 
-/// A line with the facts and, below it, the meaning.
+/// A line with the facts and, below it, the meaning and where it comes from.
 fn paragraph(metric: &Metric) -> String {
-    let Metric { name, help, .. } = metric;
+    let Metric { name, help, source, .. } = metric;
     let facts = format!("{} {}", unit(metric.unit), kind(metric.kind));
-    let privilege = match metric.privilege {
-        Privilege::None => "",
-        Privilege::Ptrace => ", others' with CAP_SYS_PTRACE",
-    };
     let rate = match metric.kind {
         Kind::Gauge => "",
         Kind::Counter => ", also _per_sec",
     };
-    format!("{name}  ({facts}{rate}{privilege})\n{}", indented(help))
+    let privilege = match metric.privilege {
+        Privilege::None => "",
+        Privilege::Ptrace => "; others' with CAP_SYS_PTRACE",
+    };
+    let source = format!("Source: {source}{privilege}.");
+    format!("{name}  ({facts}{rate})\n{}{}", indented(help), indented(&source))
 }
 
 /// Lines of words, none wider than 80 columns.
@@ -94,6 +95,7 @@ fn push_object(metric: &Metric, out: &mut Vec<u8>) {
     };
     let fields = [
         ("name", metric.name),
+        ("heading", metric.heading),
         ("unit", unit(metric.unit)),
         ("kind", kind(metric.kind)),
         ("type", number),
@@ -109,6 +111,11 @@ fn push_object(metric: &Metric, out: &mut Vec<u8>) {
         escape::push_json(key.as_bytes(), out);
         out.push(b':');
         escape::push_json(value.as_bytes(), out);
+    }
+    out.extend_from_slice(b",\"drop_in\":");
+    match metric.drop_in {
+        Some(key) => escape::push_json(key.as_bytes(), out),
+        None => out.extend_from_slice(b"null"),
     }
     push_labels("prometheus_labels", metric.prometheus.1, out);
     push_labels("otel_attributes", metric.otel.1, out);
