@@ -14,8 +14,8 @@ use mpp_accounting::group::residual_owner;
 use mpp_accounting::ledger::{Ledger, Movement};
 use mpp_accounting::metric::{METRICS, Metric, MetricId, Need, NumberType};
 use mpp_accounting::process::{
-    ContextSwitches, IdentityNeeds, Memory, ProcessKey, ProcessSample, Reading, Socket, SocketKind,
-    TcpState,
+    ContextSwitches, Identity, IdentityNeeds, Memory, ProcessKey, ProcessSample, Reading, Socket,
+    SocketKind, TcpState,
 };
 use mpp_accounting::rate;
 use mpp_accounting::snapshot::{Host, Snapshot};
@@ -145,11 +145,18 @@ pub enum Connections {
 /// # Errors
 /// The processes cannot be listed at all.
 pub fn find_pids(selection: &Selection) -> Result<Vec<u32>, Error> {
-    let mut session = Session::open(selection.identity_needs(), Measures::default())?;
-    let snapshot = session.sweep()?;
     let filter = Filter::new(selection);
-    let matching = snapshot.processes.iter().filter(|process| filter.matches(process));
-    Ok(matching.map(|process| process.key.pid).collect())
+    let mut session = Session::open(selection.identity_needs(), Measures::default())?;
+    if !selection.process_env.is_empty() {
+        // Of all processes, since one may have inherited what it wrote over itself.
+        let snapshot = session.sweep(&filter, &HashSet::new())?;
+        let matching = snapshot.processes.iter().filter(|process| filter.matches(process));
+        return Ok(matching.map(|process| process.key.pid).collect());
+    }
+    Ok(session.collector.pids_where(|comm, user| {
+        filter.matches_name(comm)
+            && (selection.users.is_empty() || user().is_some_and(|uid| filter.matches_user(uid)))
+    })?)
 }
 
 /// The PIDs of the processes with this command name, ascending.
@@ -259,7 +266,7 @@ pub fn get_processes_stats_ex_waiting<E: From<Error>>(
     let began = Instant::now();
     let filter = Filter::new(selection);
     let mut session = Session::open(selection.identity_needs(), measures(options.connections))?;
-    let first = session.sweep()?;
+    let first = session.sweep(&filter, &HashSet::new())?;
     let mut sums = Sums::default();
     let rates = if options.interval.is_zero() {
         for process in first.processes.iter().filter(|process| filter.matches(process)) {
@@ -270,9 +277,10 @@ pub fn get_processes_stats_ex_waiting<E: From<Error>>(
         let mut ledger = Ledger::new();
         ledger.advance(&first);
         wait(options.interval)?;
-        let second = session.sweep()?;
+        let members = filter.members(&first);
+        let second = session.sweep(&filter, &members)?;
         let movement = ledger.advance(&second);
-        sums.add_interval(&filter, &first, &second, &movement);
+        sums.add_interval(&filter, members, &first, &second, &movement);
         Rates::Measured
     };
     let mut stats = sums.finish(options.zeros, rates);
@@ -318,6 +326,9 @@ const OF_THE_LEDGER: [MetricId; 6] = [
 ];
 
 /// A collector and what it is asked for, for the length of one call.
+///
+/// No descriptor outlives it: a program that closes all it has, as services do when they
+/// start, would find the next call reading from whatever got the number.
 struct Session {
     collector: Collector,
     needs: Needs,
@@ -329,9 +340,18 @@ impl Session {
         Ok(Session { collector, needs: Needs { identity, measures } })
     }
 
-    fn sweep(&mut self) -> Result<Snapshot, Error> {
+    /// Reads all processes; what they hold only of those that may match, or did before.
+    fn sweep(
+        &mut self,
+        filter: &Filter<'_>,
+        former: &HashSet<ProcessKey>,
+    ) -> Result<Snapshot, Error> {
         let mut snapshot = Snapshot::default();
-        self.collector.sweep(&self.needs, self.wait(), &mut snapshot)?;
+        let may_match = |key: ProcessKey, identity: &Identity| {
+            former.contains(&key) || filter.matches_by_name_and_user(identity)
+        };
+        let wait = self.wait();
+        self.collector.sweep_of_interest(&self.needs, &may_match, wait, &mut snapshot)?;
         Ok(snapshot)
     }
 
@@ -389,12 +409,36 @@ impl<'a> Filter<'a> {
     }
 
     fn matches(&self, process: &ProcessSample) -> bool {
-        let Selection { process_names, users, process_env } = self.selection;
-        let comm = process.identity.comm.trim_ascii_end();
-        (process_names.is_empty() || process_names.iter().any(|name| name == comm))
-            && (users.is_empty() || self.uids.contains(&process.identity.uid))
-            && process_env.iter().all(|(key, value)| has_variable(process, key, value.as_deref()))
+        let environment = &self.selection.process_env;
+        self.matches_by_name_and_user(&process.identity)
+            && environment.iter().all(|(key, value)| has_variable(process, key, value.as_deref()))
     }
+
+    /// The processes of a snapshot that match.
+    fn members(&self, snapshot: &Snapshot) -> HashSet<ProcessKey> {
+        let members = snapshot.processes.iter().filter(|process| self.matches(process));
+        members.map(|process| process.key).collect()
+    }
+
+    fn matches_by_name_and_user(&self, identity: &Identity) -> bool {
+        self.matches_name(&identity.comm) && self.matches_user(identity.uid)
+    }
+
+    fn matches_name(&self, comm: &[u8]) -> bool {
+        let names = &self.selection.process_names;
+        names.is_empty() || names.iter().any(|name| name == trim_end(comm))
+    }
+
+    fn matches_user(&self, uid: u32) -> bool {
+        self.selection.users.is_empty() || self.uids.contains(&uid)
+    }
+}
+
+/// Without the whitespace at its end that Python strips from bytes, the vertical tab included.
+fn trim_end(name: &[u8]) -> &[u8] {
+    let is_space = |byte: &u8| byte.is_ascii_whitespace() || *byte == b'\x0b';
+    let length = name.iter().rposition(|byte| !is_space(byte)).map_or(0, |last| last + 1);
+    &name[..length]
 }
 
 /// Whether a variable has this value, or with `None` is not there. Of an environment that
@@ -542,15 +586,11 @@ impl Sums {
     fn add_interval(
         &mut self,
         filter: &Filter<'_>,
+        mut members: HashSet<ProcessKey>,
         first: &Snapshot,
         second: &Snapshot,
         movement: &Movement,
     ) {
-        let matching = |snapshot: &Snapshot| -> HashSet<ProcessKey> {
-            let members = snapshot.processes.iter().filter(|process| filter.matches(process));
-            members.map(|process| process.key).collect()
-        };
-        let mut members = matching(first);
         for process in &second.processes {
             if let Some(before) = first.by_key(process.key).filter(|p| members.contains(&p.key)) {
                 self.add_survivor(before, process, &second.host);
@@ -558,7 +598,7 @@ impl Sums {
         }
         // One that lived before without matching brings nothing of this interval.
         let is_born = |key: &ProcessKey| first.by_key(*key).is_none();
-        members.extend(matching(second).into_iter().filter(is_born));
+        members.extend(filter.members(second).into_iter().filter(is_born));
         let (io, usage) = moved(movement, |key| members.contains(&key));
         let elapsed = second.taken_at.since(first.taken_at);
         let io_is_unknown = io == IoDelta::ZERO && !self.readable.contains(&MetricId::IoWriteBytes);
@@ -691,6 +731,16 @@ mod tests {
         assert_eq!(counts.count(MetricId::TcpListen), Some(1));
         assert_eq!(counts.count(MetricId::TcpNone), Some(0));
         assert_eq!(counts.count(MetricId::UdpTotal), None);
+    }
+
+    #[test]
+    fn names_lose_the_whitespace_at_their_end_only() {
+        fn check(name: &[u8], expected: &[u8]) {
+            assert_eq!(trim_end(name), expected);
+        }
+        check(b" foo bar \t\n\x0b\x0c\r ", b" foo bar");
+        check(b"caf\xe9\x85", b"caf\xe9\x85");
+        check(b"  ", b"");
     }
 
     #[test]

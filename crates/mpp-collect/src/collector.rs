@@ -37,6 +37,9 @@ use crate::sockets::{SWEEP_BUDGET, SocketSource};
 /// limit is: each costs the kernel 4.7 KiB.
 const HELD_IO_MAX: u64 = 4096;
 
+/// From so many PIDs on, listing all processes costs less than asking each whether it is one.
+const LISTING_PAYS: usize = 16;
+
 /// What is known of a process that was not read again in so many rounds is forgotten.
 const ROUNDS_REMEMBERED: u64 = 64;
 
@@ -109,6 +112,22 @@ struct HeldIo {
     free: u64,
 }
 
+/// What is read in one round, and of whom more than counters.
+struct Request<'a> {
+    needs: &'a Needs,
+    is_of_interest: &'a dyn Fn(ProcessKey, &Identity) -> bool,
+}
+
+impl Request<'_> {
+    fn measures_of(&self, key: ProcessKey, identity: &Identity) -> Measures {
+        let measures = self.needs.measures;
+        if (self.is_of_interest)(key, identity) {
+            return measures;
+        }
+        Measures { io: measures.io, ..Measures::default() }
+    }
+}
+
 /// Why a process that was listed is not in the snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unseen {
@@ -167,13 +186,32 @@ impl Collector {
         wait: IdentityWait,
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
+        self.sweep_of_interest(needs, &|_, _| true, wait, into)
+    }
+
+    /// As [`Collector::sweep`], but what processes hold is read only of those of interest: of
+    /// all others gauges are `NotRequested`, while CPU time, faults and I/O are read of all.
+    ///
+    /// The command name and the user are known when it is asked, the environment and the
+    /// command line perhaps not yet.
+    ///
+    /// # Errors
+    /// The processes could not be listed; then `into` is left as it was.
+    pub fn sweep_of_interest(
+        &mut self,
+        needs: &Needs,
+        is_of_interest: &dyn Fn(ProcessKey, &Identity) -> bool,
+        wait: IdentityWait,
+        into: &mut Snapshot,
+    ) -> Result<(), CollectError> {
+        let needs = &Request { needs, is_of_interest };
         self.origin.refresh(&self.procfs, &mut self.buffers.room)?;
         self.take_answers(Duration::ZERO);
         let began = Instant::now();
         let moment = self.origin.now();
         self.list()?;
-        self.begin_round(needs);
-        self.put_in_order(needs);
+        self.begin_round(needs.needs);
+        self.put_in_order(needs.needs);
         into.processes.clear();
         into.unreadable_pids.clear();
         self.read_all(needs, into);
@@ -184,7 +222,7 @@ impl Collector {
         into.host = self.origin.host;
         self.forget_ended(1);
         if self.learn(wait) == Learned::Something {
-            into.processes.iter_mut().for_each(|sample| self.complete(sample, needs));
+            into.processes.iter_mut().for_each(|sample| self.complete(sample, needs.needs));
         }
         self.count_troubles(into.processes.iter());
         into.trouble = self.trouble;
@@ -207,13 +245,65 @@ impl Collector {
         self.origin.refresh(&self.procfs, &mut self.buffers.room)?;
         self.take_answers(Duration::ZERO);
         self.begin_round(needs);
-        let mut samples: Vec<_> = pids.iter().map(|pid| self.read_one(*pid, needs)).collect();
+        let is_listed = pids.len() >= LISTING_PAYS;
+        if is_listed {
+            self.list()?;
+            self.pids.sort_unstable();
+        }
+        let request = Request { needs, is_of_interest: &|_, _| true };
+        let mut samples = Vec::with_capacity(pids.len());
+        for &pid in pids {
+            let is_process = self.known.contains_key(&pid)
+                || if is_listed { self.is_listed(pid) } else { self.is_process(pid) };
+            samples.push(is_process.then(|| self.visit(pid, &request).ok()).flatten());
+        }
         self.forget_ended(ROUNDS_REMEMBERED);
         if self.learn(wait) == Learned::Something {
             samples.iter_mut().flatten().for_each(|sample| self.complete(sample, needs));
         }
         self.count_troubles(samples.iter().flatten());
         Ok(samples)
+    }
+
+    /// The PIDs of the processes that `is_wanted` by command name and, where it asks for that,
+    /// effective user; ascending. Nothing else is read of them, and nothing is remembered.
+    ///
+    /// # Errors
+    /// The processes could not be listed.
+    pub fn pids_where(
+        &mut self,
+        mut is_wanted: impl FnMut(&[u8], &mut dyn FnMut() -> Option<u32>) -> bool,
+    ) -> Result<Vec<u32>, CollectError> {
+        self.origin.refresh(&self.procfs, &mut self.buffers.room)?;
+        self.trouble = Trouble::default();
+        self.list()?;
+        let listed = mem::take(&mut self.pids);
+        let mut stat_room = mem::take(&mut self.stat_room);
+        let wanted = listed.iter().copied().filter(|pid| {
+            let name = Name::in_process(*pid, "stat");
+            let text = stat_room.read_lines(&self.origin.root, name.as_c_str(), 1);
+            let stat = text
+                .map_err(FileError::absence)
+                .and_then(|text| proc_pid_stat::parse(text).map_err(|_| Absence::Malformed));
+            match stat {
+                Ok(stat) if is_ending(&stat) => false,
+                Ok(stat) => is_wanted(stat.comm, &mut || self.owner_of(*pid)),
+                Err(why) => {
+                    count(&mut self.trouble, why);
+                    false
+                }
+            }
+        });
+        let wanted = wanted.collect();
+        self.pids = listed;
+        self.stat_room = stat_room;
+        Ok(wanted)
+    }
+
+    /// The effective user of a process; `None` where that cannot be told.
+    fn owner_of(&mut self, pid: u32) -> Option<u32> {
+        let folder = open_folder(&self.origin.root, Name::of(pid).as_c_str()).ok()?;
+        self.owner(&folder).ok()
     }
 
     /// Our own PID and those of our helper processes, as this procfs numbers them.
@@ -317,7 +407,7 @@ impl Collector {
         }
     }
 
-    fn read_all(&mut self, needs: &Needs, into: &mut Snapshot) {
+    fn read_all(&mut self, needs: &Request<'_>, into: &mut Snapshot) {
         let order = mem::take(&mut self.order);
         for (_, pid) in order.iter().copied() {
             match self.visit(pid, needs) {
@@ -332,9 +422,9 @@ impl Collector {
         into.unreadable_pids.sort_unstable();
     }
 
-    fn read_one(&mut self, pid: u32, needs: &Needs) -> Option<ProcessSample> {
-        let is_process = self.known.contains_key(&pid) || self.is_process(pid);
-        is_process.then(|| self.visit(pid, needs).ok()).flatten()
+    /// Threads are not listed.
+    fn is_listed(&self, pid: u32) -> bool {
+        self.pids.binary_search(&pid).is_ok()
     }
 
     /// The folder of a thread is not listed, but it can be opened and looks like a process's.
@@ -348,7 +438,7 @@ impl Collector {
     }
 
     /// Reads one process, and counts it where that is not possible.
-    fn visit(&mut self, pid: u32, needs: &Needs) -> Result<ProcessSample, Unseen> {
+    fn visit(&mut self, pid: u32, needs: &Request<'_>) -> Result<ProcessSample, Unseen> {
         self.visit_folder(pid, needs).map_err(|why| {
             count(&mut self.trouble, why);
             if why == Absence::Vanished {
@@ -363,7 +453,7 @@ impl Collector {
         })
     }
 
-    fn visit_folder(&mut self, pid: u32, needs: &Needs) -> Result<ProcessSample, Absence> {
+    fn visit_folder(&mut self, pid: u32, needs: &Request<'_>) -> Result<ProcessSample, Absence> {
         let name = Name::of(pid);
         let folder = open_folder(&self.origin.root, name.as_c_str()).map_err(absence_of)?;
         let uid = self.owner(&folder)?;
@@ -394,7 +484,7 @@ impl Collector {
         uid: u32,
         folder: &OwnedFd,
         stat: &Stat<'_>,
-        needs: &Needs,
+        needs: &Request<'_>,
     ) -> Result<ProcessSample, Vanished> {
         let phase = Phase::of(folder, stat, &mut self.buffers)?;
         let key = ProcessKey { pid, start_time_ticks: stat.start_time_ticks };
@@ -421,11 +511,12 @@ impl Collector {
         known.swept = *round;
         known.threads_max = known.threads_max.max(stat.num_threads);
         known.had_children |= self.parents.contains(&pid) || self.former_parents.contains(&pid);
-        if needs.measures.io {
+        let measures = needs.measures_of(key, &known.identity);
+        if measures.io {
             self.held.hold(known, uid, &subject);
         }
-        let sockets = sockets.as_mut().filter(|_| needs.measures.sockets);
-        assemble(known, &subject, &needs.measures, sockets, buffers)
+        let sockets = sockets.as_mut().filter(|_| measures.sockets);
+        assemble(known, &subject, &measures, sockets, buffers)
     }
 
     fn remember_parent(&mut self, stat: &Stat<'_>) {
@@ -615,6 +706,11 @@ impl HeldIo {
     fn let_go(&mut self, known: &Known) {
         self.free += u64::from(known.held_io.is_some());
     }
+}
+
+/// Whether it is being taken down, and as good as gone.
+fn is_ending(stat: &Stat<'_>) -> bool {
+    matches!(stat.state, b'X' | b'x') || stat.num_threads == 0
 }
 
 /// Reads counters, then what the process holds.

@@ -165,7 +165,9 @@ impl SocketSource {
         key: ProcessKey,
         directory: BorrowedFd<'_>,
     ) -> Result<Arc<[Socket]>, Absence> {
-        self.standing()?;
+        if let Err(why) = &self.namespaces {
+            return Err(*why);
+        }
         let now = Instant::now();
         if self.slow.get(&key).is_some_and(|left| self.sweep < left.until_sweep) {
             return Err(Absence::TooLarge);

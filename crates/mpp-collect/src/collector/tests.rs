@@ -908,3 +908,44 @@ fn any_system_call_over_live_processes_may_fail() {
         }
     }
 }
+
+#[test]
+fn a_roll_call_names_whom_a_sweep_sees_and_asks_for_users_only_when_told() {
+    let snapshot = services();
+    let roll_call = |wanted: &dyn Fn(&ProcessSample) -> bool| -> Vec<u32> {
+        let wanted = snapshot.processes.iter().filter(|process| wanted(process));
+        wanted.map(|process| process.key.pid).collect()
+    };
+    let mut collector = open(SERVICES).unwrap();
+    let all = collector.pids_where(|_, _| true).unwrap();
+    assert_eq!(all, roll_call(&|_| true));
+    let Some(first) = snapshot.processes.first() else { panic!("the tree is empty") };
+    let (comm, uid) = (&*first.identity.comm, first.identity.uid);
+    let named = collector.pids_where(|name, _| name == comm).unwrap();
+    assert_eq!(named, roll_call(&|process| *process.identity.comm == *comm));
+    let owned = collector.pids_where(|_, user| user() == Some(uid)).unwrap();
+    assert_eq!(owned, roll_call(&|process| process.identity.uid == uid));
+}
+
+#[test]
+fn what_others_hold_is_not_read_but_what_they_did_is() {
+    let whole = services();
+    let Some(chosen) = whole.processes.first().map(|process| process.key) else {
+        panic!("the tree is empty")
+    };
+    let mut snapshot = Snapshot::default();
+    let mut collector = open(SERVICES).unwrap();
+    let is_chosen = |key: ProcessKey, _: &Identity| key == chosen;
+    let (needs, wait) = (everything(), IdentityWait::No);
+    collector.sweep_of_interest(&needs, &is_chosen, wait, &mut snapshot).unwrap();
+    assert_eq!(snapshot.processes.len(), whole.processes.len());
+    for (process, full) in snapshot.processes.iter().zip(&whole.processes) {
+        assert_eq!((process.key, process.usage, &process.io), (full.key, full.usage, &full.io));
+        let memory = process.gauges.memory;
+        if process.key == chosen {
+            assert_eq!(memory, full.gauges.memory);
+        } else {
+            assert_eq!(memory, Reading::Absent(Absence::NotRequested));
+        }
+    }
+}

@@ -11,7 +11,7 @@
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
@@ -77,6 +77,10 @@ struct State {
     /// Threads that read or wait for work; the stuck ones are not among them.
     workers: usize,
     stuck: usize,
+    /// Workers that wait for work: waking nobody costs a system call too.
+    workers_waiting: usize,
+    /// Whether the watchdog waits without a deadline, since nothing was being read.
+    is_watchdog_idle: bool,
     reads_begun: u64,
     has_watchdog: bool,
     is_closed: bool,
@@ -106,13 +110,13 @@ impl ThreadPool {
     pub(super) fn submit(&self, request: MemoryRequest) {
         let mut state = self.shared.lock();
         let hanging = Hanging { procfs: self.shared.procfs_id, process: request.key };
-        if lock(&HANGING).contains(&hanging) {
+        if hanging_threads().is_some_and(|threads| threads.contains(&hanging)) {
             state.give_up(request);
             return;
         }
         state.queue.push_back(request);
         self.shared.staff(&mut state);
-        self.shared.work.notify_one();
+        self.shared.call_for_work(&state);
     }
 
     /// Waits until there is an answer, but not beyond `until`, and hands out all there are.
@@ -160,15 +164,18 @@ impl Shared {
 
     /// Threads that hang in processes of this procfs, other pools' too.
     fn hanging(&self) -> usize {
-        lock(&HANGING).iter().filter(|hanging| hanging.procfs == self.procfs_id).count()
+        hanging_threads().map_or(0, |threads| {
+            threads.iter().filter(|hanging| hanging.procfs == self.procfs_id).count()
+        })
     }
 
     /// A thread that hung has come back.
     fn forget_hanging(&self, process: ProcessKey) {
         let back = Hanging { procfs: self.procfs_id, process };
-        let mut hanging = lock(&HANGING);
-        if let Some(position) = hanging.iter().position(|hanging| *hanging == back) {
-            hanging.swap_remove(position);
+        if let Some(mut threads) = hanging_threads()
+            && let Some(position) = threads.iter().position(|hanging| *hanging == back)
+        {
+            threads.swap_remove(position);
         }
     }
 
@@ -193,6 +200,12 @@ impl Shared {
         }
     }
 
+    fn call_for_work(&self, state: &State) {
+        if state.workers_waiting > 0 {
+            self.work.notify_one();
+        }
+    }
+
     fn spawn(self: &Arc<Self>, name: &str, body: fn(&Arc<Self>)) -> std::io::Result<()> {
         let shared = Arc::clone(self);
         Builder::new().name(name.to_owned()).spawn(move || body(&shared)).map(|_| ())
@@ -203,10 +216,15 @@ impl Shared {
         let mut state = self.lock();
         while !state.is_closed {
             let Some((number, request)) = state.begin_read() else {
+                state.workers_waiting += 1;
                 state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.workers_waiting -= 1;
                 continue;
             };
-            self.begun.notify_one();
+            // Else it wakes by itself, before this read's deadline.
+            if std::mem::take(&mut state.is_watchdog_idle) {
+                self.begun.notify_one();
+            }
             drop(state);
             let answer = read_memory_file(self.procfs.as_fd(), request);
             state = self.lock();
@@ -217,9 +235,11 @@ impl Shared {
                 return;
             }
             state.deliver(answer);
-            self.answered.notify_all();
+            if state.has_paused() {
+                self.answered.notify_all();
+            }
             // The next in the queue may have waited for this process's other file.
-            self.work.notify_one();
+            self.call_for_work(&state);
         }
         state.workers -= 1;
     }
@@ -239,7 +259,10 @@ impl Shared {
                     let wait = deadline.saturating_duration_since(now);
                     wait_timeout(&self.begun, state, wait)
                 }
-                None => self.begun.wait(state).unwrap_or_else(PoisonError::into_inner),
+                None => {
+                    state.is_watchdog_idle = true;
+                    self.begun.wait(state).unwrap_or_else(PoisonError::into_inner)
+                }
             };
         }
     }
@@ -262,6 +285,12 @@ impl State {
         Some((number, request))
     }
 
+    /// Whether nothing more comes for now: everything is read, or answers must be collected
+    /// first. Before that nobody who waits for all of them need wake.
+    fn has_paused(&self) -> bool {
+        self.queue.is_empty() || self.delivered_bytes >= ANSWER_BYTES_MAX
+    }
+
     /// Whether the read was still waited for.
     fn end_read(&mut self, number: u64) -> bool {
         let position = self.reads.iter().position(|read| read.number == number);
@@ -279,7 +308,9 @@ impl State {
         let overdue: Vec<_> = self.reads.extract_if(.., |read| read.deadline <= now).collect();
         for read in &overdue {
             self.stuck += 1;
-            lock(&HANGING).push(Hanging { procfs, process: read.request.key });
+            if let Some(mut threads) = hanging_threads() {
+                threads.push(Hanging { procfs, process: read.request.key });
+            }
             self.workers -= 1;
             self.give_up(read.request);
             // Its other files would block as well.
@@ -312,6 +343,22 @@ impl Read {
     fn is_only_slow(&self) -> bool {
         is_runnable(&format!("/proc/self/task/{}/stat", self.thread.as_raw_nonzero()))
     }
+}
+
+/// How often the lock of all hanging threads is tried: whoever holds it lets go at once.
+const TRIES_MAX: u32 = 1000;
+
+/// All hanging threads; `None` where the lock is held for ever, since another thread held it
+/// when this process was forked. Such a child goes on without knowing who hangs.
+fn hanging_threads() -> Option<MutexGuard<'static, Vec<Hanging>>> {
+    for _ in 0..TRIES_MAX {
+        match HANGING.try_lock() {
+            Ok(threads) => return Some(threads),
+            Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => std::thread::yield_now(),
+        }
+    }
+    None
 }
 
 /// A thread of ours that panicked has left nothing half-done that could matter.
