@@ -1,7 +1,6 @@
 //! What went wrong, what to type next, and what the command exits with.
 
 use std::fmt;
-use std::process::ExitCode;
 
 /// What `mpp` exits with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,14 +15,15 @@ pub(crate) enum Status {
     CannotMeasure,
 }
 
-impl From<Status> for ExitCode {
-    fn from(status: Status) -> Self {
-        ExitCode::from(match status {
+impl Status {
+    /// What to exit with.
+    pub(crate) fn number(self) -> u8 {
+        match self {
             Status::Ok => 0,
             Status::NothingMatched => 1,
             Status::Usage => 2,
             Status::CannotMeasure => 3,
-        })
+        }
     }
 }
 

@@ -42,16 +42,22 @@ const SENSU_SCRIPT: &str = "metrics-per-process.py";
 /// to stderr.
 #[must_use]
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    run_to_status(arguments).into()
+}
+
+/// As [`run`], for a program that ends itself: the number to exit with.
+#[must_use]
+pub fn run_to_status(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let typed = with_sensu_named(arguments.into_iter().collect());
     let words = Words::scan(&typed, &Typed::command());
     screen::choose_color(words.color.as_deref());
     match parse(&typed, &words).and_then(carry_out) {
-        Ok(status) => status.into(),
-        Err(failure) if failure.is_closed_pipe() => Status::Ok.into(),
+        Ok(status) => status.number(),
+        Err(failure) if failure.is_closed_pipe() => Status::Ok.number(),
         Err(failure) => {
             // There is nowhere left to say that even this could not be written.
             drop(report(&failure, &words));
-            failure.status.into()
+            failure.status.number()
         }
     }
 }

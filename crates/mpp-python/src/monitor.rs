@@ -1,0 +1,182 @@
+//! The sampling of one group, again and again, for `show` and `Sampler`.
+
+use std::mem::ManuallyDrop;
+use std::sync::{Mutex, PoisonError};
+
+use metrics_per_process::metric::{self, Need};
+use metrics_per_process::process::Absence;
+use metrics_per_process::report::{Column, Figure, GroupReport, Report, Tier, Value};
+use metrics_per_process::snapshot::Visibility;
+use metrics_per_process::{Error, Monitor as Core};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+
+use crate::argument::list_of_bytes;
+use crate::failure::refuse;
+use crate::selector::core_of;
+
+/// Every metric there is, those that stall the measured process included.
+const EVERYTHING: &str = "all,memory.pss,memory.uss";
+
+/// One group of processes, ready to be sampled.
+///
+/// Usable from several threads, one after the other; not in a forked child, since the threads
+/// that read what can block did not come along.
+#[pyclass(frozen, module = "metrics_per_process._native")]
+pub(crate) struct Monitor {
+    core: Mutex<Option<ManuallyDrop<Box<Core>>>>,
+    owner_pid: u32,
+}
+
+#[pymethods]
+impl Monitor {
+    #[new]
+    fn new(
+        py: Python<'_>,
+        selector: &Bound<'_, PyAny>,
+        metrics: Option<&Bound<'_, PyAny>>,
+        tier: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let selector = core_of(selector)?;
+        let columns = columns(metrics)?;
+        let tier = tier_of(tier)?;
+        let name = selector.to_string();
+        let core = py
+            .detach(|| {
+                let monitor = Core::builder().group(name, selector).columns(columns);
+                monitor.tier_max(tier).build()
+            })
+            .map_err(refuse)?;
+        let core = Mutex::new(Some(ManuallyDrop::new(Box::new(core))));
+        Ok(Monitor { core, owner_pid: std::process::id() })
+    }
+
+    /// Sweeps once and says what the group used, as a dict.
+    fn sample<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        if self.is_foreign() {
+            return Err(PyRuntimeError::new_err(
+                "a Sampler does not work in a forked child: make a new one there",
+            ));
+        }
+        let report = py.detach(|| -> Result<Option<Report>, Error> {
+            let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+            core.as_mut().map(|core| core.sample()).transpose()
+        });
+        let report = report.map_err(refuse)?;
+        let report = report.ok_or_else(|| PyRuntimeError::new_err("the Sampler is closed"))?;
+        sample_of(py, &report)
+    }
+
+    /// Lets everything go; further samples raise.
+    fn close(&self) {
+        let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(core) = core.take()
+            && !self.is_foreign()
+        {
+            drop(ManuallyDrop::into_inner(core));
+        }
+    }
+}
+
+impl Monitor {
+    /// Whether this process is a fork of the one that made it. There its threads are gone and
+    /// their locks may be held for ever, so it is not even dropped.
+    fn is_foreign(&self) -> bool {
+        self.owner_pid != std::process::id()
+    }
+}
+
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        if !self.is_foreign() {
+            self.close();
+        }
+    }
+}
+
+fn columns(metrics: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<Column>> {
+    let text = match metrics {
+        None => "all".to_owned(),
+        Some(text) if text.is_instance_of::<PyString>() => text.extract()?,
+        Some(list) => {
+            let words = list_of_bytes("metrics", Some(list))?;
+            let words: Vec<_> = words.iter().map(|word| String::from_utf8_lossy(word)).collect();
+            words.join(",")
+        }
+    };
+    metric::choose(&text)
+        .map_err(|error| PyValueError::new_err(format!("{error}\n\nhint: {}", error.hint())))
+}
+
+fn tier_of(tier: Option<&Bound<'_, PyAny>>) -> PyResult<Tier> {
+    let Some(tier) = tier else { return Ok(Tier::A) };
+    if !tier.is_instance_of::<PyString>() {
+        return Err(PyTypeError::new_err("tier: expected `A`, `B` or `C`"));
+    }
+    match tier.extract::<String>()?.as_str() {
+        "A" => Ok(Tier::A),
+        "B" => Ok(Tier::B),
+        "C" => Ok(Tier::C),
+        _ => Err(PyValueError::new_err("tier: expected `A`, `B` or `C`")),
+    }
+}
+
+fn sample_of<'py>(py: Python<'py>, report: &Report) -> PyResult<Bound<'py, PyDict>> {
+    let sample = PyDict::new(py);
+    sample.set_item("unix_ns", report.wall_time.unix_ns)?;
+    sample.set_item("interval", report.interval.map(|interval| interval.as_secs_f64()))?;
+    sample.set_item("tier", report.accuracy.tier.letter())?;
+    sample.set_item("lost", report.accuracy.lost)?;
+    sample.set_item("unattributed_io_bytes", report.accuracy.unattributed_io_bytes)?;
+    sample.set_item("is_hidden", report.host.visibility != Visibility::Whole)?;
+    let Some(group) = report.groups.first() else {
+        return Err(PyRuntimeError::new_err("the report has no group"));
+    };
+    sample.set_item("matched", group.matched)?;
+    sample.set_item("descendants", group.descendants)?;
+    sample.set_item("unreadable", group.unreadable)?;
+    set_figures(&sample, report, group)?;
+    Ok(sample)
+}
+
+/// Values, marks and reasons, each by name; every metric there is has a value or a reason.
+fn set_figures(sample: &Bound<'_, PyDict>, report: &Report, group: &GroupReport) -> PyResult<()> {
+    let py = sample.py();
+    let (values, marks, why) = (PyDict::new(py), PyDict::new(py), PyDict::new(py));
+    let everything =
+        metric::choose(EVERYTHING).map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+    for column in &everything {
+        values.set_item(column.name(), py.None())?;
+        why.set_item(column.name(), reason(column, Absence::NotRequested))?;
+    }
+    for (column, figure) in report.columns.iter().zip(&group.figures) {
+        let name = column.name();
+        match figure {
+            Figure::Absent(absence) => why.set_item(name, reason(column, *absence))?,
+            Figure::Known { value, mark } => {
+                why.del_item(&name)?;
+                if let Some(word) = mark.word() {
+                    marks.set_item(&name, word)?;
+                }
+                match value {
+                    Value::Integer(value) => values.set_item(name, value)?,
+                    Value::Float(value) => values.set_item(name, value)?,
+                }
+            }
+        }
+    }
+    sample.set_item("values", values)?;
+    sample.set_item("marks", marks)?;
+    sample.set_item("why", why)
+}
+
+fn reason(column: &Column, absence: Absence) -> String {
+    match (absence, column.metric.need) {
+        (Absence::NotRequested, Need::ProportionalMemory) => {
+            format!("{absence}: name it in `metrics`; reading it holds up the process")
+        }
+        (Absence::NotRequested, _) => format!("{absence}: name it in `metrics`"),
+        _ => absence.to_string(),
+    }
+}
