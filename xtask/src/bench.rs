@@ -12,7 +12,7 @@ use std::process::{Child, ChildStdin, Stdio};
 use anyhow::{Context as _, Result, bail};
 
 use crate::step::Program;
-use crate::{USAGE, number, value};
+use crate::{USAGE, number, target_folder, value};
 
 /// What to measure.
 pub(crate) struct Plan {
@@ -178,12 +178,6 @@ impl Bench {
             peak_rss_kib: figure("peak_rss_kib")?.parse()?,
         })
     }
-}
-
-fn target_folder(root: &Path) -> Result<PathBuf> {
-    let own = std::env::current_exe().context("cannot find this program")?;
-    let folder = own.parent().and_then(Path::parent).map(Path::to_path_buf);
-    Ok(folder.unwrap_or_else(|| root.join("target")))
 }
 
 /// The value behind `key=` in a line of words.

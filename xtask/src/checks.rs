@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 use crate::step::{Program, seconds, timed};
-use crate::{fuzz, number, tidy};
+use crate::{fuzz, number, python, tidy};
 
 /// What to run.
 pub(crate) struct Plan {
@@ -58,6 +58,8 @@ const CHECKS: &[Check] = &[
     Check { name: "documentation", run: build_documentation },
     Check { name: "fuzz targets", run: run_fuzz_targets },
     Check { name: "release build", run: build_release },
+    Check { name: "Python module", run: |root, _| python::test(root) },
+    Check { name: "Python wheel", run: |root, _| python::wheel(root) },
 ];
 
 /// How many random cases a property test tries with `--long`.

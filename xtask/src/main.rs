@@ -5,6 +5,7 @@
 mod bench;
 mod checks;
 mod fuzz;
+mod python;
 mod step;
 mod tidy;
 
@@ -21,6 +22,8 @@ usage: cargo xtask COMMAND
   tidy                                   layers, names, the one table of metrics
   fuzz [TARGET] [--seconds N]            one fuzz target, or each of them
   bench [--processes N,N] [--samples N]  what one sample costs, beside psutil and a C program
+  wheel                                  the Python wheel for every Linux, and its sources
+  python                                 the tests of the Python module alone
 
 test --long also searches longer: more random histories, 60 seconds for each fuzz target.
 ";
@@ -47,6 +50,14 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         }
         "fuzz" => fuzz::run(&root, &fuzz::Plan::parse(rest)?)?,
         "bench" => bench::run(&root, &bench::Plan::parse(rest)?)?,
+        "wheel" => {
+            no_more(rest)?;
+            python::wheel(&root)?;
+        }
+        "python" => {
+            no_more(rest)?;
+            python::test(&root)?;
+        }
         "help" | "--help" | "-h" => std::io::stdout().lock().write_all(USAGE.as_bytes())?,
         other => bail!("unknown command `{other}`\n\n{USAGE}"),
     }
@@ -58,6 +69,13 @@ fn root() -> Result<PathBuf> {
     let manifest = std::env::var_os("CARGO_MANIFEST_DIR").context("run it as `cargo xtask`")?;
     let root = Path::new(&manifest).parent().context("the automation lies in no workspace")?;
     Ok(root.to_path_buf())
+}
+
+/// Where cargo builds, this program too.
+fn target_folder(root: &Path) -> Result<PathBuf> {
+    let own = std::env::current_exe().context("cannot find this program")?;
+    let folder = own.parent().and_then(Path::parent).map(Path::to_path_buf);
+    Ok(folder.unwrap_or_else(|| root.join("target")))
 }
 
 fn no_more(arguments: &[String]) -> Result<()> {

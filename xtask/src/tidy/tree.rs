@@ -7,8 +7,18 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 /// Folders that hold what tools make and not what people write.
-const SKIPPED: [&str; 8] =
-    ["target", "artifacts", "corpus", "node_modules", "__pycache__", ".git", ".venv", "shared"];
+const SKIPPED: [&str; 10] = [
+    "target",
+    "artifacts",
+    "corpus",
+    "node_modules",
+    "__pycache__",
+    ".git",
+    ".venv",
+    ".hypothesis",
+    ".mypy_cache",
+    "shared",
+];
 
 /// All files, with their text.
 #[derive(Default)]
@@ -52,7 +62,7 @@ impl Tree {
             let kind = entry.file_type().with_context(failed)?;
             if kind.is_dir() && !SKIPPED.contains(&name.as_str()) {
                 self.read_folder(&entry.path(), &format!("{path}/"))?;
-            } else if kind.is_file() {
+            } else if kind.is_file() && !name.ends_with(".so") {
                 let bytes =
                     fs::read(entry.path()).with_context(|| format!("cannot read {path}"))?;
                 self.0.insert(path, String::from_utf8_lossy(&bytes).into_owned());
