@@ -243,7 +243,7 @@ impl GroupBook {
         let (place, decision) = match (known.map(|member| member.decision), remembered) {
             (Some(decision), Some(place)) => (Some(place), decision),
             (Some(Decision::Excluded), None) => (None, Decision::Excluded),
-            (Some(decision), None) => (self.inherited_place(process, snapshot), decision),
+            (Some(decision), None) => self.inherit(process, snapshot, None, decision),
             (None, _) => self.decide(process, snapshot, remembered),
         };
         let member = Member {
@@ -275,13 +275,34 @@ impl GroupBook {
             };
         }
         let kept = remembered.filter(|place| self.takes_descendants(place.row));
-        let Some(place) = kept.or_else(|| self.inherited_place(process, snapshot)) else {
+        self.inherit(process, snapshot, kept, decision)
+    }
+
+    /// Where a process belongs that does not match itself: where it was, else with its
+    /// parent, unless the selector there excludes it.
+    fn inherit(
+        &mut self,
+        process: &ProcessSample,
+        snapshot: &Snapshot,
+        kept: Option<Place>,
+        decision: Decision,
+    ) -> (Option<Place>, Decision) {
+        let inherited = || self.nearest_row(process, snapshot);
+        let Some(row) = kept.map(|place| place.row).or_else(inherited) else {
             return (None, decision);
         };
-        if self.selector(place.row).excludes(process, snapshot, &self.resolution) {
+        let is_ourselves = self.resolution.own_pids.contains(&process.key.pid);
+        if !self.takes_descendants(row) || is_ourselves {
+            return (None, decision);
+        }
+        if self.selector(row).excludes(process, snapshot, &self.resolution) {
             return (None, Decision::Excluded);
         }
-        (Some(place), decision)
+        let place = kept.or_else(|| {
+            let row = self.row(row, process, snapshot)?;
+            Some(Place { row, role: Role::Descendant })
+        });
+        (place, decision)
     }
 
     /// Whether a process without a row may have one once more of it can be read.
@@ -316,19 +337,6 @@ impl GroupBook {
             Member { place: None, decision: Decision::Doubtful(row), .. } => Some(*row),
             _ => None,
         })
-    }
-
-    /// Where a process belongs that does not match itself: with its parent.
-    fn inherited_place(&mut self, process: &ProcessSample, snapshot: &Snapshot) -> Option<Place> {
-        if self.resolution.own_pids.contains(&process.key.pid) {
-            return None;
-        }
-        let row = self.nearest_row(process, snapshot)?;
-        if !self.takes_descendants(row) {
-            return None;
-        }
-        let row = self.row(row, process, snapshot)?;
-        Some(Place { row, role: Role::Descendant })
     }
 
     /// The row of the nearest ancestor, past those that were excluded.
@@ -377,7 +385,7 @@ impl GroupBook {
 
     fn new_row(&mut self, name: Box<[u8]>) -> usize {
         let row = self.groups.len();
-        self.groups.push(Row::named(&name));
+        self.groups.push(Row { last_peopled: self.round, ..Row::named(&name) });
         self.row_of_name.insert(name, row);
         row
     }
@@ -536,6 +544,7 @@ impl GroupBook {
             .filter(|(key, _)| snapshot.unreadable_pids.binary_search(&key.pid).is_ok());
         for place in unreadable.filter_map(|(_, member)| member.place) {
             tallies[place.row].add_unreadable();
+            self.groups[place.row].last_peopled = self.round;
         }
         let columns = Arc::clone(&self.columns);
         let rows = self.groups.iter_mut().zip(tallies);

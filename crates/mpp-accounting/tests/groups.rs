@@ -351,3 +351,40 @@ fn ended_members_have_a_rate() {
     let figure = report(&mut kernel).groups[0].figures[0];
     assert_eq!(figure, Figure::Known { value: Value::Float(1.0), mark: Mark::LowerBound });
 }
+
+#[test]
+fn rows_made_in_one_interval_do_not_take_each_others_place() {
+    let rows = Rows::Keyed { selector: Box::default(), key: GroupKey::Pid, rows_max: 2 };
+    let mut watch = Watch::new(rows, |_| {});
+    for _ in 0..62 {
+        watch.interval(|_| {});
+    }
+    let (mut first, mut second) = (0, 0);
+    watch.interval(|kernel| {
+        first = kernel.fork(INIT, "program");
+        second = kernel.fork(INIT, "program");
+        kernel.write(first, 5);
+        kernel.write(second, 70);
+    });
+    assert_eq!(watch.written(&first.to_string()), 5);
+    assert_eq!(watch.written("other"), 70);
+}
+
+#[test]
+fn what_is_excluded_stays_out_when_its_parent_joins_later() {
+    let (mut shell, mut helper) = (0, 0);
+    let rows = Rows::Named(vec![(
+        b"parent".as_slice().into(),
+        selector("name:parent !name:helper", Descendants::Taken),
+    )]);
+    let mut watch = Watch::new(rows, |kernel| {
+        shell = kernel.fork(INIT, "shell");
+        helper = kernel.fork(shell, "helper");
+    });
+    watch.interval(|kernel| kernel.exec(shell, shell, "parent"));
+    watch.interval(|kernel| {
+        kernel.write(shell, 5);
+        kernel.write(helper, 70);
+    });
+    assert_eq!(watch.written("parent"), 5);
+}
