@@ -140,6 +140,19 @@ pub enum Unit {
     Count,
 }
 
+impl Unit {
+    /// As tables of metrics spell it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Unit::Bytes => "bytes",
+            Unit::Seconds => "seconds",
+            Unit::Percent => "percent",
+            Unit::Count => "count",
+        }
+    }
+}
+
 /// Gauge or counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -147,6 +160,17 @@ pub enum Kind {
     Gauge,
     /// Never falls while a monitor lives, and has a rate.
     Counter,
+}
+
+impl Kind {
+    /// As tables of metrics spell it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Gauge => "gauge",
+            Kind::Counter => "counter",
+        }
+    }
 }
 
 /// How a number is written.

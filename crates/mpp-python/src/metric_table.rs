@@ -1,6 +1,6 @@
 //! The one table of metrics, as Python sees it.
 
-use metrics_per_process::metric::{self, Fold, Kind, METRICS, Metric, NumberType, Privilege, Unit};
+use metrics_per_process::metric::{self, Fold, METRICS, Metric, NumberType, Privilege};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -20,8 +20,8 @@ pub(crate) fn closest_metric(name: &str) -> Option<&'static str> {
 fn row<'py>(py: Python<'py>, metric: &Metric) -> PyResult<Bound<'py, PyDict>> {
     let row = PyDict::new(py);
     row.set_item("name", metric.name)?;
-    row.set_item("unit", unit(metric.unit))?;
-    row.set_item("kind", kind(metric.kind))?;
+    row.set_item("unit", metric.unit.word())?;
+    row.set_item("kind", metric.kind.word())?;
     row.set_item("type", number(metric.number))?;
     row.set_item("sums_by", fold(metric.fold))?;
     row.set_item("drop_in", metric.drop_in)?;
@@ -31,22 +31,6 @@ fn row<'py>(py: Python<'py>, metric: &Metric) -> PyResult<Bound<'py, PyDict>> {
     row.set_item("privilege", privilege(metric.privilege))?;
     row.set_item("help", metric.help)?;
     Ok(row)
-}
-
-fn unit(unit: Unit) -> &'static str {
-    match unit {
-        Unit::Bytes => "bytes",
-        Unit::Seconds => "seconds",
-        Unit::Percent => "percent",
-        Unit::Count => "count",
-    }
-}
-
-fn kind(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Gauge => "gauge",
-        Kind::Counter => "counter",
-    }
 }
 
 fn number(number: NumberType) -> &'static str {

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use metrics_per_process::metric::{Fold, Kind, METRICS, Metric, NumberType, Privilege, Unit};
+use metrics_per_process::metric::{Fold, Kind, METRICS, Metric, NumberType, Privilege};
 use mpp_export::{Format, escape};
 
 use crate::args;
@@ -35,7 +35,7 @@ pub(crate) fn run(typed: &args::Metrics, out: &mut dyn Write) -> Result<Status, 
 /// A line with the facts and, below it, the meaning and where it comes from.
 fn paragraph(metric: &Metric) -> String {
     let Metric { name, help, source, .. } = metric;
-    let facts = format!("{} {}", unit(metric.unit), kind(metric.kind));
+    let facts = format!("{} {}", metric.unit.word(), metric.kind.word());
     let rate = match metric.kind {
         Kind::Gauge => "",
         Kind::Counter => ", also _per_sec",
@@ -96,8 +96,8 @@ fn push_object(metric: &Metric, out: &mut Vec<u8>) {
     let fields = [
         ("name", metric.name),
         ("heading", metric.heading),
-        ("unit", unit(metric.unit)),
-        ("kind", kind(metric.kind)),
+        ("unit", metric.unit.word()),
+        ("kind", metric.kind.word()),
         ("type", number),
         ("sums_by", fold),
         ("prometheus", metric.prometheus.0),
@@ -135,20 +135,4 @@ fn push_labels(key: &str, labels: &[(&str, &str)], out: &mut Vec<u8>) {
         escape::push_json(value.as_bytes(), out);
     }
     out.push(b'}');
-}
-
-fn unit(unit: Unit) -> &'static str {
-    match unit {
-        Unit::Bytes => "bytes",
-        Unit::Seconds => "seconds",
-        Unit::Percent => "percent",
-        Unit::Count => "count",
-    }
-}
-
-fn kind(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Gauge => "gauge",
-        Kind::Counter => "counter",
-    }
 }
