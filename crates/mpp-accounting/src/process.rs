@@ -175,6 +175,11 @@ pub struct ProcessSample {
     pub key: ProcessKey,
     /// Its parent's PID at that moment; 0 for the first process and kernel threads' root.
     pub parent_pid: u32,
+    /// Who forked it, where the kernel was watched then. Stays when the parent ends.
+    pub forked_by: Option<ProcessKey>,
+    /// When it started, in nanoseconds since boot, where that is known: tells two bearers of
+    /// a PID apart that started within one tick.
+    pub started_at: Option<BootTime>,
     /// Living, or a zombie.
     pub state: ProcessState,
     /// Who it is.
@@ -216,6 +221,9 @@ pub struct ThreadIo {
     pub key: ThreadKey,
     /// What it read and wrote since it began.
     pub total: IoTotals,
+    /// Whether it is known to have ended: a zombie's threads, or a main thread that exited
+    /// before the others.
+    pub has_exited: bool,
 }
 
 /// What a process holds at one moment: these may fall as well as rise.

@@ -737,6 +737,8 @@ fn assemble(
     Ok(ProcessSample {
         key: known.key,
         parent_pid: subject.stat.ppid,
+        forked_by: None,
+        started_at: None,
         state: subject.phase.state(),
         identity: Arc::clone(&known.identity),
         read_at,

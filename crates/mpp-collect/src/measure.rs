@@ -576,8 +576,11 @@ impl IoReader<'_> {
             Reading::Value(total) => total,
             Reading::Absent(why) => return Reading::Absent(why),
         };
-        self.thread_start(tid, total, buffers)
-            .map(|start_time_ticks| ThreadIo { key: ThreadKey { tid, start_time_ticks }, total })
+        self.thread_start(tid, total, buffers).map(|start_time_ticks| ThreadIo {
+            key: ThreadKey { tid, start_time_ticks },
+            total,
+            has_exited: false,
+        })
     }
 
     /// When a thread started: the main one with the process, one that was there before and

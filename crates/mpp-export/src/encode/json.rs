@@ -7,8 +7,8 @@ use mpp_accounting::report::{Figure, GroupReport, Report};
 use super::rfc_3339;
 use crate::escape::push_json;
 use crate::figure::{
-    NamedColumn, cells, interval_seconds, named_columns, push_float, push_integer, push_value,
-    reason, trouble_classes, unattributed_cpu_seconds, visibility_word,
+    NamedColumn, accuracy_numbers, cells, interval_seconds, named_columns, push_float,
+    push_integer, push_value, reason, trouble_classes, unattributed_cpu_seconds, visibility_word,
 };
 use crate::format::{JsonLayout, Origin};
 
@@ -24,10 +24,10 @@ pub(crate) fn write(report: &Report, origin: &Origin, layout: JsonLayout, out: &
     json.key("host").string(&origin.host);
     json.key("interval_sec").float(interval_seconds(report));
     json.key("tier").string(report.accuracy.tier.letter().as_bytes());
-    json.key("lost").integer(report.accuracy.lost);
-    json.key("unattributed_io_bytes").integer(report.accuracy.unattributed_io_bytes);
+    for (name, number) in accuracy_numbers(&report.accuracy) {
+        json.key(name).integer(number);
+    }
     json.key("unattributed_cpu_sec").float(Some(unattributed_cpu_seconds(report)));
-    json.key("undecided").integer(report.accuracy.undecided);
     json.key("visibility").string(visibility_word(report.host.visibility).as_bytes());
     json.key("trouble").open(b'{');
     for (class, count) in trouble_classes(&report.trouble) {
