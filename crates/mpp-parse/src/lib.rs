@@ -44,6 +44,7 @@ mod cursor;
 mod lines;
 
 pub mod error;
+pub mod genetlink;
 pub mod netlink;
 pub mod number;
 pub mod proc_meminfo;
@@ -60,3 +61,4 @@ pub mod proc_pid_statm;
 pub mod proc_pid_status;
 pub mod proc_stat;
 pub mod sock_diag;
+pub mod taskstats;
