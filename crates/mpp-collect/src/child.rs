@@ -6,10 +6,11 @@
 //! locks other threads held stay locked for ever; therefore this file forks only while the
 //! process has one thread, and counts them first.
 
-use std::ffi::CStr;
-use std::mem::MaybeUninit;
+use std::ffi::{CStr, c_int, c_void};
+use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
 use std::time::Duration;
 
 use rustix::event::PollFlags;
@@ -24,6 +25,8 @@ use crate::sys;
 
 /// How long a child that is not wanted any more has to end by itself, before it is killed.
 const PATIENCE: Duration = Duration::from_millis(200);
+/// Stack of a process that ends at once.
+const STACK_BYTES: usize = 64 << 10;
 
 /// A child process that is ended and reaped when this is dropped.
 #[derive(Debug)]
@@ -55,9 +58,7 @@ impl Child {
             unsafe { libc::_exit(i32::from(outcome.is_err())) }
         }
         let Some(pid) = Pid::from_raw(returned).filter(|_| returned > 0) else {
-            return Err(
-                Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::AGAIN)
-            );
+            return Err(sys::last_errno());
         };
         let pidfd = sys::call(|| pidfd_open(pid, PidfdFlags::empty())).ok();
         Ok(Child { pid, pidfd })
@@ -91,6 +92,60 @@ impl Drop for Child {
         let reap = || waitpid(Some(self.pid), WaitOptions::empty());
         while reap().is_err_and(|errno| errno == Errno::INTR) {}
     }
+}
+
+/// Starts a process that ends at once, waits until it has ended, and returns the PID it had.
+///
+/// It costs no copy of our memory and sends us no SIGCHLD. The kernel has told whoever wants to
+/// know of the end before this returns. Unlike [`Child::fork`] it may be called in a process with
+/// many threads: nothing of ours runs in the new one.
+///
+/// # Errors
+/// What clone(2) says.
+pub(crate) fn end_at_once() -> Result<Pid, Errno> {
+    extern "C" fn end(_: *mut c_void) -> c_int {
+        0
+    }
+    let mut stack = vec![0_u128; STACK_BYTES / size_of::<u128>()];
+    let top = stack.as_mut_ptr_range().end.cast();
+    // Memory is shared, and we are stopped until the other has left it. No signal is sent to us
+    // at its end.
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK;
+    let returned = sys::call(|| {
+        without_signals(|| {
+            // SAFETY: the new process runs only `end`, which touches nothing, on a stack of its
+            // own, which outlives it.
+            match unsafe { libc::clone(end, top, flags, ptr::null_mut()) } {
+                -1 => Err(sys::last_errno()),
+                pid => Ok(pid),
+            }
+        })
+    })?;
+    let pid = Pid::from_raw(returned).ok_or(Errno::AGAIN)?;
+    // SAFETY: nothing is written, since there is no status to write to.
+    let reap = || unsafe { libc::waitpid(returned, ptr::null_mut(), libc::__WALL) };
+    while reap() == -1 && sys::last_errno() == Errno::INTR {}
+    Ok(pid)
+}
+
+/// Runs `f` while no signal is handled in this thread, nor in a process that it starts: a handler
+/// must not run in both at once.
+fn without_signals<T>(f: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+    // SAFETY: zero is a value of this plain C struct.
+    let mut all: libc::sigset_t = unsafe { mem::zeroed() };
+    // SAFETY: likewise.
+    let mut before: libc::sigset_t = unsafe { mem::zeroed() };
+    // SAFETY: it is ours to write to.
+    unsafe { libc::sigfillset(&raw mut all) };
+    // SAFETY: both are valid, and ours.
+    let errno = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const all, &raw mut before) };
+    if errno != 0 {
+        return Err(Errno::from_raw_os_error(errno));
+    }
+    let outcome = f();
+    // SAFETY: it is what the call above has written; it cannot fail.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut()) };
+    outcome
 }
 
 /// How many threads this process has, by the links of its `task` directory, proc_pid_task(5).

@@ -25,6 +25,8 @@ mod origin;
 mod proc_fs;
 mod scale;
 mod sys;
+#[cfg_attr(not(test), expect(dead_code, reason = "no collector reads it yet"))]
+mod taskstats;
 mod visibility;
 
 pub use collector::{Collector, CollectorOptions};
