@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mpp_accounting::exit::ExitSource;
 use mpp_accounting::process::{
     Absence, Gauges, Identity, ProcessIo, ProcessKey, ProcessSample, Reading,
 };
@@ -23,6 +24,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::process::{Resource, getrlimit};
 
 use crate::error::{CollectError, absence_of};
+use crate::exits::{Population, Refusal, Witness};
 use crate::identity::{Known, Risk, Wants};
 use crate::measure::{
     Buffers, Counters, IoReader, Phase, Subject, ThreadNeeds, Vanished, has_reaped, open_io,
@@ -50,14 +52,17 @@ pub struct CollectorOptions {
     pub procfs: PathBuf,
     /// Who reads what can block on a measured process. A frozen tree needs nobody.
     pub memory_reader: MemoryReaderKind,
+    /// The best source of exit records that is looked for. Only sweeps have them.
+    pub exits: ExitSource,
 }
 
 impl Default for CollectorOptions {
-    /// `/proc`, and helper threads: what a library may have.
+    /// `/proc`, helper threads, and nobody who tells of ends: what a library may have.
     fn default() -> Self {
         CollectorOptions {
             procfs: PathBuf::from("/proc"),
             memory_reader: MemoryReaderKind::HelperThreads,
+            exits: ExitSource::Nobody,
         }
     }
 }
@@ -82,6 +87,12 @@ pub struct Collector {
     /// Number of the sweep, or of the reading of single processes.
     round: u64,
     held: HeldIo,
+    witness: Witness,
+    refusals: Vec<Refusal>,
+    /// Processes that lost their PID to another one since the sweep before.
+    replaced: Vec<ProcessKey>,
+    /// When the last sweep began.
+    swept_at_ticks: u64,
     pids: Vec<u32>,
     /// Start time and PID, in the order of reading.
     order: Vec<(u64, u32)>,
@@ -148,16 +159,21 @@ impl Collector {
     /// # Errors
     /// It cannot be opened, or is neither a procfs nor a frozen tree.
     pub fn open(options: CollectorOptions) -> Result<Self, CollectError> {
-        let CollectorOptions { procfs, memory_reader } = options;
+        let CollectorOptions { procfs, memory_reader, exits } = options;
         let mut buffers = Buffers::new();
         let origin = Origin::open(&procfs, &mut buffers.room)?;
         let memory = match origin.is_frozen() {
             true => None,
             false => Some(open_memory_reader(&origin, memory_reader, &procfs)?),
         };
+        let (witness, refusals) = Witness::open(exits, &origin);
         Ok(Collector {
             procfs,
             held: HeldIo::new(&origin),
+            witness,
+            refusals,
+            replaced: Vec::new(),
+            swept_at_ticks: 0,
             origin,
             memory,
             sockets: None,
@@ -207,9 +223,11 @@ impl Collector {
         let needs = &Request { needs, is_of_interest };
         self.origin.refresh(&self.procfs, &mut self.buffers.room)?;
         self.take_answers(Duration::ZERO);
+        self.witness.listen();
         let began = Instant::now();
         let moment = self.origin.now();
         self.list()?;
+        self.replaced.clear();
         self.begin_round(needs.needs);
         self.put_in_order(needs.needs);
         into.processes.clear();
@@ -220,6 +238,7 @@ impl Collector {
         into.wall_time = moment.wall_time;
         into.duration = if self.origin.is_frozen() { Duration::ZERO } else { began.elapsed() };
         into.host = self.origin.host;
+        self.hear_of_ends(into);
         self.forget_ended(1);
         if self.learn(wait) == Learned::Something {
             into.processes.iter_mut().for_each(|sample| self.complete(sample, needs.needs));
@@ -227,6 +246,38 @@ impl Collector {
         self.count_troubles(into.processes.iter());
         into.trouble = self.trouble;
         Ok(())
+    }
+
+    /// Takes in what has been told of ended processes so far. A sweep does so by itself; where
+    /// sweeps are more than a second or two apart, this keeps what is told from piling up in
+    /// the kernel.
+    pub fn listen(&mut self) {
+        self.witness.listen();
+    }
+
+    /// Who tells of ended processes.
+    #[must_use]
+    pub fn exit_source(&self) -> ExitSource {
+        self.witness.source()
+    }
+
+    /// Why nobody tells of them better.
+    #[must_use]
+    pub fn refusals(&self) -> &[Refusal] {
+        &self.refusals
+    }
+
+    /// Joins what was told of ends to what this sweep saw.
+    fn hear_of_ends(&mut self, into: &mut Snapshot) {
+        let population = Population {
+            origin: &self.origin,
+            known: &self.known,
+            replaced: &self.replaced,
+            processes: &into.processes,
+            previous_sweep_ticks: self.swept_at_ticks,
+        };
+        self.witness.testify(&population, &mut into.exits);
+        self.swept_at_ticks = into.taken_at_ticks;
     }
 
     /// Reads the processes with these PIDs, in this order; `None` where there is no such
@@ -442,7 +493,7 @@ impl Collector {
         self.visit_folder(pid, needs).map_err(|why| {
             count(&mut self.trouble, why);
             if why == Absence::Vanished {
-                self.forget(pid);
+                // What is known of it may be asked for by the record of its end.
                 return Unseen::Vanished;
             }
             // Unreadable is not gone: what is known of it stays.
@@ -516,7 +567,11 @@ impl Collector {
             self.held.hold(known, uid, &subject);
         }
         let sockets = sockets.as_mut().filter(|_| measures.sockets);
-        assemble(known, &subject, &measures, sockets, buffers)
+        let threads = match self.witness.source() {
+            ExitSource::Nobody => ThreadNeeds::None,
+            ExitSource::Rounded | ExitSource::Exact => ThreadNeeds::EachAtAnyMoment,
+        };
+        assemble(known, &subject, &measures, threads, sockets, buffers)
     }
 
     fn remember_parent(&mut self, stat: &Stat<'_>) {
@@ -530,7 +585,8 @@ impl Collector {
 
     /// What is known of a process is worth nothing for the next one with its PID.
     fn forget_former_bearer(&mut self, key: ProcessKey) {
-        if self.known.get(&key.pid).is_some_and(|known| known.key != key) {
+        if let Some(former) = self.known.get(&key.pid).filter(|known| known.key != key) {
+            self.replaced.push(former.key);
             self.forget(key.pid);
         }
     }
@@ -718,11 +774,12 @@ fn assemble(
     known: &mut Known,
     subject: &Subject<'_>,
     measures: &Measures,
+    threads: ThreadNeeds,
     sockets: Option<&mut SocketSource>,
     buffers: &mut Buffers,
 ) -> Result<ProcessSample, Vanished> {
     let read_at = subject.origin.since_boot();
-    let Counters { usage, io } = read_counters(known, subject, measures, buffers)?;
+    let Counters { usage, io } = read_counters(known, subject, measures, threads, buffers)?;
     let mut gauges = subject.gauges(measures, known.threads_max, buffers);
     if measures.proportional_memory {
         gauges.proportional_memory = known.proportional_memory;
@@ -733,7 +790,7 @@ fn assemble(
     if has_vanished(&io, &gauges) {
         return Err(Vanished);
     }
-    known.threads = io.threads.value().cloned();
+    known.former_threads = std::mem::replace(&mut known.threads, io.threads.value().cloned());
     Ok(ProcessSample {
         key: known.key,
         parent_pid: subject.stat.ppid,
@@ -752,6 +809,7 @@ fn read_counters(
     known: &mut Known,
     subject: &Subject<'_>,
     measures: &Measures,
+    threads: ThreadNeeds,
     buffers: &mut Buffers,
 ) -> Result<Counters, Vanished> {
     let usage = subject.origin.scale.usage(subject.stat);
@@ -761,7 +819,7 @@ fn read_counters(
         return Ok(Counters { usage, io });
     }
     known.had_children |= has_reaped(&usage);
-    let threads = if known.had_children { ThreadNeeds::Each } else { ThreadNeeds::None };
+    let threads = if known.had_children { ThreadNeeds::Each } else { threads };
     let reader = IoReader {
         subject,
         held: known.held_io.as_ref(),

@@ -76,6 +76,8 @@ pub(crate) struct Known {
     pub(crate) threads_max: u64,
     /// What its threads had done at the last sweep, where that was read.
     pub(crate) threads: Option<Arc<[ThreadIo]>>,
+    /// What they had done at the sweep before that.
+    pub(crate) former_threads: Option<Arc<[ThreadIo]>>,
     /// Its `io`, opened while it lived.
     pub(crate) held_io: Option<OwnedFd>,
     /// The number of the last sweep that saw it.
@@ -240,6 +242,7 @@ impl Known {
             had_children: false,
             threads_max: 0,
             threads: None,
+            former_threads: None,
             held_io: None,
             swept: 0,
             proportional_memory: Reading::Absent(Absence::NotYetKnown),

@@ -12,6 +12,7 @@ pub mod capability;
 mod child;
 pub mod collector;
 pub mod error;
+pub mod exits;
 pub mod memory_reader;
 pub mod needs;
 pub mod pid_file;
@@ -25,7 +26,7 @@ mod origin;
 mod proc_fs;
 mod scale;
 mod sys;
-#[cfg_attr(not(test), expect(dead_code, reason = "no collector reads it yet"))]
+
 mod taskstats;
 mod visibility;
 

@@ -450,8 +450,10 @@ fn switches(status: &Status, threads_max: u64) -> Reading<ContextSwitches> {
 pub(crate) enum ThreadNeeds {
     /// It never had children: everything it did is its own.
     None,
-    /// It may have reaped children.
+    /// It may have reaped children: total and threads must be one moment.
     Each,
+    /// Those that end are recorded: each thread counts by itself, at any moment.
+    EachAtAnyMoment,
 }
 
 /// I/O and usage of one process, read as one moment.
@@ -493,6 +495,9 @@ impl IoReader<'_> {
                 return Ok(Counters { usage, io });
             }
             let threads = self.threads(thread_count, buffers);
+            if needs == ThreadNeeds::EachAtAnyMoment {
+                return Ok(Counters { usage, io: ProcessIo { total, threads } });
+            }
             let Some((now, count_now)) = self.stat_again(buffers)? else {
                 // Nobody can say whether the two belong together.
                 return Ok(self.unstable(usage));
@@ -563,6 +568,7 @@ impl IoReader<'_> {
                 Reading::Absent(why) => return Reading::Absent(why),
             }
         }
+        buffers.threads.sort_unstable_by_key(|thread| thread.key);
         Reading::Value(Arc::from(&buffers.threads[..]))
     }
 
@@ -579,8 +585,14 @@ impl IoReader<'_> {
         self.thread_start(tid, total, buffers).map(|start_time_ticks| ThreadIo {
             key: ThreadKey { tid, start_time_ticks },
             total,
-            has_exited: false,
+            has_exited: self.has_exited(tid),
         })
+    }
+
+    /// Only a main thread stays after its end: as long as others live, or until its process
+    /// is waited for.
+    fn has_exited(&self, tid: u32) -> bool {
+        tid == self.subject.pid && self.subject.phase != Phase::Living
     }
 
     /// When a thread started: the main one with the process, one that was there before and

@@ -156,12 +156,15 @@ impl Origin {
     pub(crate) fn since_boot(&self) -> BootTime {
         match self.frozen {
             Some(frozen) => frozen.taken_at,
-            None => {
-                let time = clock_gettime(ClockId::Boottime);
-                boot_time(time.tv_sec, time.tv_nsec)
-            }
+            None => since_boot(),
         }
     }
+}
+
+/// Now, on the clock for intervals.
+pub(crate) fn since_boot() -> BootTime {
+    let time = clock_gettime(ClockId::Boottime);
+    boot_time(time.tv_sec, time.tv_nsec)
 }
 
 fn open_root(path: &Path) -> Result<OwnedFd, CollectError> {
