@@ -8,6 +8,8 @@
 //! The crate knows processes, not groups and not metrics: it is told what to read by
 //! [`Needs`] and reads nothing else.
 
+#[cfg_attr(not(test), expect(dead_code, reason = "the collector does not ask it yet"))]
+mod bpf;
 pub mod capability;
 mod child;
 pub mod collector;
@@ -30,6 +32,7 @@ mod sys;
 mod taskstats;
 mod visibility;
 
+pub use bpf::Refusal;
 pub use collector::{Collector, CollectorOptions};
 pub use error::CollectError;
 pub use memory_reader::MemoryReaderKind;

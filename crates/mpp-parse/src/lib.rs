@@ -43,6 +43,7 @@ extern crate std;
 mod cursor;
 mod lines;
 
+pub mod bpf_record;
 pub mod error;
 pub mod genetlink;
 pub mod netlink;
