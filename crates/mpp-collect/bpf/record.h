@@ -17,7 +17,7 @@ typedef unsigned long long u64;
 typedef int s32;
 typedef long long s64;
 
-#define RECORD_VERSION 1
+#define RECORD_VERSION 2
 
 enum record_kind {
 	RECORD_TASK = 1,
@@ -104,6 +104,7 @@ struct record_task {
 
 struct record_process {
 	struct record_key parent;
+	struct record_key forker; /* tgid 0: it began before we watched */
 	u64 self_exec_id;
 	u8 comm[COMM_BYTES];
 	u32 euid;
@@ -212,7 +213,7 @@ struct losses {
 #define SETTING_SPILL_ODD 4 /* which of the two maps of spills is filled */
 
 _Static_assert(sizeof(struct record_task) == 152, "as in bpf_record.rs");
-_Static_assert(sizeof(struct record_process) == 224, "as in bpf_record.rs");
+_Static_assert(sizeof(struct record_process) == 240, "as in bpf_record.rs");
 _Static_assert(sizeof(struct record_memory) == 72, "as in bpf_record.rs");
 _Static_assert(sizeof(struct record_exit) == 240, "as in bpf_record.rs");
 _Static_assert(sizeof(struct record_group) == 176, "as in bpf_record.rs");

@@ -28,6 +28,7 @@ use mpp_parse::bpf_record::{ExecRecord, TaskRecord};
 use rustix::io::Errno;
 
 use self::hooks::Hooks;
+use self::skeleton::{Failure, Step};
 use self::tasks::Tasks;
 
 pub(crate) use self::hooks::{Capture, ExitEvent, Hook, Lost, Spill};
@@ -73,13 +74,20 @@ impl Bpf {
         if !is_initial {
             return Err(Refusal::PidNamespace);
         }
-        let tasks = Tasks::open().map_err(Refusal::of)?;
-        let exit_ring = ring_bytes(options.exit_ring_bytes);
-        let exec_ring = ring_bytes(options.exec_ring_bytes);
-        let hooks = Hooks::open(exit_ring, exec_ring).map_err(Refusal::of)?;
-        let mut bpf = Bpf { tasks, hooks };
+        let mut bpf = Bpf::load(options).map_err(Refusal::of)?;
         bpf.find_itself()?;
         Ok(bpf)
+    }
+
+    fn load(options: &BpfOptions) -> Result<Self, Failure> {
+        let cpus = tasks::possible_cpus().map_err(Failure::at(Step::Other))?;
+        let sizes = [
+            ("exits", ring_bytes(options.exit_ring_bytes)),
+            ("execs", ring_bytes(options.exec_ring_bytes)),
+        ];
+        let (mut loaded, missing) = hooks::load(cpus, &sizes)?;
+        let tasks = Tasks::attach(&mut loaded)?;
+        Ok(Bpf { tasks, hooks: Hooks::attach(loaded, missing)? })
     }
 
     fn find_itself(&mut self) -> Result<(), Refusal> {

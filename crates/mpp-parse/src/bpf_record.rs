@@ -21,7 +21,7 @@ use crate::proc_pid_io::Io;
 const PAGE: &str = "record.h";
 
 /// The layout that this reader knows: `RECORD_VERSION`.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// Bytes of the longest record: an exec with all its texts.
 pub const LENGTH_MAX: usize = size_of::<RawExec>() + 256 + 4096 + 16384;
 
@@ -352,6 +352,13 @@ impl<'a> ProcessPart<'a> {
     #[must_use]
     pub fn parent(&self) -> TaskKey {
         self.process.parent.get()
+    }
+
+    /// Who forked it, though that one may have ended since. `None` where it began before the
+    /// programs were loaded, where the hook of forks is missing, and for the kernel's root.
+    #[must_use]
+    pub fn forker(&self) -> Option<TaskKey> {
+        Some(self.process.forker.get()).filter(|forker| forker.id != 0)
     }
 
     /// How many programs it and its ancestors have executed: another number is another program.
@@ -687,6 +694,7 @@ struct RawTask {
 #[repr(C)]
 struct RawProcess {
     parent: RawKey,
+    forker: RawKey,
     self_exec_id: U64,
     comm: [u8; 16],
     euid: U32,
@@ -787,11 +795,11 @@ impl RawHeader {
         };
         match (kind_high, version_high) {
             (0, 0) => {}
-            (0, found) => return error("version", 3, "version 1", found),
+            (0, found) => return error("version", 3, "version 2", found),
             (found, _) => return error("kind", 1, "a kind from 1 to 4", found),
         }
         if u16::from(version) != VERSION {
-            return error("version", 2, "version 1", version);
+            return error("version", 2, "version 2", version);
         }
         match u16::from(kind) {
             KIND_TASK..=KIND_EXEC => Ok(()),

@@ -5,28 +5,23 @@
 
 use super::skeleton::Skeleton;
 
-/// `bpf/tasks.bpf.c`.
-pub(super) const TASKS: Skeleton = Skeleton {
-    bytes: include_bytes!("../../bpf/tasks.skel"),
-    data_length: 23920,
-    maps: &["cpu_distances", "scratches", "yardstick", "rodata"],
-    programs: &["write_task"],
-};
-
-/// `bpf/hooks.bpf.c`.
-pub(super) const HOOKS: Skeleton = Skeleton {
-    bytes: include_bytes!("../../bpf/hooks.skel"),
-    data_length: 32184,
+/// `bpf/programs.bpf.c`.
+pub(super) const PROGRAMS: Skeleton = Skeleton {
+    bytes: include_bytes!("../../bpf/programs.skel"),
+    data_length: 50784,
     maps: &[
+        "cpu_distances",
+        "scratches",
         "origins",
         "exec_scratches",
         "execs",
         "exits",
+        "yardstick",
         "spills_even",
         "spills_odd",
         "settings",
         "counts",
         "rodata",
     ],
-    programs: &["remember_fork", "write_exec", "write_exit", "write_free"],
+    programs: &["write_task", "remember_fork", "write_exec", "write_exit", "write_free"],
 };

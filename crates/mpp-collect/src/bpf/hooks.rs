@@ -1,4 +1,4 @@
-//! What the hooks of `bpf/hooks.bpf.c` have written: exits and execs from their rings, spills and
+//! What the hooks of `bpf/hooks.h` have written: exits and execs from their rings, spills and
 //! losses from their maps.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -10,7 +10,7 @@ use mpp_parse::proc_pid_io::Io;
 use rustix::io::Errno;
 use rustix::thread::{MembarrierCommand, membarrier};
 
-use super::compiled::HOOKS;
+use super::compiled::PROGRAMS;
 use super::ring::Ring;
 use super::skeleton::{Failure, Loaded, Settings, Step};
 use super::syscall::{self, Map};
@@ -37,7 +37,7 @@ pub(crate) enum Hook {
 }
 
 impl Hook {
-    /// All of them, in the order of the constants in `hooks.bpf.c`.
+    /// All of them, in the order of the constants in `hooks.h`.
     const ALL: [Hook; 3] = [Hook::Fork, Hook::Exec, Hook::Free];
 
     fn program(self) -> &'static str {
@@ -116,14 +116,11 @@ pub(super) struct Hooks {
 }
 
 impl Hooks {
-    /// Loads the programs and lets them run; sizes of rings in bytes.
-    pub(super) fn open(exit_ring: u32, exec_ring: u32) -> Result<Self, Failure> {
-        let sizes = [("exits", exit_ring), ("execs", exec_ring)];
-        let (loaded, missing) = load(&sizes)?;
-        Hooks::attach(loaded, missing)
-    }
-
-    fn attach(mut loaded: Loaded, mut missing: Vec<(Hook, Errno)>) -> Result<Self, Failure> {
+    /// Lets the programs run that were loaded.
+    pub(super) fn attach(
+        mut loaded: Loaded,
+        mut missing: Vec<(Hook, Errno)>,
+    ) -> Result<Self, Failure> {
         let mut links = Vec::new();
         for hook in Hook::ALL {
             let program = loaded.program(hook.program())?;
@@ -259,11 +256,15 @@ impl Hooks {
     }
 }
 
-/// Loads all programs; where that fails, without one hook, then without any.
-fn load(sizes: &[(&'static str, u32)]) -> Result<(Loaded, Vec<(Hook, Errno)>), Failure> {
+/// Loads all programs; where that fails, without one hook, then without any. Also returns the
+/// hooks that were left out, and why.
+pub(super) fn load(
+    possible_cpus: u32,
+    sizes: &[(&'static str, u32)],
+) -> Result<(Loaded, Vec<(Hook, Errno)>), Failure> {
     let attempt = |without: &[Hook]| {
-        let constants = Hook::ALL.map(|hook| u32::from(!without.contains(&hook)));
-        HOOKS.load(Settings { constants: &constants, sizes })
+        let [fork, exec, free] = Hook::ALL.map(|hook| u32::from(!without.contains(&hook)));
+        PROGRAMS.load(Settings { constants: &[possible_cpus, fork, exec, free], sizes })
     };
     let first = match attempt(&[]) {
         Ok(loaded) => return Ok((loaded, Vec::new())),

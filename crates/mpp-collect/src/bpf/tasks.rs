@@ -1,4 +1,4 @@
-//! Every thread of the machine, by the iterator of `bpf/tasks.bpf.c`.
+//! Every thread of the machine, by the iterator of `bpf/tasks.h`.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -6,8 +6,7 @@ use mpp_parse::bpf_record::{self, Record, TaskRecord};
 use rustix::fs::CWD;
 use rustix::io::Errno;
 
-use super::compiled::TASKS;
-use super::skeleton::{Failure, Settings, Step};
+use super::skeleton::{Failure, Loaded, Step};
 use super::syscall;
 use crate::proc_fs::{FileError, Room};
 use crate::sys;
@@ -25,10 +24,8 @@ pub(super) struct Tasks {
 }
 
 impl Tasks {
-    /// Loads the program.
-    pub(super) fn open() -> Result<Self, Failure> {
-        let cpus = possible_cpus().map_err(Failure::at(Step::Other))?;
-        let mut loaded = TASKS.load(Settings { constants: &[cpus], sizes: &[] })?;
+    /// Takes the program out of what was loaded.
+    pub(super) fn attach(loaded: &mut Loaded) -> Result<Self, Failure> {
         let program = loaded.program("write_task")?;
         let link = syscall::link_iterator(program.as_fd()).map_err(Failure::at(Step::Attach))?;
         Ok(Tasks { link, buffer: vec![0; BUFFER] })
@@ -72,7 +69,7 @@ fn records(bytes: &[u8], each: &mut dyn FnMut(&TaskRecord<'_>)) -> Result<usize,
 }
 
 /// How many CPUs there may ever be, counting from 0 without gaps.
-fn possible_cpus() -> Result<u32, Errno> {
+pub(super) fn possible_cpus() -> Result<u32, Errno> {
     let mut room = Room::default();
     let text = room.read(CWD, POSSIBLE_CPUS).map_err(|error| match error {
         FileError::System(errno) => errno,

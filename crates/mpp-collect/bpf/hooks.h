@@ -7,7 +7,9 @@
  * Records wait in rings until user space takes them at its tick; nobody is woken up for a record.
  * What finds no room in the ring of exits is added up for each parent, so that totals stay right.
  */
-#include "kernel.h"
+#pragma once
+
+#include "origin.h"
 
 /* Beyond half a ring, this many bytes in which a record wakes up whoever waits for the ring. */
 #define WAKE_BYTES 8192
@@ -21,16 +23,6 @@
 const volatile u32 with_fork = 1;
 const volatile u32 with_exec = 1;
 const volatile u32 with_free = 1;
-
-/* What is remembered of a process, with each of its threads; the leader's is the one that counts.
- * A thread other than the leader may become the leader, by an exec. */
-struct origin {
-	struct record_key forker;
-	struct record_key exec;
-	u64 exec_time;
-	u64 reported; /* CPU time of its threads that exit records have told */
-	u64 is_auto_reaped;
-};
 
 struct exec_scratch {
 	struct record_exec exec;
@@ -46,13 +38,6 @@ struct {
 	MAP_NUMBER(type, BPF_MAP_TYPE_RINGBUF);
 	MAP_NUMBER(max_entries, 8 << 20);
 } execs SECTION(".maps");
-
-struct {
-	MAP_NUMBER(type, BPF_MAP_TYPE_TASK_STORAGE);
-	MAP_NUMBER(map_flags, BPF_F_NO_PREALLOC);
-	MAP_TYPE(key, int);
-	MAP_TYPE(value, struct origin);
-} origins SECTION(".maps");
 
 /* Two, so that user space can empty one that is not being filled. */
 struct {
@@ -451,5 +436,3 @@ SECTION("tp_btf/sched_process_free") int write_free(u64 *context)
 	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 	return 0;
 }
-
-char LICENSE[] SECTION("license") = "Dual MIT/GPL";

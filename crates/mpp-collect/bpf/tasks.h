@@ -3,7 +3,9 @@
  * Every thread of the machine, once: its own counters, and with the leader of a thread group what
  * its process is, holds and has collected from threads and children that are gone.
  */
-#include "kernel.h"
+#pragma once
+
+#include "origin.h"
 
 /* Words of a bitmap of descriptors that are looked at together. */
 #define CHUNK_WORDS 32
@@ -210,10 +212,15 @@ ALWAYS_INLINE void copy_memory(struct record_memory *to, const struct task_struc
 	to->zero = 0;
 }
 
-ALWAYS_INLINE void copy_process(struct record_process *to, const struct task_struct *task)
+ALWAYS_INLINE void copy_process(struct record_process *to, struct task_struct *task)
 {
+	const struct origin *origin = bpf_task_storage_get(&origins, task, NULL, 0);
 	const struct signal_struct *signal = task->signal;
 
+	if (origin)
+		to->forker = origin->forker;
+	else
+		to->forker = (struct record_key){};
 	to->parent = key_of(task->real_parent);
 	to->self_exec_id = task->self_exec_id;
 	copy_comm(to->comm, task);
@@ -277,5 +284,3 @@ SECTION("iter/task") int write_task(struct bpf_iter__task *context)
 	bpf_seq_write(seq, scratch, size);
 	return 0;
 }
-
-char LICENSE[] SECTION("license") = "Dual MIT/GPL";
