@@ -223,16 +223,23 @@ impl Collector {
         let needs = &Request { needs, is_of_interest };
         self.origin.refresh(&self.procfs, &mut self.buffers.room)?;
         self.take_answers(Duration::ZERO);
-        self.witness.listen();
+        self.witness.listen(self.origin.scale);
         let began = Instant::now();
         let moment = self.origin.now();
-        self.list()?;
+        let told = self.told();
+        if told.is_none() {
+            self.list()?;
+        }
         self.replaced.clear();
         self.begin_round(needs.needs);
-        self.put_in_order(needs.needs);
         into.processes.clear();
         into.unreadable_pids.clear();
-        self.read_all(needs, into);
+        if let Some(rows) = told {
+            self.read_told(rows, needs, into);
+        } else {
+            self.put_in_order(needs.needs);
+            self.read_all(needs, into);
+        }
         into.taken_at = moment.since_boot;
         into.taken_at_ticks = self.origin.scale.ticks_at(moment.since_boot);
         into.wall_time = moment.wall_time;
@@ -252,7 +259,7 @@ impl Collector {
     /// sweeps are more than a second or two apart, this keeps what is told from piling up in
     /// the kernel.
     pub fn listen(&mut self) {
-        self.witness.listen();
+        self.witness.listen(self.origin.scale);
     }
 
     /// Who tells of ended processes.
@@ -411,6 +418,7 @@ impl Collector {
         self.round += 1;
         self.trouble = Trouble::default();
         self.wants.grow(needs);
+        self.witness.capture(&self.wants.needs);
         mem::swap(&mut self.parents, &mut self.former_parents);
         self.parents.clear();
         if needs.measures.sockets {
@@ -882,6 +890,8 @@ fn thread_group(status: &[u8]) -> Option<u32> {
     let number = mpp_parse::number::decimal_u64(line)?;
     u32::try_from(number).ok()
 }
+
+pub(crate) mod told;
 
 #[cfg(test)]
 mod live_faults;

@@ -10,16 +10,21 @@
 //! sweep nor the one before has seen ended before the sweep came to it, or were born and
 //! died behind its back.
 
+pub(crate) mod exact;
 mod rounded;
 
 use std::collections::HashMap;
 
 use mpp_accounting::exit::{ExitSource, Exits};
-use mpp_accounting::process::{ProcessKey, ProcessSample};
+use mpp_accounting::process::{IdentityNeeds, ProcessKey, ProcessSample};
+use mpp_parse::bpf_record::TaskKey;
 
+use self::exact::{ExactWitness, Executed};
 use self::rounded::RoundedWitness;
+use crate::bpf::Bpf;
 use crate::identity::Known;
 use crate::origin::{Origin, ProcfsKind};
+use crate::scale::Scale;
 use crate::taskstats::Taskstats;
 
 /// Why ends are not seen better than they are.
@@ -40,6 +45,8 @@ pub(crate) enum Witness {
     Nobody,
     /// The kernel's taskstats.
     Rounded(Box<RoundedWitness>),
+    /// Hooks of our own in the kernel.
+    Exact(Box<ExactWitness>),
 }
 
 /// What a witness's records are joined to.
@@ -70,6 +77,16 @@ impl Witness {
         if max == ExitSource::Nobody || origin.kind != ProcfsKind::OwnNamespace {
             return (Witness::Nobody, refusals);
         }
+        if max == ExitSource::Exact {
+            match Bpf::open(&Default::default()) {
+                Ok(bpf) => return (Witness::Exact(Box::new(ExactWitness::new(bpf))), refusals),
+                Err(refusal) => refusals.push(Refusal {
+                    source: ExitSource::Exact,
+                    reason: refusal.to_string(),
+                    cure: refusal.cure().map(str::to_owned),
+                }),
+            }
+        }
         match Taskstats::open(&Default::default()) {
             Ok(taskstats) => {
                 return (Witness::Rounded(Box::new(RoundedWitness::new(taskstats))), refusals);
@@ -88,15 +105,40 @@ impl Witness {
         match self {
             Witness::Nobody => ExitSource::Nobody,
             Witness::Rounded(_) => ExitSource::Rounded,
+            Witness::Exact(_) => ExitSource::Exact,
+        }
+    }
+
+    /// Has captured at each exec what somebody looks at.
+    pub(crate) fn capture(&mut self, needs: &IdentityNeeds) {
+        if let Witness::Exact(witness) = self {
+            witness.capture(needs);
         }
     }
 
     /// Takes in what has been told so far. Done before a sweep, and now and then between two
     /// that are far apart, so that nothing overflows.
-    pub(crate) fn listen(&mut self) {
+    pub(crate) fn listen(&mut self, scale: Scale) {
         match self {
             Witness::Nobody => {}
             Witness::Rounded(witness) => witness.listen(),
+            Witness::Exact(witness) => witness.listen(scale),
+        }
+    }
+
+    /// Who tells of the living, too.
+    pub(crate) fn bpf(&mut self) -> Option<&mut Bpf> {
+        match self {
+            Witness::Exact(witness) => Some(&mut witness.bpf),
+            Witness::Nobody | Witness::Rounded(_) => None,
+        }
+    }
+
+    /// What was told of the last exec of a process.
+    pub(crate) fn executed(&self, process: TaskKey) -> Option<&Executed> {
+        match self {
+            Witness::Exact(witness) => witness.executed(process),
+            Witness::Nobody | Witness::Rounded(_) => None,
         }
     }
 
@@ -107,6 +149,7 @@ impl Witness {
         match self {
             Witness::Nobody => {}
             Witness::Rounded(witness) => witness.testify(population, exits),
+            Witness::Exact(witness) => witness.testify(population, exits),
         }
         exits.processes.sort_by_key(|exit| exit.key());
         exits.processes.dedup_by_key(|exit| exit.key());
