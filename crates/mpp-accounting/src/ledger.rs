@@ -189,6 +189,8 @@ struct Known {
     fate: Fate,
     /// When it started, to the nanosecond, where that is known.
     started_at: Option<BootTime>,
+    /// How many programs were executed, where that is known.
+    exec_count: Option<u64>,
 }
 
 /// A readable I/O reading.
@@ -419,7 +421,7 @@ impl Ledger {
         }
         let ended = batch.ended(known.key);
         if ended.is_some() || movement.ends != Ends::Inferred {
-            let threads = self.records.threads(batch, known.key, known.threads(), &[]);
+            let threads = self.records.threads(batch, &known, &[], None);
             let own = known.has_threads().then(|| batch.own(&threads));
             let usage = ended.map(|ended| ended.own_usage.since_clamped(known.usage.own));
             movement.processes.push(ProcessDelta {
@@ -658,6 +660,7 @@ impl Known {
             was_told_ended: false,
             fate: Fate::Reaped,
             started_at: process.started_at,
+            exec_count: process.exec_count,
         }
     }
 
@@ -674,6 +677,7 @@ impl Known {
             was_told_ended: true,
             fate: ended.fate(),
             started_at: None,
+            exec_count: None,
         }
     }
 
@@ -846,8 +850,9 @@ impl Account {
         }
         let is_readable = self.previous.has_threads() && self.current.has_threads();
         if is_readable && self.standing == Standing::Continued {
-            let (previous, current) = (self.previous.threads(), self.current.threads());
-            self.recorded_io = Some(batch.own(&records.threads(batch, key, previous, current)));
+            let (threads, exec_count) = (self.current.threads(), self.current.exec_count);
+            let threads = records.threads(batch, &self.previous, threads, exec_count);
+            self.recorded_io = Some(batch.own(&threads));
         }
         if let Some(ended) = batch.ended(key) {
             if !self.current.was_told_ended {

@@ -180,6 +180,9 @@ pub struct ProcessSample {
     /// When it started, in nanoseconds since boot, where that is known: tells two bearers of
     /// a PID apart that started within one tick.
     pub started_at: Option<BootTime>,
+    /// How many programs it and its ancestors have executed, where that is known: another
+    /// number is another program.
+    pub exec_count: Option<u64>,
     /// Living, or a zombie.
     pub state: ProcessState,
     /// Who it is.

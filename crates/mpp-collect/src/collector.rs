@@ -804,6 +804,7 @@ fn assemble(
         parent_pid: subject.stat.ppid,
         forked_by: None,
         started_at: None,
+        exec_count: None,
         state: subject.phase.state(),
         identity: Arc::clone(&known.identity),
         read_at,

@@ -75,6 +75,8 @@ pub(super) struct Threads<'a> {
     records: &'a [ThreadExit],
     recorded: &'a HashMap<ThreadKey, ProcessKey>,
     has_ended: bool,
+    /// Whether it executed something between the two sweeps; `None` where nobody can say.
+    has_executed: Option<bool>,
 }
 
 impl Records {
@@ -129,21 +131,24 @@ impl Records {
         batch.threads = threads;
     }
 
-    /// Looks at one process's threads. `current` is empty where it is gone.
+    /// Looks at the threads of a process that the sweep before saw. `current` is empty where
+    /// it is gone.
     pub(super) fn threads<'a>(
         &'a self,
         batch: &'a Batch,
-        key: ProcessKey,
-        previous: &'a [ThreadIo],
+        previous: &'a Known,
         current: &'a [ThreadIo],
+        exec_count: Option<u64>,
     ) -> Threads<'a> {
+        let execs = exec_count.zip(previous.exec_count);
         Threads {
-            key,
-            previous,
+            key: previous.key,
+            previous: previous.threads(),
             current,
-            records: batch.of_process(key),
+            records: batch.of_process(previous.key),
             recorded: &self.recorded,
-            has_ended: batch.ended(key).is_some(),
+            has_ended: batch.ended(previous.key).is_some(),
+            has_executed: execs.map(|(now, then)| now != then),
         }
     }
 
@@ -151,14 +156,13 @@ impl Records {
     pub(super) fn missing(&self, known: &[Known], snapshot: &Snapshot, batch: &Batch) -> Missing {
         let mut missing = Missing::default();
         for known in known.iter().filter(|known| !known.is_zombie && !known.has_ended) {
-            let previous = known.threads();
             let unrecorded = match snapshot.by_key(known.key) {
                 Some(sample) => {
                     let Some(current) = sample.io.threads.value() else { continue };
-                    self.threads(batch, known.key, previous, current).unrecorded()
+                    self.threads(batch, known, current, sample.exec_count).unrecorded()
                 }
                 None if snapshot.unreadable_pids.binary_search(&known.key.pid).is_ok() => continue,
-                None => self.threads(batch, known.key, previous, &[]).unrecorded(),
+                None => self.threads(batch, known, &[], None).unrecorded(),
             };
             missing.add(known, &unrecorded, snapshot);
         }
@@ -177,10 +181,12 @@ impl Records {
             let Some(sample) = snapshot.by_key(record.process) else { return false };
             let Some(current) = sample.io.threads.value() else { return false };
             let position = known.binary_search_by_key(&record.process, |known| known.key);
-            let previous = position.map_or(&[][..], |position| known[position].threads());
-            let threads = self.threads(batch, record.process, previous, current);
-            let is_another = record.thread == threads.leader() && threads.has_been_replaced();
-            threads.living(record.thread).is_some() && !is_another
+            let is_living = find(current, record.thread).is_some_and(|thread| !thread.has_exited);
+            let is_another = position.is_ok_and(|position| {
+                let threads = self.threads(batch, &known[position], current, sample.exec_count);
+                record.thread == threads.leader() && threads.has_been_replaced()
+            });
+            is_living && !is_another
         };
         let counted = batch.threads.iter().filter(is_counted);
         counted.map(|record| (record.thread, record.process)).collect()
@@ -304,11 +310,19 @@ impl Threads<'_> {
         if records > 1 {
             return true;
         }
-        if self.has_ended || self.living(leader).is_none() || records == 0 {
+        let Some(living) = self.living(leader) else { return false };
+        if self.has_ended || records == 0 {
             return false;
         }
-        let living = self.current.iter().filter(|thread| !thread.has_exited).count();
-        living == 1 || self.unrecorded_all().next().is_some()
+        self.has_executed.unwrap_or_else(|| {
+            // Else the record may just be later than the sweep.
+            let is_its_own = self.recorded.get(&leader).is_none()
+                && self.records.iter().any(|record| {
+                    record.thread == leader && record.io.since(living.total).is_some()
+                });
+            let count = self.current.iter().filter(|thread| !thread.has_exited).count();
+            self.unrecorded_all().next().is_some() || (count == 1 && !is_its_own)
+        })
     }
 
     /// The thread that became the main one, where the sweep before saw it.

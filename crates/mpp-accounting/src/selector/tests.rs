@@ -38,6 +38,7 @@ fn process(pid: u32, parent_pid: u32, identity: Identity) -> ProcessSample {
         parent_pid,
         forked_by: None,
         started_at: None,
+        exec_count: None,
         state: ProcessState::Living,
         identity: Arc::new(identity),
         read_at: BootTime::default(),

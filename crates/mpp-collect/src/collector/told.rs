@@ -297,6 +297,7 @@ impl Collector {
             parent_pid: row.parent.id,
             forked_by: row.forker.map(|forker| scale.process_key(forker)),
             started_at: Some(BootTime { ns: row.key.start_ns }),
+            exec_count: Some(row.exec_id),
             state: row.state,
             identity: Arc::clone(&known.identity),
             read_at: origin.since_boot(),

@@ -246,6 +246,7 @@ impl Ended {
                     parent_pid: parent.id,
                     forked_by: forker.map(|forker| scale.process_key(forker)).or(parent_key),
                     started_at: Some(BootTime { ns: record.process().start_ns }),
+                    exec_count: None,
                     state: ProcessState::Zombie,
                     identity: Arc::new(named(record)),
                     read_at: ended_at,

@@ -239,6 +239,7 @@ fn process_exit(
             parent_pid: record.parent_pid,
             forked_by: known.is_none().then_some(parent_key).flatten(),
             started_at: None,
+            exec_count: None,
             state: ProcessState::Zombie,
             identity,
             read_at: heard.at,
