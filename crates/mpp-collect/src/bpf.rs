@@ -20,6 +20,10 @@ mod syscall;
 mod tasks;
 
 #[cfg(test)]
+mod live_privileges;
+#[cfg(test)]
+mod live_tasks;
+#[cfg(test)]
 mod tests;
 
 use std::os::fd::BorrowedFd;

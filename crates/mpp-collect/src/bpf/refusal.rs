@@ -178,7 +178,11 @@ fn judge(failure: Failure, here: &Surroundings) -> Refusal {
     let has_both = here.has_bpf && here.has_perfmon;
     // The verifier says EACCES when it means that memory is read where there is none.
     let is_verdict = has_both && step == Step::LoadPrograms && errno == Errno::ACCESS;
-    if matches!(errno, Errno::PERM | Errno::ACCESS) && !is_verdict {
+    // Without CAP_PERFMON the verifier does not know a helper function that the loader calls.
+    let is_unknown_call = !here.has_perfmon
+        && (step, errno) == (Step::LoadLoader, Errno::INVAL)
+        && !is_older(KERNEL_NEEDED);
+    if is_unknown_call || matches!(errno, Errno::PERM | Errno::ACCESS) && !is_verdict {
         return match (here.has_bpf, here.has_perfmon) {
             _ if !here.is_in_initial_user_namespace => Refusal::UserNamespace,
             (false, false) => Refusal::MissingBoth,
@@ -244,6 +248,12 @@ mod tests {
         check(Step::Prepare, perm, Surroundings { has_bpf: false, ..HERE }, sentence);
         let sentence = "CAP_PERFMON is missing: BPF programs may not look at tasks";
         check(load, perm, Surroundings { has_perfmon: false, ..HERE }, sentence);
+        check(
+            Step::LoadLoader,
+            Errno::INVAL,
+            Surroundings { has_perfmon: false, ..HERE },
+            sentence,
+        );
         let neither = Surroundings { has_bpf: false, has_perfmon: false, ..HERE };
         let sentence = "CAP_BPF and CAP_PERFMON are missing: BPF programs may not be loaded";
         check(Step::Prepare, perm, neither, sentence);
@@ -282,6 +292,7 @@ mod tests {
         let sentence = "Linux 5.10 is too old: programs fit themselves to the kernel since 5.17";
         check(Step::LoadLoader, Errno::INVAL, old, sentence);
         check(Step::LoadPrograms, Errno::TOOBIG, old, sentence);
+        check(Step::LoadLoader, Errno::INVAL, Surroundings { has_perfmon: false, ..old }, sentence);
         check(
             Step::Prepare,
             Errno::PERM,

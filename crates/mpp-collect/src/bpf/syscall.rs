@@ -397,3 +397,16 @@ pub(super) fn recursion_misses(program: BorrowedFd<'_>) -> Result<u64, Errno> {
     right.copy_from_slice(&second);
     Ok(u64::from_ne_bytes(misses))
 }
+
+/// Whether there is a program with this number.
+#[cfg(test)]
+pub(super) fn program_exists(id: u32) -> Result<bool, Errno> {
+    const PROG_BY_ID: libc::c_int = 13;
+    let mut attribute = [id, 0, 0];
+    // SAFETY: there is no address in it.
+    match unsafe { bpf(PROG_BY_ID, &mut attribute) } {
+        Ok(fd) => owned(fd).map(|_| true),
+        Err(Errno::NOENT) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
