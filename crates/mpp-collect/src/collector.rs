@@ -25,8 +25,10 @@ use rustix::process::{Resource, getrlimit};
 use crate::error::{CollectError, absence_of};
 use crate::identity::{Known, Risk, Wants};
 use crate::measure::{
-    Buffers, Counters, IoReader, Phase, Subject, ThreadNeeds, Vanished, has_reaped, open_io,
+    Buffers, Counters, IoReader, Phase, Subject, ThreadNeeds, Vanished, has_reaped, is_ending,
+    open_io,
 };
+use crate::memory_reader::environment_scan::{self, EnvironmentQuestion, EnvironmentScan};
 use crate::memory_reader::{MemoryAnswer, MemoryReader, MemoryReaderKind, Submitted};
 use crate::needs::{IdentityWait, Measures, Needs};
 use crate::origin::{Origin, ProcfsKind};
@@ -298,6 +300,35 @@ impl Collector {
         self.pids = listed;
         self.stat_room = stat_room;
         Ok(wanted)
+    }
+
+    /// The PIDs of the processes that answer a question about name, user and environment with
+    /// yes. Nobody hangs in an environment for longer than a deadline, and the whole takes no
+    /// longer than `wait`.
+    ///
+    /// Nothing else is read of them, and nothing is remembered. Of a frozen tree everybody is
+    /// undecided.
+    ///
+    /// # Errors
+    /// The processes could not be listed.
+    pub fn pids_with_environment(
+        &mut self,
+        question: &Arc<EnvironmentQuestion>,
+        wait: Duration,
+    ) -> Result<EnvironmentScan, CollectError> {
+        self.origin.refresh(&self.procfs, &mut self.buffers.room)?;
+        self.trouble = Trouble::default();
+        self.list()?;
+        let pids = mem::take(&mut self.pids);
+        if self.origin.is_frozen() {
+            return Ok(EnvironmentScan { undecided: pids, ..EnvironmentScan::default() });
+        }
+        let root = duplicate_root(&self.origin, &self.procfs)?;
+        let found = environment_scan::scan(root, pids, question, wait);
+        found.absences.iter().for_each(|why| count(&mut self.trouble, *why));
+        let is_blocked = |why: &&Absence| **why == Absence::Blocked;
+        self.trouble.blocked = found.absences.iter().filter(is_blocked).count() as u64;
+        Ok(found)
     }
 
     /// The effective user of a process; `None` where that cannot be told.
@@ -673,9 +704,12 @@ fn open_memory_reader(
     kind: MemoryReaderKind,
     procfs: &std::path::Path,
 ) -> Result<MemoryReader, CollectError> {
-    let root = crate::sys::retrying(|| rustix::io::fcntl_dupfd_cloexec(origin.root.as_fd(), 0))
-        .map_err(|errno| CollectError::system("open", procfs, errno))?;
-    Ok(MemoryReader::open(kind, root))
+    Ok(MemoryReader::open(kind, duplicate_root(origin, procfs)?))
+}
+
+fn duplicate_root(origin: &Origin, procfs: &std::path::Path) -> Result<OwnedFd, CollectError> {
+    crate::sys::retrying(|| rustix::io::fcntl_dupfd_cloexec(origin.root.as_fd(), 0))
+        .map_err(|errno| CollectError::system("open", procfs, errno))
 }
 
 /// Links into another kernel's tables, or another PID namespace's, cannot be joined.
@@ -706,11 +740,6 @@ impl HeldIo {
     fn let_go(&mut self, known: &Known) {
         self.free += u64::from(known.held_io.is_some());
     }
-}
-
-/// Whether it is being taken down, and as good as gone.
-fn is_ending(stat: &Stat<'_>) -> bool {
-    matches!(stat.state, b'X' | b'x') || stat.num_threads == 0
 }
 
 /// Reads counters, then what the process holds.
