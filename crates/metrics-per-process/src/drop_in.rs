@@ -19,7 +19,7 @@ use mpp_accounting::process::{
     Socket, SocketKind, TcpState,
 };
 use mpp_accounting::rate;
-use mpp_accounting::snapshot::{Host, Snapshot};
+use mpp_accounting::snapshot::Snapshot;
 use mpp_accounting::units::{IoCounter, IoDelta, UsageCounter, UsageDelta};
 use mpp_collect::users::{Lookup, UserNames};
 use mpp_collect::{
@@ -193,7 +193,7 @@ pub fn stats_per_pid(pid: u32) -> Result<Stats, Error> {
     let mut session = Session::open(IdentityNeeds::default(), measures(Connections::Counted))?;
     let samples = session.read(&[pid])?;
     let Some(process) = samples.into_iter().flatten().next() else { return Ok(Stats::new()) };
-    let stats = stats_of(&process, &session.collector.host());
+    let stats = stats_of(&process, session.collector.memory_total_bytes());
     Ok(stats.into_iter().map(|(metric, value)| (key_of(metric), value)).collect())
 }
 
@@ -215,10 +215,10 @@ pub fn stats_per_pid(pid: u32) -> Result<Stats, Error> {
 pub fn multi_pid_process_stats(pids: &[u32]) -> Result<Stats, Error> {
     let mut session = Session::open(IdentityNeeds::default(), measures(Connections::Counted))?;
     let samples = session.read(pids)?;
-    let host = session.collector.host();
+    let memory_total_bytes = session.collector.memory_total_bytes();
     let mut sums = Sums::default();
     for process in samples.iter().flatten() {
-        sums.add_process(process, &host);
+        sums.add_process(process, memory_total_bytes);
     }
     Ok(sums.finish(Zeros::Dropped, Rates::Unknown))
 }
@@ -274,7 +274,7 @@ pub fn get_processes_stats_ex_waiting<E: From<Error>>(
     let mut sums = Sums::default();
     let rates = if options.interval.is_zero() {
         for process in first.processes.iter().filter(|process| filter.matches(process)) {
-            sums.add_process(process, &first.host);
+            sums.add_process(process, first.host.memory_total_bytes);
         }
         Rates::Unknown
     } else {
@@ -530,19 +530,21 @@ fn rate_key_of(metric: &Metric) -> String {
 }
 
 /// Everything that can be said of one process, in the order of the table.
-fn stats_of(process: &ProcessSample, host: &Host) -> Vec<(&'static Metric, StatValue)> {
+fn stats_of(process: &ProcessSample, memory_total_bytes: u64) -> Vec<(&'static Metric, StatValue)> {
     let sockets = process.gauges.sockets.value().map(|sockets| SocketCounts::of(sockets));
     METRICS
         .iter()
         .filter(|metric| metric.drop_in.is_some())
-        .filter_map(|metric| Some((metric, stat_of(metric.id, process, host, sockets.as_ref())?)))
+        .filter_map(|metric| {
+            Some((metric, stat_of(metric.id, process, memory_total_bytes, sockets.as_ref())?))
+        })
         .collect()
 }
 
 fn stat_of(
     id: MetricId,
     process: &ProcessSample,
-    host: &Host,
+    memory_total_bytes: u64,
     sockets: Option<&SocketCounts>,
 ) -> Option<StatValue> {
     use MetricId as M;
@@ -567,7 +569,7 @@ fn stat_of(
         M::MemoryLib | M::MemoryDirty => memory(|_| 0),
         M::MemoryPercent => {
             let rss_bytes = gauges.memory.value()?.rss_bytes as f64;
-            let share = rss_bytes / host.memory_total_bytes as f64;
+            let share = rss_bytes / memory_total_bytes as f64;
             share.is_finite().then_some(StatValue::Float(share * 100.0))
         }
         M::Threads => count(gauges.threads),
@@ -642,9 +644,9 @@ impl Sums {
         };
     }
 
-    fn add_process(&mut self, process: &ProcessSample, host: &Host) {
+    fn add_process(&mut self, process: &ProcessSample, memory_total_bytes: u64) {
         self.processes += 1;
-        for (metric, value) in stats_of(process, host) {
+        for (metric, value) in stats_of(process, memory_total_bytes) {
             self.readable.insert(metric.id);
             self.add(key_of(metric), value);
         }
@@ -661,7 +663,7 @@ impl Sums {
     ) {
         for process in &second.processes {
             if let Some(before) = first.by_key(process.key).filter(|p| members.contains(&p.key)) {
-                self.add_survivor(before, process, &second.host);
+                self.add_survivor(before, process, second.host.memory_total_bytes);
             }
         }
         // One that lived before without matching brings nothing of this interval.
@@ -680,15 +682,20 @@ impl Sums {
         }
     }
 
-    fn add_survivor(&mut self, before: &ProcessSample, process: &ProcessSample, host: &Host) {
-        self.add_process(process, host);
+    fn add_survivor(
+        &mut self,
+        before: &ProcessSample,
+        process: &ProcessSample,
+        memory_total_bytes: u64,
+    ) {
+        self.add_process(process, memory_total_bytes);
         let elapsed = process.read_at.since(before.read_at);
         self.add(key_of(MetricId::CpuPercent.metric()), cpu_percent(before, process, elapsed));
-        let earlier: BTreeMap<&str, StatValue> = stats_of(before, host)
+        let earlier: BTreeMap<&str, StatValue> = stats_of(before, memory_total_bytes)
             .into_iter()
             .map(|(metric, value)| (metric.name, value))
             .collect();
-        for (metric, value) in stats_of(process, host) {
+        for (metric, value) in stats_of(process, memory_total_bytes) {
             if metric.id == MetricId::CpuPercent || OF_THE_LEDGER.contains(&metric.id) {
                 continue;
             }

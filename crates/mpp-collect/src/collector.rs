@@ -20,7 +20,8 @@ use mpp_accounting::snapshot::{Host, Snapshot, Trouble, Visibility};
 use mpp_parse::proc_pid_stat::{self, Stat};
 use mpp_parse::proc_pid_status;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::process::{Resource, getrlimit};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Resource, getrlimit, pidfd_open};
 
 use crate::error::{CollectError, absence_of};
 use crate::identity::{Known, Risk, Wants};
@@ -208,6 +209,7 @@ impl Collector {
     ) -> Result<(), CollectError> {
         let needs = &Request { needs, is_of_interest };
         self.origin.refresh(&self.procfs, &mut self.buffers.room)?;
+        self.origin.find_visibility(&self.procfs, &mut self.buffers.room);
         self.take_answers(Duration::ZERO);
         let began = Instant::now();
         let moment = self.origin.now();
@@ -352,14 +354,21 @@ impl Collector {
 
     /// How much of the machine's processes the procfs shows us.
     #[must_use]
-    pub fn visibility(&self) -> Visibility {
-        self.origin.host.visibility
+    pub fn visibility(&mut self) -> Visibility {
+        self.host().visibility
     }
 
     /// The machine.
     #[must_use]
-    pub fn host(&self) -> Host {
+    pub fn host(&mut self) -> Host {
+        self.origin.find_visibility(&self.procfs, &mut self.buffers.room);
         self.origin.host
+    }
+
+    /// The machine's memory; see [`Host`].
+    #[must_use]
+    pub fn memory_total_bytes(&self) -> u64 {
+        self.origin.host.memory_total_bytes
     }
 
     /// What kind of procfs is read.
@@ -460,6 +469,11 @@ impl Collector {
 
     /// The folder of a thread is not listed, but it can be opened and looks like a process's.
     fn is_process(&mut self, pid: u32) -> bool {
+        if self.origin.kind == ProcfsKind::OwnNamespace
+            && let Some(is_process) = bears_process(pid)
+        {
+            return is_process;
+        }
         let name = Name::in_process(pid, "status");
         match self.buffers.room.read(&self.origin.root, name.as_c_str()) {
             Ok(text) => thread_group(text).is_none_or(|leader| leader == pid),
@@ -841,6 +855,18 @@ fn count_absences(sample: &ProcessSample, trouble: &mut Trouble) {
         gauges.sockets.absence(),
     ];
     absences.into_iter().flatten().for_each(|why| count(trouble, why));
+}
+
+/// Whether a PID is a process's and not a thread's, pidfd_open(2); `None` where the kernel does
+/// not say.
+fn bears_process(pid: u32) -> Option<bool> {
+    let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
+    match crate::sys::retrying(|| pidfd_open(pid, PidfdFlags::empty())) {
+        Ok(_) => Some(true),
+        // A thread is invalid, and not found since Linux 6.15.
+        Err(Errno::INVAL | Errno::NOENT | Errno::SRCH) => Some(false),
+        Err(_) => None,
+    }
 }
 
 /// The process that a thread belongs to: `Tgid` of proc_pid_status(5), which stands after

@@ -125,8 +125,10 @@ impl Drop for ThreadPool {
         let mut state = self.shared.lock();
         state.is_closed = true;
         state.queue.clear();
-        self.shared.work.notify_all();
-        self.shared.begun.notify_all();
+        if state.has_watchdog {
+            self.shared.work.notify_all();
+            self.shared.begun.notify_all();
+        }
     }
 }
 
