@@ -352,6 +352,35 @@ mod tests {
     }
 
     #[test]
+    fn the_tables_are_read_as_far_as_a_process_takes_and_then_further() {
+        fn check(
+            source: &mut SocketSource,
+            socket: Option<u64>,
+            expected: &[SocketKind],
+            is_whole: Option<bool>,
+        ) {
+            let (_directory, fd) = process_with(socket.map(|inode| format!("socket:[{inode}]")));
+            let sockets = source.sockets_of(KEY, fd.as_fd());
+            let kinds: Vec<_> = sockets.value().unwrap().iter().map(|s| s.kind).collect();
+            assert_eq!(kinds, expected, "{socket:?}");
+            let tables = source.namespaces.as_ref().and_then(|tables| tables.as_ref().ok());
+            assert_eq!(tables.map(|tables| tables.own_table().is_whole()), is_whole, "{socket:?}");
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let source = &mut SocketSource::open(SWEEP_BUDGET);
+        let listening = SocketKind::Tcp(TcpState::Listen);
+        let established = SocketKind::Tcp(TcpState::Established);
+        check(source, None, &[], None);
+        check(source, Some(inode_of(&listener)), &[listening], Some(false));
+        check(source, Some(inode_of(&client)), &[established], Some(false));
+        source.standing().unwrap();
+        check(source, Some(inode_of(&listener)), &[listening], Some(true));
+        source.begin_sweep();
+        check(source, Some(inode_of(&listener)), &[listening], Some(false));
+    }
+
+    #[test]
     fn a_process_with_too_many_descriptors_is_left_alone_for_some_sweeps() {
         let links = (0..LINKS_PER_LOOK).map(|_| "/dev/null".to_owned());
         let (_directory, fd) = process_with(links);
