@@ -21,14 +21,17 @@ use mpp_accounting::snapshot::{Host, Snapshot, Trouble, Visibility};
 use mpp_parse::proc_pid_stat::{self, Stat};
 use mpp_parse::proc_pid_status;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::process::{Resource, getrlimit};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Resource, getrlimit, pidfd_open};
 
 use crate::error::{CollectError, absence_of};
 use crate::exits::{Population, Refusal, Witness};
 use crate::identity::{Known, Risk, Wants};
 use crate::measure::{
-    Buffers, Counters, IoReader, Phase, Subject, ThreadNeeds, Vanished, has_reaped, open_io,
+    Buffers, Counters, IoReader, Phase, Subject, ThreadNeeds, Vanished, has_reaped, is_ending,
+    open_io,
 };
+use crate::memory_reader::environment_scan::{self, EnvironmentQuestion, EnvironmentScan};
 use crate::memory_reader::{MemoryAnswer, MemoryReader, MemoryReaderKind, Submitted};
 use crate::needs::{IdentityWait, Measures, Needs};
 use crate::origin::{Origin, ProcfsKind};
@@ -222,6 +225,7 @@ impl Collector {
     ) -> Result<(), CollectError> {
         let needs = &Request { needs, is_of_interest };
         self.origin.refresh(&self.procfs, &mut self.buffers.room)?;
+        self.origin.find_visibility(&self.procfs, &mut self.buffers.room);
         self.take_answers(Duration::ZERO);
         self.witness.listen(self.origin.scale);
         let began = Instant::now();
@@ -358,6 +362,35 @@ impl Collector {
         Ok(wanted)
     }
 
+    /// The PIDs of the processes that answer a question about name, user and environment with
+    /// yes. Nobody hangs in an environment for longer than a deadline, and the whole takes no
+    /// longer than `wait`.
+    ///
+    /// Nothing else is read of them, and nothing is remembered. Of a frozen tree everybody is
+    /// undecided.
+    ///
+    /// # Errors
+    /// The processes could not be listed.
+    pub fn pids_with_environment(
+        &mut self,
+        question: &Arc<EnvironmentQuestion>,
+        wait: Duration,
+    ) -> Result<EnvironmentScan, CollectError> {
+        self.origin.refresh(&self.procfs, &mut self.buffers.room)?;
+        self.trouble = Trouble::default();
+        self.list()?;
+        let pids = mem::take(&mut self.pids);
+        if self.origin.is_frozen() {
+            return Ok(EnvironmentScan { undecided: pids, ..EnvironmentScan::default() });
+        }
+        let root = duplicate_root(&self.origin, &self.procfs)?;
+        let found = environment_scan::scan(root, pids, question, wait);
+        found.absences.iter().for_each(|why| count(&mut self.trouble, *why));
+        let is_blocked = |why: &&Absence| **why == Absence::Blocked;
+        self.trouble.blocked = found.absences.iter().filter(is_blocked).count() as u64;
+        Ok(found)
+    }
+
     /// The effective user of a process; `None` where that cannot be told.
     fn owner_of(&mut self, pid: u32) -> Option<u32> {
         let folder = open_folder(&self.origin.root, Name::of(pid).as_c_str()).ok()?;
@@ -379,14 +412,21 @@ impl Collector {
 
     /// How much of the machine's processes the procfs shows us.
     #[must_use]
-    pub fn visibility(&self) -> Visibility {
-        self.origin.host.visibility
+    pub fn visibility(&mut self) -> Visibility {
+        self.host().visibility
     }
 
     /// The machine.
     #[must_use]
-    pub fn host(&self) -> Host {
+    pub fn host(&mut self) -> Host {
+        self.origin.find_visibility(&self.procfs, &mut self.buffers.room);
         self.origin.host
+    }
+
+    /// The machine's memory; see [`Host`].
+    #[must_use]
+    pub fn memory_total_bytes(&self) -> u64 {
+        self.origin.host.memory_total_bytes
     }
 
     /// What kind of procfs is read.
@@ -488,6 +528,11 @@ impl Collector {
 
     /// The folder of a thread is not listed, but it can be opened and looks like a process's.
     fn is_process(&mut self, pid: u32) -> bool {
+        if self.origin.kind == ProcfsKind::OwnNamespace
+            && let Some(is_process) = bears_process(pid)
+        {
+            return is_process;
+        }
         let name = Name::in_process(pid, "status");
         match self.buffers.room.read(&self.origin.root, name.as_c_str()) {
             Ok(text) => thread_group(text).is_none_or(|leader| leader == pid),
@@ -737,9 +782,12 @@ fn open_memory_reader(
     kind: MemoryReaderKind,
     procfs: &std::path::Path,
 ) -> Result<MemoryReader, CollectError> {
-    let root = crate::sys::retrying(|| rustix::io::fcntl_dupfd_cloexec(origin.root.as_fd(), 0))
-        .map_err(|errno| CollectError::system("open", procfs, errno))?;
-    Ok(MemoryReader::open(kind, root))
+    Ok(MemoryReader::open(kind, duplicate_root(origin, procfs)?))
+}
+
+fn duplicate_root(origin: &Origin, procfs: &std::path::Path) -> Result<OwnedFd, CollectError> {
+    crate::sys::retrying(|| rustix::io::fcntl_dupfd_cloexec(origin.root.as_fd(), 0))
+        .map_err(|errno| CollectError::system("open", procfs, errno))
 }
 
 /// Links into another kernel's tables, or another PID namespace's, cannot be joined.
@@ -770,11 +818,6 @@ impl HeldIo {
     fn let_go(&mut self, known: &Known) {
         self.free += u64::from(known.held_io.is_some());
     }
-}
-
-/// Whether it is being taken down, and as good as gone.
-fn is_ending(stat: &Stat<'_>) -> bool {
-    matches!(stat.state, b'X' | b'x') || stat.num_threads == 0
 }
 
 /// Reads counters, then what the process holds.
@@ -881,6 +924,18 @@ fn count_absences(sample: &ProcessSample, trouble: &mut Trouble) {
         gauges.sockets.absence(),
     ];
     absences.into_iter().flatten().for_each(|why| count(trouble, why));
+}
+
+/// Whether a PID is a process's and not a thread's, pidfd_open(2); `None` where the kernel does
+/// not say.
+fn bears_process(pid: u32) -> Option<bool> {
+    let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
+    match crate::sys::retrying(|| pidfd_open(pid, PidfdFlags::empty())) {
+        Ok(_) => Some(true),
+        // A thread is invalid, and not found since Linux 6.15.
+        Err(Errno::INVAL | Errno::NOENT | Errno::SRCH) => Some(false),
+        Err(_) => None,
+    }
 }
 
 /// The process that a thread belongs to: `Tgid` of proc_pid_status(5), which stands after

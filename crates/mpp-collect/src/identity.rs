@@ -183,6 +183,22 @@ pub(crate) enum Risk {
     HasBlocked,
 }
 
+impl Risk {
+    /// As far as one look from outside tells.
+    pub(crate) fn of(stat: &Stat<'_>) -> Self {
+        match stat.num_threads {
+            _ if stat.state == b'D' => Risk::Uninterruptible,
+            0..=1 => Risk::Least,
+            _ => Risk::SeveralThreads,
+        }
+    }
+}
+
+/// Whether it was forked and has executed nothing since.
+pub(crate) fn has_only_forked(stat: &Stat<'_>) -> bool {
+    stat.flags & FLAG_FORKED != 0
+}
+
 /// What became of something that was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Taken {
@@ -201,7 +217,7 @@ struct Image {
 impl Image {
     fn of(stat: &Stat<'_>) -> Self {
         Image {
-            has_forked: stat.flags & FLAG_FORKED != 0,
+            has_forked: has_only_forked(stat),
             start_code: stat.start_code,
             start_stack: stat.start_stack,
         }

@@ -156,7 +156,7 @@ impl Subject<'_> {
     }
 
     pub(crate) fn is_kernel_thread(&self) -> bool {
-        self.stat.flags & FLAG_KERNEL_THREAD != 0
+        is_kernel_thread(self.stat)
     }
 
     /// Everything it holds right now, as far as it is asked for. `threads_max` is the most
@@ -611,6 +611,16 @@ impl IoReader<'_> {
             Err(error) => Reading::Absent(missing_in(self.subject.origin, error)),
         }
     }
+}
+
+/// Whether it is a thread of the kernel's own, without memory and descriptors.
+pub(crate) fn is_kernel_thread(stat: &Stat<'_>) -> bool {
+    stat.flags & FLAG_KERNEL_THREAD != 0
+}
+
+/// Whether it is being taken down, and as good as gone.
+pub(crate) fn is_ending(stat: &Stat<'_>) -> bool {
+    matches!(stat.state, b'X' | b'x') || stat.num_threads == 0
 }
 
 /// Whether anything came with reaped children.

@@ -52,7 +52,8 @@ const LINK_BYTES: usize = 32;
 /// Once per sweep [`SocketSource::begin_sweep`], then each process once.
 #[derive(Debug)]
 pub struct SocketSource {
-    namespaces: Result<Namespaces, Absence>,
+    /// `None` until a process holds a socket.
+    namespaces: Option<Result<Namespaces, Absence>>,
     budget: Duration,
     deadline: Instant,
     sweep: u64,
@@ -75,21 +76,21 @@ impl SocketSource {
     /// A source of the sockets of processes in the live procfs of our own PID namespace.
     ///
     /// `budget` is the time that the links of all processes may take in one sweep; usually
-    /// [`SWEEP_BUDGET`]. Where the kernel has no socket tables for us, every process's sockets
-    /// will be absent for that reason.
+    /// [`SWEEP_BUDGET`]. Where the kernel has no socket tables for us, the sockets of every
+    /// process that holds some will be absent for that reason.
     #[must_use]
     pub fn open(budget: Duration) -> Self {
-        SocketSource::with(Namespaces::open(), budget)
+        SocketSource::with(None, budget)
     }
 
     /// A source that knows no sockets, for a procfs that is not the live one of our own PID
     /// namespace: its links cannot be joined to this kernel's tables.
     #[must_use]
     pub fn unsupported() -> Self {
-        SocketSource::with(Err(Absence::Unsupported), Duration::ZERO)
+        SocketSource::with(Some(Err(Absence::Unsupported)), Duration::ZERO)
     }
 
-    fn with(namespaces: Result<Namespaces, Absence>, budget: Duration) -> Self {
+    fn with(namespaces: Option<Result<Namespaces, Absence>>, budget: Duration) -> Self {
         SocketSource {
             namespaces,
             budget,
@@ -113,10 +114,10 @@ impl SocketSource {
         // One that was not asked for in so long has ended.
         self.slow.retain(|_, left| left.until_sweep + SWEEPS_LEFT_ALONE_MAX >= sweep);
         match &mut self.namespaces {
-            Ok(namespaces) => namespaces.forget_tables(),
+            Some(Ok(namespaces)) => namespaces.forget_tables(),
             // What failed in the last sweep, for want of a descriptor perhaps, may work now.
-            Err(Absence::Failed(_)) if self.sweep > 1 => self.namespaces = Namespaces::open(),
-            Err(_) => {}
+            Some(Err(Absence::Failed(_))) => self.namespaces = None,
+            Some(Err(_)) | None => {}
         }
     }
 
@@ -144,8 +145,11 @@ impl SocketSource {
     /// # Errors
     /// The reason that every process's sockets would be absent for.
     pub fn standing(&mut self) -> Result<(), Absence> {
-        let namespaces = self.namespaces.as_mut().map_err(|why| *why)?;
-        namespaces.own_table().map(|_| ())
+        let namespaces = opened(&mut self.namespaces)?;
+        while !namespaces.own_table().is_whole() {
+            namespaces.read_on()?;
+        }
+        Ok(())
     }
 
     /// How many times a process was given up because it held too many descriptors. Only grows.
@@ -165,7 +169,7 @@ impl SocketSource {
         key: ProcessKey,
         directory: BorrowedFd<'_>,
     ) -> Result<Arc<[Socket]>, Absence> {
-        if let Err(why) = &self.namespaces {
+        if let Some(Err(why)) = &self.namespaces {
             return Err(*why);
         }
         let now = Instant::now();
@@ -239,17 +243,23 @@ impl SocketSource {
         }
     }
 
-    /// Looks the inodes up in the table of our network namespace, and those that are not there
-    /// in the table of the process's, where that is another.
+    /// Looks the inodes up in the table of our network namespace, which is read no further than
+    /// that takes, and those that are not there in the table of the process's, where that is
+    /// another.
     fn join(&mut self, directory: BorrowedFd<'_>) -> Result<Arc<[Socket]>, Absence> {
         if self.inodes.is_empty() {
             return Ok(Arc::clone(&self.none));
         }
         self.found.clear();
-        let namespaces = self.namespaces.as_mut().map_err(|why| *why)?;
+        let namespaces = opened(&mut self.namespaces)?;
         let own = namespaces.own_inode();
-        let table = namespaces.own_table()?;
-        move_found(own, table, &mut self.inodes, &mut self.found);
+        loop {
+            move_found(own, namespaces.own_table(), &mut self.inodes, &mut self.found);
+            if self.inodes.is_empty() || namespaces.own_table().is_whole() {
+                break;
+            }
+            namespaces.read_on()?;
+        }
         if !self.inodes.is_empty()
             && let Some((other, table)) = namespaces.table_of(directory, self.deadline)?
         {
@@ -258,6 +268,13 @@ impl SocketSource {
         self.found.sort_unstable();
         Ok(if self.found.is_empty() { Arc::clone(&self.none) } else { self.found[..].into() })
     }
+}
+
+/// The tables, opened where they are not yet.
+fn opened(
+    namespaces: &mut Option<Result<Namespaces, Absence>>,
+) -> Result<&mut Namespaces, Absence> {
+    namespaces.get_or_insert_with(Namespaces::open).as_mut().map_err(|why| *why)
 }
 
 /// How far the descriptors of a process were read.
@@ -332,6 +349,35 @@ mod tests {
         let kinds: Vec<_> = sockets.value().unwrap().iter().map(|s| (s.inode, s.kind)).collect();
         let listening = SocketKind::Tcp(TcpState::Listen);
         assert_eq!(kinds, [(inode, listening), (inode, listening)]);
+    }
+
+    #[test]
+    fn the_tables_are_read_as_far_as_a_process_takes_and_then_further() {
+        fn check(
+            source: &mut SocketSource,
+            socket: Option<u64>,
+            expected: &[SocketKind],
+            is_whole: Option<bool>,
+        ) {
+            let (_directory, fd) = process_with(socket.map(|inode| format!("socket:[{inode}]")));
+            let sockets = source.sockets_of(KEY, fd.as_fd());
+            let kinds: Vec<_> = sockets.value().unwrap().iter().map(|s| s.kind).collect();
+            assert_eq!(kinds, expected, "{socket:?}");
+            let tables = source.namespaces.as_ref().and_then(|tables| tables.as_ref().ok());
+            assert_eq!(tables.map(|tables| tables.own_table().is_whole()), is_whole, "{socket:?}");
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let source = &mut SocketSource::open(SWEEP_BUDGET);
+        let listening = SocketKind::Tcp(TcpState::Listen);
+        let established = SocketKind::Tcp(TcpState::Established);
+        check(source, None, &[], None);
+        check(source, Some(inode_of(&listener)), &[listening], Some(false));
+        check(source, Some(inode_of(&client)), &[established], Some(false));
+        source.standing().unwrap();
+        check(source, Some(inode_of(&listener)), &[listening], Some(true));
+        source.begin_sweep();
+        check(source, Some(inode_of(&listener)), &[listening], Some(false));
     }
 
     #[test]

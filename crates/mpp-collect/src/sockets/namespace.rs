@@ -26,9 +26,10 @@ const OTHERS_MAX: usize = 4096;
 pub(super) struct Namespaces {
     own_inode: u64,
     diag: SocketDiag,
-    /// Keeps its room from sweep to sweep; holds what it says once there is an outcome.
+    /// Keeps its room from sweep to sweep.
     own_table: SocketTable,
-    own_outcome: Option<Result<(), Absence>>,
+    /// Why it could not be read further in this sweep.
+    own_failure: Option<Absence>,
     others: Vec<(u64, Result<SocketTable, Absence>)>,
 }
 
@@ -46,7 +47,7 @@ impl Namespaces {
             other => absence_of(other),
         })?;
         let own_table = SocketTable::default();
-        Ok(Namespaces { own_inode, diag, own_table, own_outcome: None, others: Vec::new() })
+        Ok(Namespaces { own_inode, diag, own_table, own_failure: None, others: Vec::new() })
     }
 
     /// The inode of our own namespace; 0 where there are none.
@@ -56,15 +57,24 @@ impl Namespaces {
 
     /// Lets every table be read anew.
     pub(super) fn forget_tables(&mut self) {
-        self.own_outcome = None;
+        self.own_table.clear();
+        self.own_failure = None;
         self.others.clear();
     }
 
-    /// The table of our own namespace.
-    pub(super) fn own_table(&mut self) -> Result<&SocketTable, Absence> {
-        let (diag, table) = (&mut self.diag, &mut self.own_table);
-        (*self.own_outcome.get_or_insert_with(|| diag.read_into(table)))?;
-        Ok(&self.own_table)
+    /// The table of our own namespace, as far as it has been read.
+    pub(super) fn own_table(&self) -> &SocketTable {
+        &self.own_table
+    }
+
+    /// Reads on in the table of our own namespace.
+    pub(super) fn read_on(&mut self) -> Result<(), Absence> {
+        if let Some(why) = self.own_failure {
+            return Err(why);
+        }
+        let outcome = self.diag.read_on(&mut self.own_table);
+        self.own_failure = outcome.err();
+        outcome
     }
 
     /// The namespace of a process and its table; `None` where it is ours.
@@ -125,6 +135,6 @@ fn visit(namespace: &OwnedFd) -> Result<SocketTable, Absence> {
     let kind = Some(LinkNameSpaceType::Network);
     sys::retrying(|| move_into_link_name_space(namespace.as_fd(), kind)).map_err(absence_of)?;
     let mut table = SocketTable::default();
-    SocketDiag::open().map_err(absence_of)?.read_into(&mut table)?;
+    SocketDiag::open().map_err(absence_of)?.read_whole(&mut table)?;
     Ok(table)
 }
