@@ -21,6 +21,7 @@ mod pattern;
 pub mod process;
 pub mod rate;
 pub mod report;
+pub mod run;
 pub mod selector;
 pub mod similar;
 pub mod snapshot;

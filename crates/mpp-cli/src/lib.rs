@@ -16,6 +16,7 @@ mod plan;
 mod printer;
 mod progress;
 mod python_float;
+mod run_plan;
 mod schedule;
 mod screen;
 mod selection;
@@ -108,6 +109,7 @@ fn carry_out(parsed: Parsed) -> Result<Status, Failure> {
     let status = match command {
         Command::Show(typed) => command::show::run(&typed, out),
         Command::Find(typed) => command::find::run(&typed, out),
+        Command::Run(typed) => command::run::run(&typed),
         Command::Sensu(typed) => command::sensu::run(&typed, out),
         Command::Metrics(typed) => command::metrics::run(&typed, out),
         Command::Doctor(typed) => command::doctor::run(&typed, out),

@@ -22,6 +22,7 @@ use mpp_parse::proc_pid_status;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::process::{Resource, getrlimit};
 
+use crate::child::descendants::ChildLists;
 use crate::error::{CollectError, absence_of};
 use crate::identity::{Known, Risk, Wants};
 use crate::measure::{
@@ -71,6 +72,8 @@ pub struct Collector {
     memory: Option<MemoryReader>,
     /// `None` until somebody asks for sockets.
     sockets: Option<SocketSource>,
+    /// `None` until somebody asks for a tree.
+    child_lists: Option<ChildLists>,
     /// Boxed, since a table has room for up to twice as many as it holds.
     known: HashMap<u32, Box<Known>>,
     /// Processes that are asked through a thread of theirs, by that thread.
@@ -142,6 +145,14 @@ enum Learned {
     Something,
 }
 
+/// Which processes are swept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    Everybody,
+    /// This one and its descendants.
+    Tree(u32),
+}
+
 impl Collector {
     /// Opens a procfs and finds out what it offers.
     ///
@@ -161,6 +172,7 @@ impl Collector {
             origin,
             memory,
             sockets: None,
+            child_lists: None,
             known: HashMap::new(),
             threads_asked: HashMap::new(),
             parents: HashSet::new(),
@@ -205,11 +217,24 @@ impl Collector {
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
         let needs = &Request { needs, is_of_interest };
+        self.sweep_scope(needs, Scope::Everybody, wait, into)
+    }
+
+    fn sweep_scope(
+        &mut self,
+        needs: &Request<'_>,
+        scope: Scope,
+        wait: IdentityWait,
+        into: &mut Snapshot,
+    ) -> Result<(), CollectError> {
         self.origin.refresh(&self.procfs, &mut self.buffers.room)?;
         self.take_answers(Duration::ZERO);
         let began = Instant::now();
         let moment = self.origin.now();
-        self.list()?;
+        match scope {
+            Scope::Everybody => self.list()?,
+            Scope::Tree(root_pid) => self.list_tree(root_pid)?,
+        }
         self.begin_round(needs.needs);
         self.put_in_order(needs.needs);
         into.processes.clear();
@@ -227,6 +252,24 @@ impl Collector {
         self.count_troubles(into.processes.iter());
         into.trouble = self.trouble;
         Ok(())
+    }
+
+    /// As [`Collector::sweep`], but of one process and its descendants alone: what they did is
+    /// whole, since only an ancestor waits for a process, and an orphan of theirs that a
+    /// subreaper above them is handed is theirs no more.
+    ///
+    /// All processes are swept where the kernel does not list children.
+    ///
+    /// # Errors
+    /// The processes could not be listed; then `into` is left as it was.
+    pub fn sweep_tree(
+        &mut self,
+        root_pid: u32,
+        needs: &Needs,
+        into: &mut Snapshot,
+    ) -> Result<(), CollectError> {
+        let everyone = Request { needs, is_of_interest: &|_, _| true };
+        self.sweep_scope(&everyone, Scope::Tree(root_pid), IdentityWait::No, into)
     }
 
     /// Reads the processes with these PIDs, in this order; `None` where there is no such
@@ -354,6 +397,15 @@ impl Collector {
             .listing
             .numbers(&self.origin.root, &mut self.pids)
             .map_err(|errno| CollectError::system("list", &self.procfs, errno))
+    }
+
+    /// Everybody, where the kernel does not list children.
+    fn list_tree(&mut self, root_pid: u32) -> Result<(), CollectError> {
+        let lists = self.child_lists.get_or_insert_with(ChildLists::new);
+        match lists.tree(&self.origin.root, root_pid, &mut self.pids) {
+            Ok(()) => Ok(()),
+            Err(_) => self.list(),
+        }
     }
 
     fn begin_round(&mut self, needs: &Needs) {

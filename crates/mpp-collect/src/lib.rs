@@ -9,7 +9,7 @@
 //! [`Needs`] and reads nothing else.
 
 pub mod capability;
-mod child;
+pub mod child;
 pub mod collector;
 pub mod error;
 pub mod memory_reader;
