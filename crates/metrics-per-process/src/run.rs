@@ -40,7 +40,7 @@ use sampler::Sampler;
 const PERIOD: Duration = Duration::from_millis(50);
 
 /// A command that has just begun is looked at sooner: most are over before long.
-const FIRST_PERIOD: Duration = Duration::from_millis(5);
+const FIRST_PERIOD: Duration = Duration::from_millis(1);
 
 /// Looking may take one part in so many of one core's time.
 const SHARE_MAX: u32 = 100;
@@ -195,7 +195,7 @@ impl RunBuilder {
             has_told: false,
         };
         watch.until_all_is_over()?;
-        watch.report(program)
+        Ok(watch.report(program))
     }
 }
 
@@ -226,7 +226,7 @@ impl Watch<'_> {
         while self.reap()? == Progress::GoesOn {
             let now = Instant::now();
             if now >= self.next_sample {
-                self.sample()?;
+                self.sample();
             }
             if self.is_waited_for_enough(now) {
                 return Ok(());
@@ -234,7 +234,7 @@ impl Watch<'_> {
             self.tell(now);
             match self.supervisor.wait(self.longest_wait())? {
                 Arrival::Elapsed => {}
-                Arrival::Child => self.sample_if_cheap()?,
+                Arrival::Child => self.sample_if_cheap(),
                 Arrival::Signal(signal) => {
                     if self.take(signal)? == Progress::Over {
                         return Ok(());
@@ -261,21 +261,23 @@ impl Watch<'_> {
         }
     }
 
-    fn sample(&mut self) -> Result<(), Error> {
-        let report = self.sampler.sample()?;
-        self.observer.sampled(&report);
+    /// A look that fails is no reason to leave the command alone.
+    fn sample(&mut self) {
+        if let Ok(report) = self.sampler.sample() {
+            self.observer.sampled(report);
+        }
         let elapsed = self.began.elapsed();
         let period = self.run.period.min(FIRST_PERIOD + elapsed / 4);
         let affordable = self.sampler.cost().saturating_mul(SHARE_MAX);
         self.next_sample = Instant::now() + period.max(affordable);
-        Ok(())
     }
 
     /// One more look before a child is waited for, since after that its last counters can not
     /// be told from its parent's any more; unless the last look was a moment ago.
-    fn sample_if_cheap(&mut self) -> Result<(), Error> {
-        let affordable = self.sampler.cost().saturating_mul(SHARE_MAX);
-        if self.sampler.since_last() >= affordable { self.sample() } else { Ok(()) }
+    fn sample_if_cheap(&mut self) {
+        if self.sampler.since_last() >= self.sampler.cost().saturating_mul(SHARE_MAX) {
+            self.sample();
+        }
     }
 
     fn is_waited_for_enough(&self, now: Instant) -> bool {
@@ -324,9 +326,10 @@ impl Watch<'_> {
         Ok(Progress::GoesOn)
     }
 
-    fn report(mut self, program: Box<[u8]>) -> Result<RunReport, Error> {
-        let last = self.sampler.settle()?;
+    fn report(mut self, program: Box<[u8]>) -> RunReport {
         let wall = self.began.elapsed();
+        self.sampler.settle();
+        let last = self.sampler.last_report();
         let (ending, command_ended) = self.ended.unwrap_or((Ending::Exited(0), Instant::now()));
         let figures = total::figures(&self.sampler, &self.supervisor, wall);
         let largest = self.supervisor.totals().largest_rss_bytes;
@@ -337,7 +340,7 @@ impl Watch<'_> {
             unreadable: last.groups.first().map_or(0, |group| group.unreadable),
             figures,
         };
-        Ok(RunReport {
+        RunReport {
             program,
             ending,
             command_wall: command_ended.duration_since(self.began),
@@ -358,7 +361,7 @@ impl Watch<'_> {
                 groups: vec![row],
                 ..last
             },
-        })
+        }
     }
 }
 

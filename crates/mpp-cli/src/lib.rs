@@ -133,6 +133,10 @@ fn bare() -> Result<Status, Failure> {
 
 /// Says what failed: in words to stderr and, where JSON was asked for, as an object to stdout.
 fn report(failure: &Failure, words: &Words) -> io::Result<()> {
+    if words.wants_json && words.command.as_deref() == Some("run") {
+        // The data of a run goes to stderr: stdout is the command's.
+        return io::stderr().write_all(&screen::error_object(failure));
+    }
     if words.wants_json {
         io::stdout().write_all(&screen::error_object(failure))?;
     }

@@ -5,9 +5,9 @@ mod markdown;
 mod read;
 mod text;
 
-use mpp_accounting::metric::MetricId;
-use mpp_accounting::report::{Column, Figure, GroupReport, Mark, Report, Value};
-use mpp_accounting::run::{Change, Ending, Judgement, Limit, RunReport};
+use mpp_accounting::metric::{MetricId, NumberType, Unit};
+use mpp_accounting::report::{Column, Figure, Form, GroupReport, Mark, Report, Value};
+use mpp_accounting::run::{Change, Ending, Judgement, Limit, Reaping, RunReport};
 
 use crate::escape;
 use crate::figure::finite;
@@ -41,7 +41,7 @@ const PROGRAMS_SHOWN: usize = 10;
 fn cell(column: &Column, figure: Figure, units: Units) -> String {
     match finite(figure) {
         Figure::Known { value, mark } => {
-            format!("{}{}", mark.prefix(), scaled(column, value, units))
+            format!("{}{}", mark.prefix(), sized(column, value, units))
         }
         Figure::Absent(_) => "-".to_owned(),
     }
@@ -51,12 +51,30 @@ fn cell(column: &Column, figure: Figure, units: Units) -> String {
 fn signed_cell(column: &Column, difference: f64, mark: Mark, units: Units) -> String {
     let sign = if difference < 0.0 { '-' } else { '+' };
     let size = whole_where_counted(column, difference.abs());
-    format!("{}{sign}{}", mark.prefix(), scaled(column, size, units))
+    format!("{}{sign}{}", mark.prefix(), sized(column, size, units))
+}
+
+/// As tables scale it, but short times keep three digits: a run may be over in milliseconds.
+fn sized(column: &Column, value: Value, units: Units) -> String {
+    let is_time = column.metric.unit == Unit::Seconds && column.form == Form::Level;
+    match value {
+        Value::Float(number) if is_time && units != Units::Raw => short_time(number),
+        _ => scaled(column, value, units),
+    }
+}
+
+fn short_time(seconds: f64) -> String {
+    match seconds {
+        none if none <= 0.0 => "0s".to_owned(),
+        short if short < 0.0995 => format!("{:.1}ms", short * 1e3),
+        short if short < 0.9995 => format!("{:.0}ms", short * 1e3),
+        some if some < 59.995 => format!("{some:.2}s"),
+        long => scaled(&uptime(), Value::Float(long), Units::Iec),
+    }
 }
 
 /// A number as its metric types it: JSON and differences know fractions alone.
 fn whole_where_counted(column: &Column, number: f64) -> Value {
-    use mpp_accounting::metric::NumberType;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates")]
     match column.metric.number {
         NumberType::Integer => Value::Integer(number.round() as u64),
@@ -67,7 +85,7 @@ fn whole_where_counted(column: &Column, number: f64) -> Value {
 /// `sh exited with status 0 after 2.3s`.
 fn headline(report: &RunReport) -> String {
     let program = escape::terminal(&report.program);
-    let after = seconds(report.command_wall.as_secs_f64());
+    let after = short_time(report.command_wall.as_secs_f64());
     let ended = match report.ending {
         Ending::Exited(status) => format!("exited with status {status}"),
         Ending::Signaled(signal) => format!("was ended by signal {signal}"),
@@ -75,13 +93,8 @@ fn headline(report: &RunReport) -> String {
     format!("`{program}` {ended} after {after}")
 }
 
-/// A time as tables show it.
-fn seconds(seconds: f64) -> String {
-    scaled(&uptime(), Value::Float(seconds), Units::Iec)
-}
-
 fn uptime() -> Column {
-    Column { metric: MetricId::Uptime.metric(), form: mpp_accounting::report::Form::Level }
+    Column { metric: MetricId::Uptime.metric(), form: Form::Level }
 }
 
 /// What has to be known to read the figures, one sentence each.
@@ -91,7 +104,7 @@ fn remarks(page: &RunPage<'_>) -> Vec<String> {
     if let Some(left) = what_is_left(report) {
         remarks.push(left);
     }
-    if report.reaping == mpp_accounting::run::Reaping::ByKernel {
+    if report.reaping == Reaping::ByKernel {
         remarks.push(
             "a process ignored the ends of its children: what those did that were not seen is \
              missing"

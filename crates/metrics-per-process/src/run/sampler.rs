@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use mpp_accounting::group::{GroupBook, Rows};
 use mpp_accounting::ledger::{Ledger, Movement};
 use mpp_accounting::metric::MetricId;
-use mpp_accounting::process::{ProcessKey, ProcessSample, ProcessState};
+use mpp_accounting::process::{Absence, ProcessKey, ProcessSample, ProcessState, Usage};
 use mpp_accounting::report::{Column, Figure, Form, Mark, Report, Tier, Value};
 use mpp_accounting::run::{PROGRAM_METRICS, Reaping, Survivor, levels};
 use mpp_accounting::selector::{GroupKey, Resolution, Selector};
@@ -24,7 +24,10 @@ const PROGRAMS_MAX: usize = 200;
 const SAMPLES_TRUSTED: u64 = 20;
 
 /// So many sweeps after the last end the ledger has given up whoever nobody waited for.
-const SWEEPS_TO_SETTLE: usize = 4;
+const SWEEPS_TO_SETTLE: usize = 3;
+
+/// Those that are left may go on ending for ever; so many sweeps are tried.
+const SWEEPS_MAX: usize = 8;
 
 /// More ended processes than this are not told apart from others with their PID.
 const SEEN_MAX: usize = 1 << 20;
@@ -74,9 +77,17 @@ impl Peak {
         match self.0 {
             Some(Figure::Known { value, .. }) => Figure::Known { value, mark: Mark::LowerBound },
             Some(absent) => absent,
-            None => Figure::Absent(mpp_accounting::process::Absence::NotYetKnown),
+            None => Figure::Absent(Absence::Vanished),
         }
     }
+}
+
+/// What one process was seen doing itself.
+#[derive(Clone, Copy, Debug, Default)]
+struct Deeds {
+    io: IoDelta,
+    usage: UsageDelta,
+    parent_pid: u32,
 }
 
 /// Looks at the descendants of this process.
@@ -90,17 +101,25 @@ pub(super) struct Sampler {
     ledger: Ledger,
     tree: GroupBook,
     programs: GroupBook,
+    /// Of the last look: what was made of it, and of whom.
+    tree_report: Option<Report>,
     programs_report: Option<Report>,
+    left: Vec<(ProcessKey, Usage)>,
+    is_left_at_rest: bool,
     tier_max: Tier,
     pub(super) processes: Peak,
     pub(super) memory: Peak,
     pub(super) fds: Peak,
     seen: HashSet<ProcessKey>,
+    seen_pids: HashSet<u32>,
     reaped_unseen: u64,
     parents_asked: HashMap<ProcessKey, u64>,
-    reaping: Reaping,
+    /// Parents that ignore the ends of their children.
+    ignoring: HashSet<u32>,
+    /// Direct children that were waited for.
+    reaped: HashSet<u32>,
     /// What each process was seen doing itself, until somebody has inherited it.
-    own: HashMap<ProcessKey, (IoDelta, UsageDelta)>,
+    own: HashMap<ProcessKey, Deeds>,
     /// What those did that nobody waited for, as far as it was seen.
     unreaped: (IoDelta, UsageDelta),
     lost: u64,
@@ -134,15 +153,20 @@ impl Sampler {
             ledger: Ledger::new(),
             tree: GroupBook::new(tree, sample_columns().into()),
             programs: GroupBook::new(programs, levels(&PROGRAM_METRICS).into()),
+            tree_report: None,
             programs_report: None,
+            left: Vec::new(),
+            is_left_at_rest: false,
             tier_max,
             processes: Peak(None),
             memory: Peak(None),
             fds: Peak(None),
             seen: HashSet::new(),
+            seen_pids: HashSet::new(),
             reaped_unseen: 0,
             parents_asked: HashMap::new(),
-            reaping: Reaping::ByParents,
+            ignoring: HashSet::new(),
+            reaped: HashSet::new(),
             own: HashMap::new(),
             unreaped: (IoDelta::ZERO, UsageDelta::ZERO),
             lost: 0,
@@ -153,39 +177,64 @@ impl Sampler {
     }
 
     /// Looks at the tree once.
-    pub(super) fn sample(&mut self) -> Result<Report, Error> {
+    ///
+    /// # Errors
+    /// The processes could not be listed; the next look goes on from the last one.
+    pub(super) fn sample(&mut self) -> Result<&Report, Error> {
         let before = thread_cpu_time();
+        self.last = Instant::now();
         self.collector.sweep_tree(self.own_pid, &self.needs, &mut self.snapshot)?;
         let movement = self.ledger.advance(&self.snapshot);
         self.keep_account(&movement);
         let mut report = self.tree.fold(&self.snapshot, &movement, &self.resolution);
         report.accuracy.tier = report.accuracy.tier.max(self.tier_max);
-        self.programs_report =
-            Some(self.programs.fold(&self.snapshot, &movement, &self.resolution));
+        let programs = self.programs.fold(&self.snapshot, &movement, &self.resolution);
+        self.programs_report = Some(programs);
         self.raise_peaks(&report);
         self.ask_parents();
-        if self.seen.len() < SEEN_MAX {
-            let own_pid = self.own_pid;
-            let others = self.snapshot.processes.iter().map(|process| process.key);
-            self.seen.extend(others.filter(|key| key.pid != own_pid));
-        }
+        self.remember_processes();
         self.samples += 1;
         self.cost = thread_cpu_time().saturating_sub(before);
-        self.last = Instant::now();
-        Ok(report)
+        Ok(self.tree_report.insert(report))
     }
 
-    /// Looks until all that have ended are settled, and at what is left as one moment.
-    pub(super) fn settle(&mut self) -> Result<Report, Error> {
-        for _ in 1..SWEEPS_TO_SETTLE {
-            self.sample()?;
+    /// Looks until all that have ended are settled, and at those that are left as at one moment.
+    /// What could not be looked at any more stays as it was.
+    pub(super) fn settle(&mut self) {
+        for number in 0..SWEEPS_MAX {
+            let is_read = self.sample().is_ok();
+            if number >= SWEEPS_TO_SETTLE && is_read && self.is_left_at_rest {
+                return;
+            }
         }
-        self.sample()
+    }
+
+    /// What was seen at the last look.
+    pub(super) fn last_report(&self) -> Report {
+        self.tree_report.clone().unwrap_or_else(empty_report)
+    }
+
+    /// Whether nobody ended between the last two looks: then the counters of those that are
+    /// left are those of one moment, none of them inherited from one that was read as well.
+    pub(super) fn is_left_at_rest(&self) -> bool {
+        self.is_left_at_rest
+    }
+
+    fn remember_processes(&mut self) {
+        let left: Vec<_> = self.descendants().map(|other| (other.key, other.usage)).collect();
+        let still = |(key, usage): &(ProcessKey, Usage)| (*key, usage.reaped);
+        self.is_left_at_rest = left.iter().map(still).eq(self.left.iter().map(still));
+        if self.seen.len() < SEEN_MAX {
+            self.seen_pids.extend(left.iter().map(|(key, _)| key.pid));
+            self.seen.extend(left.iter().map(|(key, _)| *key));
+        }
+        self.left = left;
     }
 
     /// Notes that a direct child was waited for.
     pub(super) fn reaped(&mut self, pid: u32) {
-        if !self.seen.iter().any(|key| key.pid == pid) {
+        self.reaped.insert(pid);
+        if !self.seen_pids.contains(&pid) {
             self.reaped_unseen += 1;
         }
     }
@@ -204,7 +253,7 @@ impl Sampler {
     }
 
     pub(super) fn reaping(&self) -> Reaping {
-        self.reaping
+        if self.ignoring.is_empty() { Reaping::ByParents } else { Reaping::ByKernel }
     }
 
     /// How many ended, as far as was seen.
@@ -221,7 +270,7 @@ impl Sampler {
     /// What may be missing from what the kernel counted.
     pub(super) fn doubt(&self) -> Mark {
         weakest([
-            if self.reaping == Reaping::ByKernel { Mark::LowerBound } else { Mark::Exact },
+            if self.reaping() == Reaping::ByKernel { Mark::LowerBound } else { Mark::Exact },
             if self.lost > 0 { Mark::Estimate } else { Mark::Exact },
         ])
     }
@@ -260,7 +309,11 @@ impl Sampler {
         })
     }
 
+    /// A look at which nobody lived says nothing of what those held that lived before it.
     fn raise_peaks(&mut self, report: &Report) {
+        if !self.descendants().any(|process| process.state == ProcessState::Living) {
+            return;
+        }
         let Some(row) = report.groups.first() else { return };
         for (column, figure) in report.columns.iter().zip(&row.figures) {
             match column.metric.id {
@@ -273,19 +326,28 @@ impl Sampler {
     }
 
     /// Remembers what each process did until its counters have reached somebody.
+    ///
+    /// The ledger gives up whoever fits into nobody's growth. Whom we waited for ourselves has
+    /// arrived all the same, and of the others only those are known to be missing whose parent
+    /// lets the kernel reap: adding any other might count it twice.
     fn keep_account(&mut self, movement: &Movement) {
         for delta in movement.processes.iter().filter(|delta| delta.key.pid != self.own_pid) {
-            let (io, usage) = self.own.entry(delta.key).or_default();
-            *io = io.plus(delta.io.unwrap_or_default());
-            *usage = usage.plus(delta.usage);
-        }
-        for key in &movement.lost {
-            if let Some((io, usage)) = self.own.remove(key) {
-                self.unreaped = (self.unreaped.0.plus(io), self.unreaped.1.plus(usage));
-                self.lost += 1;
+            let deeds = self.own.entry(delta.key).or_default();
+            deeds.io = deeds.io.plus(delta.io.unwrap_or_default());
+            deeds.usage = deeds.usage.plus(delta.usage);
+            if let Some(process) = self.snapshot.by_key(delta.key) {
+                deeds.parent_pid = process.parent_pid;
             }
         }
-        for key in &movement.settled {
+        for key in movement.lost.iter().filter(|key| !self.reaped.contains(&key.pid)) {
+            self.lost += 1;
+            if let Some(deeds) = self.own.get(key)
+                && self.ignoring.contains(&deeds.parent_pid)
+            {
+                self.unreaped = (self.unreaped.0.plus(deeds.io), self.unreaped.1.plus(deeds.usage));
+            }
+        }
+        for key in movement.settled.iter().chain(&movement.lost) {
             self.own.remove(key);
         }
     }
@@ -295,19 +357,19 @@ impl Sampler {
         let parents: HashSet<u32> =
             self.snapshot.processes.iter().map(|process| process.parent_pid).collect();
         let now = self.samples;
-        let mut ignoring = false;
         for process in self.snapshot.processes.iter().filter(|p| p.key.pid != self.own_pid) {
             if parents.contains(&process.key.pid) {
                 let asked = self.parents_asked.get(&process.key);
                 if asked.is_none_or(|asked| now - asked >= SAMPLES_TRUSTED) {
                     self.parents_asked.insert(process.key, now);
-                    ignoring |= ignores_children(process.key.pid) == Some(true);
+                    if ignores_children(process.key.pid) == Some(true) {
+                        self.ignoring.insert(process.key.pid);
+                    }
                 }
             }
         }
-        if ignoring {
-            self.reaping = Reaping::ByKernel;
-        }
+        let asked = &mut self.parents_asked;
+        asked.retain(|key, _| self.snapshot.by_key(*key).is_some());
     }
 }
 

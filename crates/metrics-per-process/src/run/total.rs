@@ -50,6 +50,10 @@ fn done(sampler: &Sampler, supervisor: &Supervisor) -> Done {
         switches: totals.switches,
         switches_mark: doubt,
     };
+    if !sampler.is_left_at_rest() {
+        done.io_mark = done.io_mark.and(Mark::Estimate);
+        done.faults_mark = done.faults_mark.and(Mark::Estimate);
+    }
     for process in sampler.descendants() {
         done.cpu_mark = done.cpu_mark.and(Mark::Estimate);
         done.switches_mark = Mark::LowerBound;
@@ -99,7 +103,11 @@ fn figure(
         M::IoReadCount => io(IoCounter::ReadCount),
         M::IoWriteCount => io(IoCounter::WriteCount),
         M::MemoryPeak => memory_peak(sampler.memory.figure(), largest_rss_bytes),
-        M::ProcessesTotal => sampler.processes.figure(),
+        // The command itself at least.
+        M::ProcessesTotal => match sampler.processes.figure() {
+            Figure::Absent(_) => count(1, Mark::LowerBound),
+            seen => seen,
+        },
         M::ProcessesEnded => count(sampler.ended(), Mark::LowerBound),
         M::Fds => sampler.fds.figure(),
         _ => Figure::Absent(Absence::Unsupported),

@@ -37,9 +37,23 @@ pub(crate) fn run(typed: &args::Run) -> Result<Status, Failure> {
     let changes = plan.before.as_ref().map(|before| compare(before, &report)).unwrap_or_default();
     let page = RunPage { report: &report, limits: &limits, changes: &changes, units: plan.units };
     speak(&page, plan.words, &origin);
-    write_files(&page, &mut plan, &origin)?;
-    series?;
-    Ok(status(&report, &limits))
+    let written = write_files(&page, &mut plan, &origin).and(series);
+    end(&report, &limits, written)
+}
+
+/// Ends as the command did. That it failed says more than that we could not write of it.
+fn end(
+    report: &RunReport,
+    limits: &[(Limit, Judgement)],
+    written: Result<(), Failure>,
+) -> Result<Status, Failure> {
+    let has_succeeded = report.ending == Ending::Exited(0);
+    match written {
+        Err(failure) if has_succeeded => return Err(failure),
+        Err(failure) => drop(screen::write_failure(&mut anstream::stderr(), &failure)),
+        Ok(()) => {}
+    }
+    Ok(status(report, limits))
 }
 
 /// What to exit with. Where a signal ended the command, it ends us as well.

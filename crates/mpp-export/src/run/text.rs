@@ -6,8 +6,9 @@ use mpp_accounting::metric::MetricId;
 use mpp_accounting::report::{Column, Figure, Form, Mark};
 use mpp_accounting::run::{Change, Judgement};
 
-use super::{RunPage, cell, headline, judged, program_rows, remarks, seconds, signed_cell, signs};
-use crate::units::scaled;
+use super::{
+    RunPage, cell, headline, judged, program_rows, remarks, short_time, signed_cell, signs, sized,
+};
 
 /// Writes everything that is known of a run.
 pub fn write_text(page: &RunPage<'_>, out: &mut String) {
@@ -63,7 +64,7 @@ fn whole_time(page: &RunPage<'_>) -> String {
     if longer.as_millis() < 50 {
         return String::new();
     }
-    let whole = seconds(whole.as_secs_f64());
+    let whole = short_time(whole.as_secs_f64());
     match report.still_running.len() {
         0 => format!(", the last that it started after {whole}"),
         _ => format!(", measured until {whole}"),
@@ -107,7 +108,7 @@ pub(super) fn change_cells(change: &Change, page: &RunPage<'_>) -> [String; 4] {
         || "-".to_owned(),
         |(number, mark)| {
             let value = super::whole_where_counted(column, number);
-            format!("{}{}", mark.prefix(), scaled(column, value, page.units))
+            format!("{}{}", mark.prefix(), sized(column, value, page.units))
         },
     );
     let difference = change.difference().map_or_else(
