@@ -321,12 +321,7 @@ pub(crate) struct Procfs {
 #[derive(Args, Debug)]
 pub(crate) struct Run {
     /// The command and its arguments, best behind `--`.
-    #[arg(
-        value_name = "COMMAND",
-        required = true,
-        trailing_var_arg = true,
-        allow_hyphen_values = true
-    )]
+    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true)]
     pub(crate) command: Vec<OsString>,
 
     /// Exit with 1 if this holds: `memory.peak > 4GiB`, `uptime >= 90s`; may be given often.
