@@ -22,6 +22,7 @@ mod pattern;
 pub mod process;
 pub mod rate;
 pub mod report;
+pub mod run;
 pub mod selector;
 pub mod similar;
 pub mod snapshot;

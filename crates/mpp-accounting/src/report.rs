@@ -158,6 +158,17 @@ pub enum Value {
     Float(f64),
 }
 
+impl Value {
+    /// As a number with a fraction, as near as those come.
+    #[must_use]
+    pub fn as_float(self) -> f64 {
+        match self {
+            Value::Integer(number) => number as f64,
+            Value::Float(number) => number,
+        }
+    }
+}
+
 /// How far a number can be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mark {

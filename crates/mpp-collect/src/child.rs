@@ -1,10 +1,15 @@
-//! Helper processes of our own: fork, kill, reap, and dying together with us.
+//! Processes that we start: helpers of our own, and commands to be measured.
 //!
-//! A read that blocks on another process's mmap lock ends only when the reader is killed, so the
+//! A command is run by a [`Supervisor`]. Helpers are for reading: a read that blocks on another process's mmap lock ends only when the reader is killed, so the
 //! reader must be a process that can be. It is forked and does not exec: a library cannot know
 //! which program it lives in. After fork(2) the child has only the forking thread, and whatever
 //! locks other threads held stay locked for ever; therefore this file forks only while the
 //! process has one thread, and counts them first.
+
+pub(crate) mod descendants;
+mod own_io;
+mod signals;
+mod supervisor;
 
 use std::ffi::{CStr, c_int, c_void};
 use std::mem::{self, MaybeUninit};
@@ -22,6 +27,11 @@ use rustix::process::{
 };
 
 use crate::sys;
+
+pub use signals::{Arrival, ArrivedSignal, Sender, SignalMeaning, end_by_signal};
+pub use supervisor::{
+    Reaped, ReapedChild, ReapedTotals, RunError, Supervisor, WaitStatus, send_signal,
+};
 
 /// How long a child that is not wanted any more has to end by itself, before it is killed.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -156,6 +166,28 @@ pub(crate) fn thread_count() -> Result<u64, Errno> {
     let links = sys::call(|| stat(c"/proc/self/task"))?.st_nlink;
     // One link is the directory's name, one is its own dot.
     links.checked_sub(2).filter(|count| *count > 0).ok_or(Errno::BUSY)
+}
+
+/// CPU time of the calling thread, in user and kernel mode.
+#[must_use]
+pub fn thread_cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let seconds = Duration::from_secs(u64::try_from(time.tv_sec).unwrap_or(0));
+    seconds + Duration::from_nanos(u64::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// Whether a process ignores the end of its children, so that the kernel reaps them and their
+/// counters reach nobody: `SigIgn` of proc_pid_status(5), which everybody may read. `None`
+/// where it has ended. SA_NOCLDWAIT, which does the same, can be seen by nobody.
+#[must_use]
+pub fn ignores_children(pid: u32) -> Option<bool> {
+    const CHILD_SIGNAL_BIT: u64 = 1 << (libc::SIGCHLD - 1);
+    let procfs = crate::proc_fs::open_folder(rustix::fs::CWD, c"/proc").ok()?;
+    let mut room = crate::proc_fs::Room::default();
+    let name = crate::proc_fs::Name::in_process(pid, "status");
+    let text = room.read(&procfs, name.as_c_str()).ok()?;
+    let status = mpp_parse::proc_pid_status::parse(text).ok()?;
+    Some(status.ignored_signals? & CHILD_SIGNAL_BIT != 0)
 }
 
 /// Makes a freshly forked child a helper: it dies with `parent`, is deaf to the terminal,

@@ -24,6 +24,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Resource, getrlimit, pidfd_open};
 
+use crate::child::descendants::ChildLists;
 use crate::error::{CollectError, absence_of};
 use crate::exits::{Population, Refusal, Witness};
 use crate::identity::{Known, Risk, Wants};
@@ -79,6 +80,8 @@ pub struct Collector {
     memory: Option<MemoryReader>,
     /// `None` until somebody asks for sockets.
     sockets: Option<SocketSource>,
+    /// `None` until somebody asks for a tree.
+    child_lists: Option<ChildLists>,
     /// Boxed, since a table has room for up to twice as many as it holds.
     known: HashMap<u32, Box<Known>>,
     /// Processes that are asked through a thread of theirs, by that thread.
@@ -156,6 +159,14 @@ enum Learned {
     Something,
 }
 
+/// Which processes are swept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    Everybody,
+    /// This one and its descendants.
+    Tree(u32),
+}
+
 impl Collector {
     /// Opens a procfs and finds out what it offers.
     ///
@@ -180,6 +191,7 @@ impl Collector {
             origin,
             memory,
             sockets: None,
+            child_lists: None,
             known: HashMap::new(),
             threads_asked: HashMap::new(),
             parents: HashSet::new(),
@@ -224,15 +236,30 @@ impl Collector {
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
         let needs = &Request { needs, is_of_interest };
+        self.sweep_scope(needs, Scope::Everybody, wait, into)
+    }
+
+    fn sweep_scope(
+        &mut self,
+        needs: &Request<'_>,
+        scope: Scope,
+        wait: IdentityWait,
+        into: &mut Snapshot,
+    ) -> Result<(), CollectError> {
         self.origin.refresh(&self.procfs, &mut self.buffers.room)?;
         self.origin.find_visibility(&self.procfs, &mut self.buffers.room);
         self.take_answers(Duration::ZERO);
         self.witness.listen(self.origin.scale);
         let began = Instant::now();
         let moment = self.origin.now();
-        let told = self.told();
-        if told.is_none() {
-            self.list()?;
+        let told = match scope {
+            Scope::Everybody => self.told(),
+            Scope::Tree(_) => None,
+        };
+        match scope {
+            _ if told.is_some() => {}
+            Scope::Everybody => self.list()?,
+            Scope::Tree(root_pid) => self.list_tree(root_pid)?,
         }
         self.replaced.clear();
         self.begin_round(needs.needs);
@@ -289,6 +316,24 @@ impl Collector {
         };
         self.witness.testify(&population, &mut into.exits);
         self.swept_at_ticks = into.taken_at_ticks;
+    }
+
+    /// As [`Collector::sweep`], but of one process and its descendants alone: what they did is
+    /// whole, since only an ancestor waits for a process, and an orphan of theirs that a
+    /// subreaper above them is handed is theirs no more.
+    ///
+    /// All processes are swept where the kernel does not list children.
+    ///
+    /// # Errors
+    /// The processes could not be listed; then `into` is left as it was.
+    pub fn sweep_tree(
+        &mut self,
+        root_pid: u32,
+        needs: &Needs,
+        into: &mut Snapshot,
+    ) -> Result<(), CollectError> {
+        let everyone = Request { needs, is_of_interest: &|_, _| true };
+        self.sweep_scope(&everyone, Scope::Tree(root_pid), IdentityWait::No, into)
     }
 
     /// Reads the processes with these PIDs, in this order; `None` where there is no such
@@ -452,6 +497,15 @@ impl Collector {
             .listing
             .numbers(&self.origin.root, &mut self.pids)
             .map_err(|errno| CollectError::system("list", &self.procfs, errno))
+    }
+
+    /// Everybody, where the kernel does not list children.
+    fn list_tree(&mut self, root_pid: u32) -> Result<(), CollectError> {
+        let lists = self.child_lists.get_or_insert_with(ChildLists::new);
+        match lists.tree(&self.origin.root, root_pid, &mut self.pids) {
+            Ok(()) => Ok(()),
+            Err(_) => self.list(),
+        }
     }
 
     fn begin_round(&mut self, needs: &Needs) {

@@ -11,7 +11,7 @@
 #[cfg_attr(not(test), expect(dead_code, reason = "the collector does not ask it yet"))]
 mod bpf;
 pub mod capability;
-mod child;
+pub mod child;
 pub mod collector;
 pub mod error;
 pub mod exits;

@@ -127,6 +127,37 @@ pub(crate) fn cpu_split(usage: &ThreadUsage, before: (u64, u64)) -> (u64, u64) {
     (runtime_ns - system_ns, system_ns)
 }
 
+/// CPU time and faults of a child that was waited for, and of all that it had waited for,
+/// getrusage(2): as the scheduler counted them, not in ticks.
+pub(crate) fn usage_of(usage: &libc::rusage) -> UsageTotals {
+    Totals([
+        timeval_ns(usage.ru_utime),
+        timeval_ns(usage.ru_stime),
+        count_of(usage.ru_minflt),
+        count_of(usage.ru_majflt),
+    ])
+}
+
+/// Voluntary and involuntary context switches of the same, all threads included.
+pub(crate) fn switches_of(usage: &libc::rusage) -> Totals<2> {
+    Totals([count_of(usage.ru_nvcsw), count_of(usage.ru_nivcsw)])
+}
+
+/// The largest resident memory that one of the same ever had; the kernel counts in KiB.
+pub(crate) fn peak_rss_bytes(usage: &libc::rusage) -> u64 {
+    count_of(usage.ru_maxrss).saturating_mul(1024)
+}
+
+fn timeval_ns(time: libc::timeval) -> u64 {
+    let us = count_of(time.tv_sec).saturating_mul(1_000_000);
+    us.saturating_add(count_of(time.tv_usec)).saturating_mul(1000)
+}
+
+/// The kernel's counts are never negative.
+fn count_of(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
 /// Proportional memory in bytes.
 pub(crate) fn proportional_memory(rollup: &SmapsRollup) -> ProportionalMemory {
     ProportionalMemory {

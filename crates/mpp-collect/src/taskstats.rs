@@ -164,11 +164,13 @@ impl Taskstats {
     }
 
     /// How many records have been lost since this was opened; only grows.
+    #[cfg(test)]
     pub(crate) fn lost_total(&self) -> u64 {
         self.sequences.lost()
     }
 
     /// Whether the kernel accounted delays at the last drain.
+    #[cfg(test)]
     pub(crate) fn delay_accounting(&self) -> DelayAccounting {
         self.delays
     }

@@ -39,6 +39,7 @@ mod encode;
 pub mod escape;
 mod figure;
 mod format;
+pub mod run;
 mod table;
 mod units;
 

@@ -5,6 +5,7 @@ use mpp_parse::taskstats::{Account, FLAG_LAST_THREAD, Stats, Taskstats};
 use super::DelayAccounting;
 
 /// I/O is told rounded down to a multiple of this, for each thread and counter.
+#[cfg(test)]
 pub(crate) const IO_FLOOR_BYTES: u64 = 1024;
 
 /// What a thread has done from its start to its end, by itself: what children did is not in it.
@@ -59,7 +60,7 @@ pub(crate) struct ThreadExitRecord {
     pub(crate) process: Option<ProcessAccount>,
 }
 
-/// The I/O of a thread, each counter up to [`IO_FLOOR_BYTES`] less than it was. How many system
+/// The I/O of a thread, each counter up to 1 KiB less than it was. How many system
 /// calls read and wrote is not told: the kernel rounds these numbers, too, so that they say
 /// nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
