@@ -8,7 +8,6 @@
 //! The crate knows processes, not groups and not metrics: it is told what to read by
 //! [`Needs`] and reads nothing else.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the collector does not ask it yet"))]
 mod bpf;
 pub mod capability;
 pub mod child;

@@ -56,6 +56,7 @@ impl Sequences {
     }
 
     /// How many records have been lost; only grows.
+    #[cfg(test)]
     pub(super) fn lost(&self) -> u64 {
         self.lost
     }
