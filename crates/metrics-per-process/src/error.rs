@@ -30,6 +30,12 @@ pub enum Error {
     /// Several groups were to be split by one key, whose values would name rows of each.
     #[error("group key: expected at most one group to split, but found several")]
     SeveralGroupsByKey,
+    /// The children of a self test cannot be run: `head` is not there, or fails.
+    #[error("cannot run the children of the self test")]
+    SelfTest {
+        /// Why they could not be started; `None` where they ended with a failure.
+        source: Option<std::io::Error>,
+    },
     /// A selector names a PID file that holds no PID.
     #[error(transparent)]
     PidFile(#[from] PidFileError),

@@ -39,7 +39,7 @@ pub use drop_in::{
 pub use error::Error;
 pub use find::{FindOptions, Found, FoundProcess, Why, find};
 pub use monitor::{Monitor, MonitorBuilder};
-pub use mpp_accounting::{metric, process, rate, report, selector, similar, snapshot, units};
+pub use mpp_accounting::{exit, metric, process, rate, report, selector, similar, snapshot, units};
 pub use mpp_collect::MemoryReaderKind;
 
 /// The programs of the two README files, which must compile and run.

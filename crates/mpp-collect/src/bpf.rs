@@ -26,6 +26,7 @@ mod live_tasks;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
 use std::os::fd::BorrowedFd;
 
 use mpp_parse::bpf_record::{ExecRecord, TaskRecord};
@@ -172,12 +173,14 @@ impl Bpf {
     }
 
     /// Whether the ring of exits should be drained before its time. Costs no system call.
+    #[cfg(test)]
     pub(crate) fn is_exit_ring_half_full(&self) -> bool {
         self.hooks.is_exit_ring_half_full()
     }
 
     /// A descriptor that becomes readable when the ring of exits becomes half full, for epoll(7)
     /// with `EPOLLET`. To anybody else it is readable as soon as there is one record.
+    #[cfg(test)]
     pub(crate) fn exit_ring(&self) -> BorrowedFd<'_> {
         self.hooks.exit_ring()
     }

@@ -79,7 +79,16 @@ impl Witness {
         }
         if max == ExitSource::Exact {
             match Bpf::open(&Default::default()) {
-                Ok(bpf) => return (Witness::Exact(Box::new(ExactWitness::new(bpf))), refusals),
+                Ok(bpf) => {
+                    let missing = bpf.missing_hooks().iter();
+                    let missing = missing.map(|(hook, errno)| Refusal {
+                        source: ExitSource::Exact,
+                        reason: format!("{}: {errno}", hook.what_is_missing()),
+                        cure: None,
+                    });
+                    refusals.extend(missing);
+                    return (Witness::Exact(Box::new(ExactWitness::new(bpf))), refusals);
+                }
                 Err(refusal) => refusals.push(Refusal {
                     source: ExitSource::Exact,
                     reason: refusal.to_string(),

@@ -5,7 +5,10 @@ use std::io::Write;
 use std::path::Path;
 
 use clap::builder::styling::{AnsiColor, Style};
-use metrics_per_process::doctor::{Capabilities, Fact, Standing, examine};
+use metrics_per_process::doctor::{
+    Capabilities, Fact, Refusal, Standing, ends, examine, self_test,
+};
+use metrics_per_process::exit::ExitSource;
 use metrics_per_process::report::Tier;
 use mpp_export::escape;
 
@@ -17,27 +20,32 @@ use crate::{screen, selection};
 pub(crate) fn run(typed: &args::Doctor, out: &mut dyn Write) -> Result<Status, Failure> {
     let procfs = selection::procfs(&typed.procfs)?;
     let found = examine(&procfs)?;
-    out.write_all(screen::for_stdout(page(&found, &procfs)).as_bytes())?;
+    let ends = ends(&procfs)?;
+    let mut page = page(&found, &procfs, &ends);
+    push_self_test(&mut page, &procfs);
+    out.write_all(screen::for_stdout(page).as_bytes())?;
     Ok(Status::Ok)
 }
 
-fn page(found: &Capabilities, procfs: &Path) -> String {
+fn page(found: &Capabilities, procfs: &Path, (tier, refusals): &(Tier, Vec<Refusal>)) -> String {
     let mut page = String::new();
     let release = escape::terminal(&found.kernel_release);
     let held = match found.held.is_empty() {
         true => "none of those that matter here".to_owned(),
         false => found.held.chunks(3).map(|some| some.join(", ")).collect::<Vec<_>>().join(BREAK),
     };
-    let tier = Tier::C;
     let rows = [
         ("mpp", format!("{} on Linux {release}", env!("CARGO_PKG_VERSION"))),
         ("procfs", escape::terminal(procfs.as_os_str().as_encoded_bytes())),
         ("user", format!("uid {}", found.uid)),
         ("capabilities", held),
-        ("tier", format!("{} {}: {TIER_MEANS}", tier.letter(), tier.promise())),
+        ("tier", format!("{} {}: {}", tier.letter(), tier.promise(), tier_means(*tier))),
     ];
     for (name, value) in rows {
         push_line(&mut page, format_args!("{name:<13} {value}"));
+    }
+    for refusal in refusals {
+        push_refusal(&mut page, refusal);
     }
     push_line(&mut page, format_args!(""));
     for fact in &found.facts {
@@ -49,9 +57,56 @@ fn page(found: &Capabilities, procfs: &Path) -> String {
 /// Where a line of the head goes on below its beginning.
 const BREAK: &str = ",\n              ";
 
-/// What the tier says of the numbers, and why it is no better.
-const TIER_MEANS: &str = "ended processes are inferred by polling, which is all\n              \
-    that this version can do";
+/// How ended processes are seen.
+fn tier_means(tier: Tier) -> &'static str {
+    match tier {
+        Tier::A => "hooks in the kernel tell what each thread did until its end",
+        Tier::B => {
+            "the kernel's taskstats tell what each thread did until its\n              \
+             end, rounded down to KiB"
+        }
+        Tier::C => "what ended processes did is inferred from what is left of them",
+    }
+}
+
+/// Why the tier is not better, and what would help.
+fn push_refusal(page: &mut String, refusal: &Refusal) {
+    let better = match refusal.source {
+        ExitSource::Exact => "A",
+        ExitSource::Rounded => "B",
+        ExitSource::Nobody => "C",
+    };
+    push_line(page, format_args!("{:<13} {better}: {}", "", refusal.reason));
+    if let Some(cure) = &refusal.cure {
+        push_line(page, format_args!("{:<13}    $ {cure}", ""));
+    }
+}
+
+/// Whether the numbers are what children of our own know to be true.
+fn push_self_test(page: &mut String, procfs: &Path) {
+    let test = match self_test(procfs) {
+        Ok(test) => test,
+        Err(error) => {
+            let (word, style) = standing(Standing::Untried);
+            push_line(page, format_args!("{style}{word:<8}{style:#} self test: {error}"));
+            return;
+        }
+    };
+    let missing_bytes = test.written_bytes.abs_diff(test.counted_bytes);
+    let is_right = test.counted_bytes <= test.written_bytes && missing_bytes <= test.bound_bytes;
+    let (word, style) = standing(if is_right { Standing::Works } else { Standing::Limited });
+    push_line(
+        page,
+        format_args!(
+            "{style}{word:<8}{style:#} self test: {} children wrote {} bytes and ended, {} were \
+             counted (tier {})",
+            test.children,
+            test.written_bytes,
+            test.counted_bytes,
+            test.tier.letter()
+        ),
+    );
+}
 
 /// The finding in one line; below it what it takes, and the command that gives it.
 fn push_fact(page: &mut String, fact: &Fact, held: &[&str]) {

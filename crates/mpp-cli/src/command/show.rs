@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use metrics_per_process::report::{Figure, GroupReport, Report, Value};
+use metrics_per_process::report::{Figure, GroupReport, Report, Tier, Value};
 use metrics_per_process::selector::{GroupKey, Selector};
 use metrics_per_process::{FindOptions, MemoryReaderKind, Monitor, find};
 
@@ -16,6 +16,9 @@ use crate::printer::Printer;
 use crate::progress::{Progress, QUIET};
 use crate::schedule::Schedule;
 use crate::selection::{nothing_matched, seclusion};
+
+/// Between two samples ended processes are heard of at least so often.
+const LISTEN_EVERY: Duration = Duration::from_secs(1);
 
 /// Without a selection there are no more groups than this; the rest is summed in `other`.
 const GROUPS_MAX: usize = 50;
@@ -47,7 +50,7 @@ pub(crate) fn run(typed: &args::Show, out: &mut dyn Write) -> Result<Status, Fai
     let mut schedule = Schedule::new(begin, plan.interval);
     for printed in 0..plan.count {
         let due = schedule.next(Instant::now());
-        let wait = interrupt.wait_until(due).map_err(Failure::cannot_measure)?;
+        let wait = wait_listening(&mut monitor, &mut interrupt, due)?;
         if wait == Wait::Interrupted && printed > 0 {
             break;
         }
@@ -61,6 +64,23 @@ pub(crate) fn run(typed: &args::Show, out: &mut dyn Write) -> Result<Status, Fai
     Ok(Status::Ok)
 }
 
+/// Waits until a sample is due, and meanwhile takes in what is told of ended processes, so that
+/// it does not pile up in the kernel.
+fn wait_listening(
+    monitor: &mut Monitor,
+    interrupt: &mut Interrupt,
+    due: Instant,
+) -> Result<Wait, Failure> {
+    loop {
+        let until = due.min(Instant::now() + LISTEN_EVERY);
+        let wait = interrupt.wait_until(until).map_err(Failure::cannot_measure)?;
+        if wait == Wait::Interrupted || until >= due {
+            return Ok(wait);
+        }
+        monitor.listen();
+    }
+}
+
 /// What is said while the first numbers are not there yet.
 fn progress_text(interval: Duration) -> String {
     if interval < QUIET {
@@ -71,9 +91,11 @@ fn progress_text(interval: Duration) -> String {
 }
 
 fn open(plan: &ShowPlan) -> Result<Monitor, Failure> {
+    // Of a single moment nothing is told that procfs does not say, and sooner.
+    let tier_max = if plan.interval.is_zero() { Tier::C } else { plan.tier_max };
     let builder = Monitor::builder()
         .columns(plan.columns.clone())
-        .tier_max(plan.tier_max)
+        .tier_max(tier_max)
         .procfs(&plan.procfs)
         .memory_reader(MemoryReaderKind::HelperProcess);
     let builder = match &plan.rows {

@@ -1,7 +1,9 @@
 //! What the hooks of `bpf/hooks.h` have written: exits and execs from their rings, spills and
 //! losses from their maps.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+#[cfg(test)]
+use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use mpp_parse::bpf_record::{
     self, ExecRecord, ExitRecord, FreeRecord, Record, TaskKey, ThreadUsage,
@@ -39,6 +41,15 @@ pub(crate) enum Hook {
 impl Hook {
     /// All of them, in the order of the constants in `hooks.h`.
     const ALL: [Hook; 3] = [Hook::Fork, Hook::Exec, Hook::Free];
+
+    /// What nobody tells without it, as the beginning of a sentence.
+    pub(crate) fn what_is_missing(self) -> &'static str {
+        match self {
+            Hook::Fork => "nobody tells who forked whom",
+            Hook::Exec => "nobody tells what short-lived processes executed",
+            Hook::Free => "the last CPU time of processes that nobody waits for is not told",
+        }
+    }
 
     fn program(self) -> &'static str {
         match self {
@@ -246,11 +257,13 @@ impl Hooks {
     }
 
     /// Whether the ring of exits should be drained before it overflows.
+    #[cfg(test)]
     pub(super) fn is_exit_ring_half_full(&self) -> bool {
         self.exits.waiting_bytes() >= self.exits.size() / 2
     }
 
     /// What becomes ready when the ring of exits becomes half full.
+    #[cfg(test)]
     pub(super) fn exit_ring(&self) -> BorrowedFd<'_> {
         self.exits.as_fd()
     }

@@ -74,12 +74,14 @@ impl Ring {
     }
 
     /// Bytes that wait to be read.
+    #[cfg(test)]
     pub(super) fn waiting_bytes(&self) -> usize {
         let until = self.producer.position().load(Ordering::Acquire);
         until.wrapping_sub(self.consumer.position().load(Ordering::Relaxed))
     }
 
     /// Bytes of the whole ring.
+    #[cfg(test)]
     pub(super) fn size(&self) -> usize {
         self.size
     }
