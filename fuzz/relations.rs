@@ -8,16 +8,18 @@
 
 use mpp_parse::error::ParseError;
 use mpp_parse::{
-    genetlink, netlink, number, proc_meminfo, proc_pid_cgroup, proc_pid_cmdline, proc_pid_environ,
-    proc_pid_fd, proc_pid_io, proc_pid_limits, proc_pid_mountinfo, proc_pid_smaps_rollup,
-    proc_pid_stat, proc_pid_statm, proc_pid_status, proc_stat, sock_diag, taskstats,
+    bpf_record, genetlink, netlink, number, proc_meminfo, proc_pid_cgroup, proc_pid_cmdline,
+    proc_pid_environ, proc_pid_fd, proc_pid_io, proc_pid_limits, proc_pid_mountinfo,
+    proc_pid_smaps_rollup, proc_pid_stat, proc_pid_statm, proc_pid_status, proc_stat, sock_diag,
+    taskstats,
 };
 
 /// What one target does with the bytes it is given.
 pub type Relation = fn(&[u8]);
 
 /// Every target by its name, which is also the name of its corpus.
-pub const TARGETS: [(&str, Relation); 18] = [
+pub const TARGETS: [(&str, Relation); 19] = [
+    ("bpf_record", bpf_record),
     ("genetlink", genetlink),
     ("netlink", netlink),
     ("number", number),
@@ -208,6 +210,19 @@ pub fn netlink(bytes: &[u8]) {
     }
     assert!(count <= bytes.len() / netlink::HEADER_LENGTH + 1);
     check_attributes(bytes);
+}
+
+/// Records follow one another, and each is read alike alone and refused without its last byte.
+pub fn bpf_record(bytes: &[u8]) {
+    let _ = accepted(bytes, bpf_record::parse(bytes));
+    let mut rest = bytes;
+    while let Some(Some((record, behind))) = accepted(rest, bpf_record::split_first(rest)) {
+        let alone = &rest[..rest.len() - behind.len()];
+        assert_eq!(bpf_record::parse(alone), Ok(record));
+        assert!(accepted(alone, bpf_record::parse(&alone[..alone.len() - 1])).is_none());
+        assert!(is_printable(&format!("{record:?}")));
+        rest = behind;
+    }
 }
 
 /// What follows the fixed part changes nothing.

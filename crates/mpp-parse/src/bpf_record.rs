@@ -937,3 +937,100 @@ fn wrong_length(found: usize, most: usize) -> ParseError {
 fn until_nul(comm: &[u8]) -> &[u8] {
     comm.split(|byte| *byte == 0).next().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate alloc;
+
+    use alloc::vec::Vec;
+
+    use zerocopy::FromZeros;
+
+    use super::*;
+
+    /// A record of this kind with these parts behind its header, all else zero.
+    fn record(kind: u16, marks_at: usize, marks: u32, length: usize) -> Vec<u8> {
+        let header = RawHeader {
+            kind: kind.into(),
+            version: VERSION.into(),
+            size: u32::try_from(length).unwrap().into(),
+        };
+        let mut bytes = alloc::vec![0; length];
+        bytes[..8].copy_from_slice(header.as_bytes());
+        bytes[marks_at..marks_at + 4].copy_from_slice(&marks.to_le_bytes());
+        bytes
+    }
+
+    fn check_error(bytes: &[u8], expected: &str) {
+        let error = parse(bytes).unwrap_err();
+        assert_eq!(alloc::string::ToString::to_string(&error), expected);
+    }
+
+    #[test]
+    fn who_forked_a_process_is_told_where_it_is_known() {
+        let mut bytes = record(KIND_TASK, 36, TASK_HAS_PROCESS, 152 + 240);
+        let mut process = RawProcess::new_zeroed();
+        process.parent = RawKey { tgid: 1.into(), zero: 0.into(), start: 5.into() };
+        let check = |bytes: &[u8], expected| {
+            let Ok(Record::Task(task)) = parse(bytes) else { panic!("{:?}", parse(bytes)) };
+            let part = task.process().unwrap();
+            assert_eq!(part.parent(), TaskKey { id: 1, start_ns: 5 });
+            assert_eq!(part.forker(), expected);
+        };
+        bytes[152..].copy_from_slice(process.as_bytes());
+        check(&bytes, None);
+        process.forker = RawKey { tgid: 77.into(), zero: 0.into(), start: 9.into() };
+        bytes[152..].copy_from_slice(process.as_bytes());
+        check(&bytes, Some(TaskKey { id: 77, start_ns: 9 }));
+    }
+
+    #[test]
+    fn another_version_and_another_kind_are_refused() {
+        let mut bytes = record(KIND_FREE, 8, 0, 56);
+        assert!(parse(&bytes).is_ok());
+        bytes[2] = 1;
+        check_error(
+            &bytes,
+            "record.h: expected version 2 in field `version`, but found `\\x01` at byte 2",
+        );
+        bytes[2..4].copy_from_slice(&[2, 1]);
+        check_error(
+            &bytes,
+            "record.h: expected version 2 in field `version`, but found `\\x01` at byte 3",
+        );
+        let bytes = record(5, 8, 0, 56);
+        check_error(
+            &bytes,
+            "record.h: expected a kind from 1 to 4 in field `kind`, but found `\\x05` at byte 0",
+        );
+    }
+
+    #[test]
+    fn a_length_that_its_parts_do_not_have_is_refused() {
+        check_error(
+            &record(KIND_TASK, 36, TASK_HAS_PROCESS, 152),
+            "record.h: expected a length of at least 392 in field `size`, but found 152 at byte 4",
+        );
+        check_error(
+            &record(KIND_TASK, 36, 0, 152 + 240),
+            "record.h: expected a length from 8 to 152 in field `size`, but found 392 at byte 4",
+        );
+        check_error(
+            &record(KIND_FREE, 8, 0, 64),
+            "record.h: expected a length from 8 to 56 in field `size`, but found 64 at byte 4",
+        );
+        check_error(
+            &record(KIND_FREE, 8, 0, 56)[..55],
+            "record.h: expected a whole record in field `size`, but the input ended at byte 55",
+        );
+    }
+
+    #[test]
+    fn a_text_says_whether_it_was_asked_for_and_whether_it_is_whole() {
+        let check = |marks, expected| assert_eq!(Text::of(b"a\0", marks), expected);
+        check(0, Text::NotAsked);
+        check(1, Text::Whole(b"a\0"));
+        check(3, Text::Cut(b"a\0"));
+        check(5, Text::Unreadable);
+    }
+}
