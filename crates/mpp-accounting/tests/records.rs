@@ -391,11 +391,12 @@ fn automatically_reaped_children_count_to_their_last_tick() {
     });
 }
 
+/// Only an exact source tells who will not be waited for, and so takes nobody's place.
 #[test]
 fn an_automatically_reaped_child_leaves_other_childrens_places_alone() {
-    check_unwaited(1, |watch| {
+    let watch = tell(ExitSource::Exact, |watch| {
         let parent = watch.kernel.fork(INIT, "parent");
-        let (waited, unwaited) = (watch.kernel.fork(parent, "a"), watch.kernel.fork(parent, "b"));
+        let (unwaited, waited) = (watch.kernel.fork(parent, "a"), watch.kernel.fork(parent, "b"));
         watch.begin();
         watch.interval(|kernel| {
             kernel.use_cpu(unwaited, 5, 50);
@@ -407,6 +408,9 @@ fn an_automatically_reaped_child_leaves_other_childrens_places_alone() {
             kernel.exit_and_wait(waited);
         });
     });
+    watch.assert_own();
+    watch.assert_usage();
+    watch.assert_ends();
 }
 
 /// A daemon whose middle process ends, and whom `heir` inherits and waits for.
