@@ -194,6 +194,14 @@ impl GroupBook {
         report
     }
 
+    /// How many processes are remembered: the living, and those that ended until the ledger has
+    /// settled them. For tests of that bound.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn member_count(&self) -> usize {
+        self.members.len()
+    }
+
     /// Gives the rows there may be to the largest, before the first process takes one.
     fn reserve_rows(&mut self, snapshot: &Snapshot) {
         let Rows::Keyed { selector, key, rows_max } = &self.rows else { return };

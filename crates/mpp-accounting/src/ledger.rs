@@ -191,6 +191,8 @@ struct Known {
     started_at: Option<BootTime>,
     /// How many programs were executed, where that is known.
     exec_count: Option<u64>,
+    /// What of its CPU time only a record tells, by another clock than its reaper's.
+    foreign_cpu: UsageDelta,
 }
 
 /// A readable I/O reading.
@@ -328,7 +330,8 @@ impl Ledger {
     /// as zombies.
     fn revive(&mut self, snapshot: &Snapshot) {
         let is_seen = |pending: &mut Pending| {
-            pending.last.has_ended && snapshot.by_key(pending.last.key).is_some()
+            let seen = snapshot.by_key(pending.last.key);
+            pending.last.has_ended && seen.is_some_and(|p| !pending.last.is_another(p.started_at))
         };
         let revived: Vec<Known> =
             self.pending.extract_if(.., is_seen).map(|pending| pending.last).collect();
@@ -351,10 +354,11 @@ impl Ledger {
         let exits = &snapshot.exits;
         let spilled: u64 = exits.spills.iter().map(|spill| spill.threads).sum();
         let unexplained = missing.threads().saturating_sub(spilled);
-        if exits.source != ExitSource::Nobody {
-            movement.missing_records = unexplained.max(exits.lost_records);
-        }
-        if exits.source == ExitSource::Nobody || movement.missing_records > 0 {
+        movement.missing_records = match batch.covers_interval {
+            true => unexplained.max(exits.lost_records),
+            false => exits.lost_records,
+        };
+        if !batch.covers_interval || movement.missing_records > 0 {
             self.records.defer_unread(batch, snapshot);
             return HashMap::new();
         }
@@ -387,7 +391,11 @@ impl Ledger {
                 Some(another) => {
                     movement.replaced += 1;
                     movement.fallen += 1;
-                    self.make_pending(another, movement);
+                    if batch.is_of_another(process.key, process.started_at) {
+                        self.leave(another, snapshot, batch, &mut accounts, movement);
+                    } else {
+                        self.make_pending(another, movement);
+                    }
                     Account::born(current)
                 }
                 None if process.key.start_time_ticks >= previous_sweep_ticks => {
@@ -434,6 +442,7 @@ impl Ledger {
                 let own_io = own.map_or(IoDelta::ZERO, |own| own.io);
                 let total = known.io.as_ref().map(|io| io.total.plus(own_io));
                 known.learn_end(ended, total, movement.ends);
+                known.learn_last_cpu(ended, movement.ends);
             }
         }
         self.make_pending(known, movement);
@@ -449,7 +458,9 @@ impl Ledger {
     ) {
         let handled: HashSet<ProcessKey> = movement.processes.iter().map(|d| d.key).collect();
         for ended in batch.processes() {
-            if snapshot.by_key(ended.key).is_some() || handled.contains(&ended.key) {
+            let seen = snapshot.by_key(ended.key);
+            let seen = seen.filter(|p| !batch.is_of_another(p.key, p.started_at));
+            if seen.is_some() || handled.contains(&ended.key) {
                 continue;
             }
             if ended.key.start_time_ticks < previous_sweep_ticks {
@@ -467,7 +478,8 @@ impl Ledger {
                 rounded_records: own.rounded_records,
             });
             movement.ended.push(ended.key);
-            self.pending.push(Pending { last: Known::unseen(ended, own.io), sweeps: 0 });
+            self.pending
+                .push(Pending { last: Known::unseen(ended, own.io, movement.ends), sweeps: 0 });
         }
         if movement.ends == Ends::Inferred {
             return;
@@ -661,24 +673,28 @@ impl Known {
             fate: Fate::Reaped,
             started_at: process.started_at,
             exec_count: process.exec_count,
+            foreign_cpu: UsageDelta::ZERO,
         }
     }
 
     /// One that only its record tells of.
-    fn unseen(ended: &Ended, own: IoDelta) -> Self {
-        Known {
+    fn unseen(ended: &Ended, own: IoDelta, ends: Ends) -> Self {
+        let mut unseen = Known {
             key: ended.key,
             parent: ended.parent,
             is_zombie: false,
-            usage: Usage { own: ended.own_usage, ..Usage::default() },
+            usage: Usage { own: ended.own_usage.without_cpu(), ..Usage::default() },
             io: Some(KnownIo { total: IoTotals::ZERO.plus(own), threads: Some(Arc::default()) }),
             held_sweeps: 0,
             has_ended: true,
             was_told_ended: true,
             fate: ended.fate(),
-            started_at: None,
+            started_at: ended.started_at,
             exec_count: None,
-        }
+            foreign_cpu: UsageDelta::ZERO,
+        };
+        unseen.learn_last_cpu(ended, ends);
+        unseen
     }
 
     /// Takes a record for the last sight: no sweep has a better one. `total` is what its I/O
@@ -698,6 +714,14 @@ impl Known {
         }
     }
 
+    /// Takes the CPU time of its record for counted, since no sweep will tell it any more.
+    fn learn_last_cpu(&mut self, ended: &Ended, ends: Ends) {
+        if ends != Ends::Exact {
+            self.foreign_cpu = ended.own_usage.since_clamped(self.usage.own);
+        }
+        self.usage.own = self.usage.own.raised_to(ended.own_usage);
+    }
+
     /// The threads that were read, none where they were not.
     fn threads(&self) -> &[ThreadIo] {
         self.io.as_ref().and_then(|io| io.threads.as_deref()).unwrap_or_default()
@@ -712,9 +736,7 @@ impl Known {
     /// and its faults did not fall. CPU time is left out, since the kernel scales it anew at
     /// each reading.
     fn continues(&self, previous: &Known) -> bool {
-        if let (Some(now), Some(then)) = (self.started_at, previous.started_at)
-            && now != then
-        {
+        if previous.is_another(self.started_at) {
             return false;
         }
         let faults = |usage: &Usage| {
@@ -723,6 +745,11 @@ impl Known {
         };
         let (now, then) = (faults(&self.usage), faults(&previous.usage));
         now.iter().zip(then).all(|(n, t)| n.0 >= t.0 && n.1 >= t.1)
+    }
+
+    /// Whether one with the same key, that started at this moment, is another.
+    fn is_another(&self, started_at: Option<BootTime>) -> bool {
+        self.started_at.zip(started_at).is_some_and(|(this, that)| this != that)
     }
 
     /// Whether the I/O of this reading can follow the one before. Of a process that is
@@ -848,6 +875,9 @@ impl Account {
         if movement.ends == Ends::Inferred || self.standing == Standing::Held {
             return;
         }
+        let none = Batch::default();
+        let is_of_another = batch.is_of_another(key, self.current.started_at);
+        let batch = if is_of_another { &none } else { batch };
         let is_readable = self.previous.has_threads() && self.current.has_threads();
         if is_readable && self.standing == Standing::Continued {
             let (threads, exec_count) = (self.current.threads(), self.current.exec_count);
@@ -867,12 +897,12 @@ impl Account {
 
     /// Whether all that `child` was last seen to have done fits into what this process
     /// inherited and that nobody else has been found for. CPU time may be off by one
-    /// tick, for the rounding of the two readings.
+    /// tick, for the rounding of the two readings, and by what another clock has told.
     fn has_room_for(&self, child: &Known, tick_ns: u64) -> bool {
         if !self.has_reaped {
             return false;
         }
-        let slack = UsageDelta::from_cpu_ns(tick_ns);
+        let slack = UsageDelta::from_cpu_ns(tick_ns).plus(child.foreign_cpu);
         if !self.reaped_left.plus(slack).covers(child.usage_total()) {
             return false;
         }

@@ -15,10 +15,10 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{Fate, Known, ProcessDelta};
-use crate::exit::{ExitSource, Exits, ProcessExit, ThreadExit};
+use crate::exit::{ExitSource, Exits, ProcessExit, ROUNDED_TO_BYTES, ThreadExit};
 use crate::process::{ProcessKey, ThreadIo, ThreadKey};
 use crate::snapshot::Snapshot;
-use crate::units::{IoDelta, IoTotals, UsageDelta, UsageTotals};
+use crate::units::{BootTime, Delta, IoDelta, IoTotals, UsageDelta, UsageTotals};
 
 /// What is remembered of exit records from one sweep to the next.
 #[derive(Debug, Default)]
@@ -29,6 +29,8 @@ pub(super) struct Records {
     /// Records that came too late for the sweep before.
     deferred_threads: Vec<ThreadExit>,
     deferred_processes: Vec<Ended>,
+    /// Who wrote records when the sweep before was taken.
+    source: ExitSource,
 }
 
 /// The records that count in one interval.
@@ -39,6 +41,9 @@ pub(super) struct Batch {
     /// Ascending by key.
     processes: Vec<Ended>,
     rounding: Rounding,
+    /// Whether whoever writes the records did so all the time since the sweep before: only
+    /// then are there records of all that ended, and had that sweep read all threads.
+    pub(super) covers_interval: bool,
 }
 
 /// Whether the bytes of a record are rounded down.
@@ -57,6 +62,8 @@ pub(super) struct Ended {
     /// CPU time and faults of its own.
     pub(super) own_usage: UsageTotals,
     pub(super) is_reaped_automatically: bool,
+    /// As its last sample tells it, where it does.
+    pub(super) started_at: Option<BootTime>,
 }
 
 /// What a process did itself, by its threads.
@@ -93,7 +100,9 @@ impl Records {
             ExitSource::Rounded => Rounding::Kibibytes,
             ExitSource::Exact | ExitSource::Nobody => Rounding::None,
         };
-        Batch { threads, processes, rounding }
+        let before = std::mem::replace(&mut self.source, exits.source);
+        let covers_interval = exits.source != ExitSource::Nobody && before == exits.source;
+        Batch { threads, processes, rounding, covers_interval }
     }
 
     /// Keeps for the next sweep what was written of processes that `is_late` speaks of, and
@@ -142,13 +151,27 @@ impl Records {
     ) -> Threads<'a> {
         let execs = exec_count.zip(previous.exec_count);
         Threads {
-            key: previous.key,
             previous: previous.threads(),
-            current,
-            records: batch.of_process(previous.key),
-            recorded: &self.recorded,
-            has_ended: batch.ended(previous.key).is_some(),
             has_executed: execs.map(|(now, then)| now != then),
+            ..self.threads_of_new(batch, previous.key, current)
+        }
+    }
+
+    /// The same of one that it did not see.
+    fn threads_of_new<'a>(
+        &'a self,
+        batch: &'a Batch,
+        key: ProcessKey,
+        current: &'a [ThreadIo],
+    ) -> Threads<'a> {
+        Threads {
+            key,
+            previous: &[],
+            current,
+            records: batch.of_process(key),
+            recorded: &self.recorded,
+            has_ended: batch.ended(key).is_some(),
+            has_executed: None,
         }
     }
 
@@ -180,25 +203,30 @@ impl Records {
         let is_counted = |record: &&ThreadExit| {
             let Some(sample) = snapshot.by_key(record.process) else { return false };
             let Some(current) = sample.io.threads.value() else { return false };
+            if batch.is_of_another(sample.key, sample.started_at) {
+                return false;
+            }
             let position = known.binary_search_by_key(&record.process, |known| known.key);
-            let is_living = find(current, record.thread).is_some_and(|thread| !thread.has_exited);
-            let is_another = position.is_ok_and(|position| {
-                let threads = self.threads(batch, &known[position], current, sample.exec_count);
-                record.thread == threads.leader() && threads.has_been_replaced()
-            });
-            is_living && !is_another
+            let threads = match position {
+                Ok(position) => self.threads(batch, &known[position], current, sample.exec_count),
+                Err(_) => self.threads_of_new(batch, record.process, current),
+            };
+            let is_leader = record.thread == threads.leader();
+            threads.living(record.thread).is_some()
+                && (!is_leader || threads.leader_lives().is_recorded)
         };
         let counted = batch.threads.iter().filter(is_counted);
         counted.map(|record| (record.thread, record.process)).collect()
     }
 
-    /// From now on these are the threads that were counted to their ends, and those of
-    /// processes that this sweep could not read.
+    /// From now on these are the threads that were counted to their ends, and of processes
+    /// that this sweep could not read those that were before.
     pub(super) fn remember(
         &mut self,
         mut recorded: HashMap<ThreadKey, ProcessKey>,
         unread: &HashSet<ProcessKey>,
     ) {
+        recorded.retain(|_, process| !unread.contains(process));
         recorded.extend(self.recorded.drain().filter(|(_, process)| unread.contains(process)));
         self.recorded = recorded;
     }
@@ -216,6 +244,13 @@ impl Batch {
     pub(super) fn ended(&self, key: ProcessKey) -> Option<&Ended> {
         let position = self.processes.binary_search_by_key(&key, |ended| ended.key).ok()?;
         self.processes.get(position)
+    }
+
+    /// Whether those of this key that ended did not start at this moment: it has been used
+    /// twice within a tick.
+    pub(super) fn is_of_another(&self, key: ProcessKey, started_at: Option<BootTime>) -> bool {
+        let recorded = self.ended(key).and_then(|ended| ended.started_at);
+        recorded.zip(started_at).is_some_and(|(this, that)| this != that)
     }
 
     /// All processes that ended.
@@ -270,6 +305,7 @@ impl Ended {
             parent: exit.parent,
             own_usage: exit.sample.usage.own,
             is_reaped_automatically: exit.is_reaped_automatically,
+            started_at: exit.sample.started_at,
         }
     }
 }
@@ -297,67 +333,102 @@ impl Threads<'_> {
 
     /// The same, but for one that has become the main thread.
     fn unrecorded(&self) -> Vec<ThreadIo> {
-        let successor = self.successor().map(|thread| thread.key);
-        self.unrecorded_all().filter(|thread| Some(thread.key) != successor).copied().collect()
+        let is_succeeded = self.leader_lives().has_later;
+        self.unrecorded_all().skip(usize::from(is_succeeded)).copied().collect()
     }
 
-    /// Whether the main thread is not the one that the first record speaks of: another thread
-    /// has called exec and taken over its name.
-    fn has_been_replaced(&self) -> bool {
+    /// What bore the main thread's name, one after the other.
+    fn leader_lives(&self) -> LeaderLives {
         let leader = self.leader();
-        let of_leader = self.records.iter().filter(|record| record.thread == leader).count();
-        let records = of_leader + usize::from(self.recorded.contains_key(&leader));
-        if records > 1 {
-            return true;
+        let before = find(self.previous, leader);
+        let is_another =
+            self.recorded.contains_key(&leader) || before.is_some_and(|thread| thread.has_exited);
+        let counted = before.map_or(IoTotals::ZERO, |thread| thread.total);
+        let now = self.living(leader).map(|thread| thread.total);
+        let mut records = self.records.iter().filter(|r| r.thread == leader).map(|r| r.io);
+        let first = if is_another { None } else { records.next() };
+        let may_be_first = now.is_some_and(|now| now.since(counted).is_some())
+            && (self.has_ended || self.unrecorded_all().next().is_none());
+        let is_of_first = first.zip(now).is_some_and(|(end, now)| match self.has_executed {
+            Some(has_executed) => !has_executed,
+            None => may_be_first && can_end(end, now),
+        });
+        let mut lives = LeaderLives { is_recorded: is_of_first, ..LeaderLives::default() };
+        if let Some(end) = first {
+            let end = if is_of_first { end.raised_to(now.unwrap_or_default()) } else { end };
+            lives.first = end.since_clamped(counted);
         }
-        let Some(living) = self.living(leader) else { return false };
-        if self.has_ended || records == 0 {
-            return false;
+        for end in records {
+            lives.has_later = true;
+            lives.later = lives.later.plus(end.as_delta());
+            lives.is_recorded |= now.is_some_and(|now| can_end(end, now));
         }
-        self.has_executed.unwrap_or_else(|| {
-            // Else the record may just be later than the sweep.
-            let is_its_own = self.recorded.get(&leader).is_none()
-                && self.records.iter().any(|record| {
-                    record.thread == leader && record.io.since(living.total).is_some()
-                });
-            let count = self.current.iter().filter(|thread| !thread.has_exited).count();
-            self.unrecorded_all().next().is_some() || (count == 1 && !is_its_own)
-        })
+        let is_later = is_another || first.is_some();
+        match now {
+            Some(now) if !is_later => lives.first = now.since_clamped(counted),
+            Some(now) if !lives.is_recorded => {
+                lives.has_later = true;
+                lives.later = lives.later.plus(now.as_delta());
+            }
+            _ => {}
+        }
+        lives
     }
 
-    /// The thread that became the main one, where the sweep before saw it.
-    fn successor(&self) -> Option<&ThreadIo> {
-        if self.has_been_replaced() { self.unrecorded_all().next() } else { None }
+    /// What was counted of the thread that took over the main thread's name. Where the process
+    /// has ended, a thread that was seen living and has no record must be the one.
+    fn counted_of_successor(&self) -> IoDelta {
+        let is_other = |thread: &&ThreadIo| {
+            !thread.has_exited && thread.key != self.leader() && !self.is_recorded(thread.key)
+        };
+        let seen = || self.current.iter().find(is_other).filter(|_| self.has_ended);
+        let successor = self.unrecorded_all().next().or_else(seen);
+        successor.map_or(IoDelta::ZERO, |thread| thread.total.as_delta())
     }
 
     fn own_io(&self) -> IoDelta {
         let leader = self.leader();
-        let is_replaced = self.has_been_replaced();
-        let of_successor = || self.successor().map_or(IoTotals::ZERO, |thread| thread.total);
-        let mut own = IoDelta::ZERO;
-        for thread in self.current.iter().filter(|thread| !thread.has_exited) {
-            let counted = match find(self.previous, thread.key) {
-                _ if is_replaced && thread.key == leader => of_successor(),
-                Some(previous) => previous.total,
-                None => IoTotals::ZERO,
-            };
+        let lives = self.leader_lives();
+        let mut own = lives.first;
+        if lives.has_later {
+            own = own.plus(lives.later.less(self.counted_of_successor()));
+        }
+        for thread in self.current.iter().filter(|t| !t.has_exited && t.key != leader) {
+            let counted = find(self.previous, thread.key).map_or(IoTotals::ZERO, |t| t.total);
             own = own.plus(thread.total.since_clamped(counted));
         }
         let mut last = None;
-        for record in self.records {
-            let is_second = last.replace(record.thread) == Some(record.thread)
+        for record in self.records.iter().filter(|record| record.thread != leader) {
+            let is_another = last.replace(record.thread) == Some(record.thread)
                 || self.recorded.contains_key(&record.thread);
-            let is_leaders = is_replaced && record.thread == leader;
-            let counted = match (self.living(record.thread), find(self.previous, record.thread)) {
-                _ if is_second => of_successor(),
-                (Some(living), _) if !is_leaders => living.total,
-                (_, Some(previous)) => previous.total,
-                (_, None) => IoTotals::ZERO,
-            };
+            let seen = || self.living(record.thread).or_else(|| find(self.previous, record.thread));
+            let counted = if is_another { None } else { seen() };
+            let counted = counted.map_or(IoTotals::ZERO, |thread| thread.total);
             own = own.plus(record.io.since_clamped(counted));
         }
         own
     }
+}
+
+/// What bore the main thread's name in an interval. When another thread calls exec, the main
+/// thread ends with a record and the caller takes over its name, with all that it did before.
+#[derive(Debug, Default)]
+struct LeaderLives {
+    /// What the one did that the sweep before saw, or that came with the process.
+    first: IoDelta,
+    /// What those that came after it did in all, from their beginning as threads.
+    later: IoDelta,
+    /// Whether there were any.
+    has_later: bool,
+    /// Whether the one that this sweep saw living has a record.
+    is_recorded: bool,
+}
+
+/// Whether a thread that had done `now` can have this record. Where that is so by chance, and
+/// the thread is another, it counts with the next sweep instead.
+fn can_end(end: IoTotals, now: IoTotals) -> bool {
+    let rounding = Delta([ROUNDED_TO_BYTES - 1; IoTotals::ZERO.0.len()]);
+    end.plus(rounding).since(now).is_some()
 }
 
 /// Threads that are gone without a record.

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use mpp_accounting::exit::{CpuTail, ExitSource, Exits, ProcessExit, Spill, ThreadExit};
 use mpp_accounting::process::{
-    Absence, Gauges, Identity, ProcessIo, ProcessKey, ProcessSample, ProcessState, Reading,
-    ThreadIo, ThreadKey, Usage,
+    Absence, ContextSwitches, Gauges, Identity, ProcessIo, ProcessKey, ProcessSample, ProcessState,
+    Reading, ThreadIo, ThreadKey, Usage,
 };
 use mpp_accounting::snapshot::{Host, Snapshot};
 use mpp_accounting::units::{BootTime, Delta, IoDelta, IoTotals, Totals, UsageDelta, UsageTotals};
@@ -59,6 +59,11 @@ pub(crate) struct Process {
     /// I/O of exited threads and reaped children.
     pool: IoTotals,
     usage: Usage,
+    switches: ContextSwitches,
+    /// Who forked it, where ends were recorded exactly then.
+    forked_by: Option<ProcessKey>,
+    /// When it started, to the nanosecond.
+    started_at: BootTime,
     pub(crate) is_subreaper: bool,
     /// SIGCHLD is ignored: children vanish without being waited for.
     pub(crate) reaps_automatically: bool,
@@ -80,8 +85,14 @@ pub(crate) struct Kernel {
     pub(crate) pid_max: u32,
     /// What each program, by name, really did.
     pub(crate) truth: BTreeMap<&'static str, (IoDelta, UsageDelta)>,
+    /// What each process really did.
+    pub(crate) truth_of: BTreeMap<ProcessKey, (IoDelta, UsageDelta)>,
+    /// How many processes ever began.
+    begun: u64,
     /// The order in which new processes are read: by PID, as from a directory.
     seen_starts: BTreeMap<u32, ProcessKey>,
+    /// Who was last read in the sweep that is under way.
+    pub(crate) last_read: Option<u32>,
     pub(crate) recorder: Option<Recorder>,
     exits: Exits,
 }
@@ -104,7 +115,10 @@ impl Kernel {
             last_id: 0,
             pid_max: 32_768,
             truth: BTreeMap::new(),
+            truth_of: BTreeMap::new(),
+            begun: 0,
             seen_starts: BTreeMap::new(),
+            last_read: None,
             recorder: None,
             exits: Exits::default(),
         };
@@ -128,6 +142,8 @@ impl Kernel {
 
     fn create(&mut self, parent: u32, comm: &'static str) -> u32 {
         let pid = self.free_id();
+        self.begun += 1;
+        let forker = self.processes.get(&parent).map(|parent| parent.key);
         let thread = Thread { start_ticks: self.now_ticks, io: IoTotals::ZERO, has_exited: false };
         let process = Process {
             key: ProcessKey { pid, start_time_ticks: self.now_ticks },
@@ -138,6 +154,9 @@ impl Kernel {
             threads: BTreeMap::from([(pid, thread)]),
             pool: IoTotals::ZERO,
             usage: Usage::default(),
+            switches: ContextSwitches::default(),
+            forked_by: forker.filter(|_| self.is_watched()),
+            started_at: BootTime { ns: self.now_ticks * TICK_NS + self.begun },
             is_subreaper: false,
             reaps_automatically: false,
             is_readable: true,
@@ -151,6 +170,17 @@ impl Kernel {
     pub(crate) fn record_ends(&mut self, recorder: Recorder) {
         self.exits.source = recorder.source;
         self.recorder = Some(recorder);
+    }
+
+    /// From now on they are not, and those that nobody has fetched are gone.
+    pub(crate) fn stop_recording(&mut self) {
+        self.exits = Exits::default();
+        self.recorder = None;
+    }
+
+    /// Whether a hook in the kernel sees who is forked, and when.
+    fn is_watched(&self) -> bool {
+        self.recorder.is_some_and(|recorder| recorder.source == ExitSource::Exact)
     }
 
     /// Writes the record of one thread, or loses it.
@@ -189,28 +219,19 @@ impl Kernel {
         }
         let process = &self.processes[&pid];
         let parent = self.processes.get(&process.parent);
-        let is_reaped_automatically = parent.is_some_and(|parent| parent.reaps_automatically);
+        // Only a hook in the kernel can say it.
+        let is_reaped_automatically =
+            self.is_watched() && parent.is_some_and(|parent| parent.reaps_automatically);
         let absent = Absence::NotRequested;
         let tail_ns = process.usage.own.0[0].min(TICK_NS);
-        let mut usage = process.usage;
-        usage.own.0[0] -= tail_ns;
+        let mut sample = self.sample(process, absent_io(absent));
+        sample.state = ProcessState::Zombie;
+        sample.usage.own.0[0] -= tail_ns;
         self.exits.processes.push(ProcessExit {
-            sample: ProcessSample {
-                key: process.key,
-                parent_pid: process.parent,
-                forked_by: None,
-                started_at: None,
-                exec_count: None,
-                state: ProcessState::Zombie,
-                identity: Arc::clone(&process.identity),
-                read_at: BootTime { ns: self.now_ticks * TICK_NS },
-                usage,
-                io: ProcessIo { total: Reading::Absent(absent), threads: Reading::Absent(absent) },
-                gauges: Gauges::absent(absent),
-            },
+            sample,
             parent: parent.map(|parent| parent.key),
             is_reaped_automatically,
-            started_at: BootTime { ns: process.key.start_time_ticks * TICK_NS },
+            started_at: process.started_at,
             ended_at: BootTime { ns: self.now_ticks * TICK_NS },
             rss_peak_bytes: Reading::Absent(absent),
             wait_status: 0,
@@ -263,20 +284,29 @@ impl Kernel {
     pub(crate) fn write_in(&mut self, pid: u32, tid: u32, bytes: u64) {
         let done = Delta([0, bytes, 0, 1, 0, bytes, 0]);
         let process = self.process(pid);
-        let comm = process.comm;
         let thread = process.threads.get_mut(&tid).expect("the script names a living thread");
         thread.io = thread.io.plus(done);
-        let truth = self.truth.entry(comm).or_default();
-        truth.0 = truth.0.plus(done);
+        self.note_done(pid, done, UsageDelta::ZERO);
     }
 
     pub(crate) fn use_cpu(&mut self, pid: u32, ticks: u64, faults: u64) {
         let done = Delta([ticks * TICK_NS, 0, faults, 0]);
         let process = self.process(pid);
-        let comm = process.comm;
         process.usage.own = process.usage.own.plus(done);
-        let truth = self.truth.entry(comm).or_default();
-        truth.1 = truth.1.plus(done);
+        self.note_done(pid, IoDelta::ZERO, done);
+    }
+
+    /// Gives the CPU up so many times.
+    pub(crate) fn switch(&mut self, pid: u32, times: u64) {
+        self.process(pid).switches.voluntary += times;
+    }
+
+    fn note_done(&mut self, pid: u32, io: IoDelta, usage: UsageDelta) {
+        let process = &self.processes[&pid];
+        let by_program = self.truth.entry(process.comm).or_default();
+        *by_program = (by_program.0.plus(io), by_program.1.plus(usage));
+        let by_key = self.truth_of.entry(process.key).or_default();
+        *by_key = (by_key.0.plus(io), by_key.1.plus(usage));
     }
 
     /// Another program in the same process. Other threads end; the caller becomes the leader.
@@ -380,10 +410,13 @@ impl Kernel {
         order.sort_by_key(|pid| {
             (self.seen_starts.get(pid).map_or(u64::MAX, |key| key.start_time_ticks), *pid)
         });
+        self.last_read = None;
         for pid in order {
             between(self);
+            self.last_read = None;
             if let Some(sample) = self.read(pid, between) {
                 snapshot.processes.push(sample);
+                self.last_read = Some(pid);
             }
         }
         snapshot.processes.sort_by_key(|p| p.key);
@@ -411,20 +444,26 @@ impl Kernel {
                 threads: Reading::Absent(Absence::NotRequested),
             }
         };
-        let process = self.processes.get(&pid)?;
-        Some(ProcessSample {
+        Some(self.sample(self.processes.get(&pid)?, io))
+    }
+
+    fn sample(&self, process: &Process, io: ProcessIo) -> ProcessSample {
+        ProcessSample {
             key: process.key,
             parent_pid: process.parent,
-            forked_by: None,
-            started_at: None,
+            forked_by: process.forked_by,
+            started_at: self.is_watched().then_some(process.started_at),
             exec_count: None,
             state: process.state,
             identity: Arc::clone(&process.identity),
             read_at: BootTime { ns: self.now_ticks * TICK_NS },
             usage: process.usage,
             io,
-            gauges: Gauges::absent(Absence::NotRequested),
-        })
+            gauges: Gauges {
+                context_switches: Reading::Value(process.switches),
+                ..Gauges::absent(Absence::NotRequested)
+            },
+        }
     }
 
     /// stat, T, L, stat, until nobody was reaped in between.

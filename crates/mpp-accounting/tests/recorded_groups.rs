@@ -1,0 +1,234 @@
+//! Groups where ends are recorded: those that no sweep ever saw have their place, and every
+//! figure says what its interval's records promise.
+
+mod model_kernel;
+
+use model_kernel::{INIT, Kernel, Overflow, Recorder};
+use mpp_accounting::exit::{ExitSource, ROUNDED_TO_BYTES};
+use mpp_accounting::group::{GroupBook, Rows};
+use mpp_accounting::ledger::Ledger;
+use mpp_accounting::metric;
+use mpp_accounting::report::{Figure, Mark, Report, Tier, Value};
+use mpp_accounting::selector::{Descendants, GroupKey, Resolution, Selector};
+
+const METRICS: &str = "processes.ended,io_counters.write_bytes,io_counters.write_bytes_per_sec,\
+    page_faults.minor,ctx_switches.voluntary";
+const WRITTEN: &str = "io_counters.write_bytes";
+const RATE: &str = "io_counters.write_bytes_per_sec";
+
+/// A kernel that records ends, watched by group.
+struct Watch {
+    kernel: Kernel,
+    ledger: Ledger,
+    book: GroupBook,
+    report: Report,
+}
+
+impl Watch {
+    fn new(source: ExitSource, rows: Rows, prepare: impl FnOnce(&mut Kernel)) -> Self {
+        let columns = metric::choose(METRICS).expect("metrics of the table");
+        let mut kernel = Kernel::new();
+        kernel.record_ends(recorder(source));
+        prepare(&mut kernel);
+        kernel.pass(100);
+        let mut ledger = Ledger::new();
+        let mut book = GroupBook::new(rows, columns.into());
+        let snapshot = kernel.sweep();
+        let movement = ledger.advance(&snapshot);
+        let report = book.fold(&snapshot, &movement, &Resolution::default());
+        Watch { kernel, ledger, book, report }
+    }
+
+    /// One second in which something happens.
+    fn interval(&mut self, happen: impl FnOnce(&mut Kernel)) {
+        self.kernel.pass(1);
+        happen(&mut self.kernel);
+        self.kernel.pass(99);
+        let snapshot = self.kernel.sweep();
+        let movement = self.ledger.advance(&snapshot);
+        self.report = self.book.fold(&snapshot, &movement, &Resolution::default());
+    }
+
+    fn figure(&self, group: &str, column: &str) -> Figure {
+        let row = self.report.groups.iter().find(|row| *row.name == *group.as_bytes());
+        let column = self.report.columns.iter().position(|c| c.name() == column);
+        row.expect("a group of this name").figures[column.expect("a column of this name")]
+    }
+
+    fn total(&self, group: &str, column: &str) -> u64 {
+        match self.figure(group, column) {
+            Figure::Known { value: Value::Integer(total), .. } => total,
+            other => panic!("expected a total, but found {other:?}"),
+        }
+    }
+
+    fn mark(&self, group: &str, column: &str) -> Mark {
+        match self.figure(group, column) {
+            Figure::Known { mark, .. } => mark,
+            other => panic!("expected a number, but found {other:?}"),
+        }
+    }
+}
+
+fn recorder(source: ExitSource) -> Recorder {
+    Recorder { source, room: usize::MAX, on_overflow: Overflow::Lost }
+}
+
+fn named(groups: &[(&str, Descendants)]) -> Rows {
+    let row = |(name, descendants): &(&str, Descendants)| {
+        let selector = Selector::parse(&format!("name:{name}")).expect("a selector");
+        (name.as_bytes().into(), selector.with_descendants(*descendants))
+    };
+    Rows::Named(groups.iter().map(row).collect())
+}
+
+/// A child that no sweep sees: it writes, faults 7 times, waits 5 times, and is waited for.
+fn unseen(kernel: &mut Kernel, parent: u32, comm: &'static str, bytes: u64) {
+    let child = kernel.fork(parent, comm);
+    kernel.write(child, bytes);
+    kernel.use_cpu(child, 0, 7);
+    kernel.switch(child, 5);
+    kernel.exit_and_wait(child);
+}
+
+/// What unseen children of `parent` come to in the first of these groups, after one interval:
+/// their number, bytes, faults and switches.
+fn check(groups: &[(&str, Descendants)], expected: [u64; 4]) {
+    let mut parent = 0;
+    let mut watch =
+        Watch::new(ExitSource::Exact, named(groups), |k| parent = k.fork(INIT, "parent"));
+    let name = groups[0].0;
+    let faults_before = watch.total(name, "page_faults.minor");
+    watch.interval(|kernel| {
+        unseen(kernel, parent, "child", 1000);
+        unseen(kernel, parent, "child", 200);
+    });
+    assert_eq!(watch.report.accuracy.tier, Tier::A);
+    let found = [
+        watch.total(name, "processes.ended"),
+        watch.total(name, WRITTEN),
+        watch.total(name, "page_faults.minor") - faults_before,
+        watch.total(name, "ctx_switches.voluntary"),
+    ];
+    assert_eq!(found, expected, "{groups:?}");
+    assert_eq!(watch.mark(name, "processes.ended"), Mark::Exact);
+    assert_eq!(watch.mark(name, WRITTEN), Mark::Exact);
+}
+
+#[test]
+fn those_never_seen_alive_count_in_their_own_group() {
+    check(&[("child", Descendants::Taken)], [2, 1200, 74, 10]);
+}
+
+#[test]
+fn those_never_seen_alive_count_as_descendants_of_who_forked_them() {
+    check(&[("parent", Descendants::Taken)], [2, 1200, 74, 10]);
+}
+
+#[test]
+fn those_never_seen_alive_are_no_descendants_where_none_are_taken() {
+    check(&[("parent", Descendants::Left)], [0, 0, 0, 0]);
+}
+
+#[test]
+fn their_own_group_comes_before_their_forkers() {
+    check(&[("child", Descendants::Left), ("parent", Descendants::Taken)], [2, 1200, 74, 10]);
+}
+
+#[test]
+fn a_daemon_whose_forker_was_never_seen_belongs_to_its_grandparents_group() {
+    let (mut parent, mut daemon) = (0, 0);
+    let rows = named(&[("parent", Descendants::Taken)]);
+    let mut watch = Watch::new(ExitSource::Exact, rows, |k| parent = k.fork(INIT, "parent"));
+    watch.interval(|kernel| {
+        let middle = kernel.fork(parent, "middle");
+        daemon = kernel.fork(middle, "daemon");
+        kernel.write(daemon, 30);
+        kernel.exit_and_wait(middle);
+    });
+    watch.interval(|kernel| kernel.write(daemon, 4));
+    assert_eq!(watch.total("parent", WRITTEN), 34);
+    watch.interval(|kernel| unseen(kernel, daemon, "child", 500));
+    assert_eq!(watch.total("parent", WRITTEN), 534);
+}
+
+#[test]
+fn rounded_records_leave_a_bound_only_where_they_belong() {
+    let mut parent = 0;
+    let rows = named(&[("child", Descendants::Left), ("parent", Descendants::Left)]);
+    let mut watch = Watch::new(ExitSource::Rounded, rows, |k| parent = k.fork(INIT, "parent"));
+    watch.interval(|kernel| {
+        unseen(kernel, parent, "child", 2050);
+        kernel.write(parent, 3);
+    });
+    assert_eq!(watch.report.accuracy.tier, Tier::B);
+    assert_eq!(watch.report.accuracy.io_bound_bytes, ROUNDED_TO_BYTES - 1);
+    assert_eq!((watch.total("child", WRITTEN), watch.total("parent", WRITTEN)), (2048, 3));
+    assert_eq!(watch.mark("child", WRITTEN), Mark::Bound);
+    assert_eq!(watch.mark("parent", WRITTEN), Mark::Exact);
+    watch.interval(|_| {});
+    assert_eq!(watch.mark("child", WRITTEN), Mark::Bound, "a total does not become better");
+    assert_eq!(watch.mark("child", RATE), Mark::Exact, "nothing was rounded in this interval");
+}
+
+#[test]
+fn an_interval_without_its_records_marks_its_rates_and_all_later_totals() {
+    let mut parent = 0;
+    let rows = named(&[("parent", Descendants::Taken)]);
+    let mut watch = Watch::new(ExitSource::Exact, rows, |k| parent = k.fork(INIT, "parent"));
+    watch.interval(|kernel| unseen(kernel, parent, "child", 100));
+    assert_eq!(
+        (watch.mark("parent", WRITTEN), watch.mark("parent", RATE)),
+        (Mark::Exact, Mark::Exact)
+    );
+    watch.interval(|kernel| {
+        kernel.record_ends(Recorder { room: 0, ..recorder(ExitSource::Exact) });
+        unseen(kernel, parent, "child", 100);
+        kernel.record_ends(recorder(ExitSource::Exact));
+    });
+    assert_eq!((watch.report.accuracy.tier, watch.report.accuracy.lost_records), (Tier::C, 1));
+    assert_eq!(watch.mark("parent", RATE), Mark::Estimate);
+    watch.interval(|kernel| unseen(kernel, parent, "child", 100));
+    let accuracy = watch.report.accuracy;
+    assert_eq!(
+        (accuracy.tier, accuracy.lost_records, accuracy.lost_records_total),
+        (Tier::A, 0, 1)
+    );
+    assert_eq!(watch.mark("parent", RATE), Mark::Exact);
+    assert_eq!(watch.mark("parent", WRITTEN), Mark::Estimate);
+    assert_eq!(watch.mark("parent", "processes.ended"), Mark::LowerBound);
+    assert_eq!(watch.total("parent", WRITTEN), 300);
+}
+
+#[test]
+fn a_row_made_in_an_interval_without_records_carries_its_marks() {
+    let rows = Rows::Keyed { selector: Box::default(), key: GroupKey::Pid, rows_max: 10 };
+    let mut watch = Watch::new(ExitSource::Exact, rows, |_| {});
+    let mut made = 0;
+    watch.interval(|kernel| {
+        made = kernel.fork(INIT, "program");
+        kernel.write(made, 5);
+        kernel.record_ends(Recorder { room: 0, ..recorder(ExitSource::Exact) });
+        unseen(kernel, INIT, "child", 1);
+        kernel.record_ends(recorder(ExitSource::Exact));
+    });
+    watch.interval(|_| {});
+    assert_eq!(watch.mark(&made.to_string(), WRITTEN), Mark::Estimate);
+    assert_eq!(watch.mark(&made.to_string(), RATE), Mark::Exact);
+}
+
+#[test]
+fn members_that_nobody_saw_are_forgotten() {
+    for source in [ExitSource::Exact, ExitSource::Rounded] {
+        let mut parent = 0;
+        let rows = named(&[("parent", Descendants::Taken)]);
+        let mut watch = Watch::new(source, rows, |k| parent = k.fork(INIT, "parent"));
+        for _ in 0..50 {
+            watch.interval(|kernel| {
+                (0..200).for_each(|_| unseen(kernel, parent, "child", 1));
+            });
+            assert!(watch.book.member_count() <= 2, "init and the parent");
+        }
+        assert_eq!(watch.total("parent", "processes.ended"), 10_000);
+    }
+}

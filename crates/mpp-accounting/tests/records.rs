@@ -1,0 +1,1091 @@
+//! Histories written by hand whose ends are recorded: what each process did itself is known
+//! to the byte, and where the records are rounded, to what they were rounded by.
+//!
+//! Each story runs once under each source of records. It is told to a machine on which only
+//! init runs; what was done before its first sweep nobody must be credited with.
+
+mod model_kernel;
+
+use std::collections::BTreeMap;
+
+use model_kernel::{INIT, Kernel, Overflow, Recorder};
+use mpp_accounting::exit::{ExitSource, ROUNDED_TO_BYTES};
+use mpp_accounting::ledger::{Ends, Ledger, Movement};
+use mpp_accounting::process::{ProcessKey, Reading};
+use mpp_accounting::snapshot::Snapshot;
+use mpp_accounting::units::{IoCounter, IoDelta, IoTotals, UsageDelta};
+
+type Truth = BTreeMap<ProcessKey, (IoDelta, UsageDelta)>;
+
+/// A ledger beside a kernel that records ends, and what it has said so far.
+struct Watch {
+    kernel: Kernel,
+    source: ExitSource,
+    ledger: Ledger,
+    /// What each process was credited with.
+    own: Truth,
+    /// What came with reaped children.
+    inherited: (IoDelta, UsageDelta),
+    /// What was done before anyone looked.
+    before: Truth,
+    rounded_records: BTreeMap<ProcessKey, u64>,
+    ended: BTreeMap<ProcessKey, u64>,
+    settled: BTreeMap<ProcessKey, u64>,
+    lost: usize,
+    missing_records: u64,
+    /// How the ends of each interval were found out.
+    ends: Vec<Ends>,
+}
+
+impl Watch {
+    fn new(source: ExitSource) -> Self {
+        let mut kernel = Kernel::new();
+        kernel.record_ends(recorder(source));
+        Watch {
+            kernel,
+            source,
+            ledger: Ledger::new(),
+            own: Truth::new(),
+            inherited: Default::default(),
+            before: Truth::new(),
+            rounded_records: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            settled: BTreeMap::new(),
+            lost: 0,
+            missing_records: 0,
+            ends: Vec::new(),
+        }
+    }
+
+    /// The first sweep.
+    fn begin(&mut self) {
+        self.begin_while(&mut |_| {});
+    }
+
+    /// The first sweep, with something happening between its reads. What happens there is
+    /// later than the baseline only of processes that have been read.
+    fn begin_while(&mut self, between: &mut dyn FnMut(&mut Kernel)) {
+        self.kernel.pass(100);
+        self.before = self.kernel.truth_of.clone();
+        let snapshot = self.kernel.sweep_while(between);
+        assert!(self.ledger.advance(&snapshot).is_baseline);
+    }
+
+    /// One interval: something happens, a second passes, a sweep is taken.
+    fn interval(&mut self, happen: impl FnOnce(&mut Kernel)) -> Movement {
+        self.interval_while(happen, &mut |_| {})
+    }
+
+    /// The same with something happening between the reads of the sweep.
+    fn interval_while(
+        &mut self,
+        happen: impl FnOnce(&mut Kernel),
+        between: &mut dyn FnMut(&mut Kernel),
+    ) -> Movement {
+        self.kernel.pass(1);
+        happen(&mut self.kernel);
+        self.kernel.pass(99);
+        let snapshot = self.kernel.sweep_while(between);
+        self.take(&snapshot)
+    }
+
+    /// One interval in whose sweep something happens after this process has been read.
+    fn interval_with_late(&mut self, read: u32, mut late: impl FnMut(&mut Kernel)) -> Movement {
+        self.interval_with(|_| {}, read, &mut late)
+    }
+
+    fn interval_with(
+        &mut self,
+        happen: impl FnOnce(&mut Kernel),
+        read: u32,
+        late: &mut dyn FnMut(&mut Kernel),
+    ) -> Movement {
+        let last = self.kernel.fork(INIT, "last");
+        assert!(last > read, "what begins later is read later");
+        let mut is_done = false;
+        let movement = self.interval_while(happen, &mut |kernel| {
+            if kernel.last_read == Some(read) && !std::mem::replace(&mut is_done, true) {
+                late(kernel);
+            }
+        });
+        assert!(is_done, "the sweep read the process and went on");
+        movement
+    }
+
+    fn take(&mut self, snapshot: &Snapshot) -> Movement {
+        let movement = self.ledger.advance(snapshot);
+        for delta in &movement.processes {
+            let own = self.own.entry(delta.key).or_default();
+            *own = (own.0.plus(delta.io.unwrap_or_default()), own.1.plus(delta.usage));
+            *self.rounded_records.entry(delta.key).or_default() += delta.rounded_records;
+        }
+        for residual in &movement.residuals {
+            let (io, usage) = &mut self.inherited;
+            *io = io.plus(residual.io.unwrap_or_default());
+            *usage = usage.plus(residual.usage);
+        }
+        for key in &movement.ended {
+            *self.ended.entry(*key).or_default() += 1;
+        }
+        for key in &movement.settled {
+            *self.settled.entry(*key).or_default() += 1;
+        }
+        self.lost += movement.lost.len();
+        self.missing_records += movement.missing_records;
+        self.ends.push(movement.ends);
+        movement
+    }
+
+    /// What each process did since the baseline.
+    fn truth(&self) -> Truth {
+        let done = |(key, (io, usage)): (&ProcessKey, &(IoDelta, UsageDelta))| {
+            let before = self.before.get(key).copied().unwrap_or_default();
+            (*key, (io.less(before.0), usage.less(before.1)))
+        };
+        self.kernel.truth_of.iter().map(done).collect()
+    }
+
+    /// Every process was credited with what it did itself, less what rounding hides.
+    fn assert_own(&self) {
+        for (key, (truth, _)) in self.truth() {
+            let (own, _) = self.own.get(&key).copied().unwrap_or_default();
+            let records = self.rounded_records.get(&key).copied().unwrap_or(0);
+            let bound = records * (ROUNDED_TO_BYTES - 1);
+            for (credited, did) in own.0.into_iter().zip(truth.0) {
+                let found = (credited, did, bound);
+                assert!(credited <= did && did - credited <= bound, "{key:?}: {found:?}");
+            }
+        }
+        assert!(self.inherited.0.is_zero(), "with records nothing is inferred");
+    }
+
+    /// CPU time and faults of all together are exact, whoever brought them.
+    fn assert_usage(&self) {
+        assert_eq!(self.credited_usage(), self.true_usage(), "CPU time, minor and major faults");
+    }
+
+    fn true_usage(&self) -> [u64; 3] {
+        cpu_and_faults(self.truth().into_values().fold(UsageDelta::ZERO, |s, t| s.plus(t.1)))
+    }
+
+    fn credited_usage(&self) -> [u64; 3] {
+        let own = self.own.values().fold(UsageDelta::ZERO, |sum, own| sum.plus(own.1));
+        cpu_and_faults(own.plus(self.inherited.1))
+    }
+
+    /// Each end is told once, and each process that is gone is settled once.
+    fn assert_ends(&self) {
+        let is_there = |key: &ProcessKey| {
+            self.kernel.processes.get(&key.pid).is_some_and(|process| process.key == *key)
+        };
+        for (key, times) in &self.ended {
+            assert_eq!(*times, 1, "{key:?} ended once");
+            assert_eq!(self.settled.contains_key(key), !is_there(key), "{key:?} is settled");
+        }
+        assert!(self.settled.values().all(|times| *times == 1));
+        for key in self.truth().keys().filter(|key| !is_there(key)) {
+            let is_older = self.before.contains_key(key);
+            assert!(is_older || self.ended.contains_key(key), "{key:?} has ended");
+        }
+    }
+}
+
+fn cpu_and_faults(usage: UsageDelta) -> [u64; 3] {
+    let [user_ns, system_ns, minor, major] = usage.0;
+    [user_ns + system_ns, minor, major]
+}
+
+fn recorder(source: ExitSource) -> Recorder {
+    Recorder { source, room: usize::MAX, on_overflow: Overflow::Lost }
+}
+
+fn ends_of(source: ExitSource) -> Ends {
+    match source {
+        ExitSource::Exact => Ends::Exact,
+        ExitSource::Rounded => Ends::Rounded,
+        ExitSource::Nobody => Ends::Inferred,
+    }
+}
+
+/// Tells a story under a source, and lets everything come to rest.
+fn tell(source: ExitSource, story: impl Fn(&mut Watch)) -> Watch {
+    let mut watch = Watch::new(source);
+    story(&mut watch);
+    for _ in 0..5 {
+        watch.interval(|_| {});
+    }
+    watch
+}
+
+/// Tells a story under each source of records: nothing but rounding may be missing, of any
+/// process, and no interval may do without its records.
+fn check(story: impl Fn(&mut Watch)) {
+    for source in [ExitSource::Exact, ExitSource::Rounded] {
+        let watch = tell(source, &story);
+        watch.assert_own();
+        watch.assert_usage();
+        watch.assert_ends();
+        assert_eq!((watch.lost, watch.missing_records), (0, 0), "{source:?}");
+        assert!(watch.ends.iter().all(|ends| *ends == ends_of(source)), "{source:?}");
+    }
+}
+
+fn own(movement: &Movement, key: ProcessKey) -> u64 {
+    let delta = movement.processes.iter().filter(|delta| delta.key == key);
+    delta.map(|delta| delta.io.unwrap_or_default()[IoCounter::WriteBytes]).sum()
+}
+
+#[test]
+fn a_child_that_was_seen_and_reaped_counts_once() {
+    check(|watch| {
+        let parent = watch.kernel.fork(INIT, "parent");
+        let child = watch.kernel.fork(parent, "child");
+        watch.kernel.write(child, 77_777);
+        watch.begin();
+        watch.interval(|kernel| kernel.write(child, 1000));
+        watch.interval(|kernel| {
+            kernel.write(child, 500);
+            kernel.use_cpu(child, 7, 3);
+            kernel.exit_and_wait(child);
+        });
+    });
+}
+
+#[test]
+fn children_never_seen_alive_count_in_the_interval_in_which_they_ended() {
+    check(|watch| {
+        let parent = watch.kernel.fork(INIT, "parent");
+        watch.begin();
+        let mut children = Vec::new();
+        let movement = watch.interval(|kernel| {
+            for round in 0..50 {
+                let child = kernel.fork(parent, "child");
+                children.push(kernel.process(child).key);
+                kernel.write(child, 5000 + round);
+                kernel.use_cpu(child, round % 3, round);
+                kernel.exit_and_wait(child);
+            }
+            kernel.write(parent, 1);
+        });
+        assert!(children.iter().all(|child| own(&movement, *child) >= 4096));
+        assert_eq!(own(&movement, watch.kernel.process(parent).key), 1);
+        watch.interval(|_| {});
+    });
+}
+
+#[test]
+fn what_a_reaped_child_wrote_is_not_its_parents() {
+    check(|watch| {
+        let parent = watch.kernel.fork(INIT, "parent");
+        watch.begin();
+        let key = watch.kernel.process(parent).key;
+        for _ in 0..3 {
+            let movement = watch.interval(|kernel| {
+                let child = kernel.fork(parent, "child");
+                kernel.write(child, 10_000);
+                kernel.write(parent, 3);
+                kernel.exit_and_wait(child);
+            });
+            assert_eq!(own(&movement, key), 3);
+        }
+    });
+}
+
+#[test]
+fn nested_deaths_in_one_interval_count_once() {
+    check(|watch| {
+        let shell = watch.kernel.fork(INIT, "shell");
+        let child = watch.kernel.fork(shell, "child");
+        let grandchild = watch.kernel.fork(child, "grandchild");
+        watch.begin();
+        watch.interval(|kernel| {
+            kernel.write(shell, 1);
+            kernel.write(child, 20);
+            kernel.write(grandchild, 300);
+        });
+        watch.interval(|kernel| {
+            kernel.write(grandchild, 4000);
+            kernel.use_cpu(grandchild, 5, 6);
+            kernel.exit_and_wait(grandchild);
+            kernel.write(child, 50_000);
+            kernel.use_cpu(child, 2, 1);
+            let unseen = kernel.fork(child, "unseen");
+            kernel.write(unseen, 1500);
+            kernel.exit_and_wait(unseen);
+            kernel.exit_and_wait(child);
+        });
+    });
+}
+
+#[test]
+fn a_zombie_held_for_five_seconds_counts_once() {
+    for is_seen_alive in [true, false] {
+        check(|watch| {
+            let parent = watch.kernel.fork(INIT, "parent");
+            watch.begin();
+            let child = watch.kernel.fork(parent, "child");
+            if is_seen_alive {
+                watch.interval(|kernel| kernel.write(child, 999));
+            }
+            let key = watch.kernel.process(child).key;
+            watch.interval(|kernel| {
+                kernel.write(child, 10_240);
+                kernel.use_cpu(child, 4, 9);
+                kernel.exit(child);
+            });
+            for _ in 0..5 {
+                assert_eq!(own(&watch.interval(|_| {}), key), 0);
+            }
+            watch.interval(|kernel| kernel.wait(parent, child));
+        });
+    }
+}
+
+#[test]
+fn a_zombie_from_before_the_first_sweep_counts_nothing() {
+    check(|watch| {
+        let parent = watch.kernel.fork(INIT, "parent");
+        let zombie = watch.kernel.fork(parent, "zombie");
+        watch.kernel.write(zombie, 9999);
+        watch.kernel.exit(zombie);
+        watch.begin();
+        watch.interval(|kernel| kernel.wait(parent, zombie));
+    });
+}
+
+/// Where so many children are not waited for: an exact source knows their last ticks, and
+/// that nobody will; a rounded one misses a tick of each at most.
+fn check_unwaited(children: u64, story: impl Fn(&mut Watch)) {
+    for source in [ExitSource::Exact, ExitSource::Rounded] {
+        let watch = tell(source, &story);
+        watch.assert_own();
+        watch.assert_ends();
+        assert_eq!((watch.lost, watch.missing_records), (0, 0), "{source:?}");
+        let ([cpu_ns, minor, major], truth) = (watch.credited_usage(), watch.true_usage());
+        let bound = if source == ExitSource::Exact { 0 } else { children * 10_000_000 };
+        assert!(cpu_ns <= truth[0] && truth[0] - cpu_ns <= bound, "{cpu_ns} of {}", truth[0]);
+        assert_eq!([minor, major], truth[1..], "{source:?}");
+    }
+}
+
+#[test]
+fn automatically_reaped_children_count_to_their_last_tick() {
+    check_unwaited(2, |watch| {
+        let parent = watch.kernel.fork(INIT, "parent");
+        watch.kernel.process(parent).reaps_automatically = true;
+        let child = watch.kernel.fork(parent, "child");
+        watch.begin();
+        watch.interval(|kernel| {
+            kernel.write(child, 1000);
+            kernel.use_cpu(child, 3, 0);
+        });
+        watch.interval(|kernel| {
+            kernel.write(child, 77);
+            kernel.use_cpu(child, 2, 5);
+            kernel.exit(child);
+            let unseen = kernel.fork(parent, "unseen");
+            kernel.write(unseen, 2048);
+            kernel.use_cpu(unseen, 6, 7);
+            kernel.exit(unseen);
+        });
+    });
+}
+
+/// Only an exact source tells who will not be waited for, and so takes nobody's place.
+#[test]
+fn an_automatically_reaped_child_leaves_other_childrens_places_alone() {
+    let watch = tell(ExitSource::Exact, |watch| {
+        let parent = watch.kernel.fork(INIT, "parent");
+        let (unwaited, waited) = (watch.kernel.fork(parent, "a"), watch.kernel.fork(parent, "b"));
+        watch.begin();
+        watch.interval(|kernel| {
+            kernel.use_cpu(unwaited, 5, 50);
+            kernel.use_cpu(waited, 5, 50);
+            kernel.process(parent).reaps_automatically = true;
+            kernel.exit(unwaited);
+            kernel.process(parent).reaps_automatically = false;
+            kernel.use_cpu(waited, 2, 20);
+            kernel.exit_and_wait(waited);
+        });
+    });
+    watch.assert_own();
+    watch.assert_usage();
+    watch.assert_ends();
+}
+
+/// A daemon whose middle process ends, and whom `heir` inherits and waits for.
+fn check_double_fork(heir: impl Fn(&mut Kernel) -> u32) {
+    check(|watch| {
+        let heir = heir(&mut watch.kernel);
+        let parent = watch.kernel.fork(heir, "parent");
+        watch.begin();
+        let (mut middle, mut daemon) = (0, 0);
+        watch.interval(|kernel| {
+            middle = kernel.fork(parent, "middle");
+            daemon = kernel.fork(middle, "daemon");
+            kernel.write(middle, 3000);
+            kernel.write(daemon, 1000);
+            kernel.exit_and_wait(middle);
+        });
+        watch.interval(|kernel| kernel.write(daemon, 200));
+        watch.interval(|kernel| {
+            kernel.write(daemon, 30);
+            kernel.use_cpu(daemon, 3, 3);
+            kernel.exit(daemon);
+            kernel.wait(heir, daemon);
+        });
+    });
+}
+
+#[test]
+fn a_double_fork_to_init_counts_once() {
+    check_double_fork(|_| INIT);
+}
+
+#[test]
+fn a_double_fork_to_a_subreaper_counts_once() {
+    check_double_fork(|kernel| {
+        let subreaper = kernel.fork(INIT, "subreaper");
+        kernel.process(subreaper).is_subreaper = true;
+        subreaper
+    });
+}
+
+#[test]
+fn an_orphan_reaped_by_init_while_its_parent_is_a_zombie_counts_once() {
+    check(|watch| {
+        let grandparent = watch.kernel.fork(INIT, "grandparent");
+        let parent = watch.kernel.fork(grandparent, "parent");
+        let child = watch.kernel.fork(parent, "child");
+        watch.begin();
+        watch.interval(|kernel| kernel.write(child, 1000));
+        watch.interval(|kernel| {
+            kernel.exit(parent);
+            kernel.write(child, 10);
+            kernel.exit_and_wait(child);
+        });
+        watch.interval(|kernel| kernel.wait(grandparent, parent));
+    });
+}
+
+#[test]
+fn thread_churn_is_the_processs_own() {
+    check(|watch| {
+        let process = watch.kernel.fork(INIT, "process");
+        watch.begin();
+        let mut kept = 0;
+        watch.interval(|kernel| {
+            kept = kernel.start_thread(process);
+            kernel.write_in(process, kept, 100);
+        });
+        watch.interval(|kernel| {
+            for _ in 0..20 {
+                let thread = kernel.start_thread(process);
+                kernel.write_in(process, thread, 10_000);
+                kernel.end_thread(process, thread);
+            }
+            kernel.write_in(process, kept, 5);
+            kernel.end_thread(process, kept);
+        });
+    });
+}
+
+#[test]
+fn a_leader_that_exits_first_leaves_its_threads_living() {
+    check(|watch| {
+        let process = watch.kernel.fork(INIT, "process");
+        let thread = watch.kernel.start_thread(process);
+        watch.kernel.write(process, 5000);
+        watch.begin();
+        watch.interval(|kernel| {
+            kernel.write(process, 1025);
+            kernel.end_leader(process);
+            kernel.write_in(process, thread, 3000);
+        });
+        watch.interval(|kernel| kernel.write_in(process, thread, 400));
+        watch.interval(|kernel| {
+            kernel.write_in(process, thread, 50);
+            kernel.exit_and_wait(process);
+        });
+    });
+}
+
+#[test]
+fn exec_after_the_leader_has_exited_is_counted() {
+    check(|watch| {
+        let process = watch.kernel.fork(INIT, "process");
+        let thread = watch.kernel.start_thread(process);
+        watch.kernel.write(process, 5000);
+        watch.begin();
+        watch.interval(|kernel| {
+            kernel.end_leader(process);
+            kernel.write_in(process, thread, 3000);
+        });
+        watch.interval(|kernel| {
+            kernel.write_in(process, thread, 40);
+            kernel.exec(process, thread, "after");
+            kernel.write(process, 7);
+        });
+        watch.interval(|kernel| {
+            kernel.write(process, 600);
+            kernel.exit_and_wait(process);
+        });
+    });
+}
+
+/// Whether the sweep before an exec saw the thread that called it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Caller {
+    Seen,
+    New,
+}
+
+/// A process whose other thread writes and is about to call exec; the process, and that thread.
+fn about_to_exec(watch: &mut Watch, caller: Caller) -> (u32, u32) {
+    let process = watch.kernel.fork(INIT, "before");
+    watch.kernel.write(process, 100_000);
+    let mut thread = 0;
+    if caller == Caller::Seen {
+        thread = watch.kernel.start_thread(process);
+        watch.kernel.write_in(process, thread, 60_000);
+    }
+    watch.begin();
+    if caller == Caller::New {
+        thread = watch.kernel.start_thread(process);
+    }
+    (process, thread)
+}
+
+fn check_exec(story: impl Fn(&mut Watch, u32, u32)) {
+    for caller in [Caller::Seen, Caller::New] {
+        check(|watch| {
+            let (process, thread) = about_to_exec(watch, caller);
+            story(watch, process, thread);
+        });
+    }
+}
+
+#[test]
+fn exec_from_another_thread_keeps_the_process() {
+    check_exec(|watch, process, thread| {
+        let key = watch.kernel.process(process).key;
+        let movement = watch.interval(|kernel| {
+            kernel.write(process, 10_240);
+            kernel.write_in(process, thread, 200);
+            kernel.exec(process, thread, "after");
+            kernel.write(process, 3000);
+        });
+        assert!(own(&movement, key) >= 12_288);
+        watch.interval(|kernel| kernel.write(process, 40));
+        watch.interval(|kernel| {
+            kernel.write(process, 5);
+            kernel.exit_and_wait(process);
+        });
+    });
+}
+
+#[test]
+fn exec_from_another_thread_that_starts_threads_at_once_keeps_the_process() {
+    check_exec(|watch, process, thread| {
+        watch.interval(|kernel| {
+            kernel.write(process, 10_240);
+            kernel.exec(process, thread, "after");
+            kernel.write(process, 3000);
+            let next = kernel.start_thread(process);
+            kernel.write_in(process, next, 500);
+        });
+        watch.interval(|kernel| kernel.exit_and_wait(process));
+    });
+}
+
+#[test]
+fn exec_twice_in_an_interval_keeps_the_process() {
+    check_exec(|watch, process, thread| {
+        watch.interval(|kernel| {
+            kernel.write_in(process, thread, 2048);
+            kernel.exec(process, thread, "between");
+            kernel.write(process, 4096);
+            let second = kernel.start_thread(process);
+            kernel.write_in(process, second, 200_000);
+            kernel.exec(process, second, "after");
+            kernel.write(process, 8192);
+        });
+        watch.interval(|kernel| {
+            kernel.write(process, 1);
+            kernel.exit_and_wait(process);
+        });
+    });
+}
+
+#[test]
+fn exec_and_death_in_one_interval_count_once() {
+    check_exec(|watch, process, thread| {
+        watch.interval(|kernel| {
+            kernel.write(process, 1024);
+            kernel.write_in(process, thread, 2048);
+            kernel.exec(process, thread, "after");
+            kernel.write(process, 4096);
+            kernel.exit_and_wait(process);
+        });
+    });
+}
+
+#[test]
+fn exec_and_death_while_the_sweep_goes_past_count_once() {
+    check_exec(|watch, process, thread| {
+        watch.interval_with_late(process, |kernel| {
+            kernel.write_in(process, thread, 2048);
+            kernel.exec(process, thread, "after");
+            kernel.write(process, 4096);
+            kernel.exit_and_wait(process);
+        });
+    });
+}
+
+#[test]
+fn exec_while_the_sweep_goes_past_is_counted_once() {
+    check_exec(|watch, process, thread| {
+        watch.interval_with_late(process, |kernel| {
+            kernel.write(process, 2048);
+            kernel.write_in(process, thread, 10);
+            kernel.exec(process, thread, "after");
+            kernel.write(process, 4096);
+        });
+        watch.interval(|kernel| kernel.write(process, 1_000_000));
+        watch.interval(|kernel| kernel.exit_and_wait(process));
+    });
+}
+
+#[test]
+fn exec_by_a_thread_born_while_the_sweep_goes_past_is_counted_once() {
+    check(|watch| {
+        let process = watch.kernel.fork(INIT, "before");
+        watch.kernel.write(process, 100_000);
+        watch.begin();
+        watch.interval_with_late(process, |kernel| {
+            kernel.write(process, 2048);
+            let thread = kernel.start_thread(process);
+            kernel.exec(process, thread, "after");
+            kernel.write(process, 4096);
+        });
+        watch.interval(|kernel| kernel.write(process, 10));
+        watch.interval(|kernel| kernel.exit_and_wait(process));
+    });
+}
+
+/// A process ends right after the sweep has read it; `reap` says what becomes of it then.
+fn check_race(reap: impl Fn(&mut Kernel, u32, u32)) {
+    check(|watch| {
+        let parent = watch.kernel.fork(INIT, "parent");
+        let child = watch.kernel.fork(parent, "child");
+        let thread = watch.kernel.start_thread(child);
+        watch.begin();
+        watch.interval_with(|kernel| kernel.write_in(child, thread, 3000), child, &mut |kernel| {
+            kernel.write(child, 2048);
+            kernel.write_in(child, thread, 4096);
+            kernel.use_cpu(child, 2, 3);
+            kernel.exit(child);
+        });
+        watch.interval(|kernel| reap(kernel, parent, child));
+        watch.interval(|_| {});
+        watch.interval(|kernel| {
+            if !kernel.zombies_of(parent).is_empty() {
+                kernel.wait(parent, child);
+            }
+        });
+    });
+}
+
+#[test]
+fn seen_living_and_recorded_in_one_interval_then_a_zombie_counts_once() {
+    check_race(|_, _, _| {});
+}
+
+#[test]
+fn seen_living_and_recorded_in_one_interval_then_gone_counts_once() {
+    check_race(Kernel::wait);
+}
+
+#[test]
+fn a_thread_that_ends_while_the_sweep_goes_past_counts_once() {
+    check(|watch| {
+        let process = watch.kernel.fork(INIT, "process");
+        let thread = watch.kernel.start_thread(process);
+        watch.begin();
+        watch.interval_with_late(process, |kernel| {
+            kernel.write_in(process, thread, 4096);
+            kernel.end_thread(process, thread);
+        });
+        watch.interval(|kernel| kernel.write(process, 10));
+        watch.interval(|kernel| kernel.exit_and_wait(process));
+    });
+}
+
+#[test]
+fn a_leader_that_exits_while_the_sweep_goes_past_counts_once() {
+    check(|watch| {
+        let process = watch.kernel.fork(INIT, "process");
+        let thread = watch.kernel.start_thread(process);
+        watch.begin();
+        watch.interval_with_late(process, |kernel| {
+            kernel.write(process, 4096);
+            kernel.end_leader(process);
+        });
+        watch.interval(|kernel| kernel.write_in(process, thread, 10));
+        watch.interval(|kernel| kernel.exit_and_wait(process));
+    });
+}
+
+#[test]
+fn a_process_born_while_the_sweep_goes_past_with_a_thread_already_ended_counts_once() {
+    for is_dead_by_then in [false, true] {
+        check(|watch| {
+            let parent = watch.kernel.fork(INIT, "parent");
+            watch.begin();
+            let mut child = 0;
+            watch.interval_with_late(parent, |kernel| {
+                child = kernel.fork(parent, "child");
+                let thread = kernel.start_thread(child);
+                kernel.write_in(child, thread, 5000);
+                kernel.end_thread(child, thread);
+                kernel.write(child, 100);
+                if is_dead_by_then {
+                    kernel.exit(child);
+                }
+            });
+            watch.interval(|kernel| {
+                if !is_dead_by_then {
+                    kernel.write(child, 20);
+                    kernel.exit(child);
+                }
+            });
+            watch.interval(|kernel| kernel.wait(parent, child));
+        });
+    }
+}
+
+#[test]
+fn records_of_the_first_sweep_count_with_the_second() {
+    check(|watch| {
+        let parent = watch.kernel.fork(INIT, "parent");
+        let child = watch.kernel.fork(parent, "child");
+        watch.kernel.write(child, 9000);
+        let dead = watch.kernel.fork(parent, "dead");
+        watch.kernel.write(dead, 5000);
+        watch.kernel.exit_and_wait(dead);
+        watch.kernel.fork(INIT, "last");
+        let mut is_done = false;
+        watch.begin_while(&mut |kernel| {
+            if kernel.last_read == Some(child) && !std::mem::replace(&mut is_done, true) {
+                kernel.write(child, 4096);
+                kernel.exit(child);
+                let unseen = kernel.fork(parent, "unseen");
+                kernel.write(unseen, 2048);
+                kernel.exit_and_wait(unseen);
+            }
+        });
+        assert!(is_done);
+        watch.interval(|kernel| kernel.wait(parent, child));
+    });
+}
+
+#[test]
+fn unreadable_for_three_sweeps_while_threads_end_counts_when_readable_again() {
+    check(|watch| {
+        let process = watch.kernel.fork(INIT, "process");
+        let thread = watch.kernel.start_thread(process);
+        watch.begin();
+        watch.interval(|kernel| {
+            kernel.write_in(process, thread, 3000);
+            kernel.process(process).is_readable = false;
+        });
+        watch.interval(|kernel| {
+            kernel.write_in(process, thread, 4096);
+            kernel.end_thread(process, thread);
+        });
+        watch.interval(|kernel| {
+            let short = kernel.start_thread(process);
+            kernel.write_in(process, short, 2048);
+            kernel.end_thread(process, short);
+        });
+        let key = watch.kernel.process(process).key;
+        let movement = watch.interval(|kernel| {
+            kernel.write(process, 7);
+            kernel.process(process).is_readable = true;
+        });
+        assert!(own(&movement, key) >= 6144);
+        watch.interval(|kernel| kernel.exit_and_wait(process));
+    });
+}
+
+#[test]
+fn a_thread_that_ended_while_the_sweep_went_past_is_not_missed_when_it_is_unreadable_next() {
+    check(|watch| {
+        let process = watch.kernel.fork(INIT, "process");
+        let thread = watch.kernel.start_thread(process);
+        watch.begin();
+        watch.interval_with_late(process, |kernel| {
+            kernel.write_in(process, thread, 4096);
+            kernel.end_thread(process, thread);
+        });
+        watch.interval(|kernel| kernel.process(process).is_readable = false);
+        watch.interval(|kernel| kernel.process(process).is_readable = true);
+        watch.interval(|kernel| kernel.exit_and_wait(process));
+    });
+}
+
+#[test]
+fn a_process_that_dies_unreadable_counts_by_its_record() {
+    check(|watch| {
+        let parent = watch.kernel.fork(INIT, "parent");
+        let child = watch.kernel.fork(parent, "child");
+        watch.begin();
+        watch.interval(|kernel| {
+            kernel.write(child, 3000);
+            kernel.process(child).is_readable = false;
+        });
+        watch.interval(|kernel| {
+            kernel.write(child, 4096);
+            kernel.exit_and_wait(child);
+        });
+    });
+}
+
+/// A kernel that is just releasing a process may show less of it than a moment ago; its record
+/// is in the same batch.
+#[test]
+fn a_process_whose_counters_fell_as_it_ended_counts_once() {
+    check(|watch| {
+        let parent = watch.kernel.fork(INIT, "parent");
+        let child = watch.kernel.fork(parent, "child");
+        watch.kernel.write(child, 50_000);
+        watch.begin();
+        watch.interval_with(|kernel| kernel.write(child, 100), child, &mut |_| {});
+        watch.kernel.pass(100);
+        let key = watch.kernel.process(child).key;
+        watch.kernel.write(child, 2048);
+        let mut snapshot = watch.kernel.sweep();
+        watch.kernel.exit_and_wait(child);
+        snapshot.exits = watch.kernel.sweep().exits;
+        let sample = snapshot.processes.iter_mut().find(|sample| sample.key == key);
+        sample.expect("it was swept").io.total = Reading::Value(IoTotals::ZERO);
+        watch.take(&snapshot);
+    });
+}
+
+#[test]
+fn a_reused_pid_is_another_process() {
+    check(|watch| {
+        watch.kernel.pid_max = 4;
+        let parent = watch.kernel.fork(INIT, "parent");
+        let child = watch.kernel.fork(parent, "child");
+        watch.begin();
+        watch.interval(|kernel| kernel.write(child, 2000));
+        watch.interval(|kernel| {
+            kernel.write(child, 1024);
+            kernel.exit_and_wait(child);
+            let filler = kernel.fork(parent, "filler");
+            let second = kernel.fork(parent, "child");
+            assert_eq!(second, child, "the PID came round");
+            kernel.write(second, 5);
+            kernel.exit_and_wait(filler);
+        });
+        watch.interval(|kernel| kernel.exit_and_wait(child));
+    });
+}
+
+/// A child that did as much as its twin before it, and more.
+fn twin_in_the_same_tick(kernel: &mut Kernel, parent: u32, child: u32) {
+    let start = kernel.process(child).key.start_time_ticks;
+    kernel.write(child, 1024);
+    kernel.exit_and_wait(child);
+    let now = std::mem::replace(&mut kernel.now_ticks, start);
+    let twin = kernel.fork(parent, "child");
+    kernel.now_ticks = now;
+    assert_eq!(twin, child, "the PID came round");
+    kernel.write(twin, 300_000);
+    kernel.use_cpu(twin, 50, 5000);
+}
+
+#[test]
+fn a_twin_within_a_tick_is_told_by_the_nanosecond_of_its_start() {
+    let watch = tell(ExitSource::Exact, |watch| {
+        watch.kernel.pid_max = 3;
+        let parent = watch.kernel.fork(INIT, "parent");
+        let child = watch.kernel.fork(parent, "child");
+        watch.kernel.write(child, 10_000);
+        watch.kernel.use_cpu(child, 1, 100);
+        watch.begin();
+        let movement = watch.interval(|kernel| twin_in_the_same_tick(kernel, parent, child));
+        assert_eq!(movement.replaced, 1);
+        watch.interval(|kernel| kernel.write(child, 8000));
+        watch.interval(|kernel| {
+            kernel.write(child, 90);
+            kernel.use_cpu(child, 3, 3);
+            kernel.exit_and_wait(child);
+        });
+    });
+    watch.assert_own();
+    watch.assert_usage();
+    assert_eq!(watch.missing_records, 0);
+    assert_eq!(watch.ended.values().sum::<u64>(), 2);
+}
+
+/// The records are those of a few seconds only; what cannot be exact then is found by
+/// polling, and nothing is doubled.
+fn check_switching(story: impl Fn(&mut Watch)) {
+    for source in [ExitSource::Exact, ExitSource::Rounded] {
+        let watch = tell(source, &story);
+        let truth = watch.truth().into_values().fold(IoDelta::ZERO, |sum, t| sum.plus(t.0));
+        let own = watch.own.values().fold(IoDelta::ZERO, |sum, own| sum.plus(own.0));
+        let credited = own.plus(watch.inherited.0)[IoCounter::WriteBytes];
+        let truth = truth[IoCounter::WriteBytes];
+        let bound = watch.rounded_records.values().sum::<u64>() * (ROUNDED_TO_BYTES - 1);
+        assert!(credited <= truth && truth - credited <= bound, "{credited} of {truth}");
+        watch.assert_usage();
+        assert_eq!(watch.lost, 0);
+    }
+}
+
+/// A parent, a seen child and an unseen one: both end, and are waited for.
+fn two_deaths(kernel: &mut Kernel, parent: u32, seen: u32) {
+    kernel.write(seen, 40_000);
+    kernel.use_cpu(seen, 2, 2);
+    kernel.exit_and_wait(seen);
+    let unseen = kernel.fork(parent, "unseen");
+    kernel.write(unseen, 20_000);
+    kernel.exit_and_wait(unseen);
+}
+
+/// A parent with so many children, each of which has written.
+fn family(kernel: &mut Kernel, children: usize) -> (u32, Vec<u32>) {
+    let parent = kernel.fork(INIT, "parent");
+    let children: Vec<u32> = (0..children).map(|_| kernel.fork(parent, "child")).collect();
+    for child in &children {
+        kernel.write(*child, 3000);
+    }
+    (parent, children)
+}
+
+#[test]
+fn a_source_switched_on_within_an_interval_counts_from_the_next_one() {
+    check_switching(|watch| {
+        let source = watch.source;
+        watch.kernel.stop_recording();
+        let (parent, children) = family(&mut watch.kernel, 4);
+        watch.begin();
+        watch.interval(|kernel| two_deaths(kernel, parent, children[0]));
+        let movement = watch.interval(|kernel| {
+            two_deaths(kernel, parent, children[1]);
+            kernel.record_ends(recorder(source));
+            two_deaths(kernel, parent, children[2]);
+        });
+        assert_eq!(movement.ends, Ends::Inferred, "only a part of it was recorded");
+        let movement = watch.interval(|kernel| two_deaths(kernel, parent, children[3]));
+        assert_eq!(movement.ends, ends_of(source));
+    });
+}
+
+#[test]
+fn a_source_switched_off_leaves_polling() {
+    check_switching(|watch| {
+        let source = watch.source;
+        let (parent, children) = family(&mut watch.kernel, 4);
+        watch.begin();
+        watch.interval(|kernel| two_deaths(kernel, parent, children[0]));
+        let movement = watch.interval(|kernel| {
+            two_deaths(kernel, parent, children[1]);
+            kernel.stop_recording();
+        });
+        assert_eq!((movement.ends, movement.missing_records), (Ends::Inferred, 0));
+        watch.interval(|kernel| two_deaths(kernel, parent, children[2]));
+        watch.interval(|kernel| kernel.record_ends(recorder(source)));
+        let movement = watch.interval(|kernel| two_deaths(kernel, parent, children[3]));
+        assert_eq!(movement.ends, ends_of(source));
+    });
+}
+
+#[test]
+fn records_lost_in_between_leave_polling_for_as_long() {
+    check_switching(|watch| {
+        let source = watch.source;
+        let (parent, children) = family(&mut watch.kernel, 3);
+        watch.begin();
+        watch.interval(|kernel| two_deaths(kernel, parent, children[0]));
+        let movement = watch.interval(|kernel| {
+            kernel.record_ends(Recorder { room: 0, ..recorder(source) });
+            two_deaths(kernel, parent, children[1]);
+            kernel.record_ends(recorder(source));
+        });
+        assert_eq!((movement.ends, movement.missing_records), (Ends::Inferred, 2));
+        let movement = watch.interval(|kernel| two_deaths(kernel, parent, children[2]));
+        assert_eq!((movement.ends, movement.missing_records), (ends_of(source), 0));
+    });
+}
+
+/// Records that the kernel counted as lost, though no thread is missed: all were born and
+/// died between two sweeps.
+#[test]
+fn lost_records_of_the_never_seen_leave_polling_too() {
+    check_switching(|watch| {
+        let source = watch.source;
+        let (parent, _) = family(&mut watch.kernel, 1);
+        watch.begin();
+        let movement = watch.interval(|kernel| {
+            kernel.record_ends(Recorder { room: 1, ..recorder(source) });
+            for _ in 0..3 {
+                let unseen = kernel.fork(parent, "unseen");
+                kernel.write(unseen, 20_000);
+                kernel.exit_and_wait(unseen);
+            }
+            kernel.record_ends(recorder(source));
+        });
+        assert_eq!((movement.ends, movement.missing_records), (Ends::Inferred, 2));
+    });
+}
+
+#[test]
+fn a_lost_record_is_found_out_by_a_thread_that_is_gone() {
+    let watch = tell(ExitSource::Exact, |watch| {
+        let process = watch.kernel.fork(INIT, "process");
+        let thread = watch.kernel.start_thread(process);
+        watch.begin();
+        watch.kernel.pass(100);
+        watch.kernel.write_in(process, thread, 5000);
+        watch.kernel.end_thread(process, thread);
+        let mut snapshot = watch.kernel.sweep();
+        snapshot.exits.threads.clear();
+        let movement = watch.take(&snapshot);
+        assert_eq!((movement.ends, movement.missing_records), (Ends::Inferred, 1));
+    });
+    watch.assert_own();
+}
+
+#[test]
+fn spilled_records_are_summed_by_parent_less_what_was_counted() {
+    let watch = tell(ExitSource::Exact, |watch| {
+        let (parent, children) = family(&mut watch.kernel, 3);
+        watch.begin();
+        watch.interval(|kernel| children.iter().for_each(|child| kernel.write(*child, 50_000)));
+        let movement = watch.interval(|kernel| {
+            let recorder = recorder(ExitSource::Exact);
+            let on_overflow = Overflow::Spilled;
+            kernel.record_ends(Recorder { room: 0, on_overflow, ..recorder });
+            for child in &children {
+                kernel.write(*child, 7);
+                kernel.exit_and_wait(*child);
+            }
+            kernel.record_ends(recorder);
+        });
+        assert_eq!((movement.ends, movement.spilled_records), (Ends::Exact, 3));
+        assert_eq!(movement.missing_records, 0);
+        let spilled = movement.residuals.iter().find(|r| r.io.is_some_and(|io| !io.is_zero()));
+        let spilled = spilled.expect("what was spilled");
+        assert_eq!(spilled.reaper, watch.kernel.process(parent).key);
+        assert_eq!(spilled.io.expect("its I/O")[IoCounter::WriteBytes], 21);
+        assert_eq!(spilled.taken_out.len(), 3);
+    });
+    let truth = watch.truth().into_values().fold(IoDelta::ZERO, |sum, t| sum.plus(t.0));
+    let own = watch.own.values().fold(IoDelta::ZERO, |sum, own| sum.plus(own.0));
+    assert_eq!(own.plus(watch.inherited.0), truth);
+}
