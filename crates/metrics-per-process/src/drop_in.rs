@@ -6,7 +6,7 @@
 //! A condition that is not given, because its list is empty, matches anything. So an empty
 //! list that a program computed selects the whole machine: check it before the call.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -630,25 +630,29 @@ impl SocketCounts {
 /// Sums over processes; what sums to nothing is dropped last.
 #[derive(Default)]
 struct Sums {
-    stats: Stats,
+    /// By metric, and not by key: ten thousand processes have the same ones.
+    totals: BTreeMap<MetricId, StatValue>,
+    rates: BTreeMap<MetricId, StatValue>,
     processes: u64,
-    /// What could be read of any process.
-    readable: BTreeSet<MetricId>,
+}
+
+/// Adds to the sum of a metric.
+fn add(sums: &mut BTreeMap<MetricId, StatValue>, id: MetricId, value: StatValue) {
+    match sums.get_mut(&id) {
+        Some(sum) => *sum = std::mem::replace(sum, StatValue::Integer(0)).plus(value),
+        None => drop(sums.insert(id, value)),
+    }
 }
 
 impl Sums {
-    fn add(&mut self, key: String, value: StatValue) {
-        match self.stats.remove(&key) {
-            Some(sum) => self.stats.insert(key, sum.plus(value)),
-            None => self.stats.insert(key, value),
-        };
+    fn add_process(&mut self, process: &ProcessSample, memory_total_bytes: u64) {
+        self.add_stats(stats_of(process, memory_total_bytes));
     }
 
-    fn add_process(&mut self, process: &ProcessSample, memory_total_bytes: u64) {
+    fn add_stats(&mut self, stats: Vec<(&Metric, StatValue)>) {
         self.processes += 1;
-        for (metric, value) in stats_of(process, memory_total_bytes) {
-            self.readable.insert(metric.id);
-            self.add(key_of(metric), value);
+        for (metric, value) in stats {
+            add(&mut self.totals, metric.id, value);
         }
     }
 
@@ -671,13 +675,14 @@ impl Sums {
         members.extend(filter.members(second).into_iter().filter(is_born));
         let (io, usage) = moved(movement, |key| members.contains(&key));
         let elapsed = second.taken_at.since(first.taken_at);
-        let io_is_unknown = io == IoDelta::ZERO && !self.readable.contains(&MetricId::IoWriteBytes);
+        let io_is_unknown =
+            io == IoDelta::ZERO && !self.totals.contains_key(&MetricId::IoWriteBytes);
         for id in OF_THE_LEDGER.into_iter().filter(|_| !members.is_empty()) {
             if is_io(id) && io_is_unknown {
                 continue;
             }
             if let Some(rate) = rate::per_second(growth(id, io, usage), elapsed) {
-                self.add(rate_key_of(id.metric()), StatValue::Float(rate));
+                add(&mut self.rates, id, StatValue::Float(rate));
             }
         }
     }
@@ -688,19 +693,17 @@ impl Sums {
         process: &ProcessSample,
         memory_total_bytes: u64,
     ) {
-        self.add_process(process, memory_total_bytes);
         let elapsed = process.read_at.since(before.read_at);
-        self.add(key_of(MetricId::CpuPercent.metric()), cpu_percent(before, process, elapsed));
-        let earlier: BTreeMap<&str, StatValue> = stats_of(before, memory_total_bytes)
-            .into_iter()
-            .map(|(metric, value)| (metric.name, value))
-            .collect();
-        for (metric, value) in stats_of(process, memory_total_bytes) {
+        let cpu_percent = cpu_percent(before, process, elapsed);
+        add(&mut self.totals, MetricId::CpuPercent, cpu_percent);
+        let earlier = stats_of(before, memory_total_bytes);
+        let stats = stats_of(process, memory_total_bytes);
+        for (metric, value) in &stats {
             if metric.id == MetricId::CpuPercent || OF_THE_LEDGER.contains(&metric.id) {
                 continue;
             }
-            let was = match earlier.get(metric.name) {
-                Some(was) => was.as_f64(),
+            let was = match earlier.iter().find(|(other, _)| other.id == metric.id) {
+                Some((_, was)) => was.as_f64(),
                 // A key that stands for no sockets is left out, which is not unreadable.
                 None => {
                     before.gauges.sockets.value().filter(|_| is_of_sockets(metric)).map(|_| 0.0)
@@ -710,34 +713,38 @@ impl Sums {
                 continue;
             };
             if let Some(rate) = rate::per_second(growth, elapsed) {
-                self.add(rate_key_of(metric), StatValue::Float(rate));
+                add(&mut self.rates, metric.id, StatValue::Float(rate));
             }
         }
+        self.add_stats(stats);
     }
 
-    fn finish(mut self, zeros: Zeros, rates: Rates) -> Stats {
-        self.stats.retain(|_, value| value.is_positive());
+    fn finish(self, zeros: Zeros, rates: Rates) -> Stats {
+        let of_totals = self.totals.iter().map(|(id, value)| (key_of(id.metric()), value));
+        let of_rates = self.rates.iter().map(|(id, value)| (rate_key_of(id.metric()), value));
+        let positive = of_totals.chain(of_rates).filter(|(_, value)| value.is_positive());
+        let mut stats: Stats = positive.map(|(key, value)| (key, value.clone())).collect();
         if self.processes > 0 {
             let key = key_of(MetricId::ProcessesTotal.metric());
-            self.stats.insert(key, StatValue::Integer(self.processes));
+            stats.insert(key, StatValue::Integer(self.processes));
         }
         if zeros == Zeros::KeptWhereImportant {
             for metric in IMPORTANT.map(MetricId::metric) {
                 if !self.may_be_zero(metric.id) {
                     continue;
                 }
-                self.stats.entry(key_of(metric)).or_insert_with(|| zero_of(metric));
+                stats.entry(key_of(metric)).or_insert_with(|| zero_of(metric));
                 if rates == Rates::Measured && is_io(metric.id) {
-                    self.stats.entry(rate_key_of(metric)).or_insert(StatValue::Float(0.0));
+                    stats.entry(rate_key_of(metric)).or_insert(StatValue::Float(0.0));
                 }
             }
         }
-        self.stats
+        stats
     }
 
     /// Unknown is not zero: what could be read of no process stays away.
     fn may_be_zero(&self, id: MetricId) -> bool {
-        id == MetricId::ProcessesTotal || self.processes == 0 || self.readable.contains(&id)
+        id == MetricId::ProcessesTotal || self.processes == 0 || self.totals.contains_key(&id)
     }
 }
 
