@@ -60,3 +60,4 @@ pub mod proc_pid_statm;
 pub mod proc_pid_status;
 pub mod proc_stat;
 pub mod sock_diag;
+pub mod tcp_info;
