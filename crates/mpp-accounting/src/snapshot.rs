@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use crate::network::Network;
 use crate::process::{ProcessKey, ProcessSample};
 use crate::units::{BootTime, WallTime};
 
@@ -26,6 +27,8 @@ pub struct Snapshot {
     pub processes: Vec<ProcessSample>,
     /// PIDs that exist but whose `stat` could not be read, ascending.
     pub unreadable_pids: Vec<u32>,
+    /// Who listens where, and what connections have moved.
+    pub network: Network,
     /// What the machine is.
     pub host: Host,
     /// What went wrong while sweeping, by class; all zero on a quiet machine.
@@ -115,4 +118,7 @@ pub struct Trouble {
     pub cut_sockets: u64,
     /// Processes whose sockets were not reached in the time that a sweep has for sockets.
     pub unreached_sockets: u64,
+    /// How often, since the sweep before, the kernel had more to say of ended connections than
+    /// could be kept.
+    pub lost_connection_reports: u64,
 }

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mpp_accounting::network::Network;
 use mpp_accounting::process::{
     Absence, Gauges, Identity, ProcessIo, ProcessKey, ProcessSample, Reading,
 };
@@ -31,7 +32,7 @@ use crate::memory_reader::{MemoryAnswer, MemoryReader, MemoryReaderKind, Submitt
 use crate::needs::{IdentityWait, Measures, Needs};
 use crate::origin::{Origin, ProcfsKind};
 use crate::proc_fs::{FileError, Name, Room, open_folder, status_of};
-use crate::sockets::{SWEEP_BUDGET, SocketSource};
+use crate::sockets::{SWEEP_BUDGET, Scope, SocketSource};
 
 /// How many `io` descriptors of other processes are kept open at most, whatever our own
 /// limit is: each costs the kernel 4.7 KiB.
@@ -98,6 +99,7 @@ struct Tallies {
     dropped: u64,
     cut: u64,
     unreached: u64,
+    lost_reports: u64,
 }
 
 /// Whose `io` files are kept open, and how many more may be.
@@ -220,11 +222,17 @@ impl Collector {
         into.wall_time = moment.wall_time;
         into.duration = if self.origin.is_frozen() { Duration::ZERO } else { began.elapsed() };
         into.host = self.origin.host;
+        into.network = self.network(needs.needs);
         self.forget_ended(1);
         if self.learn(wait) == Learned::Something {
             into.processes.iter_mut().for_each(|sample| self.complete(sample, needs.needs));
         }
         self.count_troubles(into.processes.iter());
+        if !needs.needs.measures.sockets
+            && let Reading::Value(listening) = &into.network.listening
+        {
+            listening.unread.iter().for_each(|(_, why)| count(&mut self.trouble, *why));
+        }
         into.trouble = self.trouble;
         Ok(())
     }
@@ -362,10 +370,17 @@ impl Collector {
         self.wants.grow(needs);
         mem::swap(&mut self.parents, &mut self.former_parents);
         self.parents.clear();
-        if needs.measures.sockets {
+        let scope = scope(needs);
+        if scope != Scope::default() {
             let kind = self.origin.kind;
-            self.sockets.get_or_insert_with(|| socket_source(kind)).begin_sweep();
+            self.sockets.get_or_insert_with(|| socket_source(kind)).begin_sweep_for(scope);
         }
+    }
+
+    /// What was found out beside the processes.
+    fn network(&mut self, needs: &Needs) -> Network {
+        let source = self.sockets.as_mut().filter(|_| scope(needs) != Scope::default());
+        source.map_or_else(Network::default, SocketSource::network)
     }
 
     /// By start time as far as known, then what is new, by PID.
@@ -515,7 +530,8 @@ impl Collector {
         if measures.io {
             self.held.hold(known, uid, &subject);
         }
-        let sockets = sockets.as_mut().filter(|_| measures.sockets);
+        let is_wanted = measures.sockets || needs.needs.identity.listening_ports;
+        let sockets = sockets.as_mut().filter(|_| is_wanted);
         assemble(known, &subject, &measures, sockets, buffers)
     }
 
@@ -654,6 +670,7 @@ impl Collector {
         self.trouble.dropped_readings = now.dropped - before.dropped;
         self.trouble.cut_sockets = now.cut - before.cut;
         self.trouble.unreached_sockets = now.unreached - before.unreached;
+        self.trouble.lost_connection_reports = now.lost_reports - before.lost_reports;
     }
 }
 
@@ -664,6 +681,7 @@ impl Tallies {
             dropped: memory.map_or(0, MemoryReader::dropped_total),
             cut: sockets.map_or(0, SocketSource::cut_total),
             unreached: sockets.map_or(0, SocketSource::unreached_total),
+            lost_reports: sockets.map_or(0, SocketSource::lost_total),
         }
     }
 }
@@ -676,6 +694,15 @@ fn open_memory_reader(
     let root = crate::sys::retrying(|| rustix::io::fcntl_dupfd_cloexec(origin.root.as_fd(), 0))
         .map_err(|errno| CollectError::system("open", procfs, errno))?;
     Ok(MemoryReader::open(kind, root))
+}
+
+/// What of sockets is read for these needs.
+fn scope(needs: &Needs) -> Scope {
+    Scope {
+        kinds: needs.measures.sockets,
+        ports: needs.identity.listening_ports,
+        traffic: needs.measures.tcp_traffic && needs.measures.sockets,
+    }
 }
 
 /// Links into another kernel's tables, or another PID namespace's, cannot be joined.
@@ -728,7 +755,10 @@ fn assemble(
         gauges.proportional_memory = known.proportional_memory;
     }
     if let Some(source) = sockets {
-        gauges.sockets = subject.sockets(known.key, source);
+        let found = subject.sockets(known.key, source);
+        if measures.sockets {
+            gauges.sockets = found;
+        }
     }
     if has_vanished(&io, &gauges) {
         return Err(Vanished);

@@ -92,7 +92,7 @@ pub(crate) fn visibility_number(visibility: Visibility) -> u64 {
 }
 
 /// The classes of what may go wrong in a sweep, with their counts.
-pub(crate) fn trouble_classes(trouble: &Trouble) -> [(&'static str, u64); 13] {
+pub(crate) fn trouble_classes(trouble: &Trouble) -> [(&'static str, u64); 14] {
     let Trouble {
         vanished,
         denied,
@@ -107,6 +107,7 @@ pub(crate) fn trouble_classes(trouble: &Trouble) -> [(&'static str, u64); 13] {
         hanging_threads,
         cut_sockets,
         unreached_sockets,
+        lost_connection_reports,
     } = *trouble;
     [
         ("vanished", vanished),
@@ -122,6 +123,7 @@ pub(crate) fn trouble_classes(trouble: &Trouble) -> [(&'static str, u64); 13] {
         ("hanging_threads", hanging_threads),
         ("cut_sockets", cut_sockets),
         ("unreached_sockets", unreached_sockets),
+        ("lost_connection_reports", lost_connection_reports),
     ]
 }
 

@@ -24,7 +24,7 @@ pub const ALL_STATES: u32 = u32::MAX;
 
 /// The multicast groups that tell of every TCP socket that was destroyed, as bind(2) takes
 /// them: `SKNLGRP_INET_TCP_DESTROY` and `SKNLGRP_INET6_TCP_DESTROY`. Needs no capability.
-pub const TCP_DESTROY_GROUPS: u32 = (1 << (1 - 1)) | (1 << (3 - 1));
+pub const TCP_DESTROY_GROUPS: u32 = 0b0101;
 
 /// The attribute that holds a `struct tcp_info`: `INET_DIAG_INFO`.
 const ATTRIBUTE_INFO: u16 = 2;

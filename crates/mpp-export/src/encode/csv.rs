@@ -19,7 +19,7 @@ use crate::figure::{
 use crate::format::CsvLayout;
 
 /// What stands before the metrics on a wide line.
-const WIDE_HEAD: &str = "time,group,tier,lost,unattributed_io_bytes,undecided,interval_sec,matched,descendants,unreadable";
+const WIDE_HEAD: &str = "time,group,tier,lost,unattributed_io_bytes,unattributed_tcp_bytes,undecided,interval_sec,matched,descendants,unreadable";
 
 pub(crate) fn write_header(columns: &[Column], layout: CsvLayout, out: &mut Vec<u8>) {
     match layout {
@@ -58,6 +58,7 @@ fn write_accuracy(report: &Report, time: &str, out: &mut Vec<u8>) {
         ("tier", tier_number(report.accuracy.tier)),
         ("lost", report.accuracy.lost),
         ("unattributed_io_bytes", report.accuracy.unattributed_io_bytes),
+        ("unattributed_tcp_bytes", report.accuracy.unattributed_tcp_bytes),
         ("undecided", report.accuracy.undecided),
     ] {
         push_whole(time, "", name, number, out);
@@ -94,7 +95,12 @@ fn write_wide(
     let tier = report.accuracy.tier.letter();
     out.extend_from_slice(format!("{time},{name},{tier}").as_bytes());
     let accuracy = &report.accuracy;
-    for number in [accuracy.lost, accuracy.unattributed_io_bytes, accuracy.undecided] {
+    for number in [
+        accuracy.lost,
+        accuracy.unattributed_io_bytes,
+        accuracy.unattributed_tcp_bytes,
+        accuracy.undecided,
+    ] {
         out.push(b',');
         push_integer(number, out);
     }

@@ -19,6 +19,7 @@ pub(crate) fn write(report: &Report, host: &[u8], out: &mut Vec<u8>) {
     push_whole(tier_number(report.accuracy.tier), out);
     push_field("lost", report.accuracy.lost, out);
     push_field("unattributed_io_bytes", report.accuracy.unattributed_io_bytes, out);
+    push_field("unattributed_tcp_bytes", report.accuracy.unattributed_tcp_bytes, out);
     push_field("undecided", report.accuracy.undecided, out);
     push_field("visibility", visibility_number(report.host.visibility), out);
     if let Some(interval) = interval_seconds(report) {

@@ -26,6 +26,7 @@ pub(crate) fn write(report: &Report, origin: &Origin, layout: JsonLayout, out: &
     json.key("tier").string(report.accuracy.tier.letter().as_bytes());
     json.key("lost").integer(report.accuracy.lost);
     json.key("unattributed_io_bytes").integer(report.accuracy.unattributed_io_bytes);
+    json.key("unattributed_tcp_bytes").integer(report.accuracy.unattributed_tcp_bytes);
     json.key("unattributed_cpu_sec").float(Some(unattributed_cpu_seconds(report)));
     json.key("undecided").integer(report.accuracy.undecided);
     json.key("visibility").string(visibility_word(report.host.visibility).as_bytes());

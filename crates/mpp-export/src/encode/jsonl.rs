@@ -19,6 +19,7 @@ pub(crate) fn write(report: &Report, out: &mut Vec<u8>) {
         json.key("tier").string(report.accuracy.tier.letter().as_bytes());
         json.key("lost").integer(report.accuracy.lost);
         json.key("unattributed_io_bytes").integer(report.accuracy.unattributed_io_bytes);
+        json.key("unattributed_tcp_bytes").integer(report.accuracy.unattributed_tcp_bytes);
         json.key("undecided").integer(report.accuracy.undecided);
         json.key("interval_sec").float(interval_seconds(report));
         push_metrics(&mut json, &columns, group);
