@@ -239,12 +239,14 @@ fn congestion_shows_as_retransmits_and_no_byte_counts_twice() {
 
 #[test]
 fn a_process_in_another_network_is_a_lower_bound_and_never_zero() {
+    let folder = tempfile::TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     // The load is in a network of its own, the monitor is not.
     let child = Command::new("unshare")
         .args(["--net", "sh", "-c", "ip link set lo up && exec \"$0\" \"$@\""])
         .arg(env!("CARGO_BIN_EXE_mpp-load"))
         .args(["connections", "--count", "5", "--start-after", "1", "--end-after", "60"])
-        .args(["--directory", env!("CARGO_TARGET_TMPDIR")])
+        .arg("--directory")
+        .arg(folder.path())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn();
