@@ -8,16 +8,17 @@
 
 use mpp_parse::error::ParseError;
 use mpp_parse::{
-    netlink, number, proc_meminfo, proc_pid_cgroup, proc_pid_cmdline, proc_pid_environ,
+    genetlink, netlink, number, proc_meminfo, proc_pid_cgroup, proc_pid_cmdline, proc_pid_environ,
     proc_pid_fd, proc_pid_io, proc_pid_limits, proc_pid_mountinfo, proc_pid_smaps_rollup,
-    proc_pid_stat, proc_pid_statm, proc_pid_status, proc_stat, sock_diag, tcp_info,
+    proc_pid_stat, proc_pid_statm, proc_pid_status, proc_stat, sock_diag, taskstats, tcp_info,
 };
 
 /// What one target does with the bytes it is given.
 pub type Relation = fn(&[u8]);
 
 /// Every target by its name, which is also the name of its corpus.
-pub const TARGETS: [(&str, Relation); 17] = [
+pub const TARGETS: [(&str, Relation); 19] = [
+    ("genetlink", genetlink),
     ("netlink", netlink),
     ("number", number),
     ("proc_meminfo", proc_meminfo),
@@ -34,6 +35,7 @@ pub const TARGETS: [(&str, Relation); 17] = [
     ("proc_pid_status", proc_pid_status),
     ("proc_stat", proc_stat),
     ("sock_diag", sock_diag),
+    ("taskstats", taskstats),
     ("tcp_info", tcp_info),
 ];
 
@@ -247,6 +249,47 @@ pub fn tcp_info(bytes: &[u8]) {
     for state in 0..=u8::MAX {
         let received_bytes = info.received_bytes(tcp_info::PeerEnd::of_state(state));
         assert!(info.received_bytes_with_fin - received_bytes <= 1);
+    }
+}
+
+/// A request names its family's command, and the rest of a payload lies inside.
+pub fn genetlink(bytes: &[u8]) {
+    if let Some((command, rest)) = accepted(bytes, genetlink::parse_command(bytes)) {
+        assert_eq!(place(rest, bytes).end, bytes.len());
+        let header = netlink::Header { length: 0, kind: 20, flags: 1, sequence: 7, port_id: 0 };
+        let mut buffer = vec![0xff; bytes.len() + 32];
+        let attribute = (9, rest);
+        let Some(request) = genetlink::encode(&mut buffer, header, command, attribute) else {
+            assert!(rest.len() > usize::from(u16::MAX) - 4);
+            return;
+        };
+        let messages: Vec<_> = netlink::messages(request).collect();
+        let [Ok(message)] = messages[..] else { panic!("{messages:?} is not one message") };
+        let (found, attributes) = genetlink::parse_command(message.payload).expect("it is whole");
+        assert_eq!(found, command);
+        let attributes: Vec<_> = netlink::attributes(attributes).collect();
+        assert_eq!(attributes, [Ok(netlink::Attribute { kind: 9, payload: rest })]);
+    }
+    let _ = accepted(bytes, genetlink::parse_family(bytes));
+}
+
+/// Whatever an account says, it says it of bytes that are there, and what a later version
+/// appends changes nothing.
+pub fn taskstats(bytes: &[u8]) {
+    if let Some(record) = accepted(bytes, taskstats::parse(bytes)) {
+        for account in [record.thread, record.process].into_iter().flatten() {
+            place(account.stats.comm(), bytes);
+            assert!(is_printable(&format!("{account:?}")));
+        }
+    }
+    let Some(stats) = accepted(bytes, taskstats::Stats::new(bytes)) else { return };
+    assert_eq!(stats.tgid().is_some(), bytes.len() >= 372);
+    assert!(stats.comm().len() <= 32 && !stats.comm().contains(&0));
+    // Of version 15 the length says where its fields are; others only say what there is.
+    if stats.version() != 15 && bytes.len() >= 560 {
+        let longer = [bytes, LATER_LINE].concat();
+        let longer = taskstats::Stats::new(&longer).expect("it is longer than it was");
+        assert_eq!(format!("{longer:?}"), format!("{stats:?}"));
     }
 }
 

@@ -48,6 +48,9 @@ class Sample(Sections, _Base):
         object.__setattr__(sample, "_why", row["why"])
         if strict and sample.partial:
             what = f"{sample.unreadable} of {sample.matched + sample.descendants} processes"
+            if sample.undecided:
+                some = "1 process" if sample.undecided == 1 else f"{sample.undecided} processes"
+                what = f"what decides whether {some} should be here"
             if row["is_hidden"]:
                 what = "the processes of other users, which this procfs hides,"
             raise _native.PermissionLimited(
@@ -118,9 +121,15 @@ class Sample(Sections, _Base):
         return unreadable
 
     @property
+    def undecided(self) -> int:
+        """Processes that belong here or not: what decides it could not be read."""
+        undecided: int = self._row["undecided"]
+        return undecided
+
+    @property
     def partial(self) -> bool:
         """Whether some processes could not be read whole, so that sums are lower bounds."""
-        return bool(self._row["unreadable"] or self._row["is_hidden"])
+        return bool(self.unreadable or self.undecided or self._row["is_hidden"])
 
     @property
     def marks(self) -> Mapping[str, str]:

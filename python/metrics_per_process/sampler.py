@@ -33,7 +33,9 @@ def show(
     :param metrics: what to read, as ``mpp show -m``: presets (``default``, ``io``, ``mem``,
         ``cpu``, ``net``, ``all``) and globs over dotted names. Everything but
         ``memory.pss`` and ``memory.uss``, which hold up the measured process, unless given.
-    :param tier: at most this tier, ``"A"``, ``"B"`` or ``"C"``.
+    :param tier: no better than this tier, ``"A"``, ``"B"`` or ``"C"``; None allows all. Where
+        the system or the privileges offer only a lower one, that one is taken: the tier
+        of the sample says which it was.
     :param strict: raise where some members could not be read, instead of marking the sample.
     :raises SelectorError: a selector that says nothing, or names a user that does not exist.
     :raises PermissionLimited: with `strict`.

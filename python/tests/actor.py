@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 
+PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
 TCP_FIN_WAIT2 = 5
 
@@ -71,6 +72,32 @@ def open_forging_socket(kept):
     forged.bind(b"\0x\n0000: 00000002 00000000 00010000 0001 01 1 y\n" + b"%d" % os.getpid())
     forged.listen(1)
     kept.append(forged)
+
+
+def overwrite_environment():
+    """Writes a title over the environment, as setproctitle(3) does."""
+    with open("/proc/self/stat", "rb") as stat:
+        fields = stat.read().rpartition(b") ")[2].split()
+    start, end = int(fields[50 - 3]), int(fields[51 - 3])
+    with open("/proc/self/mem", "r+b", buffering=0) as memory:
+        memory.seek(start)
+        memory.write(b"worker: idle".ljust(end - start, b"\0"))
+
+
+def fork_with_title():
+    """Forks a child that overwrites its environment and lives until its parent ends."""
+    ready, say_ready = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, 9, 0, 0, 0)
+            overwrite_environment()
+            os.write(say_ready, b"r")
+            threading.Event().wait()
+        finally:
+            os._exit(1)
+    os.read(ready, 1)
+    return child
 
 
 def step(plan, kept, held):
@@ -144,7 +171,8 @@ def main():
         held.append(child)
     if "name" in plan:
         set_name(bytes.fromhex(plan["name"]))
-    sys.stdout.write(json.dumps({"ready": True, "zombies": zombies}) + "\n")
+    titled = fork_with_title() if plan.get("titled_fork") else None
+    sys.stdout.write(json.dumps({"ready": True, "zombies": zombies, "titled": titled}) + "\n")
     sys.stdout.flush()
     for _ in sys.stdin:
         step(plan, kept, held)

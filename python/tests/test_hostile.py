@@ -2,11 +2,15 @@
 
 import json
 import os
+import signal
 import subprocess
+import threading
 import time
+import warnings
 
 import metrics_per_process as mp
 import oracle
+import psutil
 import pytest
 from stage import Stage
 
@@ -29,6 +33,122 @@ def load():
         process.stdin.close()
         process.stdout.close()
         process.wait()
+
+
+@pytest.fixture
+def held():
+    """A process that holds its mmap lock for ever, with `HELD=x`; None where there can be none."""
+    program = os.environ.get("MMAP_LOCK_HOLDER")
+    if not program:
+        pytest.fail("MMAP_LOCK_HOLDER must name the program: run `cargo xtask python`")
+    words, environment = [program, "mpp-py-held"], {**os.environ, "HELD": "x"}
+    holder = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+    line = holder.stdout.readline()
+    yield int(line) if line else None
+    holder.stdin.close()
+    holder.stdout.close()
+    # It says by its status that it needs CAP_SYS_ADMIN and /dev/fuse.
+    assert holder.wait() == (0 if line else 3)
+
+
+#: Seconds: far more than any call takes, and far less than one that hangs.
+LONG = 60
+
+
+def returns(call):
+    """What a call returns, made in a thread, so that one that hangs fails instead."""
+    returned = []
+    thread = threading.Thread(target=lambda: returned.append(call()), daemon=True)
+    thread.start()
+    thread.join(LONG)
+    assert not thread.is_alive(), "it hangs"
+    return returned[0]
+
+
+def test_a_process_that_holds_its_mmap_lock_holds_nobody_up(held, stage):
+    name = ["mpp-py-held"]
+    free = stage.actor(b"mpp-py-free", {b"HELD": b"x"})
+    both = [*name, "mpp-py-free"]
+    for _ in range(3):
+        assert returns(lambda: mp.find_pids(both, process_env={"HELD": "x"})) == [free.pid]
+        # Of an environment that nobody can read, nobody knows what is not in it.
+        assert returns(lambda: mp.find_pids(both, process_env={"NOWHERE": None})) == [free.pid]
+    if held is None:
+        assert mp.find_pids(name) == []
+        return
+    assert returns(lambda: mp.find_pids(name)) == [held]
+    assert returns(lambda: mp.find_pids_from_name(name[0])) == [held]
+    stats = returns(lambda: mp.stats_per_pid(held))
+    assert stats["memory.rss"] > 0 and stats["threads"] == 2
+    assert returns(lambda: mp.multi_pid_process_stats([held, free.pid]))["total_processes"] == 2
+    assert returns(lambda: mp.get_processes_stats_ex(name, interval_sec=0.01))["total_processes"] == 1
+    with_variable = returns(lambda: mp.get_processes_stats_ex(both, None, {"HELD": "x"}, 0.01))
+    assert with_variable["total_processes"] == 1
+    for _ in range(2):
+        selector = "name:mpp-py-held name:mpp-py-free env:HELD=x"
+        sample = returns(lambda: mp.show(selector, 0))
+        assert (sample.matched, sample.undecided) == (1, 1)
+        assert sample.partial and sample.marks["processes.total"] == "lower_bound"
+    with pytest.raises(mp.PermissionLimited, match="whether 1 process should be here"):
+        mp.show(selector, 0, strict=True)
+    assert returns(lambda: mp.show("name:mpp-py-held", 0))["threads"] == 2
+    # Threads that hang in it are not one a call.
+    wait_for_readers(1)
+
+
+def wait_for_readers(count):
+    """Waits until no more than so many of our threads read, or hang in it."""
+    deadline = time.monotonic() + LONG
+    while readers() > count:
+        assert time.monotonic() < deadline, f"{readers()} threads read"
+        time.sleep(0.01)
+
+
+def readers():
+    names = []
+    for task in os.listdir("/proc/self/task"):
+        try:
+            with open(f"/proc/self/task/{task}/comm") as comm:
+                names.append(comm.read().strip())
+        except OSError:  # it has ended
+            continue
+    return sum(name in ("mpp-reader", "mpp-environment") for name in names)
+
+
+def test_in_a_forked_child_nobody_hangs(held, stage):
+    free = stage.actor(b"mpp-py-free", {b"HELD": b"x"})
+    names = ["mpp-py-held", "mpp-py-free"]
+    assert returns(lambda: mp.find_pids(names, process_env={"HELD": "x"})) == [free.pid]
+
+    def body():
+        before = readers()
+        found = mp.find_pids(names, process_env={"HELD": "x"})
+        wait_for_readers(1)
+        return before, found, readers()
+
+    # The child finds out for itself, with a thread of its own.
+    assert in_child(body) == [0, [free.pid], 0 if held is None else 1]
+
+
+def in_child(body):
+    """What `body` returns in a forked child, as JSON would."""
+    read_end, write_end = os.pipe()
+    with warnings.catch_warnings():
+        # This program has threads; what the child does is made for that.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        try:
+            os.close(read_end)
+            signal.alarm(LONG)
+            os.write(write_end, json.dumps(body()).encode())
+        finally:
+            os._exit(0)
+    os.close(write_end)
+    with os.fdopen(read_end) as said:
+        answer = said.read()
+    os.waitpid(child, 0)
+    return json.loads(answer)
 
 
 @pytest.mark.parametrize(
@@ -67,6 +187,30 @@ def test_an_endless_environment_matches_nothing_and_stops_nobody(load):
     assert pid not in mp.find_pids(process_env={"A": "b"})
     assert time.monotonic() - began < 10
     assert mp.stats_per_pid(pid)["memory.rss"] > 0
+
+
+def test_a_fork_that_wrote_over_its_environment_has_its_parents(stage):
+    parent = stage.actor(b"mpp-titled", {b"TITLED": b"yes"}, titled_fork=True)
+    both = sorted([parent.pid, parent.said["titled"]])
+    names = ["mpp-titled"]
+    assert mp.find_pids(process_env={"TITLED": "yes"}) == both
+    assert mp.find_pids(names, process_env={"TITLED": "yes", "NOWHERE": None}) == both
+    assert mp.find_pids(names, process_env={"TITLED": None}) == []
+    assert mp.get_processes_stats_ex(names, None, {"TITLED": "yes"}, 0)["total_processes"] == 2
+
+
+def test_what_is_no_variable_hides_none(stage):
+    odd = stage.sleep(environment=[b"no variable", b"ODD=x", b"=", b"EMPTY="])
+    for wanted in [{"ODD": "x"}, {"ODD": "x", "NOWHERE": None}, {"ODD": "x", "EMPTY": ""}]:
+        assert mp.find_pids(process_env=wanted) == [odd.pid]
+        assert odd.pid in oracle.find_pids(process_env=wanted)
+        assert psutil_matches(odd.pid, wanted)
+    assert mp.find_pids(process_env={"ODD": "x", "EMPTY": None}) == []
+
+
+def psutil_matches(pid, wanted):
+    variables = psutil.Process(pid).environ()
+    return all(variables.get(key) == value for key, value in wanted.items())
 
 
 def test_thousands_of_descriptors_are_counted(load):

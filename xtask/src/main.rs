@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod bpf;
 mod checks;
 mod fuzz;
 mod python;
@@ -22,6 +23,7 @@ usage: cargo xtask COMMAND
   tidy                                   layers, names, the one table of metrics
   fuzz [TARGET] [--seconds N]            one fuzz target, or each of them
   bench [--processes N,N] [--samples N]  what one sample costs, beside psutil and a C program
+  bpf [--check]                          compile the BPF programs, or compare what is committed
   wheel                                  the Python wheel for every Linux, and its sources
   python                                 the tests of the Python module alone
 
@@ -50,6 +52,7 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         }
         "fuzz" => fuzz::run(&root, &fuzz::Plan::parse(rest)?)?,
         "bench" => bench::run(&root, &bench::Plan::parse(rest)?)?,
+        "bpf" => bpf::run(&root, bpf::Plan::parse(rest)?)?,
         "wheel" => {
             no_more(rest)?;
             python::wheel(&root)?;

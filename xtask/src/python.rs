@@ -28,7 +28,8 @@ pub(crate) fn test(root: &Path) -> Result<()> {
     let stubtest = "-m mypy.stubtest metrics_per_process --concise";
     workshop.program(&python, stubtest).run()?;
     let pytest = "-X dev -X faulthandler -m pytest --quiet python/tests";
-    workshop.program(&python, pytest).env("MPP_LOAD", workshop.load()?).run()
+    let pytest = workshop.program(&python, pytest).env("MPP_LOAD", workshop.load()?);
+    pytest.env("MMAP_LOCK_HOLDER", workshop.mmap_lock_holder()?).run()
 }
 
 /// Builds the manylinux2014 wheel and the source distribution into `target/python/dist`, and
@@ -105,6 +106,13 @@ impl Workshop {
     fn load(&self) -> Result<PathBuf> {
         Program::cargo(&self.root, "cargo build --quiet --package mpp-load").run()?;
         Ok(target_folder(&self.root)?.join("debug/mpp-load"))
+    }
+
+    /// The program that makes a process nobody can read the memory of without hanging.
+    fn mmap_lock_holder(&self) -> Result<PathBuf> {
+        let build = "cargo build --quiet --package mpp-collect --example mmap_lock_holder";
+        Program::cargo(&self.root, build).run()?;
+        Ok(target_folder(&self.root)?.join("debug/examples/mmap_lock_holder"))
     }
 
     /// An interpreter with the words of a line as arguments, in its environment.

@@ -32,6 +32,7 @@ pub fn examine(procfs: impl AsRef<Path>) -> Result<Capabilities, Error> {
 /// The procfs cannot be read at all.
 pub fn visibility(procfs: impl AsRef<Path>) -> Result<Visibility, Error> {
     let procfs = procfs.as_ref().to_path_buf();
-    let collector = Collector::open(CollectorOptions { procfs, ..CollectorOptions::default() })?;
+    let mut collector =
+        Collector::open(CollectorOptions { procfs, ..CollectorOptions::default() })?;
     Ok(collector.visibility())
 }

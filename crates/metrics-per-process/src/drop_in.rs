@@ -8,25 +8,32 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mpp_accounting::group::residual_owner;
 use mpp_accounting::ledger::{Ledger, Movement};
 use mpp_accounting::metric::{METRICS, Metric, MetricId, Need, NumberType};
 use mpp_accounting::process::{
-    ContextSwitches, Identity, IdentityNeeds, Memory, ProcessKey, ProcessSample, Reading, Socket,
-    SocketKind, TcpState,
+    Absence, ContextSwitches, Identity, IdentityNeeds, Memory, ProcessKey, ProcessSample, Reading,
+    Socket, SocketKind, TcpState,
 };
 use mpp_accounting::rate;
-use mpp_accounting::snapshot::{Host, Snapshot};
+use mpp_accounting::snapshot::Snapshot;
 use mpp_accounting::units::{IoCounter, IoDelta, UsageCounter, UsageDelta};
 use mpp_collect::users::{Lookup, UserNames};
-use mpp_collect::{Collector, CollectorOptions, ContextSwitchNeeds, IdentityWait, Measures, Needs};
+use mpp_collect::{
+    Collector, CollectorOptions, ContextSwitchNeeds, EnvironmentQuestion, IdentityWait, Measures,
+    Needs, WantedVariable,
+};
 
 use crate::error::Error;
 
 /// How long to wait for environments at most.
 const WAIT: Duration = Duration::from_secs(5);
+
+/// Through how many ancestors an environment is followed that was written over in each.
+const GENERATIONS_MAX: usize = 16;
 
 /// What the sums are keyed by: a dotted name, `memory.rss` or `memory.rss_per_sec`.
 pub type Stats = BTreeMap<String, StatValue>;
@@ -148,10 +155,7 @@ pub fn find_pids(selection: &Selection) -> Result<Vec<u32>, Error> {
     let filter = Filter::new(selection);
     let mut session = Session::open(selection.identity_needs(), Measures::default())?;
     if !selection.process_env.is_empty() {
-        // Of all processes, since one may have inherited what it wrote over itself.
-        let snapshot = session.sweep(&filter, &HashSet::new())?;
-        let matching = snapshot.processes.iter().filter(|process| filter.matches(process));
-        return Ok(matching.map(|process| process.key.pid).collect());
+        return session.pids_with_environment(&filter);
     }
     Ok(session.collector.pids_where(|comm, user| {
         filter.matches_name(comm)
@@ -189,7 +193,7 @@ pub fn stats_per_pid(pid: u32) -> Result<Stats, Error> {
     let mut session = Session::open(IdentityNeeds::default(), measures(Connections::Counted))?;
     let samples = session.read(&[pid])?;
     let Some(process) = samples.into_iter().flatten().next() else { return Ok(Stats::new()) };
-    let stats = stats_of(&process, &session.collector.host());
+    let stats = stats_of(&process, session.collector.memory_total_bytes());
     Ok(stats.into_iter().map(|(metric, value)| (key_of(metric), value)).collect())
 }
 
@@ -211,10 +215,10 @@ pub fn stats_per_pid(pid: u32) -> Result<Stats, Error> {
 pub fn multi_pid_process_stats(pids: &[u32]) -> Result<Stats, Error> {
     let mut session = Session::open(IdentityNeeds::default(), measures(Connections::Counted))?;
     let samples = session.read(pids)?;
-    let host = session.collector.host();
+    let memory_total_bytes = session.collector.memory_total_bytes();
     let mut sums = Sums::default();
     for process in samples.iter().flatten() {
-        sums.add_process(process, &host);
+        sums.add_process(process, memory_total_bytes);
     }
     Ok(sums.finish(Zeros::Dropped, Rates::Unknown))
 }
@@ -270,7 +274,7 @@ pub fn get_processes_stats_ex_waiting<E: From<Error>>(
     let mut sums = Sums::default();
     let rates = if options.interval.is_zero() {
         for process in first.processes.iter().filter(|process| filter.matches(process)) {
-            sums.add_process(process, &first.host);
+            sums.add_process(process, first.host.memory_total_bytes);
         }
         Rates::Unknown
     } else {
@@ -355,6 +359,39 @@ impl Session {
         Ok(snapshot)
     }
 
+    /// The PIDs of the processes that match, where the environment is asked for.
+    fn pids_with_environment(&mut self, filter: &Filter<'_>) -> Result<Vec<u32>, Error> {
+        let found = self.collector.pids_with_environment(&filter.question(), WAIT)?;
+        let mut pids = found.pids;
+        if !found.undecided.is_empty() {
+            let samples = self.read_with_ancestors(found.undecided)?;
+            let matching = samples.iter().filter(|process| filter.matches(process));
+            pids.extend(matching.map(|process| process.key.pid));
+            pids.sort_unstable();
+        }
+        Ok(pids)
+    }
+
+    /// Reads processes, and for as long as their environment is not whole, whoever forked
+    /// them: they may have inherited what they wrote over themselves. Returns the processes.
+    fn read_with_ancestors(&mut self, pids: Vec<u32>) -> Result<Vec<ProcessSample>, Error> {
+        let count = pids.len();
+        let mut asked = pids;
+        for _ in 0..GENERATIONS_MAX {
+            let samples = self.read(&asked)?;
+            let known: HashSet<u32> = asked.iter().copied().collect();
+            let heirs = samples.iter().flatten().filter(|process| lacks_variables(process));
+            let parents: HashSet<u32> = heirs.map(|process| process.parent_pid).collect();
+            let before = asked.len();
+            asked.extend(parents.difference(&known).filter(|pid| **pid != 0));
+            if asked.len() == before {
+                return Ok(samples.into_iter().take(count).flatten().collect());
+            }
+        }
+        let samples = self.read(&asked)?;
+        Ok(samples.into_iter().take(count).flatten().collect())
+    }
+
     fn read(&mut self, pids: &[u32]) -> Result<Vec<Option<ProcessSample>>, Error> {
         Ok(self.collector.read(pids, &self.needs, self.wait())?)
     }
@@ -395,7 +432,7 @@ impl Selection {
 /// A selection with its users looked up.
 struct Filter<'a> {
     selection: &'a Selection,
-    uids: HashSet<u32>,
+    uids: Arc<HashSet<u32>>,
 }
 
 impl<'a> Filter<'a> {
@@ -405,7 +442,26 @@ impl<'a> Filter<'a> {
             Lookup::Found(uid) => Some(uid),
             Lookup::NoSuchUser | Lookup::Unanswered => None,
         };
-        Filter { selection, uids: selection.users.iter().filter_map(uid).collect() }
+        Filter { selection, uids: Arc::new(selection.users.iter().filter_map(uid).collect()) }
+    }
+
+    /// As the collector asks it of every process.
+    fn question(&self) -> Arc<EnvironmentQuestion> {
+        let names = self.selection.process_names.clone();
+        let uids = Arc::clone(&self.uids);
+        let has_user = move |uid| uids.contains(&uid);
+        let variables = self.selection.process_env.iter().map(|(key, value)| WantedVariable {
+            key: Box::from(key.as_slice()),
+            value: value.as_deref().map(Box::from),
+        });
+        Arc::new(EnvironmentQuestion {
+            has_name: Box::new(move |comm| is_one_of(&names, comm)),
+            has_user: match self.selection.users.is_empty() {
+                true => None,
+                false => Some(Box::new(has_user)),
+            },
+            variables: variables.collect(),
+        })
     }
 
     fn matches(&self, process: &ProcessSample) -> bool {
@@ -425,13 +481,17 @@ impl<'a> Filter<'a> {
     }
 
     fn matches_name(&self, comm: &[u8]) -> bool {
-        let names = &self.selection.process_names;
-        names.is_empty() || names.iter().any(|name| name == trim_end(comm))
+        is_one_of(&self.selection.process_names, comm)
     }
 
     fn matches_user(&self, uid: u32) -> bool {
         self.selection.users.is_empty() || self.uids.contains(&uid)
     }
+}
+
+/// Whether the name is among these; no names at all stand for any.
+fn is_one_of(names: &[Vec<u8>], comm: &[u8]) -> bool {
+    names.is_empty() || names.iter().any(|name| name == trim_end(comm))
 }
 
 /// Without the whitespace at its end that Python strips from bytes, the vertical tab included.
@@ -441,15 +501,23 @@ fn trim_end(name: &[u8]) -> &[u8] {
     &name[..length]
 }
 
-/// Whether a variable has this value, or with `None` is not there. Of an environment that
-/// was written over nobody can say what was not there.
+/// Whether a variable has this value, or with `None` is not there. What is not `KEY=VALUE` is
+/// no variable, and says nothing about those that are.
 fn has_variable(process: &ProcessSample, key: &[u8], value: Option<&[u8]>) -> bool {
-    let Some(entries) = process.identity.environment.value() else { return false };
-    match (entries.iter().find(|entry| *entry.key == *key), value) {
-        (Some(entry), Some(value)) => *entry.value == *value,
-        (Some(_), None) | (None, Some(_)) => false,
-        (None, None) => !process.identity.is_environment_incomplete,
-    }
+    let entries = match &process.identity.environment {
+        Reading::Value(entries) => &entries[..],
+        // It could be read, and nothing of it is `KEY=VALUE`.
+        Reading::Absent(Absence::Malformed) => &[],
+        Reading::Absent(_) => return false,
+    };
+    let found = entries.iter().find(|entry| *entry.key == *key);
+    found.map(|entry| &*entry.value) == value
+}
+
+/// Whether it has written over variables that whoever forked it may still have.
+fn lacks_variables(process: &ProcessSample) -> bool {
+    let identity = &process.identity;
+    identity.is_environment_incomplete || identity.environment.value().is_none()
 }
 
 /// The key of a metric that the five functions have.
@@ -462,19 +530,21 @@ fn rate_key_of(metric: &Metric) -> String {
 }
 
 /// Everything that can be said of one process, in the order of the table.
-fn stats_of(process: &ProcessSample, host: &Host) -> Vec<(&'static Metric, StatValue)> {
+fn stats_of(process: &ProcessSample, memory_total_bytes: u64) -> Vec<(&'static Metric, StatValue)> {
     let sockets = process.gauges.sockets.value().map(|sockets| SocketCounts::of(sockets));
     METRICS
         .iter()
         .filter(|metric| metric.drop_in.is_some())
-        .filter_map(|metric| Some((metric, stat_of(metric.id, process, host, sockets.as_ref())?)))
+        .filter_map(|metric| {
+            Some((metric, stat_of(metric.id, process, memory_total_bytes, sockets.as_ref())?))
+        })
         .collect()
 }
 
 fn stat_of(
     id: MetricId,
     process: &ProcessSample,
-    host: &Host,
+    memory_total_bytes: u64,
     sockets: Option<&SocketCounts>,
 ) -> Option<StatValue> {
     use MetricId as M;
@@ -499,7 +569,7 @@ fn stat_of(
         M::MemoryLib | M::MemoryDirty => memory(|_| 0),
         M::MemoryPercent => {
             let rss_bytes = gauges.memory.value()?.rss_bytes as f64;
-            let share = rss_bytes / host.memory_total_bytes as f64;
+            let share = rss_bytes / memory_total_bytes as f64;
             share.is_finite().then_some(StatValue::Float(share * 100.0))
         }
         M::Threads => count(gauges.threads),
@@ -574,9 +644,9 @@ impl Sums {
         };
     }
 
-    fn add_process(&mut self, process: &ProcessSample, host: &Host) {
+    fn add_process(&mut self, process: &ProcessSample, memory_total_bytes: u64) {
         self.processes += 1;
-        for (metric, value) in stats_of(process, host) {
+        for (metric, value) in stats_of(process, memory_total_bytes) {
             self.readable.insert(metric.id);
             self.add(key_of(metric), value);
         }
@@ -593,7 +663,7 @@ impl Sums {
     ) {
         for process in &second.processes {
             if let Some(before) = first.by_key(process.key).filter(|p| members.contains(&p.key)) {
-                self.add_survivor(before, process, &second.host);
+                self.add_survivor(before, process, second.host.memory_total_bytes);
             }
         }
         // One that lived before without matching brings nothing of this interval.
@@ -612,15 +682,20 @@ impl Sums {
         }
     }
 
-    fn add_survivor(&mut self, before: &ProcessSample, process: &ProcessSample, host: &Host) {
-        self.add_process(process, host);
+    fn add_survivor(
+        &mut self,
+        before: &ProcessSample,
+        process: &ProcessSample,
+        memory_total_bytes: u64,
+    ) {
+        self.add_process(process, memory_total_bytes);
         let elapsed = process.read_at.since(before.read_at);
         self.add(key_of(MetricId::CpuPercent.metric()), cpu_percent(before, process, elapsed));
-        let earlier: BTreeMap<&str, StatValue> = stats_of(before, host)
+        let earlier: BTreeMap<&str, StatValue> = stats_of(before, memory_total_bytes)
             .into_iter()
             .map(|(metric, value)| (metric.name, value))
             .collect();
-        for (metric, value) in stats_of(process, host) {
+        for (metric, value) in stats_of(process, memory_total_bytes) {
             if metric.id == MetricId::CpuPercent || OF_THE_LEDGER.contains(&metric.id) {
                 continue;
             }

@@ -28,7 +28,7 @@ pub struct FindOptions {
 
 impl Default for FindOptions {
     fn default() -> Self {
-        let CollectorOptions { procfs, memory_reader } = CollectorOptions::default();
+        let CollectorOptions { procfs, memory_reader, .. } = CollectorOptions::default();
         FindOptions { procfs, memory_reader, shows_cmdline: false }
     }
 }
@@ -85,6 +85,7 @@ pub fn find(selector: &Selector, options: &FindOptions) -> Result<Found, Error> 
     let mut collector = Collector::open(CollectorOptions {
         procfs: options.procfs.clone(),
         memory_reader: options.memory_reader,
+        ..CollectorOptions::default()
     })?;
     let mut resolver = Resolver::new(collector.procfs_kind());
     let references = selector.references();

@@ -31,6 +31,7 @@ mod error;
 mod find;
 mod monitor;
 mod resolver;
+pub mod run;
 
 pub use drop_in::{
     find_pids, find_pids_from_name, get_processes_stats_ex, multi_pid_process_stats, stats_per_pid,

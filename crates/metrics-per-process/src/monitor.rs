@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mpp_accounting::exit::ExitSource;
 use mpp_accounting::group::{GroupBook, Rows};
 use mpp_accounting::ledger::Ledger;
 use mpp_accounting::metric::Need;
 use mpp_accounting::report::{Column, Report, Tier};
 use mpp_accounting::selector::{GroupKey, References, Selector};
 use mpp_accounting::snapshot::Snapshot;
+use mpp_collect::exits::Refusal;
 use mpp_collect::{
     Collector, CollectorOptions, ContextSwitchNeeds, IdentityWait, Measures, MemoryReaderKind,
     Needs,
@@ -54,7 +56,6 @@ pub struct Monitor {
     resolver: Resolver,
     names_users: bool,
     wait: Duration,
-    tier_max: Tier,
 }
 
 /// What a [`Monitor`] is to sample.
@@ -65,7 +66,6 @@ pub struct MonitorBuilder {
     rows_max: usize,
     columns: Vec<Column>,
     options: CollectorOptions,
-    tier_max: Tier,
 }
 
 impl Monitor {
@@ -77,8 +77,7 @@ impl Monitor {
             key: None,
             rows_max: ROWS_MAX,
             columns: Vec::new(),
-            options: CollectorOptions::default(),
-            tier_max: Tier::A,
+            options: CollectorOptions { exits: ExitSource::Exact, ..CollectorOptions::default() },
         }
     }
 
@@ -96,9 +95,30 @@ impl Monitor {
             self.resolver.name_users(&self.snapshot);
         }
         let movement = self.ledger.advance(&self.snapshot);
-        let mut report = self.book.fold(&self.snapshot, &movement, &self.resolver.resolution);
-        report.accuracy.tier = report.accuracy.tier.max(self.tier_max);
-        Ok(report)
+        Ok(self.book.fold(&self.snapshot, &movement, &self.resolver.resolution))
+    }
+
+    /// Takes in what the kernel has told of ended processes since the last sample. Each sample
+    /// does so by itself; where samples are seconds apart, call this once a second in between,
+    /// or what is told by a storm of short processes may find no room.
+    pub fn listen(&mut self) {
+        self.collector.listen();
+    }
+
+    /// How well ended processes can be seen, if none of what is told of them is lost.
+    #[must_use]
+    pub fn tier(&self) -> Tier {
+        match self.collector.exit_source() {
+            ExitSource::Exact => Tier::A,
+            ExitSource::Rounded => Tier::B,
+            ExitSource::Nobody => Tier::C,
+        }
+    }
+
+    /// Why they are not seen better.
+    #[must_use]
+    pub fn refusals(&self) -> &[Refusal] {
+        self.collector.refusals()
     }
 
     /// The processes of the last sample.
@@ -154,11 +174,16 @@ impl MonitorBuilder {
         self
     }
 
-    /// Promises no more than this, however well ended processes are seen. They are seen by
-    /// polling, tier C, for now: a better tier here changes nothing.
+    /// Sees ended processes no better than this, and so promises no more: how lower tiers
+    /// are tried where a better one is to be had. The best that is to be had, unless said
+    /// otherwise.
     #[must_use]
     pub fn tier_max(mut self, tier: Tier) -> Self {
-        self.tier_max = tier;
+        self.options.exits = match tier {
+            Tier::A => ExitSource::Exact,
+            Tier::B => ExitSource::Rounded,
+            Tier::C => ExitSource::Nobody,
+        };
         self
     }
 
@@ -221,7 +246,6 @@ impl MonitorBuilder {
             resolver,
             names_users,
             wait: FIRST_WAIT,
-            tier_max: self.tier_max,
         })
     }
 }

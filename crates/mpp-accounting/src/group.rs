@@ -11,10 +11,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::group_totals::GroupTotals;
-use crate::ledger::{Movement, Residual};
+use crate::group_totals::{GroupTotals, Marks};
+use crate::ledger::{Ends, Movement, Residual};
 use crate::process::{ContextSwitches, Identity, ProcessKey, ProcessSample};
-use crate::report::{Accuracy, Column, GroupReport, Report, Tier};
+use crate::report::{Accuracy, Column, GroupReport, Mark, Report, Tier};
 use crate::selector::{Descendants, GroupKey, Resolution, Selector, Verdict};
 use crate::snapshot::Snapshot;
 use crate::tally::{Interval, Role, Tally};
@@ -63,6 +63,10 @@ pub struct GroupBook {
     previous: Option<crate::units::BootTime>,
     resolution: Resolution,
     round: u64,
+    /// What can be promised of the interval that is being folded.
+    marks: Marks,
+    /// Exit records that never reached us.
+    lost_records_total: u64,
 }
 
 /// A process as the groups see it; also kept for those that ended, until the ledger
@@ -140,6 +144,8 @@ impl GroupBook {
             previous: None,
             resolution: Resolution::default(),
             round: 0,
+            marks: Marks::default(),
+            lost_records_total: 0,
         }
     }
 
@@ -151,8 +157,12 @@ impl GroupBook {
         resolution: &Resolution,
     ) -> Report {
         self.round += 1;
+        self.marks = match movement.is_baseline {
+            true => Marks::default(),
+            false => Marks::of(movement.ends),
+        };
         for row in &mut self.groups {
-            row.totals.begin_interval();
+            row.totals.begin_interval(self.marks);
         }
         let earlier: Vec<Option<Owner>> =
             movement.processes.iter().map(|delta| self.owner_of(delta.key)).collect();
@@ -165,6 +175,7 @@ impl GroupBook {
         for (delta, owner) in movement.processes.iter().zip(earlier) {
             if let Some(group) = self.group_mut(owner.or_else(|| self.owner_of(delta.key))) {
                 group.grow(delta.io.unwrap_or_default(), delta.usage);
+                group.round(delta.rounded_records);
             }
         }
         for key in &movement.unread {
@@ -179,9 +190,13 @@ impl GroupBook {
         }
         self.add_switches(snapshot, movement);
         let unattributed_tcp_bytes = self.add_traffic(snapshot);
+        self.lost_records_total = self.lost_records_total.saturating_add(movement.missing_records);
         let accuracy = Accuracy {
-            tier: Tier::C,
+            tier: tier_of(movement),
             lost: self.settle(snapshot, movement),
+            lost_records: movement.missing_records,
+            lost_records_total: self.lost_records_total,
+            io_bound_bytes: self.io_bound_bytes(),
             unattributed_io_bytes: storage_bytes(nobodys.0),
             unattributed_tcp_bytes,
             unattributed_cpu_ns: cpu_ns(nobodys.1),
@@ -225,7 +240,9 @@ impl GroupBook {
         if self.groups.is_empty() {
             self.reserve_rows(snapshot);
         }
-        let mut order: Vec<&ProcessSample> = snapshot.processes.iter().collect();
+        let unseen = snapshot.exits.processes.iter().map(|exit| &exit.sample);
+        let unseen = unseen.filter(|sample| snapshot.by_key(sample.key).is_none());
+        let mut order: Vec<&ProcessSample> = snapshot.processes.iter().chain(unseen).collect();
         order.sort_by_key(|process| (process.key.start_time_ticks, process.key.pid));
         let mut waiting = Vec::new();
         for process in order {
@@ -364,6 +381,10 @@ impl GroupBook {
 
     /// The row of the nearest ancestor, past those that were excluded.
     fn nearest_row(&self, process: &ProcessSample, snapshot: &Snapshot) -> Option<usize> {
+        let forker = process.forked_by.and_then(|key| self.members.get(&key)?.place);
+        if let Some(place) = forker {
+            return Some(place.row);
+        }
         for ancestor in snapshot.ancestors(process) {
             let member = self.members.get(&ancestor.key)?;
             match member.place {
@@ -408,8 +429,16 @@ impl GroupBook {
 
     fn new_row(&mut self, name: Box<[u8]>) -> usize {
         let row = self.groups.len();
-        self.groups.push(Row { last_peopled: self.round, ..Row::named(&name) });
+        let new = self.empty_row(&name);
+        self.groups.push(new);
         self.row_of_name.insert(name, row);
+        row
+    }
+
+    /// A row that begins in this interval.
+    fn empty_row(&self, name: &[u8]) -> Row {
+        let mut row = Row { last_peopled: self.round, ..Row::named(name) };
+        row.totals.begin_interval(self.marks);
         row
     }
 
@@ -429,8 +458,8 @@ impl GroupBook {
     /// Gives a deserted row to another name. What it had added up to goes on in `other`.
     fn reuse_row(&mut self, row: usize, name: Box<[u8]>) {
         let other = self.other_row();
-        let deserted = std::mem::replace(&mut self.groups[row], Row::named(&name));
-        self.groups[row].last_peopled = self.round;
+        let new = self.empty_row(&name);
+        let deserted = std::mem::replace(&mut self.groups[row], new);
         self.groups[other].totals.absorb(&deserted.totals);
         self.row_of_name.remove(&deserted.name);
         self.row_of_name.insert(name, row);
@@ -484,6 +513,7 @@ impl GroupBook {
             _ => self.owner_of(key).unwrap_or(Owner::Stranger),
         });
         let Some(owner) = owner else { return (io, residual.usage) };
+        let is_inferred = !io.is_zero();
         let (known, unknown) = match residual.io_is_unattributed {
             true => (IoDelta::ZERO, io),
             false => (io, IoDelta::ZERO),
@@ -491,21 +521,24 @@ impl GroupBook {
         match self.group_mut(Some(owner)) {
             Some(group) => {
                 group.grow(known, residual.usage);
+                if is_inferred {
+                    group.weaken_io(Mark::Estimate);
+                }
                 (unknown, UsageDelta::ZERO)
             }
             None => Default::default(),
         }
     }
 
-    /// Context switches, of which only the living threads' are known.
+    /// Context switches: of the living threads, and where ends are recorded, of all.
     fn add_switches(&mut self, snapshot: &Snapshot, movement: &Movement) {
-        let known_since_start = |key: ProcessKey| {
-            movement.processes.binary_search_by_key(&key, |delta| delta.key).is_ok()
-        };
-        for process in &snapshot.processes {
+        let ended = snapshot.exits.processes.iter().map(|exit| &exit.sample);
+        let ended = ended.filter(|_| movement.ends == Ends::Exact && !movement.is_baseline);
+        for process in snapshot.processes.iter().chain(ended) {
             let Some(switches) = process.gauges.context_switches.value() else { continue };
             let Some(member) = self.members.get_mut(&process.key) else { continue };
             let before = member.switches.replace(*switches);
+            let is_new = member.first_round == self.round;
             let Some(place) = member.place else { continue };
             let total = Totals([switches.voluntary, switches.involuntary]);
             let group = &mut self.groups[place.row].totals;
@@ -517,7 +550,7 @@ impl GroupBook {
                 None if movement.is_baseline => {
                     group.switches = group.switches.plus(total.as_delta());
                 }
-                None if known_since_start(process.key) && member.first_round == self.round => {
+                None if is_new && movement.knows_start_of(process.key) => {
                     group.switch(total.as_delta());
                 }
                 None => {}
@@ -552,6 +585,11 @@ impl GroupBook {
             self.groups.iter_mut().for_each(|row| row.totals.miss_traffic());
         }
         movement.unattributed_bytes
+    }
+
+    /// The largest error that rounded records may have brought into a group's I/O.
+    fn io_bound_bytes(&self) -> u64 {
+        self.groups.iter().map(|row| row.totals.io_bound_bytes).max().unwrap_or(0)
     }
 
     /// Counts what ended, and forgets those of whom nothing more will be heard. Returns
@@ -610,6 +648,15 @@ impl GroupBook {
             host: snapshot.host,
             trouble: snapshot.trouble,
         }
+    }
+}
+
+/// What an interval's records promise.
+fn tier_of(movement: &Movement) -> Tier {
+    match movement.ends {
+        Ends::Exact if movement.spilled_records == 0 => Tier::A,
+        Ends::Exact | Ends::Rounded => Tier::B,
+        Ends::Inferred => Tier::C,
     }
 }
 

@@ -4,10 +4,56 @@
 //! only grow. Where something is missing from a start, that is remembered for good: a
 //! number that was once a lower bound does not become better by waiting.
 
+use crate::exit::ROUNDED_TO_BYTES;
+use crate::ledger::Ends;
 use crate::process::ProcessSample;
+use crate::report::Mark;
 use crate::units::{
     Delta, IoDelta, IoTotals, TcpDelta, TcpTotals, Totals, UsageDelta, UsageTotals,
 };
+
+/// How far counters can be trusted: each the weakest promise of what went into it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Marks {
+    pub(crate) io: Mark,
+    pub(crate) usage: Mark,
+    pub(crate) switches: Mark,
+    pub(crate) ended: Mark,
+}
+
+impl Default for Marks {
+    fn default() -> Self {
+        Marks { io: Mark::Exact, usage: Mark::Exact, switches: Mark::Exact, ended: Mark::Exact }
+    }
+}
+
+impl Marks {
+    /// What can be promised of an interval whose ends were found out like this. Rounded
+    /// records spoil only the I/O of the groups that they belong to.
+    pub(crate) fn of(ends: Ends) -> Self {
+        match ends {
+            Ends::Exact => Marks::default(),
+            Ends::Rounded => {
+                Marks { usage: Mark::Estimate, switches: Mark::Estimate, ..Marks::default() }
+            }
+            Ends::Inferred => Marks {
+                io: Mark::Estimate,
+                usage: Mark::Estimate,
+                switches: Mark::Estimate,
+                ended: Mark::LowerBound,
+            },
+        }
+    }
+
+    fn and(self, other: Marks) -> Self {
+        Marks {
+            io: self.io.and(other.io),
+            usage: self.usage.and(other.usage),
+            switches: self.switches.and(other.switches),
+            ended: self.ended.and(other.ended),
+        }
+    }
+}
 
 /// A group's totals. They never fall.
 #[derive(Debug, Default)]
@@ -36,17 +82,40 @@ pub(crate) struct GroupTotals {
     pub(crate) tcp_is_shared: bool,
     /// Whether a member's connection ended, and the kernel has not yet said with what totals.
     pub(crate) tcp_is_awaited: bool,
+    /// What can be promised of what moved since the last sweep.
+    pub(crate) marks_moved: Marks,
+    /// What can be promised of everything that moved since the first.
+    pub(crate) marks: Marks,
+    /// By how many bytes at most each of the I/O counters is too low, for rounded records.
+    pub(crate) io_bound_bytes: u64,
 }
 
 impl GroupTotals {
     /// Nothing has moved yet since the last sweep.
-    pub(crate) fn begin_interval(&mut self) {
+    pub(crate) fn begin_interval(&mut self, marks: Marks) {
+        self.marks_moved = marks;
+        self.marks = self.marks.and(marks);
         self.io_moved = IoDelta::ZERO;
         self.usage_moved = UsageDelta::ZERO;
         self.switches_moved = Delta::ZERO;
         self.tcp_moved = TcpDelta::ZERO;
         self.tcp_is_awaited = false;
         self.ended_moved = 0;
+    }
+
+    /// Notes that bytes are missing from so many records of members' threads.
+    pub(crate) fn round(&mut self, records: u64) {
+        if records > 0 {
+            let bytes = records.saturating_mul(ROUNDED_TO_BYTES - 1);
+            self.io_bound_bytes = self.io_bound_bytes.saturating_add(bytes);
+            self.weaken_io(Mark::Bound);
+        }
+    }
+
+    /// Promises no more than this of the I/O of the interval, and so of all.
+    pub(crate) fn weaken_io(&mut self, mark: Mark) {
+        self.marks_moved.io = self.marks_moved.io.and(mark);
+        self.marks.io = self.marks.io.and(mark);
     }
 
     /// Adds what a member did, or what came with its children.
@@ -96,6 +165,8 @@ impl GroupTotals {
         self.io_is_partial |= deserted.io_is_partial;
         self.tcp_is_partial |= deserted.tcp_is_partial;
         self.tcp_is_shared |= deserted.tcp_is_shared;
+        self.marks = self.marks.and(deserted.marks);
+        self.io_bound_bytes = self.io_bound_bytes.saturating_add(deserted.io_bound_bytes);
     }
 
     /// Everything a member did, and what its reaped children had done.

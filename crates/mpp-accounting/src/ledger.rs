@@ -19,15 +19,24 @@
 //! own figures and its reaped children's apart (proc_pid_stat(5): `utime` and `cutime`),
 //! so nothing needs to be split.
 //!
+//! Where the kernel writes a record of every thread that ends, I/O needs no inference: see
+//! `records.rs`. A record that is missing brings the three rules back for that interval; CPU
+//! time keeps to them always, since a record's is not final yet. Then a record is the last
+//! sight of its process, and a better one than any sweep has.
+//!
 //! The ledger knows no groups. What came with reaped children and no one was seen
 //! doing leaves it as a [`Residual`], and the group fold decides whose it is.
+
+mod records;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::process::{ProcessKey, ProcessSample, ProcessState, ThreadIo, Usage};
+use self::records::{Batch, Ended, Missing, OwnIo, Records};
+use crate::exit::{ExitSource, Exits, Spill};
+use crate::process::{ProcessKey, ProcessSample, ProcessState, ThreadIo, ThreadKey, Usage};
 use crate::snapshot::Snapshot;
-use crate::units::{IoDelta, IoTotals, UsageCounter, UsageDelta};
+use crate::units::{BootTime, IoDelta, IoTotals, UsageCounter, UsageDelta};
 
 /// A pending process is given up after this many sweeps in which its candidate
 /// reapers were readable: it was reaped automatically, or out of our sight.
@@ -59,6 +68,8 @@ pub struct Ledger {
     pending: Vec<Pending>,
     /// When the sweep before began; `None` before the first.
     previous_sweep_ticks: Option<u64>,
+    /// Exit records that are not done with.
+    records: Records,
 }
 
 /// What happened between two sweeps.
@@ -70,7 +81,7 @@ pub struct Movement {
     pub processes: Vec<ProcessDelta>,
     /// What came with reaped children and no one was seen doing.
     pub residuals: Vec<Residual>,
-    /// Processes that were seen before and are gone.
+    /// Processes that ended: recorded, or seen before and gone.
     pub ended: Vec<ProcessKey>,
     /// Ended processes given up: what they did after they were last seen is missing.
     pub lost: Vec<ProcessKey>,
@@ -83,6 +94,33 @@ pub struct Movement {
     pub replaced: u64,
     /// Processes of which a counter went back, these included. What went back stands still.
     pub fallen: u64,
+    /// How the I/O of those that ended was found out.
+    pub ends: Ends,
+    /// Threads that ended without a record that reached us.
+    pub missing_records: u64,
+    /// Threads that ended and are known only as part of their parent's sum.
+    pub spilled_records: u64,
+}
+
+impl Movement {
+    /// Whether this process has been watched since it began, or since the sweep before.
+    #[must_use]
+    pub fn knows_start_of(&self, key: ProcessKey) -> bool {
+        self.processes.binary_search_by_key(&key, |delta| delta.key).is_ok()
+    }
+}
+
+/// How the I/O of those that ended in an interval was found out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ends {
+    /// From two sweeps.
+    #[default]
+    Inferred,
+    /// From a record of each thread, its bytes rounded down to
+    /// [`ROUNDED_TO_BYTES`](crate::exit::ROUNDED_TO_BYTES).
+    Rounded,
+    /// From a record of each thread.
+    Exact,
 }
 
 /// What one process itself did in an interval.
@@ -94,6 +132,8 @@ pub struct ProcessDelta {
     pub io: Option<IoDelta>,
     /// Its CPU time and faults.
     pub usage: UsageDelta,
+    /// In how many records of its threads the bytes are rounded down.
+    pub rounded_records: u64,
 }
 
 /// What a reaper inherited beyond the last sight of those it reaped: their tails,
@@ -141,6 +181,16 @@ struct Known {
     io: Option<KnownIo>,
     /// For how many sweeps its I/O, once readable, has not been.
     held_sweeps: u32,
+    /// Whether its end has been recorded, though a sweep may have seen it, or see it, as a zombie.
+    has_ended: bool,
+    /// Whether that was told in an earlier interval.
+    was_told_ended: bool,
+    /// Where its counters go when it ends, as far as its record has said.
+    fate: Fate,
+    /// When it started, to the nanosecond, where that is known.
+    started_at: Option<BootTime>,
+    /// How many programs were executed, where that is known.
+    exec_count: Option<u64>,
 }
 
 /// A readable I/O reading.
@@ -160,6 +210,15 @@ struct Pending {
     sweeps: u32,
 }
 
+/// Where the counters of a process go that ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// To whoever waits for it.
+    Reaped,
+    /// Nowhere: nobody waits. It is only remembered for what may still be heard of it.
+    Dropped,
+}
+
 /// A living process while a sweep is accounted: what it grew by, and what is left of
 /// that after the children it reaped are taken out.
 #[derive(Debug)]
@@ -177,6 +236,8 @@ struct Account {
     taken_io: IoDelta,
     taken_out: Vec<TakenOut>,
     took_unread_io: bool,
+    /// What it did itself by its threads and their records, where none is missing.
+    recorded_io: Option<OwnIo>,
 }
 
 /// How an account's growth counts.
@@ -213,22 +274,93 @@ impl Ledger {
     /// baseline: everything in it stands, and nothing of it counts as having moved.
     pub fn advance(&mut self, snapshot: &Snapshot) -> Movement {
         let mut movement = Movement::default();
+        let mut batch = self.records.take(&snapshot.exits);
         let Some(previous_sweep_ticks) = self.previous_sweep_ticks.replace(snapshot.taken_at_ticks)
         else {
-            self.known = snapshot.processes.iter().map(|p| Known::of(p, snapshot)).collect();
-            movement.is_baseline = true;
-            movement.unread = unread(&self.known);
+            self.begin(snapshot, &mut batch, &mut movement);
             return movement;
         };
-        let mut accounts = self.open_accounts(snapshot, previous_sweep_ticks, &mut movement);
+        self.revive(snapshot);
+        // Born while the sweep went past, they have a thread that ended already.
+        self.records.defer_living(&mut batch, |key| {
+            let is_known = self.known.binary_search_by_key(&key, |known| known.key).is_ok();
+            key.start_time_ticks >= previous_sweep_ticks
+                && !is_known
+                && snapshot.by_key(key).is_none()
+        });
+        let missing = self.records.missing(&self.known, snapshot, &batch);
+        let recorded = self.choose_law(snapshot, &missing, &mut batch, &mut movement);
+        let mut accounts =
+            self.open_accounts(snapshot, &batch, previous_sweep_ticks, &mut movement);
+        let held = accounts.iter().filter(|account| account.standing == Standing::Held);
+        let held: HashSet<ProcessKey> = held.map(|account| account.current.key).collect();
+        self.records.defer(&mut batch, |key| held.contains(&key));
+        self.enter_unseen(snapshot, &batch, previous_sweep_ticks, &mut movement);
         let tick_ns = 1_000_000_000 / snapshot.host.ticks_per_second.max(1);
         self.settle_pending(&mut accounts, tick_ns, &mut movement);
         for account in &accounts {
             account.emit(&mut movement);
         }
+        if movement.spilled_records > 0 {
+            give_spills(&snapshot.exits, &missing, &mut movement);
+        }
+        give_cpu_tails(&snapshot.exits, &mut movement);
+        movement.processes.sort_by_key(|delta| delta.key);
         self.known = accounts.into_iter().map(Account::close).collect();
+        self.records.remember(recorded, &held);
         movement.unread = unread(&self.known);
         movement
+    }
+
+    /// The first sweep. Records of those that it saw, or that began after it did, are left for
+    /// the next one; the others did all they did before anybody looked.
+    fn begin(&mut self, snapshot: &Snapshot, batch: &mut Batch, movement: &mut Movement) {
+        self.known = snapshot.processes.iter().map(|p| Known::of(p, snapshot)).collect();
+        movement.is_baseline = true;
+        movement.ends = ends_of(snapshot.exits.source);
+        movement.unread = unread(&self.known);
+        self.records.defer_unread(batch, snapshot);
+        self.records.defer(batch, |key| key.start_time_ticks >= snapshot.taken_at_ticks);
+        movement.settled.extend(batch.processes().iter().map(|ended| ended.key));
+    }
+
+    /// Takes those back that were recorded before any sweep saw them, and that are seen now
+    /// as zombies.
+    fn revive(&mut self, snapshot: &Snapshot) {
+        let is_seen = |pending: &mut Pending| {
+            pending.last.has_ended && snapshot.by_key(pending.last.key).is_some()
+        };
+        let revived: Vec<Known> =
+            self.pending.extract_if(.., is_seen).map(|pending| pending.last).collect();
+        if !revived.is_empty() {
+            self.known.extend(revived);
+            self.known.sort_by_key(|known| known.key);
+        }
+    }
+
+    /// Finds out whether this interval's records are whole. Where they are not, those of
+    /// processes that the sweep saw belong to the next interval: what was read of them may be
+    /// older. Returns the threads that are counted to their ends though the sweep saw them living.
+    fn choose_law(
+        &mut self,
+        snapshot: &Snapshot,
+        missing: &Missing,
+        batch: &mut Batch,
+        movement: &mut Movement,
+    ) -> HashMap<ThreadKey, ProcessKey> {
+        let exits = &snapshot.exits;
+        let spilled: u64 = exits.spills.iter().map(|spill| spill.threads).sum();
+        let unexplained = missing.threads().saturating_sub(spilled);
+        if exits.source != ExitSource::Nobody {
+            movement.missing_records = unexplained.max(exits.lost_records);
+        }
+        if exits.source == ExitSource::Nobody || movement.missing_records > 0 {
+            self.records.defer_unread(batch, snapshot);
+            return HashMap::new();
+        }
+        movement.ends = ends_of(exits.source);
+        movement.spilled_records = spilled;
+        self.records.recorded_in(batch, &self.known, snapshot)
     }
 
     /// Joins the processes of both sweeps, ascending by key, and makes those that
@@ -236,6 +368,7 @@ impl Ledger {
     fn open_accounts(
         &mut self,
         snapshot: &Snapshot,
+        batch: &Batch,
         previous_sweep_ticks: u64,
         movement: &mut Movement,
     ) -> Vec<Account> {
@@ -243,10 +376,10 @@ impl Ledger {
         let mut before = std::mem::take(&mut self.known).into_iter().peekable();
         for process in &snapshot.processes {
             while let Some(gone) = before.next_if(|known| known.key < process.key) {
-                self.leave(gone, snapshot, &mut accounts, movement);
+                self.leave(gone, snapshot, batch, &mut accounts, movement);
             }
             let current = Known::of(process, snapshot);
-            let account = match before.next_if(|known| known.key == process.key) {
+            let mut account = match before.next_if(|known| known.key == process.key) {
                 Some(previous) if current.continues(&previous) => {
                     movement.fallen += u64::from(current.has_fallen(&previous));
                     Account::continued(current, previous)
@@ -262,32 +395,94 @@ impl Ledger {
                 }
                 None => Account::baseline(current),
             };
+            account.take_records(&self.records, batch, movement);
             accounts.push(account);
         }
         for gone in before {
-            self.leave(gone, snapshot, &mut accounts, movement);
+            self.leave(gone, snapshot, batch, &mut accounts, movement);
         }
         accounts.sort_by_key(|account| account.current.key);
         accounts
     }
 
-    /// A process that was not seen again: still there where its PID could not be read, else pending.
+    /// A process that was not seen again: still there where its PID could not be read, else
+    /// pending, with what its record says as the last sight of it.
     fn leave(
         &mut self,
-        known: Known,
+        mut known: Known,
         snapshot: &Snapshot,
+        batch: &Batch,
         accounts: &mut Vec<Account>,
         movement: &mut Movement,
     ) {
         if snapshot.unreadable_pids.binary_search(&known.key.pid).is_ok() {
             accounts.push(Account::held(known));
-        } else {
-            self.make_pending(known, movement);
+            return;
         }
+        let ended = batch.ended(known.key);
+        if ended.is_some() || movement.ends != Ends::Inferred {
+            let threads = self.records.threads(batch, &known, &[], None);
+            let own = known.has_threads().then(|| batch.own(&threads));
+            let usage = ended.map(|ended| ended.own_usage.since_clamped(known.usage.own));
+            movement.processes.push(ProcessDelta {
+                key: known.key,
+                io: own.map(|own| own.io),
+                usage: usage.unwrap_or_default(),
+                rounded_records: own.map_or(0, |own| own.rounded_records),
+            });
+            if let Some(ended) = ended {
+                let own_io = own.map_or(IoDelta::ZERO, |own| own.io);
+                let total = known.io.as_ref().map(|io| io.total.plus(own_io));
+                known.learn_end(ended, total, movement.ends);
+            }
+        }
+        self.make_pending(known, movement);
+    }
+
+    /// Counts those that no sweep ever saw.
+    fn enter_unseen(
+        &mut self,
+        snapshot: &Snapshot,
+        batch: &Batch,
+        previous_sweep_ticks: u64,
+        movement: &mut Movement,
+    ) {
+        let handled: HashSet<ProcessKey> = movement.processes.iter().map(|d| d.key).collect();
+        for ended in batch.processes() {
+            if snapshot.by_key(ended.key).is_some() || handled.contains(&ended.key) {
+                continue;
+            }
+            if ended.key.start_time_ticks < previous_sweep_ticks {
+                // It was out of sight: nobody can say what of it is new.
+                movement.ended.push(ended.key);
+                movement.lost.push(ended.key);
+                movement.settled.push(ended.key);
+                continue;
+            }
+            let own = batch.own_of_unseen(ended.key);
+            movement.processes.push(ProcessDelta {
+                key: ended.key,
+                io: Some(own.io),
+                usage: ended.own_usage.as_delta(),
+                rounded_records: own.rounded_records,
+            });
+            movement.ended.push(ended.key);
+            self.pending.push(Pending { last: Known::unseen(ended, own.io), sweeps: 0 });
+        }
+        if movement.ends == Ends::Inferred {
+            return;
+        }
+        // Their processes have ended too, but there was no room for the record that says so.
+        let is_strange = |key: ProcessKey| {
+            snapshot.by_key(key).is_none() && batch.ended(key).is_none() && !handled.contains(&key)
+        };
+        movement.processes.extend(batch.of_others(is_strange));
     }
 
     fn make_pending(&mut self, last: Known, movement: &mut Movement) {
-        movement.ended.push(last.key);
+        if !last.was_told_ended {
+            movement.ended.push(last.key);
+        }
         self.pending.push(Pending { last, sweeps: 0 });
     }
 
@@ -306,7 +501,11 @@ impl Ledger {
         let mut waiting = Vec::new();
         for (position, mut pending) in std::mem::take(&mut self.pending).into_iter().enumerate() {
             let key = pending.last.key;
-            match find_reaper(&pending.last, accounts, &parents, tick_ns) {
+            let reap = match pending.last.fate {
+                Fate::Reaped => find_reaper(&pending.last, accounts, &parents, tick_ns),
+                Fate::Dropped => Reap::Nobody,
+            };
+            match reap {
                 Reap::Into(reaper) => {
                     accounts[reaper].take_out(&pending.last);
                     if accounts[reaper].io_left.is_none() && pending.last.io.is_some() {
@@ -358,9 +557,56 @@ fn unread(known: &[Known]) -> Vec<ProcessKey> {
 /// What a process did between its last sight and its end is missing, unless that
 /// sight was already final.
 fn note_lost(last: &Known, movement: &mut Movement) {
-    if !last.is_zombie {
+    if !last.is_zombie && !last.has_ended {
         movement.lost.push(last.key);
     }
+}
+
+fn ends_of(source: ExitSource) -> Ends {
+    match source {
+        ExitSource::Nobody => Ends::Inferred,
+        ExitSource::Rounded => Ends::Rounded,
+        ExitSource::Exact => Ends::Exact,
+    }
+}
+
+/// What threads did for whose records there was no room comes with their parents, less what
+/// was counted of them before. A thread's parent in the end need not be the one that it was
+/// last seen with: what does not fit there is taken out wherever there is room.
+fn give_spills(exits: &Exits, missing: &Missing, movement: &mut Movement) {
+    let mut residuals: Vec<Residual> = exits.spills.iter().map(residual_of).collect();
+    for lost in missing.processes() {
+        residuals.sort_by_key(|residual| Some(residual.reaper) != lost.parent);
+        let mut left = lost.counted;
+        for residual in &mut residuals {
+            let part = residual.io.map_or(IoDelta::ZERO, |io| io.min(left));
+            residual.io = residual.io.map(|io| io.less(part));
+            left = left.less(part);
+        }
+        if let Some(nearest) = residuals.first_mut().filter(|_| lost.is_gone) {
+            nearest.taken_out.push(TakenOut { key: lost.key, was_zombie: false });
+        }
+    }
+    movement.residuals.extend(residuals);
+}
+
+fn residual_of(spill: &Spill) -> Residual {
+    Residual {
+        reaper: spill.parent,
+        taken_out: Vec::new(),
+        io: Some(spill.io.as_delta()),
+        usage: UsageDelta::ZERO,
+        io_is_unattributed: false,
+    }
+}
+
+/// CPU time after the record is in nobody's counters where nobody waits.
+fn give_cpu_tails(exits: &Exits, movement: &mut Movement) {
+    movement.processes.extend(exits.cpu_tails.iter().map(|tail| {
+        let mut usage = UsageDelta::ZERO;
+        usage.0[UsageCounter::CpuSystemNs as usize] = tail.cpu_ns;
+        ProcessDelta { key: tail.key, io: Some(IoDelta::ZERO), usage, rounded_records: 0 }
+    }));
 }
 
 /// The candidates are its last parent and, where that is gone or a zombie, each ancestor
@@ -410,12 +656,67 @@ impl Known {
                 threads: process.io.threads.value().cloned(),
             }),
             held_sweeps: 0,
+            has_ended: false,
+            was_told_ended: false,
+            fate: Fate::Reaped,
+            started_at: process.started_at,
+            exec_count: process.exec_count,
         }
     }
 
-    /// Whether this can be a later reading of the same process: its faults did not fall.
-    /// CPU time is left out, since the kernel scales it anew at each reading.
+    /// One that only its record tells of.
+    fn unseen(ended: &Ended, own: IoDelta) -> Self {
+        Known {
+            key: ended.key,
+            parent: ended.parent,
+            is_zombie: false,
+            usage: Usage { own: ended.own_usage, ..Usage::default() },
+            io: Some(KnownIo { total: IoTotals::ZERO.plus(own), threads: Some(Arc::default()) }),
+            held_sweeps: 0,
+            has_ended: true,
+            was_told_ended: true,
+            fate: ended.fate(),
+            started_at: None,
+            exec_count: None,
+        }
+    }
+
+    /// Takes a record for the last sight: no sweep has a better one. `total` is what its I/O
+    /// came to. CPU time of a rounded record is on another clock than that of a sweep, and is
+    /// left to whoever waits. What it inherited since the last sweep is left out: the
+    /// children that it came from look for their own way, past this one.
+    fn learn_end(&mut self, ended: &Ended, total: Option<IoTotals>, ends: Ends) {
+        self.has_ended = true;
+        self.fate = ended.fate();
+        self.parent = self.parent.or(ended.parent);
+        self.usage.own = self.usage.own.raised_to(match ends {
+            Ends::Exact => ended.own_usage,
+            Ends::Rounded | Ends::Inferred => ended.own_usage.without_cpu(),
+        });
+        if let (Some(io), Some(total)) = (&mut self.io, total) {
+            io.total = io.total.raised_to(total);
+        }
+    }
+
+    /// The threads that were read, none where they were not.
+    fn threads(&self) -> &[ThreadIo] {
+        self.io.as_ref().and_then(|io| io.threads.as_deref()).unwrap_or_default()
+    }
+
+    /// Whether the threads were read.
+    fn has_threads(&self) -> bool {
+        self.io.as_ref().is_some_and(|io| io.threads.is_some())
+    }
+
+    /// Whether this can be a later reading of the same process: it started at the same moment,
+    /// and its faults did not fall. CPU time is left out, since the kernel scales it anew at
+    /// each reading.
     fn continues(&self, previous: &Known) -> bool {
+        if let (Some(now), Some(then)) = (self.started_at, previous.started_at)
+            && now != then
+        {
+            return false;
+        }
         let faults = |usage: &Usage| {
             [usage.own, usage.reaped]
                 .map(|u| (u[UsageCounter::MinorFaults], u[UsageCounter::MajorFaults]))
@@ -533,6 +834,34 @@ impl Account {
             taken_io: IoDelta::ZERO,
             taken_out: Vec::new(),
             took_unread_io: false,
+            recorded_io: None,
+        }
+    }
+
+    /// Takes over that its end has been recorded, from an earlier interval or this one, and
+    /// counts I/O by threads and their records where both sweeps have read the threads.
+    fn take_records(&mut self, records: &Records, batch: &Batch, movement: &mut Movement) {
+        let key = self.current.key;
+        self.current.has_ended = self.previous.has_ended;
+        self.current.was_told_ended = self.previous.has_ended;
+        self.current.fate = self.previous.fate;
+        if movement.ends == Ends::Inferred || self.standing == Standing::Held {
+            return;
+        }
+        let is_readable = self.previous.has_threads() && self.current.has_threads();
+        if is_readable && self.standing == Standing::Continued {
+            let (threads, exec_count) = (self.current.threads(), self.current.exec_count);
+            let threads = records.threads(batch, &self.previous, threads, exec_count);
+            self.recorded_io = Some(batch.own(&threads));
+        }
+        if let Some(ended) = batch.ended(key) {
+            if !self.current.was_told_ended {
+                movement.ended.push(key);
+            }
+            let own = self.recorded_io.map_or(IoDelta::ZERO, |own| own.io);
+            let total = self.previous.io.as_ref().map(|io| io.total.plus(own));
+            self.current.learn_end(ended, total, movement.ends);
+            self.current.was_told_ended = true;
         }
     }
 
@@ -573,11 +902,12 @@ impl Account {
             return;
         }
         let own_usage = self.current.usage.own.since_clamped(self.previous.usage.own);
-        let inherited_io = self.io_left.map(|credit| self.inherited_io(credit));
+        let (own_io, inherited_io) = self.split_io();
         let mut delta = ProcessDelta {
             key: self.current.key,
-            io: self.io_left.zip(inherited_io).map(|(credit, inherited)| credit.less(inherited)),
+            io: own_io,
             usage: own_usage,
+            rounded_records: self.recorded_io.map_or(0, |own| own.rounded_records),
         };
         let residual = Residual {
             reaper: self.current.key,
@@ -587,12 +917,25 @@ impl Account {
             io_is_unattributed: self.took_unread_io,
         };
         if !self.has_reaped {
-            delta.io = self.io_left;
             delta.usage = delta.usage.plus(self.reaped_left);
         } else if !residual.is_empty() {
             movement.residuals.push(residual);
         }
         movement.processes.push(delta);
+    }
+
+    /// What it did itself, and what came with reaped children. Where threads and records say
+    /// the first, the children's own records say the second.
+    fn split_io(&self) -> (Option<IoDelta>, Option<IoDelta>) {
+        if let Some(own) = self.recorded_io {
+            return (Some(own.io), Some(IoDelta::ZERO));
+        }
+        let Some(credit) = self.io_left else { return (None, None) };
+        if !self.has_reaped {
+            return (Some(credit), Some(IoDelta::ZERO));
+        }
+        let inherited = self.inherited_io(credit);
+        (Some(credit.less(inherited)), Some(inherited))
     }
 
     /// The part of the credit that came from reaped children: growth of T outside the

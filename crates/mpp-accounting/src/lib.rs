@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod exit;
 pub mod group;
 mod group_totals;
 pub mod ledger;
@@ -22,6 +23,7 @@ mod pattern;
 pub mod process;
 pub mod rate;
 pub mod report;
+pub mod run;
 pub mod selector;
 pub mod similar;
 pub mod snapshot;

@@ -175,6 +175,14 @@ pub struct ProcessSample {
     pub key: ProcessKey,
     /// Its parent's PID at that moment; 0 for the first process and kernel threads' root.
     pub parent_pid: u32,
+    /// Who forked it, where the kernel was watched then. Stays when the parent ends.
+    pub forked_by: Option<ProcessKey>,
+    /// When it started, in nanoseconds since boot, where that is known: tells two bearers of
+    /// a PID apart that started within one tick.
+    pub started_at: Option<BootTime>,
+    /// How many programs it and its ancestors have executed, where that is known: another
+    /// number is another program.
+    pub exec_count: Option<u64>,
     /// Living, or a zombie.
     pub state: ProcessState,
     /// Who it is.
@@ -216,6 +224,9 @@ pub struct ThreadIo {
     pub key: ThreadKey,
     /// What it read and wrote since it began.
     pub total: IoTotals,
+    /// Whether it is known to have ended: a zombie's threads, or a main thread that exited
+    /// before the others.
+    pub has_exited: bool,
 }
 
 /// What a process holds at one moment: these may fall as well as rise.

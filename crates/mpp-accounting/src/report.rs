@@ -48,6 +48,14 @@ pub struct Accuracy {
     pub unattributed_tcp_bytes: u64,
     /// CPU time of this interval of which the same is true as of I/O, in nanoseconds.
     pub unattributed_cpu_ns: u64,
+    /// Threads that ended in this interval and whose record never reached us, though the
+    /// kernel wrote records: the tier is lower for as long.
+    pub lost_records: u64,
+    /// The same since the first report.
+    pub lost_records_total: u64,
+    /// By how many bytes at most a group's I/O counters are too low since the start, because
+    /// the kernel rounds the records of ended threads down: the largest of all groups.
+    pub io_bound_bytes: u64,
     /// Living processes that may or may not belong to a group: something that decides it
     /// could not be read.
     pub undecided: u64,
@@ -153,11 +161,24 @@ pub enum Value {
     Float(f64),
 }
 
+impl Value {
+    /// As a number with a fraction, as near as those come.
+    #[must_use]
+    pub fn as_float(self) -> f64 {
+        match self {
+            Value::Integer(number) => number as f64,
+            Value::Float(number) => number,
+        }
+    }
+}
+
 /// How far a number can be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mark {
     /// As the kernel counts it.
     Exact,
+    /// Too low by no more than a bound that is known: [`Accuracy::io_bound_bytes`]. Printed `~`.
+    Bound,
     /// Close: something that ended between two sweeps was inferred. Printed `~`.
     Estimate,
     /// At least this much: some members could not be read. Printed `>=`.
@@ -170,7 +191,7 @@ impl Mark {
     pub fn prefix(self) -> &'static str {
         match self {
             Mark::Exact => "",
-            Mark::Estimate => "~",
+            Mark::Bound | Mark::Estimate => "~",
             Mark::LowerBound => ">=",
         }
     }
@@ -180,6 +201,7 @@ impl Mark {
     pub fn word(self) -> Option<&'static str> {
         match self {
             Mark::Exact => None,
+            Mark::Bound => Some("bound"),
             Mark::Estimate => Some("estimate"),
             Mark::LowerBound => Some("lower_bound"),
         }

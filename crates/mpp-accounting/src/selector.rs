@@ -719,16 +719,18 @@ impl Roots {
     /// Whether any ancestor is a root. Where the line breaks off, the rest is unknown.
     fn judge(&self, process: &ProcessSample, snapshot: &Snapshot) -> Verdict {
         let mut doubt = None;
-        let mut parent_pid = process.parent_pid;
+        let mut child = process;
         for _ in 0..crate::snapshot::ANCESTORS_MAX {
-            if parent_pid == 0 {
-                break;
-            }
-            if self.pids.contains(&parent_pid) {
+            let forked_by = child.forked_by.map(|key| key.pid);
+            let parent_pids = [Some(child.parent_pid), forked_by];
+            if parent_pids.into_iter().flatten().any(|pid| self.pids.contains(&pid)) {
                 return Verdict::Yes;
             }
-            let Some(parent) = snapshot.by_pid(parent_pid) else {
-                let is_there = snapshot.unreadable_pids.binary_search(&parent_pid).is_ok();
+            if child.parent_pid == 0 {
+                break;
+            }
+            let Some(parent) = snapshot.parent_of(child) else {
+                let is_there = snapshot.unreadable_pids.binary_search(&child.parent_pid).is_ok();
                 let why = if is_there { Absence::Denied } else { Absence::Vanished };
                 return Verdict::Unknown(doubt.unwrap_or(why));
             };
@@ -737,7 +739,7 @@ impl Roots {
                 Verdict::Unknown(why) => doubt = doubt.or(Some(why)),
                 Verdict::No => {}
             }
-            parent_pid = parent.parent_pid;
+            child = parent;
         }
         doubt.map_or(Verdict::No, Verdict::Unknown)
     }

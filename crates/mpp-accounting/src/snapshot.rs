@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use crate::exit::Exits;
 use crate::network::Network;
 use crate::process::{ProcessKey, ProcessSample};
 use crate::units::{BootTime, WallTime};
@@ -27,6 +28,8 @@ pub struct Snapshot {
     pub processes: Vec<ProcessSample>,
     /// PIDs that exist but whose `stat` could not be read, ascending.
     pub unreadable_pids: Vec<u32>,
+    /// Those that ended since the sweep before, read right after this one.
+    pub exits: Exits,
     /// Who listens where, and what connections have moved.
     pub network: Network,
     /// What the machine is.
@@ -53,13 +56,23 @@ impl Snapshot {
         self.by_pid(key.pid).filter(|p| p.key == key)
     }
 
+    /// Whose child a process is: who forked it, also if that one has ended since the sweep
+    /// before; else its parent as it is now.
+    #[must_use]
+    pub fn parent_of(&self, process: &ProcessSample) -> Option<&ProcessSample> {
+        let forked_by = process.forked_by.and_then(|key| {
+            self.by_key(key).or_else(|| self.exits.by_key(key).map(|exit| &exit.sample))
+        });
+        forked_by.or_else(|| self.by_pid(process.parent_pid))
+    }
+
     /// Parent, grandparent and so on, nearest first, as far as they were seen.
     pub fn ancestors<'a>(
         &'a self,
         process: &ProcessSample,
     ) -> impl Iterator<Item = &'a ProcessSample> + use<'a> {
-        let parent = self.by_pid(process.parent_pid);
-        std::iter::successors(parent, |p| self.by_pid(p.parent_pid)).take(ANCESTORS_MAX)
+        let parent = self.parent_of(process);
+        std::iter::successors(parent, |p| self.parent_of(p)).take(ANCESTORS_MAX)
     }
 }
 

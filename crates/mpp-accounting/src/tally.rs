@@ -271,13 +271,13 @@ impl Tally {
             M::ProcessesTotal => exact(members),
             M::ProcessesMatched => exact(self.matched),
             M::ProcessesZombie => exact(self.zombies),
-            M::ProcessesEnded => known(Value::Integer(group.ended), Mark::LowerBound),
+            M::ProcessesEnded => known(Value::Integer(group.ended), group.marks.ended),
             M::Uptime => self.uptime(snapshot),
             M::CpuPercent => cpu_percent(group, interval),
-            M::CpuUser => cpu_seconds(group, UsageCounter::CpuUserNs, interval),
-            M::CpuSystem => cpu_seconds(group, UsageCounter::CpuSystemNs, interval),
-            M::PageFaultsMinor => faults(group, UsageCounter::MinorFaults, interval),
-            M::PageFaultsMajor => faults(group, UsageCounter::MajorFaults, interval),
+            M::CpuUser => cpu_seconds(group, UsageCounter::CpuUserNs),
+            M::CpuSystem => cpu_seconds(group, UsageCounter::CpuSystemNs),
+            M::PageFaultsMinor => faults(group, UsageCounter::MinorFaults),
+            M::PageFaultsMajor => faults(group, UsageCounter::MajorFaults),
             M::MemoryRss => self.rss.figure(Value::Integer),
             M::MemoryVms => self.memory(self.memory.vms_bytes),
             M::MemoryShared => self.memory(self.memory.shared_bytes),
@@ -296,10 +296,10 @@ impl Tally {
             M::Threads => self.threads.figure(Value::Integer),
             M::Fds => self.fds.figure(Value::Integer),
             M::FdsWorstPercent => self.fds_worst.figure(|_| Value::Float(self.fds_worst_percent)),
-            M::CtxSwitchesVoluntary => self.switches(group.switches.0[0], interval),
-            M::CtxSwitchesInvoluntary => self.switches(group.switches.0[1], interval),
+            M::CtxSwitchesVoluntary => self.switches(group.switches.0[0], group),
+            M::CtxSwitchesInvoluntary => self.switches(group.switches.0[1], group),
             _ => match (io_counter(id), socket_choice(id), tcp_counter(id)) {
-                (Some(counter), ..) => self.io_total(group, counter, interval),
+                (Some(counter), ..) => self.io_total(group, counter),
                 (_, Some(choice), _) => self.count_sockets(choice),
                 (.., Some(counter)) => self.tcp_total(group, counter),
                 (None, None, None) => Figure::Absent(Absence::Unsupported),
@@ -310,20 +310,21 @@ impl Tally {
     fn rate(&self, id: MetricId, group: &GroupTotals, interval: Interval) -> Figure {
         use MetricId as M;
         let usage = |counter: UsageCounter| group.usage_moved[counter];
+        let marks = group.marks_moved;
         let (growth, mark) = match id {
-            M::CpuUser => (rate::seconds(usage(UsageCounter::CpuUserNs)), Mark::Estimate),
-            M::CpuSystem => (rate::seconds(usage(UsageCounter::CpuSystemNs)), Mark::Estimate),
-            M::PageFaultsMinor => (usage(UsageCounter::MinorFaults) as f64, Mark::Estimate),
-            M::PageFaultsMajor => (usage(UsageCounter::MajorFaults) as f64, Mark::Estimate),
+            M::CpuUser => (rate::seconds(usage(UsageCounter::CpuUserNs)), marks.usage),
+            M::CpuSystem => (rate::seconds(usage(UsageCounter::CpuSystemNs)), marks.usage),
+            M::PageFaultsMinor => (usage(UsageCounter::MinorFaults) as f64, marks.usage),
+            M::PageFaultsMajor => (usage(UsageCounter::MajorFaults) as f64, marks.usage),
             M::CtxSwitchesVoluntary | M::CtxSwitchesInvoluntary => {
                 if let Some(why) = self.switches.absence() {
                     return Figure::Absent(why);
                 }
                 let index = usize::from(id == M::CtxSwitchesInvoluntary);
                 let moved = group.switches_moved.0[index] as f64;
-                (moved, Mark::Estimate.and(self.switches.mark()))
+                (moved, marks.switches.and(self.switches.mark()))
             }
-            M::ProcessesEnded => (group.ended_moved as f64, Mark::LowerBound),
+            M::ProcessesEnded => (group.ended_moved as f64, marks.ended),
             M::NetTcpSentBytes | M::NetTcpReceivedBytes | M::NetTcpRetransmits => {
                 let moved = tcp_counter(id).map_or(0, |counter| group.tcp_moved[counter]);
                 match self.sockets_read.absence() {
@@ -334,7 +335,7 @@ impl Tally {
             _ => match (io_counter(id), self.io.absence()) {
                 (Some(_), Some(why)) if group.io_moved.is_zero() => return Figure::Absent(why),
                 (Some(counter), _) => {
-                    (group.io_moved[counter] as f64, Mark::Estimate.and(self.io.mark()))
+                    (group.io_moved[counter] as f64, marks.io.and(self.io.mark()))
                 }
                 (None, _) => return Figure::Absent(Absence::Unsupported),
             },
@@ -345,18 +346,10 @@ impl Tally {
         }
     }
 
-    fn io_total(
-        &self,
-        group: &GroupTotals,
-        counter: IoCounter,
-        interval: Option<Interval>,
-    ) -> Figure {
+    fn io_total(&self, group: &GroupTotals, counter: IoCounter) -> Figure {
         match self.io.absence() {
             Some(why) if group.io == Default::default() => Figure::Absent(why),
-            _ => known(
-                Value::Integer(group.io[counter]),
-                total_mark(group, interval).and(self.io.mark()),
-            ),
+            _ => known(Value::Integer(group.io[counter]), io_mark(group).and(self.io.mark())),
         }
     }
 
@@ -388,10 +381,10 @@ impl Tally {
     }
 
     /// What members did after they were last seen is missing from any later total.
-    fn switches(&self, total: u64, interval: Option<Interval>) -> Figure {
-        match (self.switches.figure(|_| Value::Integer(total)), interval) {
-            (Figure::Known { value, mark }, Some(_)) => known(value, mark.and(Mark::Estimate)),
-            (figure, _) => figure,
+    fn switches(&self, total: u64, group: &GroupTotals) -> Figure {
+        match self.switches.figure(|_| Value::Integer(total)) {
+            Figure::Known { value, mark } => known(value, mark.and(group.marks.switches)),
+            figure => figure,
         }
     }
 
@@ -437,9 +430,8 @@ fn exact(count: u64) -> Figure {
     known(Value::Integer(count), Mark::Exact)
 }
 
-/// What can be promised of a total: after an interval that was only polled, an estimate;
-/// before, what the kernel had counted.
-fn total_mark(group: &GroupTotals, interval: Option<Interval>) -> Mark {
+/// What can be promised of a total: no more than of its start, and of what moved since.
+fn io_mark(group: &GroupTotals) -> Mark {
     let start = if group.start_is_partial || group.io_is_partial {
         Mark::LowerBound
     } else if group.start_has_foreign {
@@ -447,19 +439,20 @@ fn total_mark(group: &GroupTotals, interval: Option<Interval>) -> Mark {
     } else {
         Mark::Exact
     };
-    start.and(if interval.is_some() { Mark::Estimate } else { Mark::Exact })
+    start.and(group.marks.io)
 }
 
-fn usage_mark(group: &GroupTotals, interval: Option<Interval>) -> Mark {
-    if interval.is_some() || group.start_has_foreign { Mark::Estimate } else { Mark::Exact }
+fn usage_mark(group: &GroupTotals) -> Mark {
+    let start = if group.start_has_foreign { Mark::Estimate } else { Mark::Exact };
+    start.and(group.marks.usage)
 }
 
-fn cpu_seconds(group: &GroupTotals, counter: UsageCounter, interval: Option<Interval>) -> Figure {
-    known(Value::Float(rate::seconds(group.usage[counter])), usage_mark(group, interval))
+fn cpu_seconds(group: &GroupTotals, counter: UsageCounter) -> Figure {
+    known(Value::Float(rate::seconds(group.usage[counter])), usage_mark(group))
 }
 
-fn faults(group: &GroupTotals, counter: UsageCounter, interval: Option<Interval>) -> Figure {
-    known(Value::Integer(group.usage[counter]), usage_mark(group, interval))
+fn faults(group: &GroupTotals, counter: UsageCounter) -> Figure {
+    known(Value::Integer(group.usage[counter]), usage_mark(group))
 }
 
 fn cpu_percent(group: &GroupTotals, interval: Option<Interval>) -> Figure {
@@ -467,7 +460,7 @@ fn cpu_percent(group: &GroupTotals, interval: Option<Interval>) -> Figure {
     let moved = group.usage_moved;
     let busy_ns = moved[UsageCounter::CpuUserNs].saturating_add(moved[UsageCounter::CpuSystemNs]);
     match rate::percent(rate::seconds(busy_ns), interval.elapsed.as_secs_f64()) {
-        Some(percent) => known(Value::Float(percent), Mark::Estimate),
+        Some(percent) => known(Value::Float(percent), group.marks_moved.usage),
         None => Figure::Absent(Absence::NotYetKnown),
     }
 }

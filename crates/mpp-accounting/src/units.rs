@@ -137,6 +137,12 @@ impl<const N: usize> Totals<N> {
         Delta(self.0)
     }
 
+    /// The larger of the two, counter by counter.
+    #[must_use]
+    pub fn raised_to(self, other: Self) -> Self {
+        Totals(std::array::from_fn(|i| self.0[i].max(other.0[i])))
+    }
+
     /// The totals after also doing `delta`.
     #[must_use]
     pub fn plus(self, delta: Delta<N>) -> Self {
@@ -176,6 +182,15 @@ impl<const N: usize> Delta<N> {
     #[must_use]
     pub fn covers(self, other: Self) -> bool {
         self.0.iter().zip(other.0).all(|(left, part)| *left >= part)
+    }
+}
+
+impl UsageTotals {
+    /// The faults alone.
+    #[must_use]
+    pub fn without_cpu(self) -> Self {
+        let [_, _, minor_faults, major_faults] = self.0;
+        Totals([0, 0, minor_faults, major_faults])
     }
 }
 

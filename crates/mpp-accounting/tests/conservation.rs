@@ -6,7 +6,8 @@
 
 mod model_kernel;
 
-use model_kernel::{INIT, Kernel};
+use model_kernel::{INIT, Kernel, Overflow, Recorder};
+use mpp_accounting::exit::{ExitSource, ROUNDED_TO_BYTES};
 use mpp_accounting::ledger::Ledger;
 use mpp_accounting::units::{IoCounter, IoDelta};
 
@@ -98,6 +99,10 @@ struct Outcome {
     credited: u64,
     /// The most by which the credit was ever ahead of the truth.
     ahead_max: u64,
+    /// How many records the kernel rounded.
+    rounded_records: u64,
+    /// Records that never arrived.
+    lost_records: u64,
 }
 
 impl Outcome {
@@ -107,7 +112,7 @@ impl Outcome {
 }
 
 /// What makes a history hard.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Disturbance {
     /// Nothing: a sweep is one moment, everything is readable, everyone is waited for.
     Never,
@@ -119,18 +124,21 @@ enum Disturbance {
     Unwaited,
 }
 
-fn run(seed: u64, disturbance: Disturbance) -> Outcome {
+fn run(seed: u64, disturbance: Disturbance, recorder: Option<Recorder>) -> Outcome {
     let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let mut kernel = Kernel::new();
     for _ in 0..30 {
         event(&mut kernel, &mut dice);
     }
     kernel.pass(100);
+    if let Some(recorder) = recorder {
+        kernel.record_ends(recorder);
+    }
     let mut ledger = Ledger::new();
     ledger.advance(&kernel.sweep());
     let before = kernel.truth_of_all().0;
     let mut credited = IoDelta::ZERO;
-    let mut ahead_max = 0;
+    let (mut ahead_max, mut rounded_records, mut lost_records) = (0, 0, 0);
     for sweep in 0..40 {
         kernel.pass(1);
         for _ in 0..if sweep < 34 { 25 } else { 0 } {
@@ -150,6 +158,8 @@ fn run(seed: u64, disturbance: Disturbance) -> Outcome {
             _ => kernel.sweep(),
         };
         let movement = ledger.advance(&snapshot);
+        rounded_records += movement.processes.iter().map(|d| d.rounded_records).sum::<u64>();
+        lost_records += movement.missing_records;
         let own = movement.processes.iter().filter_map(|delta| delta.io);
         let attributed = movement.residuals.iter().filter(|r| !r.io_is_unattributed);
         let inherited = attributed.filter_map(|residual| residual.io);
@@ -158,7 +168,8 @@ fn run(seed: u64, disturbance: Disturbance) -> Outcome {
         ahead_max = ahead_max.max(credited.less(truth)[IoCounter::WriteBytes]);
     }
     let truth = kernel.truth_of_all().0.less(before)[IoCounter::WriteBytes];
-    Outcome { truth, credited: credited[IoCounter::WriteBytes], ahead_max }
+    let credited = credited[IoCounter::WriteBytes];
+    Outcome { truth, credited, ahead_max, rounded_records, lost_records }
 }
 
 /// What 200 histories came to.
@@ -170,7 +181,7 @@ struct Survey {
 }
 
 fn survey(disturbance: Disturbance) -> Survey {
-    let outcomes: Vec<Outcome> = (1..=200).map(|seed| run(seed, disturbance)).collect();
+    let outcomes: Vec<Outcome> = (1..=200).map(|seed| run(seed, disturbance, None)).collect();
     let exact = outcomes.iter().filter(|o| o.truth == o.credited).count();
     let ahead = outcomes.iter().filter(|o| o.ahead_max > 0).count();
     let mean_error = outcomes.iter().map(Outcome::relative_error).sum::<f64>() / 200.0;
@@ -203,4 +214,51 @@ fn processes_that_cannot_be_read_leave_gaps_but_are_hardly_ever_doubled() {
 fn parents_that_do_not_wait_make_an_estimate() {
     let survey = survey(Disturbance::Unwaited);
     assert!(survey.mean_error <= 0.05, "{}", survey.mean_error);
+}
+
+fn recorded(source: ExitSource, disturbance: Disturbance) -> impl Iterator<Item = Outcome> {
+    let recorder = Recorder { source, room: usize::MAX, on_overflow: Overflow::Lost };
+    (1..=200).map(move |seed| run(seed, disturbance, Some(recorder)))
+}
+
+#[test]
+fn with_exact_records_every_history_is_exact() {
+    for disturbance in [Disturbance::Never, Disturbance::Unwaited, Disturbance::OneIn(5)] {
+        for (seed, outcome) in recorded(ExitSource::Exact, disturbance).enumerate() {
+            assert_eq!(outcome.lost_records, 0, "history {seed}, {disturbance:?}");
+            assert_eq!(outcome.credited, outcome.truth, "history {seed}, {disturbance:?}");
+        }
+    }
+}
+
+#[test]
+fn rounded_records_miss_less_than_they_were_rounded_by() {
+    for disturbance in [Disturbance::Never, Disturbance::Unwaited, Disturbance::OneIn(5)] {
+        for (seed, outcome) in recorded(ExitSource::Rounded, disturbance).enumerate() {
+            let missing = outcome.truth - outcome.credited;
+            let bound = outcome.rounded_records * (ROUNDED_TO_BYTES - 1);
+            assert!(missing <= bound, "history {seed}: {missing} of at most {bound} bytes");
+            assert_eq!(outcome.ahead_max, 0, "history {seed}");
+        }
+    }
+}
+
+#[test]
+fn records_without_room_are_summed_and_nothing_is_lost() {
+    let recorder = Recorder { source: ExitSource::Exact, room: 2, on_overflow: Overflow::Spilled };
+    for seed in 1..=200 {
+        let outcome = run(seed, Disturbance::Never, Some(recorder));
+        assert_eq!(outcome.credited, outcome.truth, "history {seed}");
+    }
+}
+
+/// A record that is lost makes an interval as good as polling, and no worse.
+#[test]
+fn lost_records_are_counted_and_polling_takes_their_place() {
+    let recorder = Recorder { source: ExitSource::Exact, room: 2, on_overflow: Overflow::Lost };
+    let outcomes: Vec<Outcome> =
+        (1..=200).map(|seed| run(seed, Disturbance::Never, Some(recorder))).collect();
+    let mean = outcomes.iter().map(Outcome::relative_error).sum::<f64>() / 200.0;
+    assert!(mean <= 0.005, "{mean}");
+    assert!(outcomes.iter().all(|outcome| outcome.lost_records > 0));
 }

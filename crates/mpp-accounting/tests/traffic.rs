@@ -130,6 +130,9 @@ impl Watch {
         ProcessSample {
             key: key(pid),
             parent_pid: 0,
+            forked_by: None,
+            started_at: None,
+            exec_count: None,
             state: ProcessState::Living,
             identity: Arc::new(identity),
             read_at: BootTime { ns: self.sweeps * SECOND_NS },

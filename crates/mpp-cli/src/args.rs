@@ -57,6 +57,10 @@ pub(crate) enum Command {
     #[command(after_help = FIND_EXAMPLES)]
     Find(Box<Find>),
 
+    /// Run a command and say what it and everything it started used.
+    #[command(after_help = RUN_NOTES)]
+    Run(Box<Run>),
+
     /// Stand in for sensu's `metrics-per-process.py`.
     #[command(infer_long_args = true, args_override_self = true, after_help = SENSU_NOTES)]
     Sensu(Sensu),
@@ -98,6 +102,21 @@ Examples:
   mpp find -f 'shard=[0-9]+' -a   with their command lines
   mpp find --port 80,8000-8010    who listens there
   mpp find -e '!TAG' -u max -c    how many";
+
+const RUN_NOTES: &str = "\
+Reports to stderr. Reads, writes, CPU time, faults and switches of the whole
+tree are exact, ended and daemonised processes included, and need no privilege.
+It waits until the last process has ended; Ctrl-C ends that waiting.
+
+Exit status: the command's; where a signal ended it, the same signal; 1 if it
+succeeded and a limit is broken; 2 usage error; 125 nothing could be measured;
+126 the command cannot be executed; 127 there is no such command.
+
+Examples:
+  mpp run -- make -j8                              what a build takes
+  mpp run --fail-if 'memory.peak > 4GiB' -- make   status 1 if it takes more
+  mpp run -o cost.json -- make                     to compare the next one with
+  mpp run --compare cost.json -- make              what changed";
 
 const METRICS_NOTES: &str = "\
 `--json` also has each metric's names in Prometheus, OpenTelemetry and the
@@ -307,6 +326,69 @@ pub(crate) struct Procfs {
     /// Another procfs, or a copy of one [default: `$HOST_PROC` or /proc].
     #[arg(long, value_name = "PATH", help_heading = "Measuring")]
     pub(crate) procfs: Option<PathBuf>,
+}
+
+/// `mpp run`.
+#[derive(Args, Debug)]
+pub(crate) struct Run {
+    /// The command and its arguments, best behind `--`.
+    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true)]
+    pub(crate) command: Vec<OsString>,
+
+    /// Exit with 1 if this holds: `memory.peak > 4GiB`, `uptime >= 90s`; may be given often.
+    #[arg(long, value_name = "LIMIT", help_heading = "Limits")]
+    pub(crate) fail_if: Vec<OsString>,
+
+    /// Set against what an earlier run wrote with -o.
+    #[arg(long, value_name = "FILE", help_heading = "Limits")]
+    pub(crate) compare: Option<PathBuf>,
+
+    /// Do not wait for what the command leaves running; count it up to then.
+    #[arg(long, conflicts_with = "wait", help_heading = "Measuring")]
+    pub(crate) no_wait: bool,
+
+    /// Wait no longer than this for what the command leaves running.
+    #[arg(long, value_name = "TIME", help_heading = "Measuring")]
+    pub(crate) wait: Option<OsString>,
+
+    /// How often to look at memory and programs; less often if that took over 1 % of a core.
+    #[arg(
+        short,
+        long,
+        value_name = "TIME",
+        default_value = "50ms",
+        help_heading = "Measuring",
+        allow_hyphen_values = true
+    )]
+    pub(crate) interval: OsString,
+
+    /// At most this accuracy: A exact, B bounded, C estimate.
+    #[arg(long, value_name = "A|B|C", help_heading = "Measuring")]
+    pub(crate) tier: Option<OsString>,
+
+    /// Write the report to a file, as JSON, instead of to stderr.
+    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Write every look to a file, as JSON lines.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) series: Option<PathBuf>,
+
+    /// markdown: on stderr; github: appended to the summary of the job.
+    #[arg(long, value_name = "KIND", help_heading = "Output")]
+    pub(crate) summary: Option<OsString>,
+
+    /// The report on stderr as JSON.
+    #[arg(long, help_heading = "Output")]
+    pub(crate) json: bool,
+
+    /// iec (KiB), si (kB) or raw.
+    #[arg(long, value_name = "UNITS", help_heading = "Output")]
+    pub(crate) units: Option<OsString>,
+
+    /// Say nothing but what went wrong.
+    #[arg(short, long, conflicts_with = "json", help_heading = "Output")]
+    pub(crate) quiet: bool,
 }
 
 /// `mpp sensu`: the options of the script, under its names.

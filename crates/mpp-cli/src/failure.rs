@@ -13,6 +13,8 @@ pub(crate) enum Status {
     Usage,
     /// Nothing can be measured here.
     CannotMeasure,
+    /// What `mpp run` passes on, or says in the manner of env(1).
+    OfRun(u8),
 }
 
 impl Status {
@@ -23,6 +25,7 @@ impl Status {
             Status::NothingMatched => 1,
             Status::Usage => 2,
             Status::CannotMeasure => 3,
+            Status::OfRun(number) => number,
         }
     }
 }

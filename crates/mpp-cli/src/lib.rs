@@ -16,6 +16,7 @@ mod plan;
 mod printer;
 mod progress;
 mod python_float;
+mod run_plan;
 mod schedule;
 mod screen;
 mod selection;
@@ -108,6 +109,7 @@ fn carry_out(parsed: Parsed) -> Result<Status, Failure> {
     let status = match command {
         Command::Show(typed) => command::show::run(&typed, out),
         Command::Find(typed) => command::find::run(&typed, out),
+        Command::Run(typed) => command::run::run(&typed),
         Command::Sensu(typed) => command::sensu::run(&typed, out),
         Command::Metrics(typed) => command::metrics::run(&typed, out),
         Command::Doctor(typed) => command::doctor::run(&typed, out),
@@ -131,6 +133,10 @@ fn bare() -> Result<Status, Failure> {
 
 /// Says what failed: in words to stderr and, where JSON was asked for, as an object to stdout.
 fn report(failure: &Failure, words: &Words) -> io::Result<()> {
+    if words.wants_json && words.command.as_deref() == Some("run") {
+        // The data of a run goes to stderr: stdout is the command's.
+        return io::stderr().write_all(&screen::error_object(failure));
+    }
     if words.wants_json {
         io::stdout().write_all(&screen::error_object(failure))?;
     }

@@ -234,7 +234,12 @@ fn sort(typed: Option<&OsStr>, columns: &[Column]) -> Result<Sort, Failure> {
         .did_you_mean(nearest))
 }
 
-fn tier(typed: Option<&OsStr>) -> Result<Tier, Failure> {
+/// The tier that was typed, or the best.
+///
+/// # Errors
+///
+/// Anything but the three letters.
+pub(crate) fn tier(typed: Option<&OsStr>) -> Result<Tier, Failure> {
     let Some(typed) = typed else { return Ok(Tier::A) };
     let text = utf8("--tier", typed)?;
     let tiers = [Tier::A, Tier::B, Tier::C];

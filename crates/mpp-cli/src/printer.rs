@@ -48,7 +48,7 @@ impl Printer {
 }
 
 /// The machine's name, from `sys/kernel/hostname` of the procfs; empty where there is none.
-fn host_name(procfs: &Path) -> Vec<u8> {
+pub(crate) fn host_name(procfs: &Path) -> Vec<u8> {
     let mut name = std::fs::read(procfs.join("sys/kernel/hostname")).unwrap_or_default();
     name.truncate(name.trim_ascii_end().len());
     name

@@ -13,12 +13,14 @@
 //! - `name HEX`: takes a name, any bytes
 //! - `title`: writes over its arguments and environment
 //! - `worker`: forks a child that executes nothing and stays as long as it does
+//! - `exec-from-thread PROGRAM`: executes a program without arguments, from another thread
 //! - `exit-leader`: ends its main thread; another one goes on
 //! - `storm COUNT`: has that many children, one after the other, that do nothing
 
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{BufRead, Error, Result, Write, stdin, stdout};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -89,6 +91,7 @@ fn obey(command: &str, held: &mut Held) -> Result<Next> {
         "title" => write_over_arguments()?,
         "worker" => fork_worker()?,
         "storm" => storm(number()?)?,
+        "exec-from-thread" => return Err(exec_from_thread(first)),
         "exit-leader" => return Ok(Next::ExitLeader),
         other => return Err(Error::other(format!("unknown command `{other}`"))),
     }
@@ -129,6 +132,13 @@ fn write_in_thread(bytes: usize, path: &str) -> Result<()> {
         thread::yield_now();
     }
     Ok(())
+}
+
+/// Returns only where it fails.
+fn exec_from_thread(program: &str) -> Error {
+    let program = program.to_owned();
+    let executing = thread::spawn(move || Command::new(program).exec());
+    executing.join().unwrap_or_else(|_| Error::other("the thread panicked"))
 }
 
 fn threads() -> Result<usize> {

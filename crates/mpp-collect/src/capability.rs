@@ -145,7 +145,8 @@ impl Capabilities {
     /// ```
     pub fn read(procfs: &Path) -> Result<Self, CollectError> {
         let mut room = Room::default();
-        let origin = Origin::open(procfs, &mut room)?;
+        let mut origin = Origin::open(procfs, &mut room)?;
+        origin.find_visibility(procfs, &mut room);
         // Not knowing what we hold is not holding it.
         let effective =
             sys::call(|| capabilities(None)).map_or(CapabilitySet::empty(), |sets| sets.effective);

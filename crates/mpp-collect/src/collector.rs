@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mpp_accounting::exit::ExitSource;
 use mpp_accounting::network::Network;
 use mpp_accounting::process::{
     Absence, Gauges, Identity, ProcessIo, ProcessKey, ProcessSample, Reading,
@@ -21,18 +22,23 @@ use mpp_accounting::snapshot::{Host, Snapshot, Trouble, Visibility};
 use mpp_parse::proc_pid_stat::{self, Stat};
 use mpp_parse::proc_pid_status;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::process::{Resource, getrlimit};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Resource, getrlimit, pidfd_open};
 
+use crate::child::descendants::ChildLists;
 use crate::error::{CollectError, absence_of};
+use crate::exits::{Population, Refusal, Witness};
 use crate::identity::{Known, Risk, Wants};
 use crate::measure::{
-    Buffers, Counters, IoReader, Phase, Subject, ThreadNeeds, Vanished, has_reaped, open_io,
+    Buffers, Counters, IoReader, Phase, Subject, ThreadNeeds, Vanished, has_reaped, is_ending,
+    open_io,
 };
+use crate::memory_reader::environment_scan::{self, EnvironmentQuestion, EnvironmentScan};
 use crate::memory_reader::{MemoryAnswer, MemoryReader, MemoryReaderKind, Submitted};
 use crate::needs::{IdentityWait, Measures, Needs};
 use crate::origin::{Origin, ProcfsKind};
 use crate::proc_fs::{FileError, Name, Room, open_folder, status_of};
-use crate::sockets::{SWEEP_BUDGET, Scope, SocketSource};
+use crate::sockets::{SWEEP_BUDGET, SocketSource, TableScope};
 
 /// How many `io` descriptors of other processes are kept open at most, whatever our own
 /// limit is: each costs the kernel 4.7 KiB.
@@ -51,14 +57,17 @@ pub struct CollectorOptions {
     pub procfs: PathBuf,
     /// Who reads what can block on a measured process. A frozen tree needs nobody.
     pub memory_reader: MemoryReaderKind,
+    /// The best source of exit records that is looked for. Only sweeps have them.
+    pub exits: ExitSource,
 }
 
 impl Default for CollectorOptions {
-    /// `/proc`, and helper threads: what a library may have.
+    /// `/proc`, helper threads, and nobody who tells of ends: what a library may have.
     fn default() -> Self {
         CollectorOptions {
             procfs: PathBuf::from("/proc"),
             memory_reader: MemoryReaderKind::HelperThreads,
+            exits: ExitSource::Nobody,
         }
     }
 }
@@ -72,6 +81,8 @@ pub struct Collector {
     memory: Option<MemoryReader>,
     /// `None` until somebody asks for sockets.
     sockets: Option<SocketSource>,
+    /// `None` until somebody asks for a tree.
+    child_lists: Option<ChildLists>,
     /// Boxed, since a table has room for up to twice as many as it holds.
     known: HashMap<u32, Box<Known>>,
     /// Processes that are asked through a thread of theirs, by that thread.
@@ -83,6 +94,12 @@ pub struct Collector {
     /// Number of the sweep, or of the reading of single processes.
     round: u64,
     held: HeldIo,
+    witness: Witness,
+    refusals: Vec<Refusal>,
+    /// Processes that lost their PID to another one since the sweep before.
+    replaced: Vec<ProcessKey>,
+    /// When the last sweep began.
+    swept_at_ticks: u64,
     pids: Vec<u32>,
     /// Start time and PID, in the order of reading.
     order: Vec<(u64, u32)>,
@@ -144,25 +161,39 @@ enum Learned {
     Something,
 }
 
+/// Which processes are swept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    Everybody,
+    /// This one and its descendants.
+    Tree(u32),
+}
+
 impl Collector {
     /// Opens a procfs and finds out what it offers.
     ///
     /// # Errors
     /// It cannot be opened, or is neither a procfs nor a frozen tree.
     pub fn open(options: CollectorOptions) -> Result<Self, CollectError> {
-        let CollectorOptions { procfs, memory_reader } = options;
+        let CollectorOptions { procfs, memory_reader, exits } = options;
         let mut buffers = Buffers::new();
         let origin = Origin::open(&procfs, &mut buffers.room)?;
         let memory = match origin.is_frozen() {
             true => None,
             false => Some(open_memory_reader(&origin, memory_reader, &procfs)?),
         };
+        let (witness, refusals) = Witness::open(exits, &origin);
         Ok(Collector {
             procfs,
             held: HeldIo::new(&origin),
+            witness,
+            refusals,
+            replaced: Vec::new(),
+            swept_at_ticks: 0,
             origin,
             memory,
             sockets: None,
+            child_lists: None,
             known: HashMap::new(),
             threads_asked: HashMap::new(),
             parents: HashSet::new(),
@@ -207,22 +238,48 @@ impl Collector {
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
         let needs = &Request { needs, is_of_interest };
+        self.sweep_scope(needs, Scope::Everybody, wait, into)
+    }
+
+    fn sweep_scope(
+        &mut self,
+        needs: &Request<'_>,
+        scope: Scope,
+        wait: IdentityWait,
+        into: &mut Snapshot,
+    ) -> Result<(), CollectError> {
         self.origin.refresh(&self.procfs, &mut self.buffers.room)?;
+        self.origin.find_visibility(&self.procfs, &mut self.buffers.room);
         self.take_answers(Duration::ZERO);
+        self.witness.listen(self.origin.scale);
         let began = Instant::now();
         let moment = self.origin.now();
-        self.list()?;
+        let told = match scope {
+            Scope::Everybody => self.told(),
+            Scope::Tree(_) => None,
+        };
+        match scope {
+            _ if told.is_some() => {}
+            Scope::Everybody => self.list()?,
+            Scope::Tree(root_pid) => self.list_tree(root_pid)?,
+        }
+        self.replaced.clear();
         self.begin_round(needs.needs);
-        self.put_in_order(needs.needs);
         into.processes.clear();
         into.unreadable_pids.clear();
-        self.read_all(needs, into);
+        if let Some(rows) = told {
+            self.read_told(rows, needs, into);
+        } else {
+            self.put_in_order(needs.needs);
+            self.read_all(needs, into);
+        }
         into.taken_at = moment.since_boot;
         into.taken_at_ticks = self.origin.scale.ticks_at(moment.since_boot);
         into.wall_time = moment.wall_time;
         into.duration = if self.origin.is_frozen() { Duration::ZERO } else { began.elapsed() };
         into.host = self.origin.host;
         into.network = self.network(needs.needs);
+        self.hear_of_ends(into);
         self.forget_ended(1);
         if self.learn(wait) == Learned::Something {
             into.processes.iter_mut().for_each(|sample| self.complete(sample, needs.needs));
@@ -235,6 +292,56 @@ impl Collector {
         }
         into.trouble = self.trouble;
         Ok(())
+    }
+
+    /// Takes in what has been told of ended processes so far. A sweep does so by itself; where
+    /// sweeps are more than a second or two apart, this keeps what is told from piling up in
+    /// the kernel.
+    pub fn listen(&mut self) {
+        self.witness.listen(self.origin.scale);
+    }
+
+    /// Who tells of ended processes.
+    #[must_use]
+    pub fn exit_source(&self) -> ExitSource {
+        self.witness.source()
+    }
+
+    /// Why nobody tells of them better.
+    #[must_use]
+    pub fn refusals(&self) -> &[Refusal] {
+        &self.refusals
+    }
+
+    /// Joins what was told of ends to what this sweep saw.
+    fn hear_of_ends(&mut self, into: &mut Snapshot) {
+        let population = Population {
+            origin: &self.origin,
+            known: &self.known,
+            replaced: &self.replaced,
+            processes: &into.processes,
+            previous_sweep_ticks: self.swept_at_ticks,
+        };
+        self.witness.testify(&population, &mut into.exits);
+        self.swept_at_ticks = into.taken_at_ticks;
+    }
+
+    /// As [`Collector::sweep`], but of one process and its descendants alone: what they did is
+    /// whole, since only an ancestor waits for a process, and an orphan of theirs that a
+    /// subreaper above them is handed is theirs no more.
+    ///
+    /// All processes are swept where the kernel does not list children.
+    ///
+    /// # Errors
+    /// The processes could not be listed; then `into` is left as it was.
+    pub fn sweep_tree(
+        &mut self,
+        root_pid: u32,
+        needs: &Needs,
+        into: &mut Snapshot,
+    ) -> Result<(), CollectError> {
+        let everyone = Request { needs, is_of_interest: &|_, _| true };
+        self.sweep_scope(&everyone, Scope::Tree(root_pid), IdentityWait::No, into)
     }
 
     /// Reads the processes with these PIDs, in this order; `None` where there is no such
@@ -308,6 +415,35 @@ impl Collector {
         Ok(wanted)
     }
 
+    /// The PIDs of the processes that answer a question about name, user and environment with
+    /// yes. Nobody hangs in an environment for longer than a deadline, and the whole takes no
+    /// longer than `wait`.
+    ///
+    /// Nothing else is read of them, and nothing is remembered. Of a frozen tree everybody is
+    /// undecided.
+    ///
+    /// # Errors
+    /// The processes could not be listed.
+    pub fn pids_with_environment(
+        &mut self,
+        question: &Arc<EnvironmentQuestion>,
+        wait: Duration,
+    ) -> Result<EnvironmentScan, CollectError> {
+        self.origin.refresh(&self.procfs, &mut self.buffers.room)?;
+        self.trouble = Trouble::default();
+        self.list()?;
+        let pids = mem::take(&mut self.pids);
+        if self.origin.is_frozen() {
+            return Ok(EnvironmentScan { undecided: pids, ..EnvironmentScan::default() });
+        }
+        let root = duplicate_root(&self.origin, &self.procfs)?;
+        let found = environment_scan::scan(root, pids, question, wait);
+        found.absences.iter().for_each(|why| count(&mut self.trouble, *why));
+        let is_blocked = |why: &&Absence| **why == Absence::Blocked;
+        self.trouble.blocked = found.absences.iter().filter(is_blocked).count() as u64;
+        Ok(found)
+    }
+
     /// The effective user of a process; `None` where that cannot be told.
     fn owner_of(&mut self, pid: u32) -> Option<u32> {
         let folder = open_folder(&self.origin.root, Name::of(pid).as_c_str()).ok()?;
@@ -329,14 +465,21 @@ impl Collector {
 
     /// How much of the machine's processes the procfs shows us.
     #[must_use]
-    pub fn visibility(&self) -> Visibility {
-        self.origin.host.visibility
+    pub fn visibility(&mut self) -> Visibility {
+        self.host().visibility
     }
 
     /// The machine.
     #[must_use]
-    pub fn host(&self) -> Host {
+    pub fn host(&mut self) -> Host {
+        self.origin.find_visibility(&self.procfs, &mut self.buffers.room);
         self.origin.host
+    }
+
+    /// The machine's memory; see [`Host`].
+    #[must_use]
+    pub fn memory_total_bytes(&self) -> u64 {
+        self.origin.host.memory_total_bytes
     }
 
     /// What kind of procfs is read.
@@ -364,14 +507,24 @@ impl Collector {
             .map_err(|errno| CollectError::system("list", &self.procfs, errno))
     }
 
+    /// Everybody, where the kernel does not list children.
+    fn list_tree(&mut self, root_pid: u32) -> Result<(), CollectError> {
+        let lists = self.child_lists.get_or_insert_with(ChildLists::new);
+        match lists.tree(&self.origin.root, root_pid, &mut self.pids) {
+            Ok(()) => Ok(()),
+            Err(_) => self.list(),
+        }
+    }
+
     fn begin_round(&mut self, needs: &Needs) {
         self.round += 1;
         self.trouble = Trouble::default();
         self.wants.grow(needs);
+        self.witness.capture(&self.wants.needs);
         mem::swap(&mut self.parents, &mut self.former_parents);
         self.parents.clear();
-        let scope = scope(needs);
-        if scope != Scope::default() {
+        let scope = table_scope(needs);
+        if scope != TableScope::default() {
             let kind = self.origin.kind;
             self.sockets.get_or_insert_with(|| socket_source(kind)).begin_sweep_for(scope);
         }
@@ -379,7 +532,7 @@ impl Collector {
 
     /// What was found out beside the processes.
     fn network(&mut self, needs: &Needs) -> Network {
-        let source = self.sockets.as_mut().filter(|_| scope(needs) != Scope::default());
+        let source = self.sockets.as_mut().filter(|_| table_scope(needs) != TableScope::default());
         source.map_or_else(Network::default, SocketSource::network)
     }
 
@@ -444,6 +597,11 @@ impl Collector {
 
     /// The folder of a thread is not listed, but it can be opened and looks like a process's.
     fn is_process(&mut self, pid: u32) -> bool {
+        if self.origin.kind == ProcfsKind::OwnNamespace
+            && let Some(is_process) = bears_process(pid)
+        {
+            return is_process;
+        }
         let name = Name::in_process(pid, "status");
         match self.buffers.room.read(&self.origin.root, name.as_c_str()) {
             Ok(text) => thread_group(text).is_none_or(|leader| leader == pid),
@@ -457,7 +615,7 @@ impl Collector {
         self.visit_folder(pid, needs).map_err(|why| {
             count(&mut self.trouble, why);
             if why == Absence::Vanished {
-                self.forget(pid);
+                // What is known of it may be asked for by the record of its end.
                 return Unseen::Vanished;
             }
             // Unreadable is not gone: what is known of it stays.
@@ -532,7 +690,11 @@ impl Collector {
         }
         let is_wanted = measures.sockets || needs.needs.identity.listening_ports;
         let sockets = sockets.as_mut().filter(|_| is_wanted);
-        assemble(known, &subject, &measures, sockets, buffers)
+        let threads = match self.witness.source() {
+            ExitSource::Nobody => ThreadNeeds::None,
+            ExitSource::Rounded | ExitSource::Exact => ThreadNeeds::EachAtAnyMoment,
+        };
+        assemble(known, &subject, &measures, threads, sockets, buffers)
     }
 
     fn remember_parent(&mut self, stat: &Stat<'_>) {
@@ -546,7 +708,8 @@ impl Collector {
 
     /// What is known of a process is worth nothing for the next one with its PID.
     fn forget_former_bearer(&mut self, key: ProcessKey) {
-        if self.known.get(&key.pid).is_some_and(|known| known.key != key) {
+        if let Some(former) = self.known.get(&key.pid).filter(|known| known.key != key) {
+            self.replaced.push(former.key);
             self.forget(key.pid);
         }
     }
@@ -691,14 +854,17 @@ fn open_memory_reader(
     kind: MemoryReaderKind,
     procfs: &std::path::Path,
 ) -> Result<MemoryReader, CollectError> {
-    let root = crate::sys::retrying(|| rustix::io::fcntl_dupfd_cloexec(origin.root.as_fd(), 0))
-        .map_err(|errno| CollectError::system("open", procfs, errno))?;
-    Ok(MemoryReader::open(kind, root))
+    Ok(MemoryReader::open(kind, duplicate_root(origin, procfs)?))
+}
+
+fn duplicate_root(origin: &Origin, procfs: &std::path::Path) -> Result<OwnedFd, CollectError> {
+    crate::sys::retrying(|| rustix::io::fcntl_dupfd_cloexec(origin.root.as_fd(), 0))
+        .map_err(|errno| CollectError::system("open", procfs, errno))
 }
 
 /// What of sockets is read for these needs.
-fn scope(needs: &Needs) -> Scope {
-    Scope {
+fn table_scope(needs: &Needs) -> TableScope {
+    TableScope {
         kinds: needs.measures.sockets,
         ports: needs.identity.listening_ports,
         traffic: needs.measures.tcp_traffic && needs.measures.sockets,
@@ -735,21 +901,17 @@ impl HeldIo {
     }
 }
 
-/// Whether it is being taken down, and as good as gone.
-fn is_ending(stat: &Stat<'_>) -> bool {
-    matches!(stat.state, b'X' | b'x') || stat.num_threads == 0
-}
-
 /// Reads counters, then what the process holds.
 fn assemble(
     known: &mut Known,
     subject: &Subject<'_>,
     measures: &Measures,
+    threads: ThreadNeeds,
     sockets: Option<&mut SocketSource>,
     buffers: &mut Buffers,
 ) -> Result<ProcessSample, Vanished> {
     let read_at = subject.origin.since_boot();
-    let Counters { usage, io } = read_counters(known, subject, measures, buffers)?;
+    let Counters { usage, io } = read_counters(known, subject, measures, threads, buffers)?;
     let mut gauges = subject.gauges(measures, known.threads_max, buffers);
     if measures.proportional_memory {
         gauges.proportional_memory = known.proportional_memory;
@@ -763,10 +925,13 @@ fn assemble(
     if has_vanished(&io, &gauges) {
         return Err(Vanished);
     }
-    known.threads = io.threads.value().cloned();
+    known.former_threads = std::mem::replace(&mut known.threads, io.threads.value().cloned());
     Ok(ProcessSample {
         key: known.key,
         parent_pid: subject.stat.ppid,
+        forked_by: None,
+        started_at: None,
+        exec_count: None,
         state: subject.phase.state(),
         identity: Arc::clone(&known.identity),
         read_at,
@@ -780,6 +945,7 @@ fn read_counters(
     known: &mut Known,
     subject: &Subject<'_>,
     measures: &Measures,
+    threads: ThreadNeeds,
     buffers: &mut Buffers,
 ) -> Result<Counters, Vanished> {
     let usage = subject.origin.scale.usage(subject.stat);
@@ -789,7 +955,7 @@ fn read_counters(
         return Ok(Counters { usage, io });
     }
     known.had_children |= has_reaped(&usage);
-    let threads = if known.had_children { ThreadNeeds::Each } else { ThreadNeeds::None };
+    let threads = if known.had_children { ThreadNeeds::Each } else { threads };
     let reader = IoReader {
         subject,
         held: known.held_io.as_ref(),
@@ -844,6 +1010,18 @@ fn count_absences(sample: &ProcessSample, trouble: &mut Trouble) {
     absences.into_iter().flatten().for_each(|why| count(trouble, why));
 }
 
+/// Whether a PID is a process's and not a thread's, pidfd_open(2); `None` where the kernel does
+/// not say.
+fn bears_process(pid: u32) -> Option<bool> {
+    let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
+    match crate::sys::retrying(|| pidfd_open(pid, PidfdFlags::empty())) {
+        Ok(_) => Some(true),
+        // A thread is invalid, and not found since Linux 6.15.
+        Err(Errno::INVAL | Errno::NOENT | Errno::SRCH) => Some(false),
+        Err(_) => None,
+    }
+}
+
 /// The process that a thread belongs to: `Tgid` of proc_pid_status(5), which stands after
 /// the name, at the beginning of a line.
 fn thread_group(status: &[u8]) -> Option<u32> {
@@ -852,6 +1030,8 @@ fn thread_group(status: &[u8]) -> Option<u32> {
     let number = mpp_parse::number::decimal_u64(line)?;
     u32::try_from(number).ok()
 }
+
+pub(crate) mod told;
 
 #[cfg(test)]
 mod live_faults;

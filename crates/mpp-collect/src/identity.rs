@@ -18,6 +18,8 @@ use mpp_parse::proc_pid_stat::Stat;
 use mpp_parse::{proc_pid_cgroup, proc_pid_smaps_rollup};
 use rustix::fd::OwnedFd;
 
+use crate::collector::told::Told;
+use crate::exits::exact::Executed;
 use crate::measure::{Buffers, Phase, Subject};
 use crate::memory_reader::{MemoryAnswer, MemoryFile, MemoryRequest};
 use crate::needs::Needs;
@@ -76,8 +78,14 @@ pub(crate) struct Known {
     pub(crate) threads_max: u64,
     /// What its threads had done at the last sweep, where that was read.
     pub(crate) threads: Option<Arc<[ThreadIo]>>,
+    /// What they had done at the sweep before that.
+    pub(crate) former_threads: Option<Arc<[ThreadIo]>>,
     /// Its `io`, opened while it lived.
     pub(crate) held_io: Option<OwnedFd>,
+    /// CPU time in both modes as it was last told; neither may fall.
+    pub(crate) cpu_ns: (u64, u64),
+    /// What the kernel told of it when its identity was last looked at.
+    pub(crate) told: Option<Told>,
     /// The number of the last sweep that saw it.
     pub(crate) swept: u64,
     pub(crate) proportional_memory: Reading<ProportionalMemory>,
@@ -145,6 +153,20 @@ impl Ask {
     }
 }
 
+/// Whether a process has executed something since it was last looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exec {
+    Happened,
+    NotToldOf,
+}
+
+/// Whether a process has memory that could be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    HasMemory,
+    NoMemory,
+}
+
 /// How likely whoever reads a process's memory hangs in it; those with the least go first.
 ///
 /// A process that keeps readers out has one thread that holds the mmap lock and waits for
@@ -159,6 +181,22 @@ pub(crate) enum Risk {
     Uninterruptible,
     /// The last reader hung.
     HasBlocked,
+}
+
+impl Risk {
+    /// As far as one look from outside tells.
+    pub(crate) fn of(stat: &Stat<'_>) -> Self {
+        match stat.num_threads {
+            _ if stat.state == b'D' => Risk::Uninterruptible,
+            0..=1 => Risk::Least,
+            _ => Risk::SeveralThreads,
+        }
+    }
+}
+
+/// Whether it was forked and has executed nothing since.
+pub(crate) fn has_only_forked(stat: &Stat<'_>) -> bool {
+    stat.flags & FLAG_FORKED != 0
 }
 
 /// What became of something that was read.
@@ -179,7 +217,7 @@ struct Image {
 impl Image {
     fn of(stat: &Stat<'_>) -> Self {
         Image {
-            has_forked: stat.flags & FLAG_FORKED != 0,
+            has_forked: has_only_forked(stat),
             start_code: stat.start_code,
             start_stack: stat.start_stack,
         }
@@ -240,7 +278,10 @@ impl Known {
             had_children: false,
             threads_max: 0,
             threads: None,
+            former_threads: None,
             held_io: None,
+            cpu_ns: (0, 0),
+            told: None,
             swept: 0,
             proportional_memory: Reading::Absent(Absence::NotYetKnown),
             is_environment_clobbered: false,
@@ -257,6 +298,106 @@ impl Known {
         };
         known.complete(subject, wants, buffers);
         known
+    }
+
+    /// One that is told of, but could not be looked at.
+    pub(crate) fn untold(
+        key: ProcessKey,
+        parent_pid: u32,
+        comm: Box<[u8]>,
+        uid: u32,
+        is_kernel_thread: bool,
+    ) -> Self {
+        let gone = Absence::Vanished;
+        Known {
+            key,
+            parent_pid,
+            identity: Arc::new(Identity {
+                comm,
+                uid,
+                executable: Reading::Absent(gone),
+                cmdline: Reading::Absent(gone),
+                environment: Reading::Absent(gone),
+                cgroup: Reading::Absent(gone),
+                is_environment_incomplete: false,
+                is_kernel_thread,
+            }),
+            had_children: false,
+            threads_max: 0,
+            threads: None,
+            former_threads: None,
+            held_io: None,
+            cpu_ns: (0, 0),
+            told: None,
+            swept: 0,
+            proportional_memory: Reading::Absent(Absence::NotYetKnown),
+            is_environment_clobbered: false,
+            is_cmdline_truncated: false,
+            is_uninterruptible: false,
+            reader_key: key,
+            has_memory: true,
+            image: Image { has_forked: false, start_code: 0, start_stack: 0 },
+            generation: 0,
+            key_generation: 0,
+            cmdline: Ask::No,
+            environment: Ask::No,
+            rollup: Ask::No,
+        }
+    }
+
+    /// Whether what is known of it holds, by what the kernel tells: the same program, name,
+    /// user and control group, and nothing left to look at.
+    pub(crate) fn is_still(
+        &mut self,
+        comm: &[u8],
+        told: Told,
+        ends: Ending,
+        wants: &Wants,
+    ) -> bool {
+        let has_failed = is_passing(self.identity.executable.absence())
+            || is_passing(self.identity.cgroup.absence());
+        let is_same = self.told == Some(told) && *self.identity.comm == *comm;
+        if is_same && ends == Ending::NoMemory && self.has_memory {
+            self.settle_without_memory();
+        }
+        is_same && !has_failed && self.generation == wants.generation
+    }
+
+    /// Takes what was captured at its last exec for what its memory would say, and was not
+    /// read yet, or cannot be any more.
+    pub(crate) fn take_exec(&mut self, executed: &Executed, wants: &Wants) {
+        let mut next = Identity::clone(&self.identity);
+        let is_better = next.environment.value().is_none() || next.is_environment_incomplete;
+        if !wants.needs.environment_keys.is_empty()
+            && is_better
+            && !executed.is_environment_cut
+            && let Reading::Value(entries) = &executed.environment
+        {
+            next.environment = Reading::Value(entries.clone());
+            next.is_environment_incomplete = false;
+            self.is_environment_clobbered = false;
+            self.environment = Ask::No;
+        }
+        self.replace(next);
+    }
+
+    /// As [`Known::refresh`], where it is known whether it has executed something.
+    pub(crate) fn refresh_after(
+        &mut self,
+        exec: Exec,
+        uid: u32,
+        subject: &Subject<'_>,
+        wants: &Wants,
+        sweep: u64,
+        buffers: &mut Buffers,
+    ) {
+        if exec == Exec::Happened && !subject.has_no_memory() {
+            self.generation = wants.generation;
+            self.forget_image(uid, subject, wants, buffers);
+            self.follow_thread(subject);
+        } else {
+            self.refresh(uid, subject, wants, sweep, buffers);
+        }
     }
 
     /// Looks whether it became somebody else since the last sweep.

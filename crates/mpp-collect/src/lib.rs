@@ -8,10 +8,12 @@
 //! The crate knows processes, not groups and not metrics: it is told what to read by
 //! [`Needs`] and reads nothing else.
 
+mod bpf;
 pub mod capability;
-mod child;
+pub mod child;
 pub mod collector;
 pub mod error;
+pub mod exits;
 pub mod memory_reader;
 pub mod needs;
 pub mod pid_file;
@@ -25,10 +27,14 @@ mod origin;
 mod proc_fs;
 mod scale;
 mod sys;
+
+mod taskstats;
 mod visibility;
 
+pub use bpf::Refusal;
 pub use collector::{Collector, CollectorOptions};
 pub use error::CollectError;
 pub use memory_reader::MemoryReaderKind;
+pub use memory_reader::environment_scan::{EnvironmentQuestion, EnvironmentScan, WantedVariable};
 pub use needs::{ContextSwitchNeeds, IdentityWait, Measures, Needs};
 pub use origin::ProcfsKind;

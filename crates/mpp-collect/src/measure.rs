@@ -156,7 +156,7 @@ impl Subject<'_> {
     }
 
     pub(crate) fn is_kernel_thread(&self) -> bool {
-        self.stat.flags & FLAG_KERNEL_THREAD != 0
+        is_kernel_thread(self.stat)
     }
 
     /// Everything it holds right now, as far as it is asked for. `threads_max` is the most
@@ -454,8 +454,10 @@ fn switches(status: &Status, threads_max: u64) -> Reading<ContextSwitches> {
 pub(crate) enum ThreadNeeds {
     /// It never had children: everything it did is its own.
     None,
-    /// It may have reaped children.
+    /// It may have reaped children: total and threads must be one moment.
     Each,
+    /// Those that end are recorded: each thread counts by itself, at any moment.
+    EachAtAnyMoment,
 }
 
 /// I/O and usage of one process, read as one moment.
@@ -497,6 +499,9 @@ impl IoReader<'_> {
                 return Ok(Counters { usage, io });
             }
             let threads = self.threads(thread_count, buffers);
+            if needs == ThreadNeeds::EachAtAnyMoment {
+                return Ok(Counters { usage, io: ProcessIo { total, threads } });
+            }
             let Some((now, count_now)) = self.stat_again(buffers)? else {
                 // Nobody can say whether the two belong together.
                 return Ok(self.unstable(usage));
@@ -567,6 +572,7 @@ impl IoReader<'_> {
                 Reading::Absent(why) => return Reading::Absent(why),
             }
         }
+        buffers.threads.sort_unstable_by_key(|thread| thread.key);
         Reading::Value(Arc::from(&buffers.threads[..]))
     }
 
@@ -580,8 +586,17 @@ impl IoReader<'_> {
             Reading::Value(total) => total,
             Reading::Absent(why) => return Reading::Absent(why),
         };
-        self.thread_start(tid, total, buffers)
-            .map(|start_time_ticks| ThreadIo { key: ThreadKey { tid, start_time_ticks }, total })
+        self.thread_start(tid, total, buffers).map(|start_time_ticks| ThreadIo {
+            key: ThreadKey { tid, start_time_ticks },
+            total,
+            has_exited: self.has_exited(tid),
+        })
+    }
+
+    /// Only a main thread stays after its end: as long as others live, or until its process
+    /// is waited for.
+    fn has_exited(&self, tid: u32) -> bool {
+        tid == self.subject.pid && self.subject.phase != Phase::Living
     }
 
     /// When a thread started: the main one with the process, one that was there before and
@@ -600,6 +615,16 @@ impl IoReader<'_> {
             Err(error) => Reading::Absent(missing_in(self.subject.origin, error)),
         }
     }
+}
+
+/// Whether it is a thread of the kernel's own, without memory and descriptors.
+pub(crate) fn is_kernel_thread(stat: &Stat<'_>) -> bool {
+    stat.flags & FLAG_KERNEL_THREAD != 0
+}
+
+/// Whether it is being taken down, and as good as gone.
+pub(crate) fn is_ending(stat: &Stat<'_>) -> bool {
+    matches!(stat.state, b'X' | b'x') || stat.num_threads == 0
 }
 
 /// Whether anything came with reaped children.

@@ -12,6 +12,8 @@
 //! abandoned.
 
 mod backoff;
+pub mod environment_scan;
+mod hanging;
 mod helper;
 mod thread_pool;
 
@@ -25,6 +27,7 @@ use std::time::{Duration, Instant};
 use mpp_accounting::process::{Absence, ProcessKey, Reading};
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
+use rustix::thread::Pid;
 
 use self::backoff::Backoff;
 use self::helper::HelperProcess;
@@ -34,6 +37,9 @@ use crate::sys;
 
 /// How long one read may take before it is given up.
 pub const READ_DEADLINE: Duration = Duration::from_millis(50);
+
+/// How often a thread that is only slow, since it waits for a CPU, gets another deadline.
+const EXTENSIONS_MAX: u32 = 20;
 
 /// Requests that may wait for their answers at one time; more are dropped, and counted.
 const REQUESTS_MAX: usize = 32_768;
@@ -453,6 +459,11 @@ fn into_reading<T>(outcome: Result<T, Absence>) -> Reading<T> {
         Ok(value) => Reading::Value(value),
         Err(why) => Reading::Absent(why),
     }
+}
+
+/// Whether a thread of ours waits for a CPU or has one.
+fn is_thread_runnable(thread: Pid) -> bool {
+    is_runnable(&format!("/proc/self/task/{}/stat", thread.as_raw_nonzero()))
 }
 
 /// Whether a thread or process waits for a CPU or has one: then it is not stuck, only slow.

@@ -20,8 +20,8 @@ use crate::proc_fs::{FileError, Room, link_target, open_listing, status_at};
 use crate::scale::{Scale, boot_time, unix_ns};
 use crate::{sys, visibility};
 
-/// `/proc/meminfo` is a few KiB; a frozen one may be anything.
-const MEMINFO_BYTES_MAX: usize = 64 * 1024;
+/// `NSpid` is within the first so many lines of proc_pid_status(5).
+const LINES_TO_NSPID: usize = 14;
 
 /// What kind of procfs is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +50,15 @@ pub(crate) struct Origin {
     /// Whether processes have an `io` file; kernels can be built without.
     pub(crate) has_io: bool,
     frozen: Option<Frozen>,
+    sight: Sight,
+}
+
+/// Whether it is known how much of the processes the procfs shows us: that takes reading all
+/// mounts, which costs as much as reading a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sight {
+    Known,
+    NotLookedAt,
 }
 
 /// One moment on both clocks.
@@ -66,7 +75,7 @@ impl Origin {
         let file_system = sys::retrying(|| rustix::fs::fstatfs(&root))
             .map_err(|errno| CollectError::system("look at", path, errno))?;
         if file_system.f_type == PROC_SUPER_MAGIC {
-            Origin::live(root, path, room)
+            Origin::live(root, room)
                 .map_err(|errno| CollectError::system("find ourselves in", path, errno))
         } else {
             let frozen = frozen::read(&root, path, room)?;
@@ -74,14 +83,14 @@ impl Origin {
         }
     }
 
-    fn live(root: OwnedFd, path: &Path, room: &mut Room) -> Result<Self, Errno> {
+    fn live(root: OwnedFd, room: &mut Room) -> Result<Self, Errno> {
         let scale = Scale::of_this_machine();
         let own_pid = own_pid(&root, room)?;
         let is_own = own_pid.is_some() && is_own_namespace(&root, room)?;
         let host = Host {
             memory_total_bytes: memory_total_bytes(&root, room).unwrap_or_else(total_by_sysinfo),
             ticks_per_second: scale.ticks_per_second(),
-            visibility: visibility::of(&root, path, room),
+            ..Host::default()
         };
         let kind = if is_own { ProcfsKind::OwnNamespace } else { ProcfsKind::OtherNamespace };
         Ok(Origin {
@@ -93,6 +102,7 @@ impl Origin {
             has_io: has_io(&root),
             root,
             frozen: None,
+            sight: Sight::NotLookedAt,
         })
     }
 
@@ -122,6 +132,7 @@ impl Origin {
             counts_descriptors: false,
             has_io: true,
             frozen: Some(frozen),
+            sight: Sight::Known,
         })
     }
 
@@ -133,6 +144,15 @@ impl Origin {
             *self = Origin::open(path, room)?;
         }
         Ok(())
+    }
+
+    /// Finds out how much of the processes the procfs shows us, where that is not known yet.
+    /// `path` is where it was opened.
+    pub(crate) fn find_visibility(&mut self, path: &Path, room: &mut Room) {
+        if self.sight == Sight::NotLookedAt {
+            self.host.visibility = visibility::of(&self.root, path, room);
+            self.sight = Sight::Known;
+        }
     }
 
     /// Whether it is a copy on disk, where nobody can hold a reader up.
@@ -156,12 +176,15 @@ impl Origin {
     pub(crate) fn since_boot(&self) -> BootTime {
         match self.frozen {
             Some(frozen) => frozen.taken_at,
-            None => {
-                let time = clock_gettime(ClockId::Boottime);
-                boot_time(time.tv_sec, time.tv_nsec)
-            }
+            None => since_boot(),
         }
     }
+}
+
+/// Now, on the clock for intervals.
+pub(crate) fn since_boot() -> BootTime {
+    let time = clock_gettime(ClockId::Boottime);
+    boot_time(time.tv_sec, time.tv_nsec)
 }
 
 fn open_root(path: &Path) -> Result<OwnedFd, CollectError> {
@@ -182,7 +205,7 @@ fn own_pid(root: &OwnedFd, room: &mut Room) -> Result<Option<u32>, Errno> {
 
 /// A procfs of an outer PID namespace shows us under several numbers, its own one first.
 fn is_own_namespace(root: &OwnedFd, room: &mut Room) -> Result<bool, Errno> {
-    let text = match room.read(root, c"self/status") {
+    let text = match room.read_lines(root, c"self/status", LINES_TO_NSPID) {
         Ok(text) => text,
         Err(FileError::System(errno)) => return Err(errno),
         Err(FileError::TooLarge) => return Err(Errno::FBIG),
@@ -197,7 +220,7 @@ fn is_own_namespace(root: &OwnedFd, room: &mut Room) -> Result<bool, Errno> {
 }
 
 fn memory_total_bytes(root: &OwnedFd, room: &mut Room) -> Option<u64> {
-    let text = room.read_large(root, c"meminfo", MEMINFO_BYTES_MAX).ok()?;
+    let text = room.read_lines(root, c"meminfo", 1).ok()?;
     mpp_parse::proc_meminfo::parse(text).ok().map(|meminfo| meminfo.mem_total_bytes)
 }
 
@@ -215,7 +238,7 @@ fn counts_descriptors(root: &OwnedFd) -> bool {
 
 /// Only a file that is not there at all says no.
 fn has_io(root: &OwnedFd) -> bool {
-    status_at(root, c"self").is_err() || status_at(root, c"self/io").err() != Some(Errno::NOENT)
+    status_at(root, c"self/io").err() != Some(Errno::NOENT) || status_at(root, c"self").is_err()
 }
 
 #[cfg(test)]

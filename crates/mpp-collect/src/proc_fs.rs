@@ -19,6 +19,8 @@ use crate::sys;
 
 /// Most bytes read of any file but environ, cmdline and mountinfo.
 const FILE_BYTES_MAX: usize = 64 * 1024;
+/// Most bytes read of a list of children: more processes than a machine can have.
+const CHILDREN_BYTES_MAX: usize = 8 * 4_194_304;
 /// Enough for every file of an ordinary process, so that the buffer seldom grows.
 const FILE_BYTES_USUAL: usize = 4096;
 /// Room for the names of a few hundred entries per system call.
@@ -121,6 +123,11 @@ impl Room {
         let file = open_file(at, name)?;
         let length = self.fill(file.as_fd(), max_bytes, |_| false)?;
         Ok((&self.bytes[..length.min(max_bytes)], length > max_bytes))
+    }
+
+    /// Reads a list of children, which may be longer than any other file.
+    pub(crate) fn read_children(&mut self, file: impl AsFd) -> FileResult<&[u8]> {
+        self.read_up_to(file.as_fd(), CHILDREN_BYTES_MAX)
     }
 
     fn read_up_to(&mut self, file: BorrowedFd<'_>, max_bytes: usize) -> FileResult<&[u8]> {
@@ -266,7 +273,7 @@ pub(crate) struct Name {
 }
 
 impl Name {
-    /// `task/4294967295/smaps_rollup` and the NUL after it fit, with room to spare.
+    /// `4294967295/task/4294967295/children` and the NUL after it fit, with room to spare.
     const BYTES: usize = 48;
 
     /// `4242`
@@ -288,6 +295,16 @@ impl Name {
     pub(crate) fn in_thread(tid: u32, file: &str) -> Self {
         let mut name = Name { bytes: [0; Name::BYTES], length: 0 };
         name.push(b"task/");
+        name.push_number(tid);
+        name.push(b"/");
+        name.push(file.as_bytes());
+        name
+    }
+
+    /// `4242/task/4243/children`
+    pub(crate) fn in_thread_of(pid: u32, tid: u32, file: &str) -> Self {
+        let mut name = Name::of(pid);
+        name.push(b"/task/");
         name.push_number(tid);
         name.push(b"/");
         name.push(file.as_bytes());

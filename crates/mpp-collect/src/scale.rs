@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use mpp_accounting::process::{Memory, ProportionalMemory, Usage};
 use mpp_accounting::units::{BootTime, IoTotals, Totals, UsageTotals};
+use mpp_parse::bpf_record::ThreadUsage;
 use mpp_parse::proc_pid_io::Io;
 use mpp_parse::proc_pid_smaps_rollup::SmapsRollup;
 use mpp_parse::proc_pid_stat::Stat;
@@ -73,6 +74,18 @@ impl Scale {
         }
     }
 
+    /// Pages in bytes.
+    pub(crate) fn bytes(self, pages: u64) -> u64 {
+        pages.saturating_mul(self.page_size_bytes)
+    }
+
+    /// Bytes of all pages from one address to another.
+    pub(crate) fn whole_pages(self, start: u64, end: u64) -> u64 {
+        let first = start - start % self.page_size_bytes;
+        let last = end.checked_next_multiple_of(self.page_size_bytes).unwrap_or(u64::MAX);
+        last.saturating_sub(first)
+    }
+
     fn ns(self, ticks: u64) -> u64 {
         let (seconds, rest) = (ticks / self.ticks_per_second, ticks % self.ticks_per_second);
         let ns = seconds.saturating_mul(NS_PER_SECOND);
@@ -91,6 +104,58 @@ pub(crate) fn io_totals(io: &Io) -> IoTotals {
         io.write_bytes,
         io.cancelled_write_bytes,
     ])
+}
+
+/// User and system time of a process that was on a CPU for `runtime_ns`, divided in the
+/// proportion of its ticks as the kernel does for `/proc/PID/stat`, `cputime_adjust` of
+/// `kernel/sched/cputime.c`: neither falls below what was said `before`.
+pub(crate) fn cpu_split(usage: &ThreadUsage, before: (u64, u64)) -> (u64, u64) {
+    let ThreadUsage { utime_ns, stime_ns, runtime_ns, .. } = *usage;
+    let (user_before, system_before) = before;
+    let runtime_ns = runtime_ns.max(user_before.saturating_add(system_before));
+    let system_ns = match (utime_ns, stime_ns) {
+        (_, 0) => 0,
+        (0, _) => runtime_ns,
+        _ => {
+            let parts = u128::from(utime_ns) + u128::from(stime_ns);
+            let share = u128::from(runtime_ns) * u128::from(stime_ns) / parts;
+            u64::try_from(share).unwrap_or(runtime_ns)
+        }
+    };
+    let user_max_ns = runtime_ns.saturating_sub(user_before);
+    let system_ns = system_ns.max(system_before).min(user_max_ns);
+    (runtime_ns - system_ns, system_ns)
+}
+
+/// CPU time and faults of a child that was waited for, and of all that it had waited for,
+/// getrusage(2): as the scheduler counted them, not in ticks.
+pub(crate) fn usage_of(usage: &libc::rusage) -> UsageTotals {
+    Totals([
+        timeval_ns(usage.ru_utime),
+        timeval_ns(usage.ru_stime),
+        count_of(usage.ru_minflt),
+        count_of(usage.ru_majflt),
+    ])
+}
+
+/// Voluntary and involuntary context switches of the same, all threads included.
+pub(crate) fn switches_of(usage: &libc::rusage) -> Totals<2> {
+    Totals([count_of(usage.ru_nvcsw), count_of(usage.ru_nivcsw)])
+}
+
+/// The largest resident memory that one of the same ever had; the kernel counts in KiB.
+pub(crate) fn peak_rss_bytes(usage: &libc::rusage) -> u64 {
+    count_of(usage.ru_maxrss).saturating_mul(1024)
+}
+
+fn timeval_ns(time: libc::timeval) -> u64 {
+    let us = count_of(time.tv_sec).saturating_mul(1_000_000);
+    us.saturating_add(count_of(time.tv_usec)).saturating_mul(1000)
+}
+
+/// The kernel's counts are never negative.
+fn count_of(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
 }
 
 /// Proportional memory in bytes.

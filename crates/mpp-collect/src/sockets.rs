@@ -31,8 +31,8 @@ use rustix::io::Errno;
 
 use self::ended::{EndedSockets, Opener};
 use self::namespace::Namespaces;
-pub(crate) use self::table::Scope;
 use self::table::SocketTable;
+pub(crate) use self::table::TableScope;
 use crate::error::absence_of;
 use crate::proc_fs::open_listing;
 use crate::sys;
@@ -54,14 +54,15 @@ const LINKS_PER_LOOK: usize = 64;
 const LINK_BYTES: usize = 32;
 
 /// What is asked for unless somebody wants more, or less.
-const EVERY_KIND: Scope = Scope { kinds: true, ports: false, traffic: false };
+const EVERY_KIND: TableScope = TableScope { kinds: true, ports: false, traffic: false };
 
 /// Says which sockets processes hold; see the top of this file.
 ///
 /// Once per sweep [`SocketSource::begin_sweep`], then each process once.
 #[derive(Debug)]
 pub struct SocketSource {
-    namespaces: Result<Namespaces, Absence>,
+    /// `None` until a process holds a socket.
+    namespaces: Option<Result<Namespaces, Absence>>,
     budget: Duration,
     deadline: Instant,
     sweep: u64,
@@ -70,7 +71,7 @@ pub struct SocketSource {
     inodes: Vec<u64>,
     found: Vec<Socket>,
     none: Arc<[Socket]>,
-    scope: Scope,
+    scope: TableScope,
     /// `None` until somebody asks what connections move.
     ended: Option<Result<EndedSockets, Absence>>,
     listening: Listening,
@@ -90,21 +91,21 @@ impl SocketSource {
     /// A source of the sockets of processes in the live procfs of our own PID namespace.
     ///
     /// `budget` is the time that the links of all processes may take in one sweep; usually
-    /// [`SWEEP_BUDGET`]. Where the kernel has no socket tables for us, every process's sockets
-    /// will be absent for that reason.
+    /// [`SWEEP_BUDGET`]. Where the kernel has no socket tables for us, the sockets of every
+    /// process that holds some will be absent for that reason.
     #[must_use]
     pub fn open(budget: Duration) -> Self {
-        SocketSource::with(Namespaces::open(EVERY_KIND), budget)
+        SocketSource::with(None, budget)
     }
 
     /// A source that knows no sockets, for a procfs that is not the live one of our own PID
     /// namespace: its links cannot be joined to this kernel's tables.
     #[must_use]
     pub fn unsupported() -> Self {
-        SocketSource::with(Err(Absence::Unsupported), Duration::ZERO)
+        SocketSource::with(Some(Err(Absence::Unsupported)), Duration::ZERO)
     }
 
-    fn with(namespaces: Result<Namespaces, Absence>, budget: Duration) -> Self {
+    fn with(namespaces: Option<Result<Namespaces, Absence>>, budget: Duration) -> Self {
         SocketSource {
             namespaces,
             budget,
@@ -131,31 +132,27 @@ impl SocketSource {
     }
 
     /// The same, with tables that hold this.
-    pub(crate) fn begin_sweep_for(&mut self, scope: Scope) {
+    pub(crate) fn begin_sweep_for(&mut self, scope: TableScope) {
         self.scope = scope;
         self.listening = Listening::default();
         self.unheard.clear();
-        // Before any table is read, or an end in between would be missed.
-        if scope.traffic && !matches!(self.ended, Some(Ok(_))) {
-            self.ended = Some(match &self.namespaces {
-                Ok(_) => EndedSockets::open(),
-                Err(why) => Err(*why),
-            });
-        } else if !scope.traffic {
-            self.ended = None;
-        }
         self.sweep += 1;
         self.deadline = Instant::now() + self.budget;
         let sweep = self.sweep;
         // One that was not asked for in so long has ended.
         self.slow.retain(|_, left| left.until_sweep + SWEEPS_LEFT_ALONE_MAX >= sweep);
         match &mut self.namespaces {
-            Ok(namespaces) => namespaces.forget_tables(scope),
+            Some(Ok(namespaces)) => namespaces.forget_tables(scope),
             // What failed in the last sweep, for want of a descriptor perhaps, may work now.
-            Err(Absence::Failed(_)) if self.sweep > 1 => {
-                self.namespaces = Namespaces::open(scope);
-            }
-            Err(_) => {}
+            Some(Err(Absence::Failed(_))) => self.namespaces = None,
+            Some(Err(_)) | None => {}
+        }
+        // Before any table is read, or an end in between would be missed.
+        if scope.traffic && !matches!(self.ended, Some(Ok(_))) {
+            let namespaces = opened(&mut self.namespaces, scope);
+            self.ended = Some(namespaces.and_then(|_| EndedSockets::open()));
+        } else if !scope.traffic {
+            self.ended = None;
         }
     }
 
@@ -213,8 +210,8 @@ impl SocketSource {
     /// # Errors
     /// The reason that every process's sockets would be absent for.
     pub fn standing(&mut self) -> Result<(), Absence> {
-        let namespaces = self.namespaces.as_mut().map_err(|why| *why)?;
-        namespaces.own_table().map(|_| ())
+        let namespaces = opened(&mut self.namespaces, self.scope)?;
+        namespaces.read_whole()
     }
 
     /// How many times a process was given up because it held too many descriptors. Only grows.
@@ -239,7 +236,7 @@ impl SocketSource {
     /// Remembers a process of whose ended connections nobody tells us. One whose namespace we
     /// may not even know is not ours, as far as we can tell.
     fn note_namespace(&mut self, key: ProcessKey, directory: BorrowedFd<'_>) {
-        let Ok(namespaces) = &self.namespaces else { return };
+        let Ok(namespaces) = opened(&mut self.namespaces, self.scope) else { return };
         if namespaces.inode_of(directory) != Ok(namespaces.own_inode()) {
             self.unheard.push(key);
         }
@@ -247,10 +244,11 @@ impl SocketSource {
 
     /// The connections of all namespaces that were looked at, and what ended in ours.
     fn traffic(&mut self) -> Result<TcpTraffic, Absence> {
-        let namespaces = self.namespaces.as_mut().map_err(|why| *why)?;
+        let namespaces = opened(&mut self.namespaces, self.scope)?;
+        namespaces.read_whole()?;
         let own_namespace = namespaces.own_inode();
         let mut traffic = TcpTraffic { own_namespace, ..TcpTraffic::default() };
-        let own_table = namespaces.own_table()?;
+        let own_table = namespaces.own_table();
         let told = match &mut self.ended {
             Some(Ok(ended)) => drain(ended, own_namespace, own_table, &mut traffic),
             Some(Err(why)) => Err(*why),
@@ -274,7 +272,7 @@ impl SocketSource {
         key: ProcessKey,
         directory: BorrowedFd<'_>,
     ) -> Result<Arc<[Socket]>, Absence> {
-        if let Err(why) = &self.namespaces {
+        if let Some(Err(why)) = &self.namespaces {
             return Err(*why);
         }
         let now = Instant::now();
@@ -348,8 +346,9 @@ impl SocketSource {
         }
     }
 
-    /// Looks the inodes up in the table of our network namespace, and those that are not there
-    /// in the table of the process's, where that is another.
+    /// Looks the inodes up in the table of our network namespace, which is read no further than
+    /// that takes, and those that are not there in the table of the process's, where that is
+    /// another. Where traffic is wanted, all of the first is read before anything is looked up.
     fn join(
         &mut self,
         key: ProcessKey,
@@ -359,8 +358,11 @@ impl SocketSource {
             return Ok(Arc::clone(&self.none));
         }
         self.found.clear();
-        let namespaces = self.namespaces.as_mut().map_err(|why| *why)?;
+        let namespaces = opened(&mut self.namespaces, self.scope)?;
         let own = namespaces.own_inode();
+        if self.scope.traffic {
+            namespaces.read_whole()?;
+        }
         let (ports, wants_ports) = (&mut self.listening.ports, self.scope.ports);
         let mut note = |table: &SocketTable, inodes: &[u64]| {
             if wants_ports {
@@ -368,9 +370,15 @@ impl SocketSource {
                 ports.extend(found.map(|port| (key, port)));
             }
         };
-        let table = namespaces.own_table()?;
-        note(table, &self.inodes);
-        move_found(own, table, &mut self.inodes, &mut self.found);
+        loop {
+            let table = namespaces.own_table();
+            note(table, &self.inodes);
+            move_found(own, table, &mut self.inodes, &mut self.found);
+            if self.inodes.is_empty() || table.is_whole() {
+                break;
+            }
+            namespaces.read_on()?;
+        }
         if !self.inodes.is_empty()
             && let Some((other, table)) = namespaces.table_of(directory, self.deadline)?
         {
@@ -416,6 +424,14 @@ fn add_table(namespace: u64, table: &SocketTable, traffic: &mut TcpTraffic) {
         inode: u64::from(one.inode),
         local: one.local,
     }));
+}
+
+/// The tables, opened where they are not yet, for what is in `scope`.
+fn opened(
+    namespaces: &mut Option<Result<Namespaces, Absence>>,
+    scope: TableScope,
+) -> Result<&mut Namespaces, Absence> {
+    namespaces.get_or_insert_with(|| Namespaces::open(scope)).as_mut().map_err(|why| *why)
 }
 
 /// How far the descriptors of a process were read.
@@ -493,6 +509,35 @@ mod tests {
     }
 
     #[test]
+    fn the_tables_are_read_as_far_as_a_process_takes_and_then_further() {
+        fn check(
+            source: &mut SocketSource,
+            socket: Option<u64>,
+            expected: &[SocketKind],
+            is_whole: Option<bool>,
+        ) {
+            let (_directory, fd) = process_with(socket.map(|inode| format!("socket:[{inode}]")));
+            let sockets = source.sockets_of(KEY, fd.as_fd());
+            let kinds: Vec<_> = sockets.value().unwrap().iter().map(|s| s.kind).collect();
+            assert_eq!(kinds, expected, "{socket:?}");
+            let tables = source.namespaces.as_ref().and_then(|tables| tables.as_ref().ok());
+            assert_eq!(tables.map(|tables| tables.own_table().is_whole()), is_whole, "{socket:?}");
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let source = &mut SocketSource::open(SWEEP_BUDGET);
+        let listening = SocketKind::Tcp(TcpState::Listen);
+        let established = SocketKind::Tcp(TcpState::Established);
+        check(source, None, &[], None);
+        check(source, Some(inode_of(&listener)), &[listening], Some(false));
+        check(source, Some(inode_of(&client)), &[established], Some(false));
+        source.standing().unwrap();
+        check(source, Some(inode_of(&listener)), &[listening], Some(true));
+        source.begin_sweep();
+        check(source, Some(inode_of(&listener)), &[listening], Some(false));
+    }
+
+    #[test]
     fn a_process_with_too_many_descriptors_is_left_alone_for_some_sweeps() {
         let links = (0..LINKS_PER_LOOK).map(|_| "/dev/null".to_owned());
         let (_directory, fd) = process_with(links);
@@ -530,7 +575,7 @@ mod tests {
     /// Everything that a source can be asked for, of one process.
     fn network_of(fd: &OwnedFd) -> (Reading<usize>, Network) {
         let mut source = SocketSource::open(SWEEP_BUDGET);
-        source.begin_sweep_for(Scope { kinds: true, ports: true, traffic: true });
+        source.begin_sweep_for(TableScope { kinds: true, ports: true, traffic: true });
         let sockets = source.sockets_of(KEY, fd.as_fd());
         if let Reading::Absent(why) = sockets {
             source.note_unread(KEY, why);

@@ -28,6 +28,11 @@ pub(crate) fn retrying<T>(mut f: impl FnMut() -> Result<T>) -> Result<T> {
     }
 }
 
+/// Why a system call that was made through libc has failed.
+pub(crate) fn last_errno() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::AGAIN)
+}
+
 /// Waits until a descriptor is ready, but no longer than `wait`; whether it is. Its end, and an
 /// error of it, count as ready.
 pub(crate) fn wait_until_ready(

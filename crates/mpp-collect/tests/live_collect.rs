@@ -699,7 +699,7 @@ fn a_mount_of_processes_alone_still_knows_the_machines_memory() {
         );
     };
     assert!(!procfs.join("meminfo").exists());
-    let hidden = collector_of(procfs);
+    let mut hidden = collector_of(procfs);
     assert_eq!(hidden.visibility(), Visibility::Whole);
     assert!(hidden.host().memory_total_bytes > 16 * MIB);
 }

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use mpp_accounting::units::WallTime;
 
 /// RFC 3339 in UTC with milliseconds, `2026-11-23T12:03:41.520Z`.
-fn rfc_3339(time: WallTime) -> String {
+pub(crate) fn rfc_3339(time: WallTime) -> String {
     let timestamp = Timestamp::from_nanosecond(i128::from(milliseconds(time)) * 1_000_000);
     format!("{:.3}", timestamp.unwrap_or_default())
 }

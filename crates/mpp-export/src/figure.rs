@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use mpp_accounting::metric::Need;
 use mpp_accounting::process::Absence;
-use mpp_accounting::report::{Column, Figure, GroupReport, Report, Tier, Value};
+use mpp_accounting::report::{Accuracy, Column, Figure, GroupReport, Report, Tier, Value};
 use mpp_accounting::snapshot::{Trouble, Visibility};
 
 /// A column with its name, made once for all groups.
@@ -134,6 +134,18 @@ pub(crate) fn visibility_word(visibility: Visibility) -> &'static str {
         Visibility::OthersUnreadable => "others_unreadable",
         Visibility::OthersHidden => "others_hidden",
     }
+}
+
+/// What is missing from a report, as every machine format names it.
+pub(crate) fn accuracy_numbers(accuracy: &Accuracy) -> [(&'static str, u64); 6] {
+    [
+        ("lost", accuracy.lost),
+        ("lost_records", accuracy.lost_records),
+        ("io_bound_bytes", accuracy.io_bound_bytes),
+        ("unattributed_io_bytes", accuracy.unattributed_io_bytes),
+        ("unattributed_tcp_bytes", accuracy.unattributed_tcp_bytes),
+        ("undecided", accuracy.undecided),
+    ]
 }
 
 #[cfg(test)]

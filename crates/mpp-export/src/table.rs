@@ -244,6 +244,14 @@ fn worth(report: &Report) -> Vec<String> {
         format!("{} lost", report.accuracy.lost),
         format!("{} unreadable", sum(|group| group.unreadable)),
     ];
+    if report.accuracy.lost_records > 0 {
+        let count = report.accuracy.lost_records;
+        clauses.push(counted(count, "exit record lost", "exit records lost"));
+    }
+    if report.accuracy.io_bound_bytes > 0 {
+        let bytes = report.accuracy.io_bound_bytes;
+        clauses.push(format!("I/O at most {bytes} bytes too low"));
+    }
     if report.accuracy.undecided > 0 {
         clauses.push(format!("{} may belong or not", report.accuracy.undecided));
     }
@@ -335,7 +343,12 @@ fn signs(report: &Report) -> Vec<String> {
         let mut figures = report.groups.iter().flat_map(|group| group.figures.iter());
         figures.any(|figure| matches!(figure, Figure::Known { mark, .. } if *mark == wanted))
     };
-    for (mark, meaning) in [(Mark::Estimate, "estimate"), (Mark::LowerBound, "at least")] {
+    let meanings = [
+        (Mark::Bound, "within the bound"),
+        (Mark::Estimate, "estimate"),
+        (Mark::LowerBound, "at least"),
+    ];
+    for (mark, meaning) in meanings {
         if has_mark(mark) {
             clauses.push(format!("{} {meaning}", mark.prefix()));
         }

@@ -85,6 +85,9 @@ fn hostile_report() -> Report {
         accuracy: Accuracy {
             tier: Tier::C,
             lost: 3,
+            lost_records: 2,
+            lost_records_total: 7,
+            io_bound_bytes: 1023,
             unattributed_io_bytes: 4096,
             unattributed_tcp_bytes: 512,
             unattributed_cpu_ns: 0,
@@ -361,6 +364,9 @@ fn reports() -> impl Strategy<Value = Report> {
             accuracy: Accuracy {
                 tier: Tier::B,
                 lost,
+                lost_records: lost,
+                lost_records_total: lost,
+                io_bound_bytes: lost,
                 unattributed_io_bytes: lost,
                 unattributed_tcp_bytes: lost,
                 unattributed_cpu_ns: 0,

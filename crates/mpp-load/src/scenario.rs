@@ -13,6 +13,7 @@ mod sleepers;
 mod storm;
 mod text_areas;
 mod threads;
+mod tree;
 mod workers;
 mod zombies;
 
@@ -66,6 +67,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         help: "a daemon whose parent ends at once writes, and is reaped by somebody else",
         options: double_fork::OPTIONS,
         run: double_fork::run,
+    },
+    Scenario {
+        name: "tree",
+        help: "large processes at once, many small writers, a daemon that outlives them all",
+        options: tree::OPTIONS,
+        run: tree::run,
     },
     Scenario {
         name: "nested-deaths",

@@ -45,6 +45,21 @@ fn a_process_is_found_by_its_whole_name_and_by_its_environment() {
     check(of("no such user"), &[]);
 }
 
+/// What is not `KEY=VALUE` is no variable, and hides none.
+#[test]
+fn a_title_over_the_environment_holds_no_variable() {
+    let mut load = Load::start_with_environment(&["retitle"], &[("MPP_LIVE_TITLE", "x")]);
+    load.begin();
+    load.wait_for("retitled");
+    let has_it = |value: Option<&str>| {
+        let process_env = vec![("MPP_LIVE_TITLE".into(), value.map(Into::into))];
+        let selection = Selection { process_env, ..Selection::default() };
+        find_pids(&selection).expect("a procfs").contains(&load.pid())
+    };
+    assert!(has_it(None));
+    assert!(!has_it(Some("x")));
+}
+
 #[test]
 fn one_process_keeps_its_zeros_and_one_that_is_not_there_has_nothing() {
     let load = Load::start(&["zombie"]);

@@ -5,11 +5,10 @@
 
 mod support;
 
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use serde_json::Value;
-use support::{Load, number};
+use support::{Load, mpp, number};
 
 /// How long the load begins workers, after a rest of two seconds.
 const WORK_SECONDS: f64 = 6.0;
@@ -18,22 +17,6 @@ const REST_SECONDS: f64 = 2.0;
 /// The load begins so many batches of workers in a second, and so many workers in a batch.
 const BATCHES_PER_SECOND: f64 = 10.0;
 const WORKERS_PER_BATCH: f64 = 3.0;
-
-/// The command itself, built if it is not there or older than its sources.
-fn mpp() -> Command {
-    let test = std::env::current_exe().unwrap();
-    let folder = test.ancestors().nth(2).unwrap();
-    let profile: &[&str] = if folder.ends_with("release") { &["--release"] } else { &[] };
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--package", "mpp-cli", "--bin", "mpp"])
-        .args(profile)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status();
-    assert!(built.unwrap().success(), "`cargo build --package mpp-cli` failed");
-    let program: PathBuf = folder.join("mpp");
-    assert!(program.exists(), "cargo put it elsewhere than to {}", program.display());
-    Command::new(program)
-}
 
 fn float(line: &Value, key: &str) -> f64 {
     line[key].as_f64().unwrap_or_else(|| panic!("no number `{key}` in {line}"))

@@ -135,6 +135,23 @@ impl<'a> Cursor<'a> {
         i32::try_from(value).map_err(|_| self.overflow(field, start, 32))
     }
 
+    /// A number of at most 16 hexadecimal digits, as the kernel prints masks.
+    pub(crate) fn hexadecimal(&mut self, field: &'static str) -> Result<u64, ParseError> {
+        let start = self.position;
+        let mut value = 0_u64;
+        while let Some(digit) = self.peek().and_then(|byte| char::from(byte).to_digit(16)) {
+            if value >> 60 != 0 {
+                return Err(self.overflow(field, start, 64));
+            }
+            value = value << 4 | u64::from(digit);
+            self.advance(1);
+        }
+        if self.position == start {
+            return Err(self.unexpected(field, "a hexadecimal digit"));
+        }
+        Ok(value)
+    }
+
     /// A number of KiB with its unit, `   1520 kB`, in bytes.
     pub(crate) fn kib_as_bytes(&mut self, field: &'static str) -> Result<u64, ParseError> {
         let start = self.position;
@@ -195,6 +212,15 @@ mod tests {
         check(Cursor::signed, "-9223372036854775809", Err((0, ErrorKind::Overflow { bits: 64 })));
         check(Cursor::signed, "9223372036854775808", Err((0, ErrorKind::Overflow { bits: 64 })));
         check(Cursor::signed, "-", Err((1, NO_DIGIT)));
+    }
+
+    #[test]
+    fn a_mask_is_hexadecimal() {
+        check(Cursor::hexadecimal, "0000000180014a07\n", Ok(0x1_8001_4a07));
+        check(Cursor::hexadecimal, "ffffffffffffffff", Ok(u64::MAX));
+        check(Cursor::hexadecimal, "10000000000000000", Err((0, ErrorKind::Overflow { bits: 64 })));
+        let no_digit = ErrorKind::UnexpectedEnd { expected: "a hexadecimal digit" };
+        check(Cursor::hexadecimal, "", Err((0, no_digit)));
     }
 
     #[test]

@@ -43,7 +43,9 @@ extern crate std;
 mod cursor;
 mod lines;
 
+pub mod bpf_record;
 pub mod error;
+pub mod genetlink;
 pub mod netlink;
 pub mod number;
 pub mod proc_meminfo;
@@ -60,4 +62,5 @@ pub mod proc_pid_statm;
 pub mod proc_pid_status;
 pub mod proc_stat;
 pub mod sock_diag;
+pub mod taskstats;
 pub mod tcp_info;

@@ -19,6 +19,8 @@ const PAGE: &str = "netlink(7)";
 pub const FLAG_REQUEST: u16 = 0x01;
 /// Ask for everything there is: `NLM_F_DUMP`.
 pub const FLAG_DUMP: u16 = 0x300;
+/// Answer with an error message, whose number is 0 where all went well: `NLM_F_ACK`.
+pub const FLAG_ACKNOWLEDGE: u16 = 0x04;
 /// In an answer: things changed while they were dumped, so some may be missing or come
 /// twice: `NLM_F_DUMP_INTR`.
 pub const FLAG_DUMP_INTERRUPTED: u16 = 0x10;

@@ -26,6 +26,9 @@ pub struct Status {
     /// Resident anonymous memory: `RssAnon`. `None` for zombies, kernel threads, and on
     /// kernels before 4.5.
     pub rss_anon_bytes: Option<u64>,
+    /// The signals that the process ignores, the lowest bit for number 1: `SigIgn`. `None` where
+    /// a sandbox omits it.
+    pub ignored_signals: Option<u64>,
     /// How often the thread gave the CPU up to wait for something; only grows:
     /// `voluntary_ctxt_switches`. `None` where a sandbox omits it.
     pub voluntary_ctxt_switches: Option<u64>,
@@ -56,13 +59,14 @@ pub struct Uids {
 /// The page is cut, `Uid` is missing, or a field is there twice or not what the page says.
 pub fn parse(bytes: &[u8]) -> Result<Status, ParseError> {
     let (mut uid, mut threads, mut vm_swap, mut rss_anon) = (None, None, None, None);
-    let (mut voluntary, mut nonvoluntary) = (None, None);
+    let (mut voluntary, mut nonvoluntary, mut ignored) = (None, None, None);
     for line in Lines::new(PAGE, bytes) {
         match line.key {
             b"Uid" => line.store(&mut uid, "Uid", uids)?,
             b"Threads" => line.store(&mut threads, "Threads", Cursor::number)?,
             b"VmSwap" => line.store(&mut vm_swap, "VmSwap", Cursor::kib_as_bytes)?,
             b"RssAnon" => line.store(&mut rss_anon, "RssAnon", Cursor::kib_as_bytes)?,
+            b"SigIgn" => line.store(&mut ignored, "SigIgn", Cursor::hexadecimal)?,
             b"voluntary_ctxt_switches" => {
                 line.store(&mut voluntary, "voluntary_ctxt_switches", Cursor::number)?;
             }
@@ -78,6 +82,7 @@ pub fn parse(bytes: &[u8]) -> Result<Status, ParseError> {
         threads,
         vm_swap_bytes: vm_swap,
         rss_anon_bytes: rss_anon,
+        ignored_signals: ignored,
         voluntary_ctxt_switches: voluntary,
         nonvoluntary_ctxt_switches: nonvoluntary,
     })
@@ -110,6 +115,7 @@ mod tests {
 
     const AFTER_NAME: &str = "Umask:\t0022\nState:\tS (sleeping)\nUid:\t1000\t0\t1001\t1002\n\
         Gid:\t0\t0\t0\t0\nGroups:\t \nVmRSS:\t    1732 kB\nRssAnon:\t     112 kB\n\
+        SigIgn:\t0000000000011000\n\
         VmSwap:\t       8 kB\nThreads:\t17\nvoluntary_ctxt_switches:\t303\n\
         nonvoluntary_ctxt_switches:\t1\n";
 
@@ -118,6 +124,7 @@ mod tests {
         threads: Some(17),
         vm_swap_bytes: Some(8192),
         rss_anon_bytes: Some(112 * 1024),
+        ignored_signals: Some(0x1_1000),
         voluntary_ctxt_switches: Some(303),
         nonvoluntary_ctxt_switches: Some(1),
     };

@@ -128,6 +128,7 @@ fn sample_of<'py>(py: Python<'py>, report: &Report) -> PyResult<Bound<'py, PyDic
     sample.set_item("interval", report.interval.map(|interval| interval.as_secs_f64()))?;
     sample.set_item("tier", report.accuracy.tier.letter())?;
     sample.set_item("lost", report.accuracy.lost)?;
+    sample.set_item("undecided", report.accuracy.undecided)?;
     sample.set_item("unattributed_io_bytes", report.accuracy.unattributed_io_bytes)?;
     sample.set_item("unattributed_tcp_bytes", report.accuracy.unattributed_tcp_bytes)?;
     sample.set_item("is_hidden", report.host.visibility != Visibility::Whole)?;

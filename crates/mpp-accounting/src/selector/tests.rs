@@ -37,6 +37,9 @@ fn process(pid: u32, parent_pid: u32, identity: Identity) -> ProcessSample {
     ProcessSample {
         key: ProcessKey { pid, start_time_ticks: u64::from(pid) },
         parent_pid,
+        forked_by: None,
+        started_at: None,
+        exec_count: None,
         state: ProcessState::Living,
         identity: Arc::new(identity),
         read_at: BootTime::default(),

@@ -10,12 +10,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use mpp_accounting::exit::{CpuTail, ExitSource, Exits, ProcessExit, Spill, ThreadExit};
 use mpp_accounting::process::{
     Absence, Gauges, Identity, ProcessIo, ProcessKey, ProcessSample, ProcessState, Reading,
     ThreadIo, ThreadKey, Usage,
 };
 use mpp_accounting::snapshot::{Host, Snapshot};
-use mpp_accounting::units::{BootTime, Delta, IoDelta, IoTotals, UsageDelta, UsageTotals};
+use mpp_accounting::units::{BootTime, Delta, IoDelta, IoTotals, Totals, UsageDelta, UsageTotals};
 
 pub(crate) const TICKS_PER_SECOND: u64 = 100;
 const TICK_NS: u64 = 1_000_000_000 / TICKS_PER_SECOND;
@@ -28,6 +29,23 @@ const FORK_FAULTS: u64 = 30;
 struct Thread {
     start_ticks: u64,
     io: IoTotals,
+    has_exited: bool,
+}
+
+/// Who writes records of those that end, and how many of them it has room for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Recorder {
+    pub(crate) source: ExitSource,
+    /// Records of threads beyond so many between two sweeps are lost, or spilled by an
+    /// exact source.
+    pub(crate) room: usize,
+    pub(crate) on_overflow: Overflow,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Overflow {
+    Lost,
+    Spilled,
 }
 
 #[derive(Clone, Debug)]
@@ -64,6 +82,8 @@ pub(crate) struct Kernel {
     pub(crate) truth: BTreeMap<&'static str, (IoDelta, UsageDelta)>,
     /// The order in which new processes are read: by PID, as from a directory.
     seen_starts: BTreeMap<u32, ProcessKey>,
+    pub(crate) recorder: Option<Recorder>,
+    exits: Exits,
 }
 
 /// An event may happen at each of these moments of a sweep.
@@ -85,6 +105,8 @@ impl Kernel {
             pid_max: 32_768,
             truth: BTreeMap::new(),
             seen_starts: BTreeMap::new(),
+            recorder: None,
+            exits: Exits::default(),
         };
         kernel.create(0, "init");
         kernel
@@ -106,7 +128,7 @@ impl Kernel {
 
     fn create(&mut self, parent: u32, comm: &'static str) -> u32 {
         let pid = self.free_id();
-        let thread = Thread { start_ticks: self.now_ticks, io: IoTotals::ZERO };
+        let thread = Thread { start_ticks: self.now_ticks, io: IoTotals::ZERO, has_exited: false };
         let process = Process {
             key: ProcessKey { pid, start_time_ticks: self.now_ticks },
             parent,
@@ -125,23 +147,105 @@ impl Kernel {
         pid
     }
 
+    /// From now on the ends are recorded.
+    pub(crate) fn record_ends(&mut self, recorder: Recorder) {
+        self.exits.source = recorder.source;
+        self.recorder = Some(recorder);
+    }
+
+    /// Writes the record of one thread, or loses it.
+    fn record_thread(&mut self, pid: u32, tid: u32) {
+        let Some(recorder) = self.recorder else { return };
+        let process = &self.processes[&pid];
+        let thread = &process.threads[&tid];
+        let key = ThreadKey { tid, start_time_ticks: thread.start_ticks };
+        if self.exits.threads.len() < recorder.room {
+            let io = match recorder.source {
+                ExitSource::Rounded => Totals(std::array::from_fn(|i| thread.io.0[i] & !1023)),
+                ExitSource::Exact | ExitSource::Nobody => thread.io,
+            };
+            self.exits.threads.push(ThreadExit { process: process.key, thread: key, io });
+        } else if recorder.on_overflow == Overflow::Lost {
+            self.exits.lost_records += 1;
+        } else {
+            let parent = self.processes.get(&process.parent).map_or(process.key, |p| p.key);
+            let io = thread.io;
+            match self.exits.spills.iter_mut().find(|spill| spill.parent == parent) {
+                Some(spill) => {
+                    spill.threads += 1;
+                    spill.io = spill.io.plus(io.as_delta());
+                }
+                None => self.exits.spills.push(Spill { parent, threads: 1, io }),
+            }
+        }
+    }
+
+    /// Writes the record of a process whose last thread has been recorded. Its CPU time is not
+    /// final: the last tick comes later.
+    fn record_process(&mut self, pid: u32) {
+        let Some(recorder) = self.recorder else { return };
+        if self.exits.processes.len() >= recorder.room {
+            return;
+        }
+        let process = &self.processes[&pid];
+        let parent = self.processes.get(&process.parent);
+        let is_reaped_automatically = parent.is_some_and(|parent| parent.reaps_automatically);
+        let absent = Absence::NotRequested;
+        let tail_ns = process.usage.own.0[0].min(TICK_NS);
+        let mut usage = process.usage;
+        usage.own.0[0] -= tail_ns;
+        self.exits.processes.push(ProcessExit {
+            sample: ProcessSample {
+                key: process.key,
+                parent_pid: process.parent,
+                forked_by: None,
+                started_at: None,
+                exec_count: None,
+                state: ProcessState::Zombie,
+                identity: Arc::clone(&process.identity),
+                read_at: BootTime { ns: self.now_ticks * TICK_NS },
+                usage,
+                io: ProcessIo { total: Reading::Absent(absent), threads: Reading::Absent(absent) },
+                gauges: Gauges::absent(absent),
+            },
+            parent: parent.map(|parent| parent.key),
+            is_reaped_automatically,
+            started_at: BootTime { ns: process.key.start_time_ticks * TICK_NS },
+            ended_at: BootTime { ns: self.now_ticks * TICK_NS },
+            rss_peak_bytes: Reading::Absent(absent),
+            wait_status: 0,
+        });
+        if is_reaped_automatically && tail_ns > 0 {
+            self.exits.cpu_tails.push(CpuTail { key: process.key, cpu_ns: tail_ns });
+        }
+    }
+
     pub(crate) fn fork(&mut self, parent: u32, comm: &'static str) -> u32 {
         self.create(parent, comm)
     }
 
     pub(crate) fn start_thread(&mut self, pid: u32) -> u32 {
         let tid = self.free_id();
-        let thread = Thread { start_ticks: self.now_ticks, io: IoTotals::ZERO };
+        let thread = Thread { start_ticks: self.now_ticks, io: IoTotals::ZERO, has_exited: false };
         self.process(pid).threads.insert(tid, thread);
         tid
     }
 
     /// Ends one thread; its I/O moves into the pool.
     pub(crate) fn end_thread(&mut self, pid: u32, tid: u32) {
+        if self.process(pid).threads.get(&tid).is_some_and(|thread| !thread.has_exited) {
+            self.record_thread(pid, tid);
+        }
         let process = self.process(pid);
         if let Some(thread) = process.threads.remove(&tid) {
             process.pool = process.pool.plus(thread.io.as_delta());
         }
+    }
+
+    /// The main thread ends while others live: it stays listed, as a zombie.
+    pub(crate) fn end_leader(&mut self, pid: u32) {
+        self.record_thread(pid, pid);
+        self.process(pid).threads.get_mut(&pid).expect("a main thread").has_exited = true;
     }
 
     pub(crate) fn process(&mut self, pid: u32) -> &mut Process {
@@ -150,7 +254,9 @@ impl Kernel {
 
     /// The main thread writes so many bytes, in one call.
     pub(crate) fn write(&mut self, pid: u32, bytes: u64) {
-        let tid = *self.process(pid).threads.keys().next().expect("a living thread");
+        let threads = &self.process(pid).threads;
+        let (tid, _) = threads.iter().find(|(_, t)| !t.has_exited).expect("a living thread");
+        let tid = *tid;
         self.write_in(pid, tid, bytes);
     }
 
@@ -192,9 +298,13 @@ impl Kernel {
     /// Ends a process. Its children go to the nearest subreaper, or to init.
     pub(crate) fn exit(&mut self, pid: u32) {
         let tids: Vec<u32> = self.process(pid).threads.keys().copied().collect();
-        for tid in tids {
+        for tid in tids.into_iter().filter(|tid| *tid != pid) {
             self.end_thread(pid, tid);
         }
+        if !self.process(pid).threads.get(&pid).is_none_or(|leader| leader.has_exited) {
+            self.end_leader(pid);
+        }
+        self.record_process(pid);
         self.process(pid).state = ProcessState::Zombie;
         let heir = self.heir_of(pid);
         for child in self.processes.values_mut().filter(|child| child.parent == pid) {
@@ -277,6 +387,9 @@ impl Kernel {
             }
         }
         snapshot.processes.sort_by_key(|p| p.key);
+        snapshot.exits = std::mem::take(&mut self.exits);
+        snapshot.exits.processes.sort_by_key(ProcessExit::key);
+        self.exits.source = snapshot.exits.source;
         self.seen_starts = snapshot.processes.iter().map(|p| (p.key.pid, p.key)).collect();
         snapshot
     }
@@ -287,7 +400,10 @@ impl Kernel {
         let has_children = self.processes.values().any(|child| child.parent == pid);
         let io = if !process.is_readable {
             absent_io(Absence::Denied)
-        } else if has_children || process.usage.reaped != UsageTotals::ZERO {
+        } else if has_children
+            || process.usage.reaped != UsageTotals::ZERO
+            || self.recorder.is_some()
+        {
             self.read_io_with_threads(pid, between)?
         } else {
             ProcessIo {
@@ -299,6 +415,9 @@ impl Kernel {
         Some(ProcessSample {
             key: process.key,
             parent_pid: process.parent,
+            forked_by: None,
+            started_at: None,
+            exec_count: None,
             state: process.state,
             identity: Arc::clone(&process.identity),
             read_at: BootTime { ns: self.now_ticks * TICK_NS },
@@ -321,9 +440,11 @@ impl Kernel {
                 .map(|(tid, thread)| ThreadIo {
                     key: ThreadKey { tid: *tid, start_time_ticks: thread.start_ticks },
                     total: thread.io,
+                    has_exited: thread.has_exited,
                 })
                 .collect();
-            if process.usage.reaped == before {
+            // With records nothing rests on total and threads being one moment.
+            if process.usage.reaped == before || self.recorder.is_some() {
                 return Some(ProcessIo {
                     total: Reading::Value(total),
                     threads: Reading::Value(threads),

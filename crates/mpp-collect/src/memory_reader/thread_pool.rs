@@ -4,49 +4,24 @@
 //! takes its place, and it ends by itself should its read ever return. When more hang than are
 //! replaced, and the last one hangs too, every request is answered `Blocked` until one comes
 //! back. A hanging thread does not hold up the end of the process: exit_group(2) kills it.
-//!
-//! Threads that hang outlive their pool, so they are kept account of for the whole program:
-//! where one hangs in a process, no pool sends another after it, and the bound is on all of
-//! them together. A program that opens a reader for every call loses one thread, not one a call.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
-use mpp_accounting::process::{Absence, ProcessKey, Reading};
-use rustix::fs::fstat;
+use mpp_accounting::process::{Absence, Reading};
 use rustix::thread::{Pid, gettid};
 
+use super::hanging::ProcfsId;
 use super::{
-    Delivery, MemoryAnswer, MemoryRequest, READ_DEADLINE, WAITING_USUAL, is_runnable,
-    read_memory_file,
+    Delivery, EXTENSIONS_MAX, MemoryAnswer, MemoryRequest, READ_DEADLINE, WAITING_USUAL,
+    is_thread_runnable, read_memory_file,
 };
-use crate::sys;
 
-/// Threads that read at one time.
-const WORKERS_MAX: usize = 2;
-/// Hanging threads that are replaced; with more of them, fewer than two read. Each costs some
-/// 20 KiB for as long as it hangs.
-const STUCK_REPLACED_MAX: usize = 30;
 /// Reading pauses while so many bytes of answers lie about that nobody has collected.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
-/// How often a thread that is only slow, since it waits for a CPU, gets another deadline.
-const EXTENSIONS_MAX: u32 = 20;
-
-/// Every thread of this program that hangs, whichever pool it belonged to.
-static HANGING: Mutex<Vec<Hanging>> = Mutex::new(Vec::new());
-
-/// A thread that hangs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Hanging {
-    procfs: ProcfsId,
-    process: ProcessKey,
-}
-
-/// Device and inode of a procfs's top folder: keys mean something within one procfs only.
-type ProcfsId = (u64, u64);
 
 /// The threads and what they share. Dropping it lets them end as soon as they can.
 #[derive(Debug)]
@@ -100,8 +75,7 @@ impl ThreadPool {
     pub(super) fn new(procfs: Arc<OwnedFd>) -> Self {
         let (work, answered, begun) = (Condvar::new(), Condvar::new(), Condvar::new());
         let state = Mutex::default();
-        let status = sys::retrying(|| fstat(&procfs));
-        let procfs_id = status.map_or((0, 0), |status| (status.st_dev, status.st_ino));
+        let procfs_id = ProcfsId::of(&procfs);
         ThreadPool { shared: Arc::new(Shared { procfs, procfs_id, state, work, answered, begun }) }
     }
 
@@ -109,8 +83,7 @@ impl ThreadPool {
     /// process already, the answer is known.
     pub(super) fn submit(&self, request: MemoryRequest) {
         let mut state = self.shared.lock();
-        let hanging = Hanging { procfs: self.shared.procfs_id, process: request.key };
-        if hanging_threads().is_some_and(|threads| threads.contains(&hanging)) {
+        if self.shared.procfs_id.is_hanging_in(request.key) {
             state.give_up(request);
             return;
         }
@@ -152,8 +125,10 @@ impl Drop for ThreadPool {
         let mut state = self.shared.lock();
         state.is_closed = true;
         state.queue.clear();
-        self.shared.work.notify_all();
-        self.shared.begun.notify_all();
+        if state.has_watchdog {
+            self.shared.work.notify_all();
+            self.shared.begun.notify_all();
+        }
     }
 }
 
@@ -162,31 +137,14 @@ impl Shared {
         lock(&self.state)
     }
 
-    /// Threads that hang in processes of this procfs, other pools' too.
-    fn hanging(&self) -> usize {
-        hanging_threads().map_or(0, |threads| {
-            threads.iter().filter(|hanging| hanging.procfs == self.procfs_id).count()
-        })
-    }
-
-    /// A thread that hung has come back.
-    fn forget_hanging(&self, process: ProcessKey) {
-        let back = Hanging { procfs: self.procfs_id, process };
-        if let Some(mut threads) = hanging_threads()
-            && let Some(position) = threads.iter().position(|hanging| *hanging == back)
-        {
-            threads.swap_remove(position);
-        }
-    }
-
     /// Starts the threads that are missing, as far as the bounds allow. Where there is and will
     /// be nobody to read, answers everything.
     fn staff(self: &Arc<Self>, state: &mut State) {
         if !state.has_watchdog {
             state.has_watchdog = self.spawn("mpp-watchdog", Shared::watch).is_ok();
         }
-        let wanted = (WORKERS_MAX + STUCK_REPLACED_MAX).saturating_sub(self.hanging());
-        while state.has_watchdog && state.workers < WORKERS_MAX.min(wanted) {
+        let allowed = self.procfs_id.workers_allowed();
+        while state.has_watchdog && state.workers < allowed {
             if self.spawn("mpp-reader", Shared::work).is_err() {
                 break;
             }
@@ -231,7 +189,7 @@ impl Shared {
             if !state.end_read(number) {
                 // It was given up and replaced meanwhile; its answer is nobody's.
                 state.stuck -= 1;
-                self.forget_hanging(request.key);
+                self.procfs_id.forget_hanging(request.key);
                 return;
             }
             state.deliver(answer);
@@ -308,9 +266,7 @@ impl State {
         let overdue: Vec<_> = self.reads.extract_if(.., |read| read.deadline <= now).collect();
         for read in &overdue {
             self.stuck += 1;
-            if let Some(mut threads) = hanging_threads() {
-                threads.push(Hanging { procfs, process: read.request.key });
-            }
+            procfs.record_hanging(read.request.key);
             self.workers -= 1;
             self.give_up(read.request);
             // Its other files would block as well.
@@ -341,24 +297,8 @@ impl State {
 
 impl Read {
     fn is_only_slow(&self) -> bool {
-        is_runnable(&format!("/proc/self/task/{}/stat", self.thread.as_raw_nonzero()))
+        is_thread_runnable(self.thread)
     }
-}
-
-/// How often the lock of all hanging threads is tried: whoever holds it lets go at once.
-const TRIES_MAX: u32 = 1000;
-
-/// All hanging threads; `None` where the lock is held for ever, since another thread held it
-/// when this process was forked. Such a child goes on without knowing who hangs.
-fn hanging_threads() -> Option<MutexGuard<'static, Vec<Hanging>>> {
-    for _ in 0..TRIES_MAX {
-        match HANGING.try_lock() {
-            Ok(threads) => return Some(threads),
-            Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => std::thread::yield_now(),
-        }
-    }
-    None
 }
 
 /// A thread of ours that panicked has left nothing half-done that could matter.

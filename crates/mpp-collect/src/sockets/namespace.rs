@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, openat, statat};
 use rustix::io::Errno;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::table::{Scope, SocketDiag, SocketTable};
+use super::table::{SocketDiag, SocketTable, TableScope};
 use crate::error::absence_of;
 use crate::sys;
 
@@ -25,18 +25,19 @@ const OTHERS_MAX: usize = 4096;
 #[derive(Debug)]
 pub(super) struct Namespaces {
     own_inode: u64,
-    scope: Scope,
+    scope: TableScope,
     diag: SocketDiag,
-    /// Keeps its room from sweep to sweep; holds what it says once there is an outcome.
+    /// Keeps its room from sweep to sweep.
     own_table: SocketTable,
-    own_outcome: Option<Result<(), Absence>>,
+    /// Why it could not be read further in this sweep.
+    own_failure: Option<Absence>,
     others: Vec<(u64, Result<SocketTable, Absence>)>,
 }
 
 impl Namespaces {
     /// Opens what asks for the table of our own network namespace: that of the calling thread.
     /// Tables will hold what is in `scope`.
-    pub(super) fn open(scope: Scope) -> Result<Self, Absence> {
+    pub(super) fn open(scope: TableScope) -> Result<Self, Absence> {
         let own_inode = match inode_at(CWD, c"/proc/thread-self/ns/net") {
             Ok(inode) => inode,
             // The kernel has no network namespaces, so everything is in the same one.
@@ -49,7 +50,7 @@ impl Namespaces {
         })?;
         let own_table = SocketTable::default();
         let others = Vec::new();
-        Ok(Namespaces { own_inode, scope, diag, own_table, own_outcome: None, others })
+        Ok(Namespaces { own_inode, scope, diag, own_table, own_failure: None, others })
     }
 
     /// The inode of our own namespace; 0 where there are none.
@@ -58,17 +59,34 @@ impl Namespaces {
     }
 
     /// Lets every table be read anew, and with this in it.
-    pub(super) fn forget_tables(&mut self, scope: Scope) {
+    pub(super) fn forget_tables(&mut self, scope: TableScope) {
         self.scope = scope;
-        self.own_outcome = None;
+        self.own_table.clear();
+        self.own_failure = None;
         self.others.clear();
     }
 
-    /// The table of our own namespace.
-    pub(super) fn own_table(&mut self) -> Result<&SocketTable, Absence> {
-        let (diag, table, scope) = (&mut self.diag, &mut self.own_table, self.scope);
-        (*self.own_outcome.get_or_insert_with(|| diag.read_into(table, scope)))?;
-        Ok(&self.own_table)
+    /// The table of our own namespace, as far as it has been read.
+    pub(super) fn own_table(&self) -> &SocketTable {
+        &self.own_table
+    }
+
+    /// Reads on in the table of our own namespace.
+    pub(super) fn read_on(&mut self) -> Result<(), Absence> {
+        if let Some(why) = self.own_failure {
+            return Err(why);
+        }
+        let outcome = self.diag.read_on(&mut self.own_table, self.scope);
+        self.own_failure = outcome.err();
+        outcome
+    }
+
+    /// Reads all that is left of it.
+    pub(super) fn read_whole(&mut self) -> Result<(), Absence> {
+        while !self.own_table.is_whole() {
+            self.read_on()?;
+        }
+        Ok(())
     }
 
     /// The namespace of a process.
@@ -120,7 +138,11 @@ fn inode_at(directory: impl AsFd, name: &std::ffi::CStr) -> Result<u64, Errno> {
 }
 
 /// Reads the table of the namespace that a process is in, if that is still the one expected.
-fn read_other(directory: BorrowedFd<'_>, inode: u64, scope: Scope) -> Result<SocketTable, Absence> {
+fn read_other(
+    directory: BorrowedFd<'_>,
+    inode: u64,
+    scope: TableScope,
+) -> Result<SocketTable, Absence> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let namespace =
         sys::retrying(|| openat(directory, c"ns/net", flags, Mode::empty())).map_err(absence_of)?;
@@ -136,10 +158,10 @@ fn read_other(directory: BorrowedFd<'_>, inode: u64, scope: Scope) -> Result<Soc
     visitor.map_err(failed)?.join().unwrap_or(Err(Absence::Failed(Errno::CANCELED.raw_os_error())))
 }
 
-fn visit(namespace: &OwnedFd, scope: Scope) -> Result<SocketTable, Absence> {
+fn visit(namespace: &OwnedFd, scope: TableScope) -> Result<SocketTable, Absence> {
     let kind = Some(LinkNameSpaceType::Network);
     sys::retrying(|| move_into_link_name_space(namespace.as_fd(), kind)).map_err(absence_of)?;
     let mut table = SocketTable::default();
-    SocketDiag::open().map_err(absence_of)?.read_into(&mut table, scope)?;
+    SocketDiag::open().map_err(absence_of)?.read_whole(&mut table, scope)?;
     Ok(table)
 }

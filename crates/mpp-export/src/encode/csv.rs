@@ -13,13 +13,13 @@ use mpp_accounting::report::{Column, Figure, GroupReport, Report};
 use super::rfc_3339;
 use crate::escape;
 use crate::figure::{
-    NamedColumn, cells, interval_seconds, named_columns, push_float, push_integer, push_value,
-    reason, tier_number,
+    NamedColumn, accuracy_numbers, cells, interval_seconds, named_columns, push_float,
+    push_integer, push_value, reason, tier_number,
 };
 use crate::format::CsvLayout;
 
 /// What stands before the metrics on a wide line.
-const WIDE_HEAD: &str = "time,group,tier,lost,unattributed_io_bytes,unattributed_tcp_bytes,undecided,interval_sec,matched,descendants,unreadable";
+const WIDE_HEAD: &str = "time,group,tier,lost,lost_records,io_bound_bytes,unattributed_io_bytes,unattributed_tcp_bytes,undecided,interval_sec,matched,descendants,unreadable";
 
 pub(crate) fn write_header(columns: &[Column], layout: CsvLayout, out: &mut Vec<u8>) {
     match layout {
@@ -54,13 +54,8 @@ pub(crate) fn write(report: &Report, layout: CsvLayout, out: &mut Vec<u8>) {
 }
 
 fn write_accuracy(report: &Report, time: &str, out: &mut Vec<u8>) {
-    for (name, number) in [
-        ("tier", tier_number(report.accuracy.tier)),
-        ("lost", report.accuracy.lost),
-        ("unattributed_io_bytes", report.accuracy.unattributed_io_bytes),
-        ("unattributed_tcp_bytes", report.accuracy.unattributed_tcp_bytes),
-        ("undecided", report.accuracy.undecided),
-    ] {
+    let tier = ("tier", tier_number(report.accuracy.tier));
+    for (name, number) in [tier].into_iter().chain(accuracy_numbers(&report.accuracy)) {
         push_whole(time, "", name, number, out);
     }
     if let Some(seconds) = interval_seconds(report) {
@@ -94,13 +89,7 @@ fn write_wide(
     let name = escape::csv(&group.name);
     let tier = report.accuracy.tier.letter();
     out.extend_from_slice(format!("{time},{name},{tier}").as_bytes());
-    let accuracy = &report.accuracy;
-    for number in [
-        accuracy.lost,
-        accuracy.unattributed_io_bytes,
-        accuracy.unattributed_tcp_bytes,
-        accuracy.undecided,
-    ] {
+    for (_, number) in accuracy_numbers(&report.accuracy) {
         out.push(b',');
         push_integer(number, out);
     }

@@ -14,8 +14,8 @@ use mpp_accounting::report::{Figure, Report};
 use super::seconds;
 use crate::escape;
 use crate::figure::{
-    cells, interval_seconds, named_columns, push_float, push_integer, push_value, tier_number,
-    visibility_number,
+    accuracy_numbers, cells, interval_seconds, named_columns, push_float, push_integer, push_value,
+    tier_number, visibility_number,
 };
 
 /// The component that no group may take.
@@ -24,14 +24,10 @@ const REPORT: &str = "mpp_report";
 pub(crate) fn write(report: &Report, prefix: &str, out: &mut Vec<u8>) {
     let columns = named_columns(&report.columns);
     let mut lines = Lines { prefix, epoch: seconds(report.wall_time), out };
-    for (name, number) in [
-        ("tier", tier_number(report.accuracy.tier)),
-        ("lost", report.accuracy.lost),
-        ("unattributed_io_bytes", report.accuracy.unattributed_io_bytes),
-        ("unattributed_tcp_bytes", report.accuracy.unattributed_tcp_bytes),
-        ("undecided", report.accuracy.undecided),
-        ("visibility", visibility_number(report.host.visibility)),
-    ] {
+    let tier = ("tier", tier_number(report.accuracy.tier));
+    let visibility = ("visibility", visibility_number(report.host.visibility));
+    let numbers = accuracy_numbers(&report.accuracy);
+    for (name, number) in [tier].into_iter().chain(numbers).chain([visibility]) {
         lines.push(REPORT, name, |out| push_integer(number, out));
     }
     if let Some(interval) = interval_seconds(report) {

@@ -7,8 +7,8 @@ use mpp_accounting::report::{Figure, Report, Value};
 
 use crate::escape;
 use crate::figure::{
-    cells, interval_seconds, named_columns, push_float, push_integer, tier_number,
-    visibility_number,
+    accuracy_numbers, cells, interval_seconds, named_columns, push_float, push_integer,
+    tier_number, visibility_number,
 };
 
 pub(crate) fn write(report: &Report, host: &[u8], out: &mut Vec<u8>) {
@@ -17,10 +17,9 @@ pub(crate) fn write(report: &Report, host: &[u8], out: &mut Vec<u8>) {
     let time = report.wall_time.unix_ns;
     out.extend_from_slice(format!("mpp_report{host} tier=").as_bytes());
     push_whole(tier_number(report.accuracy.tier), out);
-    push_field("lost", report.accuracy.lost, out);
-    push_field("unattributed_io_bytes", report.accuracy.unattributed_io_bytes, out);
-    push_field("unattributed_tcp_bytes", report.accuracy.unattributed_tcp_bytes, out);
-    push_field("undecided", report.accuracy.undecided, out);
+    for (name, number) in accuracy_numbers(&report.accuracy) {
+        push_field(name, number, out);
+    }
     push_field("visibility", visibility_number(report.host.visibility), out);
     if let Some(interval) = interval_seconds(report) {
         out.extend_from_slice(b",interval_sec=");

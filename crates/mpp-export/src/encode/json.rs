@@ -7,8 +7,8 @@ use mpp_accounting::report::{Figure, GroupReport, Report};
 use super::rfc_3339;
 use crate::escape::push_json;
 use crate::figure::{
-    NamedColumn, cells, interval_seconds, named_columns, push_float, push_integer, push_value,
-    reason, trouble_classes, unattributed_cpu_seconds, visibility_word,
+    NamedColumn, accuracy_numbers, cells, interval_seconds, named_columns, push_float,
+    push_integer, push_value, reason, trouble_classes, unattributed_cpu_seconds, visibility_word,
 };
 use crate::format::{JsonLayout, Origin};
 
@@ -24,11 +24,10 @@ pub(crate) fn write(report: &Report, origin: &Origin, layout: JsonLayout, out: &
     json.key("host").string(&origin.host);
     json.key("interval_sec").float(interval_seconds(report));
     json.key("tier").string(report.accuracy.tier.letter().as_bytes());
-    json.key("lost").integer(report.accuracy.lost);
-    json.key("unattributed_io_bytes").integer(report.accuracy.unattributed_io_bytes);
-    json.key("unattributed_tcp_bytes").integer(report.accuracy.unattributed_tcp_bytes);
+    for (name, number) in accuracy_numbers(&report.accuracy) {
+        json.key(name).integer(number);
+    }
     json.key("unattributed_cpu_sec").float(Some(unattributed_cpu_seconds(report)));
-    json.key("undecided").integer(report.accuracy.undecided);
     json.key("visibility").string(visibility_word(report.host.visibility).as_bytes());
     json.key("trouble").open(b'{');
     for (class, count) in trouble_classes(&report.trouble) {
@@ -59,7 +58,7 @@ fn push_group(json: &mut Writer<'_>, columns: &[NamedColumn<'_>], group: &GroupR
 }
 
 /// Every metric with its number, or `null`.
-pub(super) fn push_metrics(
+pub(crate) fn push_metrics(
     json: &mut Writer<'_>,
     columns: &[NamedColumn<'_>],
     group: &GroupReport,
@@ -74,7 +73,7 @@ pub(super) fn push_metrics(
 }
 
 /// `accuracy` of the numbers that are not exact, and `why` of those that are not known.
-pub(super) fn push_doubts(json: &mut Writer<'_>, columns: &[NamedColumn<'_>], group: &GroupReport) {
+pub(crate) fn push_doubts(json: &mut Writer<'_>, columns: &[NamedColumn<'_>], group: &GroupReport) {
     json.key("accuracy").open(b'{');
     for (named, figure) in cells(columns, group) {
         if let Figure::Known { mark, .. } = figure
@@ -94,8 +93,8 @@ pub(super) fn push_doubts(json: &mut Writer<'_>, columns: &[NamedColumn<'_>], gr
 }
 
 /// Writes commas and indents.
-pub(super) struct Writer<'a> {
-    pub(super) out: &'a mut Vec<u8>,
+pub(crate) struct Writer<'a> {
+    pub(crate) out: &'a mut Vec<u8>,
     layout: JsonLayout,
     depth: usize,
     /// Whether the innermost object or array holds something already.
@@ -103,17 +102,17 @@ pub(super) struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(layout: JsonLayout, out: &'a mut Vec<u8>) -> Self {
+    pub(crate) fn new(layout: JsonLayout, out: &'a mut Vec<u8>) -> Self {
         Writer { out, layout, depth: 0, is_begun: false }
     }
 
-    pub(super) fn open(&mut self, bracket: u8) {
+    pub(crate) fn open(&mut self, bracket: u8) {
         self.out.push(bracket);
         self.depth += 1;
         self.is_begun = false;
     }
 
-    pub(super) fn close(&mut self, bracket: u8) {
+    pub(crate) fn close(&mut self, bracket: u8) {
         self.depth -= 1;
         if self.is_begun {
             self.new_line();
@@ -123,7 +122,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Begins the next item of an array.
-    fn item(&mut self) {
+    pub(crate) fn item(&mut self) {
         if self.is_begun {
             self.out.push(b',');
         }
@@ -132,7 +131,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Begins the next field of an object. Our own keys need no escaping.
-    pub(super) fn key(&mut self, key: &str) -> &mut Self {
+    pub(crate) fn key(&mut self, key: &str) -> &mut Self {
         self.item();
         self.out.push(b'"');
         self.out.extend_from_slice(key.as_bytes());
@@ -143,18 +142,33 @@ impl<'a> Writer<'a> {
         self
     }
 
-    pub(super) fn string(&mut self, bytes: &[u8]) {
+    pub(crate) fn string(&mut self, bytes: &[u8]) {
         push_json(bytes, self.out);
     }
 
-    pub(super) fn integer(&mut self, number: u64) {
+    pub(crate) fn integer(&mut self, number: u64) {
         push_integer(number, self.out);
     }
 
-    pub(super) fn float(&mut self, number: Option<f64>) {
+    pub(crate) fn float(&mut self, number: Option<f64>) {
         match number {
             Some(number) => push_float(number, self.out),
             None => self.null(),
+        }
+    }
+
+    pub(crate) fn count(&mut self, number: Option<u64>) {
+        match number {
+            Some(number) => push_integer(number, self.out),
+            None => self.null(),
+        }
+    }
+
+    /// A figure's number, or `null` where there is none.
+    pub(crate) fn figure(&mut self, figure: Figure) {
+        match figure {
+            Figure::Known { value, .. } => push_value(value, self.out),
+            Figure::Absent(_) => self.null(),
         }
     }
 

@@ -5,7 +5,7 @@ use mpp_accounting::units::WallTime;
 
 use super::json::{Writer, push_doubts, push_metrics};
 use super::milliseconds;
-use crate::figure::{interval_seconds, named_columns};
+use crate::figure::{accuracy_numbers, interval_seconds, named_columns};
 use crate::format::JsonLayout;
 
 pub(crate) fn write(report: &Report, out: &mut Vec<u8>) {
@@ -17,10 +17,9 @@ pub(crate) fn write(report: &Report, out: &mut Vec<u8>) {
         push_time(report.wall_time, json.out);
         json.key("group").string(&group.name);
         json.key("tier").string(report.accuracy.tier.letter().as_bytes());
-        json.key("lost").integer(report.accuracy.lost);
-        json.key("unattributed_io_bytes").integer(report.accuracy.unattributed_io_bytes);
-        json.key("unattributed_tcp_bytes").integer(report.accuracy.unattributed_tcp_bytes);
-        json.key("undecided").integer(report.accuracy.undecided);
+        for (name, number) in accuracy_numbers(&report.accuracy) {
+            json.key(name).integer(number);
+        }
         json.key("interval_sec").float(interval_seconds(report));
         push_metrics(&mut json, &columns, group);
         push_doubts(&mut json, &columns, group);

@@ -34,6 +34,12 @@ fn write_worth(report: &Report, out: &mut Vec<u8>) {
     let help =
         "Processes that ended in the last interval, their last counters taken over by nobody.";
     write_one("mpp_lost_processes", help, report.accuracy.lost, out);
+    let help = "Records of ended threads that the kernel wrote and that never arrived.";
+    write_head("mpp_exit_records_lost_total", help, "counter", out);
+    let lost = report.accuracy.lost_records_total;
+    push_sample("mpp_exit_records_lost_total", "", |out| push_integer(lost, out), out);
+    let help = "By how much a group's I/O counters are too low at most, for rounded records.";
+    write_one("mpp_io_bound_bytes", help, report.accuracy.io_bound_bytes, out);
     let help = "I/O of the last interval that belongs to one of several groups, and is in none.";
     write_one("mpp_unattributed_io_bytes", help, report.accuracy.unattributed_io_bytes, out);
     let help =

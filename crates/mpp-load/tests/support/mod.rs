@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
@@ -110,6 +111,22 @@ impl Drop for Load {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The command itself, built if it is not there or older than its sources.
+pub(crate) fn mpp() -> Command {
+    let test = std::env::current_exe().unwrap();
+    let folder = test.ancestors().nth(2).unwrap();
+    let profile: &[&str] = if folder.ends_with("release") { &["--release"] } else { &[] };
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--package", "mpp-cli", "--bin", "mpp"])
+        .args(profile)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status();
+    assert!(built.unwrap().success(), "`cargo build --package mpp-cli` failed");
+    let program: PathBuf = folder.join("mpp");
+    assert!(program.exists(), "cargo put it elsewhere than to {}", program.display());
+    Command::new(program)
 }
 
 /// A number that a line of truth names.

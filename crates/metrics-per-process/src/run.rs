@@ -1,0 +1,378 @@
+//! Runs a command and says what it and everything that it started used, daemons included.
+//!
+//! The kernel adds what a process did to whoever waits for it, and here that is in the end this
+//! process: it becomes a child subreaper, to which orphans are handed. So the I/O, CPU time,
+//! faults and context switches of the tree are exact without any privilege. What rises and
+//! falls, memory above all, is looked at again and again, and is a lower bound.
+//!
+//! ```
+//! use metrics_per_process::run::{Ending, Run};
+//!
+//! # fn in_a_program_with_one_thread() -> Result<(), metrics_per_process::run::Error> {
+//! let report = Run::builder().command(["true"]).run()?;
+//! assert_eq!(report.ending, Ending::Exited(0));
+//! # Ok(())
+//! # }
+//! ```
+
+mod sampler;
+mod total;
+
+use std::ffi::OsString;
+use std::time::{Duration, Instant};
+
+use mpp_accounting::process::Absence;
+use mpp_accounting::report::{Figure, GroupReport, Mark, Report, Tier, Value};
+pub use mpp_accounting::run::{
+    Change, Cost, Ending, Judgement, Limit, LimitError, PROGRAM_METRICS, Reaping, RunReport,
+    Survivor, TOTAL_METRICS, compare,
+};
+use mpp_collect::CollectError;
+pub use mpp_collect::child::end_by_signal;
+use mpp_collect::child::{
+    Arrival, ArrivedSignal, Reaped, RunError, Sender, SignalMeaning, Supervisor, WaitStatus,
+    send_signal,
+};
+
+use sampler::Sampler;
+
+/// How often the tree is looked at, where that costs less than [`SHARE_MAX`] allows.
+const PERIOD: Duration = Duration::from_millis(50);
+
+/// A command that has just begun is looked at sooner: most are over before long.
+const FIRST_PERIOD: Duration = Duration::from_millis(1);
+
+/// Looking may take one part in so many of one core's time.
+const SHARE_MAX: u32 = 100;
+
+/// How long there may be processes left before somebody is told what is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Why a command could not be run or measured.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// It could not be run.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// Processes could not be read.
+    #[error(transparent)]
+    Collect(#[from] CollectError),
+}
+
+impl Error {
+    /// Whether there is no such command: what a shell exits with 127 for.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Error::Run(error) if error.is_not_found())
+    }
+
+    /// Whether the command is there and cannot be executed: what a shell exits with 126 for.
+    #[must_use]
+    pub fn is_not_executable(&self) -> bool {
+        matches!(self, Error::Run(RunError::Execute { .. })) && !self.is_not_found()
+    }
+}
+
+/// A command to be run and measured; see the top of this file.
+///
+/// It takes over the process: no other thread may run, all children are waited for, and
+/// signals are taken. A program that has other things to do runs `mpp run` instead.
+#[derive(Debug)]
+pub struct Run {
+    words: Vec<OsString>,
+    waiting: Waiting,
+    period: Duration,
+    tier_max: Tier,
+}
+
+/// Makes a [`Run`].
+#[derive(Debug)]
+pub struct RunBuilder(Run);
+
+/// How long to wait for processes that the command leaves behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// Until the last one has ended, or a signal says that it is enough.
+    ForAll,
+    /// No longer than this after the command has ended.
+    UpTo(Duration),
+}
+
+/// Is told what goes on while a command runs.
+pub trait Observer {
+    /// The tree was looked at; the report has one row, with the columns of
+    /// [`sample_columns`].
+    fn sampled(&mut self, _report: &Report) {}
+
+    /// The command ended a while ago, and these are what is still waited for.
+    fn still_waiting(&mut self, _left: &[Survivor]) {}
+}
+
+/// What [`Observer::sampled`] is told.
+pub use sampler::sample_columns;
+
+/// Somebody who does not want to know.
+#[derive(Debug)]
+struct Nobody;
+
+impl Observer for Nobody {}
+
+impl Run {
+    /// Nothing to run yet; everything that is started is waited for.
+    #[must_use]
+    pub fn builder() -> RunBuilder {
+        RunBuilder(Run {
+            words: Vec::new(),
+            waiting: Waiting::ForAll,
+            period: PERIOD,
+            tier_max: Tier::A,
+        })
+    }
+}
+
+impl RunBuilder {
+    /// The command and its arguments. It is looked for as a shell does.
+    #[must_use]
+    pub fn command(mut self, words: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        self.0.words = words.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// How long to wait for what the command leaves behind.
+    #[must_use]
+    pub fn waiting(mut self, waiting: Waiting) -> Self {
+        self.0.waiting = waiting;
+        self
+    }
+
+    /// How often to look at the tree; less often where it is so large that looking would cost
+    /// more than a hundredth of a core.
+    #[must_use]
+    pub fn period(mut self, period: Duration) -> Self {
+        self.0.period = period.max(Duration::from_millis(1));
+        self
+    }
+
+    /// Promises no more than this of what is not counted by the kernel itself.
+    #[must_use]
+    pub fn tier_max(mut self, tier: Tier) -> Self {
+        self.0.tier_max = tier;
+        self
+    }
+
+    /// Runs the command to its end.
+    ///
+    /// # Errors
+    /// It cannot be executed, nothing can be measured here, or this process has other threads.
+    pub fn run(self) -> Result<RunReport, Error> {
+        self.run_observed(&mut Nobody)
+    }
+
+    /// As [`RunBuilder::run`], telling somebody what goes on.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn run_observed(self, observer: &mut dyn Observer) -> Result<RunReport, Error> {
+        let RunBuilder(run) = self;
+        let program = run.words.first().map(OsString::as_os_str).unwrap_or_default();
+        let program = Box::from(program.as_encoded_bytes());
+        let mut sampler = Sampler::open(run.tier_max)?;
+        let mut supervisor = Supervisor::begin()?;
+        sampler.sample()?;
+        let began = Instant::now();
+        let command = supervisor.start(&run.words)?;
+        let mut watch = Watch {
+            run: &run,
+            command,
+            supervisor,
+            sampler,
+            observer,
+            began,
+            ended: None,
+            cut_short_by: None,
+            next_sample: began + FIRST_PERIOD.min(run.period),
+            has_told: false,
+        };
+        watch.until_all_is_over()?;
+        Ok(watch.report(program))
+    }
+}
+
+/// A command that runs.
+struct Watch<'a> {
+    run: &'a Run,
+    command: u32,
+    supervisor: Supervisor,
+    sampler: Sampler,
+    observer: &'a mut dyn Observer,
+    began: Instant,
+    /// How and when the command ended.
+    ended: Option<(Ending, Instant)>,
+    cut_short_by: Option<i32>,
+    next_sample: Instant,
+    has_told: bool,
+}
+
+/// Whether there is still something to wait for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    GoesOn,
+    Over,
+}
+
+impl Watch<'_> {
+    fn until_all_is_over(&mut self) -> Result<(), Error> {
+        while self.reap()? == Progress::GoesOn {
+            let now = Instant::now();
+            if now >= self.next_sample {
+                self.sample();
+            }
+            if self.is_waited_for_enough(now) {
+                return Ok(());
+            }
+            self.tell(now);
+            match self.supervisor.wait(self.longest_wait())? {
+                Arrival::Elapsed => {}
+                Arrival::Child => self.sample_if_cheap(),
+                Arrival::Signal(signal) => {
+                    if self.take(signal)? == Progress::Over {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for all that have ended.
+    fn reap(&mut self) -> Result<Progress, Error> {
+        loop {
+            match self.supervisor.reap()? {
+                Reaped::Nobody => return Ok(Progress::GoesOn),
+                Reaped::NobodyLeft => return Ok(Progress::Over),
+                Reaped::Child(child) => {
+                    self.sampler.reaped(child.pid);
+                    if child.pid == self.command && self.ended.is_none() {
+                        self.ended = Some((ending(child.status), Instant::now()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// A look that fails is no reason to leave the command alone.
+    fn sample(&mut self) {
+        if let Ok(report) = self.sampler.sample() {
+            self.observer.sampled(report);
+        }
+        let elapsed = self.began.elapsed();
+        let period = self.run.period.min(FIRST_PERIOD + elapsed / 4);
+        let affordable = self.sampler.cost().saturating_mul(SHARE_MAX);
+        self.next_sample = Instant::now() + period.max(affordable);
+    }
+
+    /// One more look before a child is waited for, since after that its last counters can not
+    /// be told from its parent's any more; unless the last look was a moment ago.
+    fn sample_if_cheap(&mut self) {
+        if self.sampler.since_last() >= self.sampler.cost().saturating_mul(SHARE_MAX) {
+            self.sample();
+        }
+    }
+
+    fn is_waited_for_enough(&self, now: Instant) -> bool {
+        match (self.run.waiting, self.ended) {
+            (Waiting::UpTo(longest), Some((_, at))) => now.duration_since(at) >= longest,
+            _ => false,
+        }
+    }
+
+    fn longest_wait(&self) -> Duration {
+        let mut until = self.next_sample;
+        if let Some((_, at)) = self.ended {
+            if let Waiting::UpTo(longest) = self.run.waiting {
+                until = until.min(at.checked_add(longest).unwrap_or(until));
+            }
+            if !self.has_told {
+                until = until.min(at + PATIENCE);
+            }
+        }
+        until.saturating_duration_since(Instant::now())
+    }
+
+    /// Says once what is waited for.
+    fn tell(&mut self, now: Instant) {
+        let Some((_, at)) = self.ended else { return };
+        if !self.has_told && now.duration_since(at) >= PATIENCE {
+            self.has_told = true;
+            self.observer.still_waiting(&self.sampler.living());
+        }
+    }
+
+    /// Hands a signal on to the command; one that it had from the terminal itself is not.
+    /// Without the command there is nobody else whom it could be for.
+    fn take(&mut self, signal: ArrivedSignal) -> Result<Progress, Error> {
+        if self.ended.is_some() && signal.meaning() == SignalMeaning::End {
+            self.cut_short_by = Some(signal.number);
+            return Ok(Progress::Over);
+        }
+        if self.ended.is_none() && signal.sender == Sender::Process {
+            // It cannot have gone: it has not been waited for.
+            send_signal(self.command, signal.number)?;
+        }
+        if signal.meaning() == SignalMeaning::Stop {
+            self.supervisor.stop()?;
+        }
+        Ok(Progress::GoesOn)
+    }
+
+    fn report(mut self, program: Box<[u8]>) -> RunReport {
+        let wall = self.began.elapsed();
+        self.sampler.settle();
+        let last = self.sampler.last_report();
+        let (ending, command_ended) = self.ended.unwrap_or((Ending::Exited(0), Instant::now()));
+        let figures = total::figures(&self.sampler, &self.supervisor, wall);
+        let largest = self.supervisor.totals().largest_rss_bytes;
+        let row = GroupReport {
+            name: program.clone(),
+            matched: 0,
+            descendants: self.sampler.living().len() as u64,
+            unreadable: last.groups.first().map_or(0, |group| group.unreadable),
+            figures,
+        };
+        RunReport {
+            program,
+            ending,
+            command_wall: command_ended.duration_since(self.began),
+            cut_short_by: self.cut_short_by,
+            largest_process: match largest {
+                Some(bytes) => {
+                    Figure::Known { value: Value::Integer(bytes), mark: self.sampler.doubt() }
+                }
+                None => Figure::Absent(Absence::Unsupported),
+            },
+            still_running: self.sampler.living(),
+            samples: self.sampler.samples(),
+            reaping: self.sampler.reaping(),
+            programs: self.sampler.programs(),
+            total: Report {
+                interval: Some(wall),
+                columns: mpp_accounting::run::levels(&TOTAL_METRICS).into(),
+                groups: vec![row],
+                ..last
+            },
+        }
+    }
+}
+
+fn ending(status: WaitStatus) -> Ending {
+    match status {
+        WaitStatus::Exited(number) => Ending::Exited(number),
+        WaitStatus::Signaled(number) => Ending::Signaled(number),
+    }
+}
+
+/// The weakest of some promises.
+fn weakest(marks: impl IntoIterator<Item = Mark>) -> Mark {
+    marks.into_iter().fold(Mark::Exact, Mark::and)
+}

@@ -1,0 +1,388 @@
+//! Looks at a command's tree while it runs: what it holds at most, and which programs did what.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use mpp_accounting::group::{GroupBook, Rows};
+use mpp_accounting::ledger::{Ledger, Movement};
+use mpp_accounting::metric::MetricId;
+use mpp_accounting::process::{Absence, ProcessKey, ProcessSample, ProcessState, Usage};
+use mpp_accounting::report::{Column, Figure, Form, Mark, Report, Tier, Value};
+use mpp_accounting::run::{PROGRAM_METRICS, Reaping, Survivor, levels};
+use mpp_accounting::selector::{GroupKey, Resolution, Selector};
+use mpp_accounting::snapshot::Snapshot;
+use mpp_accounting::units::{IoDelta, UsageDelta};
+use mpp_collect::child::{ignores_children, thread_cpu_time};
+use mpp_collect::{Collector, CollectorOptions, Measures, Needs};
+
+use super::{Error, weakest};
+
+/// No more programs than this are told apart.
+const PROGRAMS_MAX: usize = 200;
+
+/// A parent is asked again so many samples later whether it ignores its children's ends.
+const SAMPLES_TRUSTED: u64 = 20;
+
+/// So many sweeps after the last end the ledger has given up whoever nobody waited for.
+const SWEEPS_TO_SETTLE: usize = 3;
+
+/// Those that are left may go on ending for ever; so many sweeps are tried.
+const SWEEPS_MAX: usize = 8;
+
+/// More ended processes than this are not told apart from others with their PID.
+const SEEN_MAX: usize = 1 << 20;
+
+/// What is looked at, besides what stands in the report.
+const SAMPLE_METRICS: [MetricId; 5] = [
+    MetricId::ProcessesTotal,
+    MetricId::MemoryRss,
+    MetricId::Threads,
+    MetricId::Fds,
+    MetricId::ProcessesEnded,
+];
+
+/// Counters whose totals and rates stand in each sample.
+const SAMPLE_COUNTERS: [MetricId; 4] =
+    [MetricId::CpuUser, MetricId::CpuSystem, MetricId::IoReadBytes, MetricId::IoWriteBytes];
+
+/// The columns of each sample of a run.
+#[must_use]
+pub fn sample_columns() -> Vec<Column> {
+    let mut columns = levels(&SAMPLE_METRICS);
+    columns.push(Column { metric: MetricId::CpuPercent.metric(), form: Form::Level });
+    for id in SAMPLE_COUNTERS {
+        let metric = id.metric();
+        columns.extend([Form::Level, Form::PerSecond].map(|form| Column { metric, form }));
+    }
+    columns
+}
+
+/// The largest figure of a gauge.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peak(Option<Figure>);
+
+impl Peak {
+    fn raise(&mut self, figure: Figure) {
+        let number = |figure: &Figure| match figure {
+            Figure::Known { value, .. } => value.as_float(),
+            Figure::Absent(_) => -1.0,
+        };
+        if self.0.is_none_or(|largest| number(&figure) > number(&largest)) {
+            self.0 = Some(figure);
+        }
+    }
+
+    /// Between two looks it may have been more.
+    pub(super) fn figure(self) -> Figure {
+        match self.0 {
+            Some(Figure::Known { value, .. }) => Figure::Known { value, mark: Mark::LowerBound },
+            Some(absent) => absent,
+            None => Figure::Absent(Absence::Vanished),
+        }
+    }
+}
+
+/// What one process was seen doing itself.
+#[derive(Clone, Copy, Debug, Default)]
+struct Deeds {
+    io: IoDelta,
+    usage: UsageDelta,
+    parent_pid: u32,
+}
+
+/// Looks at the descendants of this process.
+#[derive(Debug)]
+pub(super) struct Sampler {
+    collector: Collector,
+    needs: Needs,
+    own_pid: u32,
+    resolution: Resolution,
+    snapshot: Snapshot,
+    ledger: Ledger,
+    tree: GroupBook,
+    programs: GroupBook,
+    /// Of the last look: what was made of it, and of whom.
+    tree_report: Option<Report>,
+    programs_report: Option<Report>,
+    left: Vec<(ProcessKey, Usage)>,
+    is_left_at_rest: bool,
+    tier_max: Tier,
+    pub(super) processes: Peak,
+    pub(super) memory: Peak,
+    pub(super) fds: Peak,
+    seen: HashSet<ProcessKey>,
+    seen_pids: HashSet<u32>,
+    reaped_unseen: u64,
+    parents_asked: HashMap<ProcessKey, u64>,
+    /// Parents that ignore the ends of their children.
+    ignoring: HashSet<u32>,
+    /// Direct children that were waited for.
+    reaped: HashSet<u32>,
+    /// What each process was seen doing itself, until somebody has inherited it.
+    own: HashMap<ProcessKey, Deeds>,
+    /// What those did that nobody waited for, as far as it was seen.
+    unreaped: (IoDelta, UsageDelta),
+    lost: u64,
+    samples: u64,
+    cost: Duration,
+    last: Instant,
+}
+
+impl Sampler {
+    pub(super) fn open(tier_max: Tier) -> Result<Self, Error> {
+        let collector = Collector::open(CollectorOptions::default())?;
+        let measures = Measures { memory: true, io: true, fds: true, ..Measures::default() };
+        let own_pid = std::process::id();
+        let descendants = || {
+            let everybody_below = Selector::default().children_of(own_pid.to_string());
+            // Our own PID is one.
+            everybody_below.unwrap_or_default()
+        };
+        let tree = Rows::Named(vec![(Box::default(), descendants())]);
+        let programs = Rows::Keyed {
+            selector: Box::new(descendants()),
+            key: GroupKey::Name,
+            rows_max: PROGRAMS_MAX,
+        };
+        Ok(Sampler {
+            collector,
+            needs: Needs { measures, ..Needs::default() },
+            own_pid,
+            resolution: Resolution { own_pids: vec![own_pid], ..Resolution::default() },
+            snapshot: Snapshot::default(),
+            ledger: Ledger::new(),
+            tree: GroupBook::new(tree, sample_columns().into()),
+            programs: GroupBook::new(programs, levels(&PROGRAM_METRICS).into()),
+            tree_report: None,
+            programs_report: None,
+            left: Vec::new(),
+            is_left_at_rest: false,
+            tier_max,
+            processes: Peak(None),
+            memory: Peak(None),
+            fds: Peak(None),
+            seen: HashSet::new(),
+            seen_pids: HashSet::new(),
+            reaped_unseen: 0,
+            parents_asked: HashMap::new(),
+            ignoring: HashSet::new(),
+            reaped: HashSet::new(),
+            own: HashMap::new(),
+            unreaped: (IoDelta::ZERO, UsageDelta::ZERO),
+            lost: 0,
+            samples: 0,
+            cost: Duration::ZERO,
+            last: Instant::now(),
+        })
+    }
+
+    /// Looks at the tree once.
+    ///
+    /// # Errors
+    /// The processes could not be listed; the next look goes on from the last one.
+    pub(super) fn sample(&mut self) -> Result<&Report, Error> {
+        let before = thread_cpu_time();
+        self.last = Instant::now();
+        self.collector.sweep_tree(self.own_pid, &self.needs, &mut self.snapshot)?;
+        let movement = self.ledger.advance(&self.snapshot);
+        self.keep_account(&movement);
+        let mut report = self.tree.fold(&self.snapshot, &movement, &self.resolution);
+        report.accuracy.tier = report.accuracy.tier.max(self.tier_max);
+        let programs = self.programs.fold(&self.snapshot, &movement, &self.resolution);
+        self.programs_report = Some(programs);
+        self.raise_peaks(&report);
+        self.ask_parents();
+        self.remember_processes();
+        self.samples += 1;
+        self.cost = thread_cpu_time().saturating_sub(before);
+        Ok(self.tree_report.insert(report))
+    }
+
+    /// Looks until all that have ended are settled, and at those that are left as at one moment.
+    /// What could not be looked at any more stays as it was.
+    pub(super) fn settle(&mut self) {
+        for number in 0..SWEEPS_MAX {
+            let is_read = self.sample().is_ok();
+            if number >= SWEEPS_TO_SETTLE && is_read && self.is_left_at_rest {
+                return;
+            }
+        }
+    }
+
+    /// What was seen at the last look.
+    pub(super) fn last_report(&self) -> Report {
+        self.tree_report.clone().unwrap_or_else(empty_report)
+    }
+
+    /// Whether nobody ended between the last two looks: then the counters of those that are
+    /// left are those of one moment, none of them inherited from one that was read as well.
+    pub(super) fn is_left_at_rest(&self) -> bool {
+        self.is_left_at_rest
+    }
+
+    fn remember_processes(&mut self) {
+        let left: Vec<_> = self.descendants().map(|other| (other.key, other.usage)).collect();
+        let still = |(key, usage): &(ProcessKey, Usage)| (*key, usage.reaped);
+        self.is_left_at_rest = left.iter().map(still).eq(self.left.iter().map(still));
+        if self.seen.len() < SEEN_MAX {
+            self.seen_pids.extend(left.iter().map(|(key, _)| key.pid));
+            self.seen.extend(left.iter().map(|(key, _)| *key));
+        }
+        self.left = left;
+    }
+
+    /// Notes that a direct child was waited for.
+    pub(super) fn reaped(&mut self, pid: u32) {
+        self.reaped.insert(pid);
+        if !self.seen_pids.contains(&pid) {
+            self.reaped_unseen += 1;
+        }
+    }
+
+    /// CPU time that the last look took.
+    pub(super) fn cost(&self) -> Duration {
+        self.cost
+    }
+
+    pub(super) fn since_last(&self) -> Duration {
+        self.last.elapsed()
+    }
+
+    pub(super) fn samples(&self) -> u64 {
+        self.samples
+    }
+
+    pub(super) fn reaping(&self) -> Reaping {
+        if self.ignoring.is_empty() { Reaping::ByParents } else { Reaping::ByKernel }
+    }
+
+    /// How many ended, as far as was seen.
+    pub(super) fn ended(&self) -> u64 {
+        let left = self.descendants().filter(|process| process.state == ProcessState::Living);
+        (self.seen.len() as u64 + self.reaped_unseen).saturating_sub(left.count() as u64)
+    }
+
+    /// What those did that nobody waited for.
+    pub(super) fn unreaped(&self) -> (IoDelta, UsageDelta) {
+        self.unreaped
+    }
+
+    /// What may be missing from what the kernel counted.
+    pub(super) fn doubt(&self) -> Mark {
+        weakest([
+            if self.reaping() == Reaping::ByKernel { Mark::LowerBound } else { Mark::Exact },
+            if self.lost > 0 { Mark::Estimate } else { Mark::Exact },
+        ])
+    }
+
+    /// The programs that were seen, the busiest first.
+    pub(super) fn programs(&self) -> Report {
+        let mut report = self.programs_report.clone().unwrap_or_else(empty_report);
+        let position = PROGRAM_METRICS.iter().position(|id| *id == MetricId::CpuUser).unwrap_or(0);
+        let cpu = |figures: &[Figure]| -> f64 {
+            let both = figures.iter().skip(position).take(2);
+            both.map(|figure| match figure {
+                Figure::Known { value, .. } => value.as_float(),
+                Figure::Absent(_) => 0.0,
+            })
+            .sum()
+        };
+        report.groups.sort_by(|a, b| {
+            cpu(&b.figures).total_cmp(&cpu(&a.figures)).then_with(|| a.name.cmp(&b.name))
+        });
+        report
+    }
+
+    /// Who lives, ascending by PID.
+    pub(super) fn living(&self) -> Vec<Survivor> {
+        let living = self.descendants().filter(|process| process.state == ProcessState::Living);
+        living
+            .map(|process| Survivor { pid: process.key.pid, comm: process.identity.comm.clone() })
+            .collect()
+    }
+
+    /// Descendants at the last look.
+    pub(super) fn descendants(&self) -> impl Iterator<Item = &ProcessSample> {
+        self.snapshot.processes.iter().filter(|process| {
+            process.key.pid != self.own_pid
+                && self.snapshot.ancestors(process).any(|other| other.key.pid == self.own_pid)
+        })
+    }
+
+    /// A look at which nobody lived says nothing of what those held that lived before it.
+    fn raise_peaks(&mut self, report: &Report) {
+        if !self.descendants().any(|process| process.state == ProcessState::Living) {
+            return;
+        }
+        let Some(row) = report.groups.first() else { return };
+        for (column, figure) in report.columns.iter().zip(&row.figures) {
+            match column.metric.id {
+                MetricId::ProcessesTotal => self.processes.raise(*figure),
+                MetricId::MemoryRss => self.memory.raise(*figure),
+                MetricId::Fds => self.fds.raise(*figure),
+                _ => {}
+            }
+        }
+    }
+
+    /// Remembers what each process did until its counters have reached somebody.
+    ///
+    /// The ledger gives up whoever fits into nobody's growth. Whom we waited for ourselves has
+    /// arrived all the same, and of the others only those are known to be missing whose parent
+    /// lets the kernel reap: adding any other might count it twice.
+    fn keep_account(&mut self, movement: &Movement) {
+        for delta in movement.processes.iter().filter(|delta| delta.key.pid != self.own_pid) {
+            let deeds = self.own.entry(delta.key).or_default();
+            deeds.io = deeds.io.plus(delta.io.unwrap_or_default());
+            deeds.usage = deeds.usage.plus(delta.usage);
+            if let Some(process) = self.snapshot.by_key(delta.key) {
+                deeds.parent_pid = process.parent_pid;
+            }
+        }
+        for key in movement.lost.iter().filter(|key| !self.reaped.contains(&key.pid)) {
+            self.lost += 1;
+            if let Some(deeds) = self.own.get(key)
+                && self.ignoring.contains(&deeds.parent_pid)
+            {
+                self.unreaped = (self.unreaped.0.plus(deeds.io), self.unreaped.1.plus(deeds.usage));
+            }
+        }
+        for key in movement.settled.iter().chain(&movement.lost) {
+            self.own.remove(key);
+        }
+    }
+
+    /// Looks whether a parent ignores the ends of its children, now and then.
+    fn ask_parents(&mut self) {
+        let parents: HashSet<u32> =
+            self.snapshot.processes.iter().map(|process| process.parent_pid).collect();
+        let now = self.samples;
+        for process in self.snapshot.processes.iter().filter(|p| p.key.pid != self.own_pid) {
+            if parents.contains(&process.key.pid) {
+                let asked = self.parents_asked.get(&process.key);
+                if asked.is_none_or(|asked| now - asked >= SAMPLES_TRUSTED) {
+                    self.parents_asked.insert(process.key, now);
+                    if ignores_children(process.key.pid) == Some(true) {
+                        self.ignoring.insert(process.key.pid);
+                    }
+                }
+            }
+        }
+        let asked = &mut self.parents_asked;
+        asked.retain(|key, _| self.snapshot.by_key(*key).is_some());
+    }
+}
+
+/// What is there before the first look.
+fn empty_report() -> Report {
+    GroupBook::new(Rows::Named(Vec::new()), levels(&PROGRAM_METRICS).into()).fold(
+        &Snapshot::default(),
+        &Movement::default(),
+        &Resolution::default(),
+    )
+}
+
+/// A whole number as a figure.
+pub(super) fn count(value: u64, mark: Mark) -> Figure {
+    Figure::Known { value: Value::Integer(value), mark }
+}

@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/*
+ * All programs in one object, because the iterator tells what the hooks remember.
+ */
+#include "tasks.h"
+#include "hooks.h"
+
+char LICENSE[] SECTION("license") = "Dual MIT/GPL";

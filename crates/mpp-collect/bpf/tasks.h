@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/*
+ * Every thread of the machine, once: its own counters, and with the leader of a thread group what
+ * its process is, holds and has collected from threads and children that are gone.
+ */
+#pragma once
+
+#include "origin.h"
+
+/* Words of a bitmap of descriptors that are looked at together. */
+#define CHUNK_WORDS 32
+/* Enough for 4 million descriptors; of more, TASK_FDS_CUT says that there are more. */
+#define CHUNKS_MAX 2048
+
+/* Beyond, what is kept for each CPU is left out. */
+#define CPUS_MAX 1024
+
+/* How many CPUs there may ever be. 0: what is kept for each CPU is left out. */
+const volatile u32 possible_cpus = 0;
+
+struct scratch {
+	struct record_task task;
+	union {
+		struct {
+			struct record_process process;
+			struct record_memory memory_of_process;
+		};
+		struct record_memory memory_alone;
+	};
+	u64 chunk[CHUNK_WORDS];
+};
+
+struct {
+	MAP_NUMBER(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	MAP_NUMBER(max_entries, 1);
+	MAP_TYPE(key, u32);
+	MAP_TYPE(value, struct scratch);
+} scratches SECTION(".maps");
+
+/* How far each CPU's copy of anything lies from the address that stands for all copies. */
+struct distances {
+	u64 of_cpu[CPUS_MAX];
+};
+
+struct {
+	MAP_NUMBER(type, BPF_MAP_TYPE_ARRAY);
+	MAP_NUMBER(max_entries, 1);
+	MAP_TYPE(key, u32);
+	MAP_TYPE(value, struct distances);
+} cpu_distances SECTION(".maps");
+
+/* Serves only to be found at the same time by its address and by each CPU's. */
+struct {
+	MAP_NUMBER(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	MAP_NUMBER(max_entries, 1);
+	MAP_TYPE(key, u32);
+	MAP_TYPE(value, u64);
+} yardstick SECTION(".maps");
+
+/* Measures the distances, by a map of ours: the kernel's own variables bear names that not every
+ * kernel tells. */
+ALWAYS_INLINE void measure_distances(struct distances *distances)
+{
+	volatile u64 *slot = distances->of_cpu;
+	u64 map, origin;
+	u32 zero = 0, cpu;
+	const void *copy;
+
+	/* What is stored and loaded again is no pointer any more, but a number. */
+	*slot = (u64)&yardstick;
+	map = *slot;
+	if (bpf_probe_read_kernel(&origin, sizeof(origin),
+				  (const void *)(map + FIELD_OFFSET(((struct bpf_array *)0)->pptrs))))
+		return;
+	for (cpu = 0; cpu < CPUS_MAX && cpu < possible_cpus; cpu++) {
+		copy = bpf_map_lookup_percpu_elem(&yardstick, &zero, cpu);
+		if (!copy)
+			return;
+		slot = &distances->of_cpu[cpu];
+		*slot = (u64)copy;
+		*slot -= origin;
+	}
+}
+
+ALWAYS_INLINE u32 ones(u64 word)
+{
+	word -= (word >> 1) & 0x5555555555555555;
+	word = (word & 0x3333333333333333) + ((word >> 2) & 0x3333333333333333);
+	word = (word + (word >> 4)) & 0x0f0f0f0f0f0f0f0f;
+	return (word * 0x0101010101010101) >> 56;
+}
+
+struct fd_walk {
+	const unsigned long *next;
+	u32 words;
+	u32 fds;
+};
+
+static long count_chunk(u32 index, struct fd_walk *walk)
+{
+	struct scratch *scratch;
+	u32 zero = 0, words = walk->words, i;
+
+	(void)index;
+	scratch = bpf_map_lookup_elem(&scratches, &zero);
+	if (!scratch || !words)
+		return 1;
+	if (words > CHUNK_WORDS)
+		words = CHUNK_WORDS;
+	if (bpf_probe_read_kernel(scratch->chunk, words * sizeof(u64), walk->next))
+		return 1;
+	for (i = 0; i < CHUNK_WORDS; i++) {
+		if (i >= words)
+			break;
+		walk->fds += ones(scratch->chunk[i]);
+	}
+	walk->next += words;
+	walk->words -= words;
+	return 0;
+}
+
+/* How many descriptors are open, by the bitmap of them; says in `parts` what is not known. */
+ALWAYS_INLINE u32 count_fds(const struct task_struct *task, u32 *parts)
+{
+	struct files_struct *files = task->files;
+	struct fd_walk walk = {};
+	struct fdtable *table;
+	u64 word;
+
+	if (!files) {
+		*parts |= TASK_FDS_UNKNOWN;
+		return 0;
+	}
+	table = files->fdt;
+	walk.next = table->open_fds;
+	walk.words = table->max_fds / 64;
+	if (walk.words == 1) {
+		/* Nearly everybody has at most 64. */
+		if (bpf_probe_read_kernel(&word, sizeof(word), walk.next))
+			*parts |= TASK_FDS_UNKNOWN;
+		else
+			walk.fds = ones(word);
+		return walk.fds;
+	}
+	bpf_loop(CHUNKS_MAX, count_chunk, &walk, 0);
+	if (walk.words)
+		*parts |= TASK_FDS_CUT;
+	return walk.fds;
+}
+
+ALWAYS_INLINE u64 not_negative(s64 number)
+{
+	return number < 0 ? 0 : number;
+}
+
+/* Adds up what each CPU keeps of the four counters. Their parts lie next to one another, because
+ * the kernel allocates the four together; on one that does not they are left out. */
+ALWAYS_INLINE void add_parts_of_cpus(s64 *sums, const struct mm_struct *mm)
+{
+	const u8 *first = (const u8 *)mm->rss_stat[0].counters;
+	const u8 *last = (const u8 *)mm->rss_stat[NR_MM_COUNTERS - 1].counters;
+	struct distances *distances;
+	s32 parts[NR_MM_COUNTERS];
+	u32 zero = 0, cpu;
+
+	distances = bpf_map_lookup_elem(&cpu_distances, &zero);
+	if (!distances || last - first != (NR_MM_COUNTERS - 1) * sizeof(s32))
+		return;
+	for (cpu = 0; cpu < CPUS_MAX && cpu < possible_cpus; cpu++) {
+		if (bpf_probe_read_kernel(parts, sizeof(parts), first + distances->of_cpu[cpu]))
+			return;
+		sums[0] += parts[0];
+		sums[1] += parts[1];
+		sums[2] += parts[2];
+		sums[3] += parts[3];
+	}
+}
+
+ALWAYS_INLINE void copy_resident(struct record_memory *to, const struct mm_struct *mm)
+{
+	s64 sums[NR_MM_COUNTERS];
+
+	if (TYPE_EXISTS(struct mm_rss_stat)) {
+		const struct mm_struct___atomic *old = (const void *)mm;
+
+		sums[0] = old->rss_stat.count[0].counter;
+		sums[1] = old->rss_stat.count[1].counter;
+		sums[2] = old->rss_stat.count[2].counter;
+		sums[3] = old->rss_stat.count[3].counter;
+	} else {
+		sums[0] = mm->rss_stat[0].count;
+		sums[1] = mm->rss_stat[1].count;
+		sums[2] = mm->rss_stat[2].count;
+		sums[3] = mm->rss_stat[3].count;
+		add_parts_of_cpus(sums, mm);
+	}
+	to->file_pages = not_negative(sums[MM_FILEPAGES]);
+	to->anon_pages = not_negative(sums[MM_ANONPAGES]);
+	to->swap_entries = not_negative(sums[MM_SWAPENTS]);
+	to->shmem_pages = not_negative(sums[MM_SHMEMPAGES]);
+}
+
+ALWAYS_INLINE void copy_memory(struct record_memory *to, const struct task_struct *task,
+			       const struct mm_struct *mm, u32 *parts)
+{
+	copy_resident(to, mm);
+	to->total_pages = mm->total_vm;
+	to->data_pages = mm->data_vm + mm->stack_vm;
+	to->start_code = mm->start_code;
+	to->end_code = mm->end_code;
+	to->fds = count_fds(task, parts);
+	to->zero = 0;
+}
+
+ALWAYS_INLINE void copy_process(struct record_process *to, struct task_struct *task)
+{
+	const struct origin *origin = bpf_task_storage_get(&origins, task, NULL, 0);
+	const struct signal_struct *signal = task->signal;
+
+	if (origin)
+		to->forker = origin->forker;
+	else
+		to->forker = (struct record_key){};
+	to->parent = key_of(task->real_parent);
+	to->self_exec_id = task->self_exec_id;
+	copy_comm(to->comm, task);
+	to->euid = task->real_cred->euid.val;
+	to->nr_threads = signal->nr_threads;
+	to->cgroup_id = task->cgroups->dfl_cgrp->kn->id;
+	to->fd_limit = signal->rlim[RLIMIT_NOFILE].rlim_cur;
+	copy_pool(&to->pool, signal);
+}
+
+ALWAYS_INLINE void copy_thread(struct record_task *to, const struct task_struct *task)
+{
+	to->tid = task->pid;
+	to->tgid = task->tgid;
+	to->start = task->start_boottime;
+	to->flags = task->flags;
+	to->exit_state = task->exit_state;
+	to->state = task->__state;
+	copy_io(&to->io, &task->ioac);
+	copy_usage(&to->usage, task);
+}
+
+SECTION("iter/task") int write_task(struct bpf_iter__task *context)
+{
+	struct task_struct *task = context->task;
+	struct seq_file *seq = context->meta->seq;
+	struct scratch *scratch;
+	struct mm_struct *mm;
+	u32 zero = 0, parts = 0, size = sizeof(struct record_task);
+
+	if (!task)
+		return 0;
+	if (!context->meta->seq_num && !TYPE_EXISTS(struct mm_rss_stat)) {
+		struct distances *distances = bpf_map_lookup_elem(&cpu_distances, &zero);
+
+		if (distances)
+			measure_distances(distances);
+	}
+	scratch = bpf_map_lookup_elem(&scratches, &zero);
+	if (!scratch)
+		return 0;
+	copy_thread(&scratch->task, task);
+	mm = task->flags & PF_KTHREAD ? NULL : task->mm;
+	if (task->pid == task->tgid) {
+		parts |= TASK_HAS_PROCESS;
+		size += sizeof(struct record_process);
+		copy_process(&scratch->process, task);
+		if (mm) {
+			parts |= TASK_HAS_MEMORY;
+			size += sizeof(struct record_memory);
+			copy_memory(&scratch->memory_of_process, task, mm, &parts);
+		}
+	} else if (mm && !task->group_leader->mm) {
+		/* The leader is gone, so what the process holds is seen through the others. */
+		parts |= TASK_HAS_MEMORY;
+		size += sizeof(struct record_memory);
+		copy_memory(&scratch->memory_alone, task, mm, &parts);
+	}
+	scratch->task.parts = parts;
+	scratch->task.header = header_of(RECORD_TASK, size);
+	bpf_seq_write(seq, scratch, size);
+	return 0;
+}

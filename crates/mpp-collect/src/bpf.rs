@@ -1,0 +1,190 @@
+//! The kernel's own counters of every thread, living or ended, by BPF programs.
+//!
+//! An iterator tells of all that live, with what each thread itself did; hooks tell of all that
+//! end, of each exec, and of who forked whom. Together they are exact: what a thread did is told
+//! by the iterator until its exit record tells it for the last time. The programs are in `bpf/`,
+//! compiled and committed; the records they write are read by
+//! [`bpf_record`](mpp_parse::bpf_record).
+//!
+//! Nothing is pinned: programs and maps go with the descriptors, however this process ends. The
+//! traps: the iterator sees the caller's PID namespace, so only in the initial one it sees
+//! everybody; and records wait in rings of bounded size, so what finds no room there is added up
+//! for each parent and counted.
+
+mod compiled;
+mod hooks;
+mod refusal;
+mod ring;
+mod skeleton;
+mod syscall;
+mod tasks;
+
+#[cfg(test)]
+mod live_privileges;
+#[cfg(test)]
+mod live_tasks;
+#[cfg(test)]
+mod tests;
+
+use std::os::fd::BorrowedFd;
+
+use mpp_parse::bpf_record::{ExecRecord, TaskRecord};
+use rustix::io::Errno;
+
+use self::hooks::Hooks;
+use self::skeleton::{Failure, Step};
+use self::tasks::Tasks;
+
+pub(crate) use self::hooks::{Capture, ExitEvent, Hook, Lost, Spill};
+pub use self::refusal::Refusal;
+
+/// How much room there is for what waits to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BpfOptions {
+    /// Bytes for exits, some 410 each; made a power of two. Kernel memory.
+    pub(crate) exit_ring_bytes: u32,
+    /// Bytes for execs, some 150 each and the texts that are captured; likewise.
+    pub(crate) exec_ring_bytes: u32,
+}
+
+impl Default for BpfOptions {
+    /// Room for some 40,000 exits.
+    fn default() -> Self {
+        BpfOptions { exit_ring_bytes: 16 << 20, exec_ring_bytes: 8 << 20 }
+    }
+}
+
+/// The programs, loaded and running for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Bpf {
+    tasks: Tasks,
+    hooks: Hooks,
+}
+
+impl Bpf {
+    /// Loads the programs, lets them run, and looks whether the iterator finds this very process.
+    ///
+    /// Costs some milliseconds. Needs CAP_BPF and CAP_PERFMON, or root.
+    ///
+    /// # Errors
+    /// Why they cannot be had here. Nothing is left behind then.
+    pub(crate) fn open(options: &BpfOptions) -> Result<Self, Refusal> {
+        if cfg!(target_endian = "big") {
+            return Err(Refusal::BigEndian);
+        }
+        let is_initial = refusal::is_in_initial_pid_namespace().map_err(|errno| {
+            Refusal::Failed { action: "look at the PID namespace", errno: errno.raw_os_error() }
+        })?;
+        if !is_initial {
+            return Err(Refusal::PidNamespace);
+        }
+        let mut bpf = Bpf::load(options).map_err(Refusal::of)?;
+        bpf.find_itself()?;
+        Ok(bpf)
+    }
+
+    fn load(options: &BpfOptions) -> Result<Self, Failure> {
+        let cpus = tasks::possible_cpus().map_err(Failure::at(Step::Other))?;
+        let sizes = [
+            ("exits", ring_bytes(options.exit_ring_bytes)),
+            ("execs", ring_bytes(options.exec_ring_bytes)),
+        ];
+        let (mut loaded, missing) = hooks::load(cpus, &sizes)?;
+        let tasks = Tasks::attach(&mut loaded)?;
+        Ok(Bpf { tasks, hooks: Hooks::attach(loaded, missing)? })
+    }
+
+    fn find_itself(&mut self) -> Result<(), Refusal> {
+        let own = std::process::id();
+        let mut is_found = false;
+        self.read_tasks(&mut |task| is_found |= task.process().is_some() && task.tgid() == own)
+            .map_err(|errno| Refusal::Failed {
+                action: "read the tasks",
+                errno: errno.raw_os_error(),
+            })?;
+        if is_found { Ok(()) } else { Err(Refusal::NotSeen) }
+    }
+
+    /// From now on copies these texts at each exec, and no others. At first none.
+    ///
+    /// # Errors
+    /// What bpf(2) says; what is copied stays as it was.
+    pub(crate) fn capture(&mut self, what: Capture) -> Result<(), Errno> {
+        self.hooks.capture(what)
+    }
+
+    /// Hands out every thread of the machine, those of a process after their leader; zombies, the
+    /// kernel's own and this one included.
+    ///
+    /// # Errors
+    /// ENOMEM and the like; EBADMSG where a record is not what it should be. Threads that were
+    /// handed out until then are right.
+    pub(crate) fn read_tasks(
+        &mut self,
+        each: &mut dyn FnMut(&TaskRecord<'_>),
+    ) -> Result<(), Errno> {
+        self.tasks.read(each)
+    }
+
+    /// Hands out and forgets every end that is waiting, in the order in which they were written.
+    ///
+    /// # Errors
+    /// Where the ring cannot be mapped: what was not handed out waits for the next call. EBADMSG
+    /// where a record was not what it should be: that one is lost.
+    pub(crate) fn drain_exits(&mut self, each: &mut dyn FnMut(ExitEvent<'_>)) -> Result<(), Errno> {
+        self.hooks.drain_exits(each)
+    }
+
+    /// Hands out and forgets every exec that is waiting, in the order in which they were written.
+    ///
+    /// # Errors
+    /// As [`Bpf::drain_exits`].
+    pub(crate) fn drain_execs(
+        &mut self,
+        each: &mut dyn FnMut(&ExecRecord<'_>),
+    ) -> Result<(), Errno> {
+        self.hooks.drain_execs(each)
+    }
+
+    /// Hands out and forgets what was added up, parent by parent, where exit records found no
+    /// room; each thread is in one spill only. Costs nothing while there are none, else the time
+    /// until every CPU has done something else, some milliseconds.
+    ///
+    /// Where the kernel cannot say when that is (`nohz_full`), spills come a call later.
+    ///
+    /// # Errors
+    /// What bpf(2) says; what was not handed out waits for the next call.
+    pub(crate) fn take_spilled(&mut self, each: &mut dyn FnMut(Spill)) -> Result<(), Errno> {
+        self.hooks.take_spills(each)
+    }
+
+    /// What was not told one by one, in total since the programs were loaded.
+    ///
+    /// # Errors
+    /// What bpf(2) says.
+    pub(crate) fn lost(&self) -> Result<Lost, Errno> {
+        self.hooks.lost()
+    }
+
+    /// Hooks that this kernel did not take, and why.
+    pub(crate) fn missing_hooks(&self) -> &[(Hook, Errno)] {
+        self.hooks.missing()
+    }
+
+    /// Whether the ring of exits should be drained before its time. Costs no system call.
+    pub(crate) fn is_exit_ring_half_full(&self) -> bool {
+        self.hooks.is_exit_ring_half_full()
+    }
+
+    /// A descriptor that becomes readable when the ring of exits becomes half full, for epoll(7)
+    /// with `EPOLLET`. To anybody else it is readable as soon as there is one record.
+    pub(crate) fn exit_ring(&self) -> BorrowedFd<'_> {
+        self.hooks.exit_ring()
+    }
+}
+
+/// The size of a ring must be a power of two, and whole pages.
+fn ring_bytes(wanted: u32) -> u32 {
+    let page = u32::try_from(rustix::param::page_size()).unwrap_or(u32::MAX);
+    wanted.max(page).checked_next_power_of_two().unwrap_or(1 << 31)
+}

@@ -1,0 +1,27 @@
+//! What is in the compiled BPF objects, in the order of their loader.
+//!
+//! Written by `cargo xtask bpf` together with the objects, and compared by
+//! `cargo xtask bpf --check`.
+
+use super::skeleton::Skeleton;
+
+/// `bpf/programs.bpf.c`.
+pub(super) const PROGRAMS: Skeleton = Skeleton {
+    bytes: include_bytes!("../../bpf/programs.skel"),
+    data_length: 50784,
+    maps: &[
+        "cpu_distances",
+        "scratches",
+        "origins",
+        "exec_scratches",
+        "execs",
+        "exits",
+        "yardstick",
+        "spills_even",
+        "spills_odd",
+        "settings",
+        "counts",
+        "rodata",
+    ],
+    programs: &["write_task", "remember_fork", "write_exec", "write_exit", "write_free"],
+};

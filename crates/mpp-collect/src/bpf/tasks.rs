@@ -1,0 +1,99 @@
+//! Every thread of the machine, by the iterator of `bpf/tasks.h`.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use mpp_parse::bpf_record::{self, Record, TaskRecord};
+use rustix::fs::CWD;
+use rustix::io::Errno;
+
+use super::skeleton::{Failure, Loaded, Step};
+use super::syscall;
+use crate::proc_fs::{FileError, Room};
+use crate::sys;
+
+/// The kernel hands out at most 32 KiB at a time; a record that was cut needs room, too.
+const BUFFER: usize = 40 << 10;
+/// The numbers of all CPUs that there may ever be, `0-63`.
+const POSSIBLE_CPUS: &std::ffi::CStr = c"/sys/devices/system/cpu/possible";
+
+/// The iterator, for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Tasks {
+    link: OwnedFd,
+    buffer: Vec<u8>,
+}
+
+impl Tasks {
+    /// Takes the program out of what was loaded.
+    pub(super) fn attach(loaded: &mut Loaded) -> Result<Self, Failure> {
+        let program = loaded.program("write_task")?;
+        let link = syscall::link_iterator(program.as_fd()).map_err(Failure::at(Step::Attach))?;
+        Ok(Tasks { link, buffer: vec![0; BUFFER] })
+    }
+
+    /// Hands out every thread, those of a process after their leader.
+    ///
+    /// # Errors
+    /// ENOMEM and the like; EBADMSG where the program's records are not what they should be.
+    /// Threads that were handed out until then are right.
+    pub(super) fn read(&mut self, each: &mut dyn FnMut(&TaskRecord<'_>)) -> Result<(), Errno> {
+        let iteration = syscall::begin_iteration(self.link.as_fd())?;
+        let mut kept = 0;
+        loop {
+            let room = self.buffer.get_mut(kept..).unwrap_or_default();
+            let count = sys::retrying(|| rustix::io::read(&iteration, &mut *room))?;
+            if count == 0 {
+                return if kept == 0 { Ok(()) } else { Err(Errno::BADMSG) };
+            }
+            let filled = kept + count;
+            let rest = records(self.buffer.get(..filled).unwrap_or_default(), each)?;
+            self.buffer.copy_within(filled - rest..filled, 0);
+            kept = rest;
+        }
+    }
+}
+
+/// Hands out every whole record; returns how many bytes of another one are left.
+fn records(bytes: &[u8], each: &mut dyn FnMut(&TaskRecord<'_>)) -> Result<usize, Errno> {
+    let mut rest = bytes;
+    loop {
+        match bpf_record::split_first(rest) {
+            Ok(Some((Record::Task(task), behind))) => {
+                each(&task);
+                rest = behind;
+            }
+            Ok(None) => return Ok(rest.len()),
+            _ => return Err(Errno::BADMSG),
+        }
+    }
+}
+
+/// How many CPUs there may ever be, counting from 0 without gaps.
+pub(super) fn possible_cpus() -> Result<u32, Errno> {
+    let mut room = Room::default();
+    let text = room.read(CWD, POSSIBLE_CPUS).map_err(|error| match error {
+        FileError::System(errno) => errno,
+        FileError::TooLarge => Errno::TOOBIG,
+    })?;
+    count_of(text).ok_or(Errno::BADMSG)
+}
+
+/// One more than the last number of a list.
+fn count_of(list: &[u8]) -> Option<u32> {
+    let last = list.trim_ascii().rsplit(|byte| !byte.is_ascii_digit()).next()?;
+    std::str::from_utf8(last).ok()?.parse::<u32>().ok()?.checked_add(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::count_of;
+
+    #[test]
+    fn cpus_are_counted_to_the_last_one() {
+        assert_eq!(count_of(b"0\n"), Some(1));
+        assert_eq!(count_of(b"0-1\n"), Some(2));
+        assert_eq!(count_of(b"0-3,8-127\n"), Some(128));
+        assert_eq!(count_of(b"\n"), None);
+        assert_eq!(count_of(b"0-4294967295\n"), None);
+    }
+}

@@ -1,0 +1,157 @@
+//! Who tells of those that end, and what was told, joined to the processes of a sweep.
+//!
+//! The best witness there is gives the kernel's record of every thread that ended; the next
+//! best gives it rounded; without either a sweep tells what it sees, and the ledger infers
+//! the rest. A witness works only in the host's own namespaces, so it is left out where the
+//! procfs is not ours.
+//!
+//! The trap is the order. A record is written before its thread is a zombie. So records that
+//! are read after a sweep leave no thread out; those that name a process which neither this
+//! sweep nor the one before has seen ended before the sweep came to it, or were born and
+//! died behind its back.
+
+pub(crate) mod exact;
+mod rounded;
+
+use std::collections::HashMap;
+
+use mpp_accounting::exit::{ExitSource, Exits};
+use mpp_accounting::process::{IdentityNeeds, ProcessKey, ProcessSample};
+use mpp_parse::bpf_record::TaskKey;
+
+use self::exact::{ExactWitness, Executed};
+use self::rounded::RoundedWitness;
+use crate::bpf::Bpf;
+use crate::identity::Known;
+use crate::origin::{Origin, ProcfsKind};
+use crate::scale::Scale;
+use crate::taskstats::Taskstats;
+
+/// Why ends are not seen better than they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Which source is not to be had.
+    pub source: ExitSource,
+    /// Why, as a sentence.
+    pub reason: String,
+    /// What would help: a command, or the name of a capability.
+    pub cure: Option<String>,
+}
+
+/// Who tells of those that end.
+#[derive(Debug)]
+pub(crate) enum Witness {
+    /// Nobody: a sweep must do.
+    Nobody,
+    /// The kernel's taskstats.
+    Rounded(Box<RoundedWitness>),
+    /// Hooks of our own in the kernel.
+    Exact(Box<ExactWitness>),
+}
+
+/// What a witness's records are joined to.
+pub(crate) struct Population<'a> {
+    pub(crate) origin: &'a Origin,
+    /// By PID: those of this sweep, and those of the one before that it did not see.
+    pub(crate) known: &'a HashMap<u32, Box<Known>>,
+    /// Those of the sweep before whose PID belongs to another process now.
+    pub(crate) replaced: &'a [ProcessKey],
+    /// What this sweep saw, ascending by key.
+    pub(crate) processes: &'a [ProcessSample],
+    /// When the sweep before began; 0 ticks before the first.
+    pub(crate) previous_sweep_ticks: u64,
+}
+
+impl Population<'_> {
+    /// The process that this sweep saw under a PID.
+    pub(crate) fn sample(&self, pid: u32) -> Option<&ProcessSample> {
+        let position = self.processes.binary_search_by_key(&pid, |p| p.key.pid).ok()?;
+        self.processes.get(position)
+    }
+}
+
+impl Witness {
+    /// Opens the best witness that is not better than `max`, and says why it is not better.
+    pub(crate) fn open(max: ExitSource, origin: &Origin) -> (Witness, Vec<Refusal>) {
+        let mut refusals = Vec::new();
+        if max == ExitSource::Nobody || origin.kind != ProcfsKind::OwnNamespace {
+            return (Witness::Nobody, refusals);
+        }
+        if max == ExitSource::Exact {
+            match Bpf::open(&Default::default()) {
+                Ok(bpf) => return (Witness::Exact(Box::new(ExactWitness::new(bpf))), refusals),
+                Err(refusal) => refusals.push(Refusal {
+                    source: ExitSource::Exact,
+                    reason: refusal.to_string(),
+                    cure: refusal.cure().map(str::to_owned),
+                }),
+            }
+        }
+        match Taskstats::open(&Default::default()) {
+            Ok(taskstats) => {
+                return (Witness::Rounded(Box::new(RoundedWitness::new(taskstats))), refusals);
+            }
+            Err(refusal) => refusals.push(Refusal {
+                source: ExitSource::Rounded,
+                reason: refusal.to_string(),
+                cure: refusal.cure().map(str::to_owned),
+            }),
+        }
+        (Witness::Nobody, refusals)
+    }
+
+    /// Which source this is.
+    pub(crate) fn source(&self) -> ExitSource {
+        match self {
+            Witness::Nobody => ExitSource::Nobody,
+            Witness::Rounded(_) => ExitSource::Rounded,
+            Witness::Exact(_) => ExitSource::Exact,
+        }
+    }
+
+    /// Has captured at each exec what somebody looks at.
+    pub(crate) fn capture(&mut self, needs: &IdentityNeeds) {
+        if let Witness::Exact(witness) = self {
+            witness.capture(needs);
+        }
+    }
+
+    /// Takes in what has been told so far. Done before a sweep, and now and then between two
+    /// that are far apart, so that nothing overflows.
+    pub(crate) fn listen(&mut self, scale: Scale) {
+        match self {
+            Witness::Nobody => {}
+            Witness::Rounded(witness) => witness.listen(),
+            Witness::Exact(witness) => witness.listen(scale),
+        }
+    }
+
+    /// Who tells of the living, too.
+    pub(crate) fn bpf(&mut self) -> Option<&mut Bpf> {
+        match self {
+            Witness::Exact(witness) => Some(&mut witness.bpf),
+            Witness::Nobody | Witness::Rounded(_) => None,
+        }
+    }
+
+    /// What was told of the last exec of a process.
+    pub(crate) fn executed(&self, process: TaskKey) -> Option<&Executed> {
+        match self {
+            Witness::Exact(witness) => witness.executed(process),
+            Witness::Nobody | Witness::Rounded(_) => None,
+        }
+    }
+
+    /// What was told since the sweep before, joined to those that this one saw.
+    pub(crate) fn testify(&mut self, population: &Population<'_>, exits: &mut Exits) {
+        exits.clear();
+        exits.source = self.source();
+        match self {
+            Witness::Nobody => {}
+            Witness::Rounded(witness) => witness.testify(population, exits),
+            Witness::Exact(witness) => witness.testify(population, exits),
+        }
+        exits.processes.sort_by_key(|exit| exit.key());
+        exits.processes.dedup_by_key(|exit| exit.key());
+    }
+}

@@ -1,0 +1,339 @@
+//! Exit records of our own hooks, and who it was that ended.
+//!
+//! A record names its process by PID and start in nanoseconds, its parent and who forked it,
+//! and whose exec gave it its program. So a process that no sweep ever saw is known as well
+//! as any: its name and user stand in the record; command line and environment are those of
+//! the exec, if somebody asked for them then, else those of the process that it was forked
+//! from. The trap: an exec is told once and may be asked for long after by a descendant, so
+//! what was told is kept, up to a bound.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use mpp_accounting::exit::{CpuTail, Exits, ProcessExit, Spill, ThreadExit};
+use mpp_accounting::process::{
+    Absence, ContextSwitches, EnvironmentEntry, Gauges, Identity, IdentityNeeds, ProcessIo,
+    ProcessKey, ProcessSample, ProcessState, Reading, ThreadKey, Usage,
+};
+use mpp_accounting::units::{BootTime, Totals};
+use mpp_parse::bpf_record::{ExecRecord, ExitRecord, FreeRecord, TaskKey, Text, ThreadUsage};
+use mpp_parse::proc_pid_environ::variables;
+
+use super::Population;
+use crate::bpf::{Bpf, Capture, ExitEvent};
+use crate::scale::{Scale, cpu_split, io_totals};
+
+/// No more execs than this are remembered; beyond it the oldest are forgotten.
+const EXECS_MAX: usize = 16_384;
+
+/// Hears of ended threads by BPF.
+#[derive(Debug)]
+pub(crate) struct ExactWitness {
+    pub(crate) bpf: Bpf,
+    threads: Vec<ThreadExit>,
+    processes: Vec<Ended>,
+    cpu_tails: Vec<CpuTail>,
+    spills: Vec<Spill>,
+    execs: Execs,
+    captured: Capture,
+    keys: Vec<Box<[u8]>>,
+    /// How many records had been dropped when last asked.
+    dropped: u64,
+    lost: u64,
+}
+
+/// A process that ended, before it is joined to what is known of it.
+#[derive(Debug)]
+struct Ended {
+    exit: ProcessExit,
+    exec: Option<(TaskKey, Option<u64>)>,
+}
+
+/// What programs were executed.
+#[derive(Debug, Default)]
+struct Execs {
+    by_process: HashMap<TaskKey, Executed>,
+    oldest: VecDeque<TaskKey>,
+}
+
+/// What is known of an exec.
+#[derive(Clone, Debug)]
+pub(crate) struct Executed {
+    time_ns: u64,
+    pub(crate) filename: Box<[u8]>,
+    pub(crate) cmdline: Reading<Box<[u8]>>,
+    pub(crate) environment: Reading<Box<[EnvironmentEntry]>>,
+    pub(crate) is_environment_cut: bool,
+}
+
+impl ExactWitness {
+    pub(super) fn new(bpf: Bpf) -> Self {
+        ExactWitness {
+            bpf,
+            threads: Vec::new(),
+            processes: Vec::new(),
+            cpu_tails: Vec::new(),
+            spills: Vec::new(),
+            execs: Execs::default(),
+            captured: Capture::default(),
+            keys: Vec::new(),
+            dropped: 0,
+            lost: 0,
+        }
+    }
+
+    /// Has the texts copied at each exec that somebody looks at.
+    pub(super) fn capture(&mut self, needs: &IdentityNeeds) {
+        let wanted =
+            Capture { cmdline: needs.cmdline, environment: !needs.environment_keys.is_empty() };
+        self.keys.clone_from(&needs.environment_keys);
+        if wanted != self.captured && self.bpf.capture(wanted).is_ok() {
+            self.captured = wanted;
+        }
+    }
+
+    /// Takes in what has been told so far.
+    pub(super) fn listen(&mut self, scale: Scale) {
+        let ExactWitness { bpf, execs, keys, threads, processes, cpu_tails, spills, .. } = self;
+        // An exec comes before the end of whoever it made.
+        let heard_execs = bpf.drain_execs(&mut |record| execs.remember(record, keys));
+        let mut take = |event: ExitEvent<'_>| match event {
+            ExitEvent::Exit(record) => {
+                threads.push(thread_exit(&record, scale));
+                processes.extend(Ended::of(&record, scale));
+            }
+            ExitEvent::Free(record) => cpu_tails.extend(cpu_tail(&record, scale)),
+        };
+        let heard_exits = bpf.drain_exits(&mut take);
+        let spilled = bpf.take_spilled(&mut |spill| {
+            spills.push(Spill {
+                parent: scale.process_key(spill.parent),
+                threads: spill.count,
+                io: io_totals(&spill.io),
+            });
+        });
+        let failures = [heard_execs, heard_exits, spilled].iter().filter(|r| r.is_err()).count();
+        self.lost += failures as u64;
+        if let Ok(lost) = self.bpf.lost() {
+            self.lost += lost.dropped.saturating_sub(self.dropped);
+            self.dropped = lost.dropped;
+        }
+    }
+
+    /// Hands out what was heard, each process with who it was.
+    pub(super) fn testify(&mut self, population: &Population<'_>, exits: &mut Exits) {
+        self.listen(population.origin.scale);
+        exits.threads.append(&mut self.threads);
+        exits.cpu_tails.append(&mut self.cpu_tails);
+        exits.spills.append(&mut self.spills);
+        exits.lost_records = std::mem::take(&mut self.lost);
+        // Parents before their children, since those may be like them.
+        self.processes.sort_by_key(|ended| ended.exit.started_at);
+        let mut identities: HashMap<ProcessKey, Arc<Identity>> = HashMap::new();
+        for mut ended in self.processes.drain(..) {
+            let key = ended.exit.key();
+            let known = population.known.get(&key.pid).filter(|known| known.key == key);
+            let identity = match known {
+                Some(known) => Arc::clone(&known.identity),
+                None => {
+                    let forker = ended.exit.sample.forked_by.or(ended.exit.parent);
+                    let forker = forker.and_then(|forker| {
+                        let known = population.known.get(&forker.pid);
+                        let known = known.filter(|known| known.key == forker);
+                        known.map(|known| &known.identity).or_else(|| identities.get(&forker))
+                    });
+                    Arc::new(self.execs.identity(&ended, forker.map(|identity| &**identity)))
+                }
+            };
+            identities.insert(key, Arc::clone(&identity));
+            ended.exit.sample.identity = identity;
+            exits.processes.push(ended.exit);
+        }
+    }
+
+    /// What is known of the last exec of a process.
+    pub(crate) fn executed(&self, process: TaskKey) -> Option<&Executed> {
+        self.execs.by_process.get(&process)
+    }
+}
+
+impl Execs {
+    fn remember(&mut self, record: &ExecRecord<'_>, keys: &[Box<[u8]>]) {
+        let executed = Executed {
+            time_ns: record.time_ns(),
+            filename: Box::from(record.filename()),
+            cmdline: reading(record.cmdline()).map(Box::from),
+            environment: reading(record.environment()).map(|bytes| asked_for(bytes, keys)),
+            is_environment_cut: matches!(record.environment(), Text::Cut(_)),
+        };
+        let process = record.process();
+        if self.by_process.insert(process, executed).is_none() {
+            self.oldest.push_back(process);
+        }
+        while self.oldest.len() > EXECS_MAX {
+            if let Some(oldest) = self.oldest.pop_front() {
+                self.by_process.remove(&oldest);
+            }
+        }
+    }
+
+    /// Who a process was that nobody saw. What it has not executed itself it has from its
+    /// forker.
+    fn identity(&self, ended: &Ended, forker: Option<&Identity>) -> Identity {
+        let told = &ended.exit.sample.identity;
+        let executed = ended.exec.and_then(|(process, time_ns)| {
+            self.by_process.get(&process).filter(|executed| Some(executed.time_ns) == time_ns)
+        });
+        let gone = Absence::Vanished;
+        let from_forker = forker.filter(|_| executed.is_none());
+        let cgroup = forker.map_or(Reading::Absent(gone), |forker| forker.cgroup.clone());
+        let is_kernel_thread = from_forker.is_some_and(|forker| forker.is_kernel_thread);
+        let named = Identity { cgroup, is_kernel_thread, ..Identity::clone(told) };
+        match (executed, from_forker) {
+            (Some(executed), _) => Identity {
+                executable: Reading::Value(executed.filename.clone()),
+                cmdline: executed.cmdline.clone(),
+                environment: executed.environment.clone(),
+                is_environment_incomplete: executed.is_environment_cut,
+                ..named
+            },
+            (None, Some(forker)) => Identity {
+                executable: forker.executable.clone(),
+                cmdline: forker.cmdline.clone(),
+                environment: forker.environment.clone(),
+                is_environment_incomplete: forker.is_environment_incomplete,
+                ..named
+            },
+            (None, None) => named,
+        }
+    }
+}
+
+impl Ended {
+    /// `None` for a thread that was not its process's last.
+    fn of(record: &ExitRecord<'_>, scale: Scale) -> Option<Self> {
+        let group = record.group()?;
+        let key = scale.process_key(record.process());
+        let parent = record.parent();
+        let origin = record.origin();
+        let usage = record.usage();
+        let pool = group.pool;
+        let all = ThreadUsage {
+            utime_ns: usage.utime_ns.saturating_add(pool.utime_ns),
+            stime_ns: usage.stime_ns.saturating_add(pool.stime_ns),
+            runtime_ns: usage.runtime_ns.saturating_add(pool.runtime_ns),
+            nvcsw: usage.nvcsw.saturating_add(pool.nvcsw),
+            nivcsw: usage.nivcsw.saturating_add(pool.nivcsw),
+            min_flt: usage.min_flt.saturating_add(pool.min_flt),
+            maj_flt: usage.maj_flt.saturating_add(pool.maj_flt),
+        };
+        let (user_ns, system_ns) = cpu_split(&all, (0, 0));
+        let ended_at = BootTime { ns: record.end_ns() };
+        let absent = Absence::NotRequested;
+        let mut gauges = Gauges::absent(absent);
+        gauges.context_switches = Reading::Value(ContextSwitches {
+            voluntary: all.nvcsw,
+            involuntary: all.nivcsw,
+            is_partial: false,
+        });
+        let parent_key = (parent.id != 0).then(|| scale.process_key(parent));
+        let forker = origin.and_then(|origin| origin.forker);
+        Some(Ended {
+            exec: origin.map(|origin| (origin.exec, origin.exec_time_ns)),
+            exit: ProcessExit {
+                sample: ProcessSample {
+                    key,
+                    parent_pid: parent.id,
+                    forked_by: forker.map(|forker| scale.process_key(forker)).or(parent_key),
+                    started_at: Some(BootTime { ns: record.process().start_ns }),
+                    exec_count: None,
+                    state: ProcessState::Zombie,
+                    identity: Arc::new(named(record)),
+                    read_at: ended_at,
+                    usage: Usage {
+                        own: Totals([user_ns, system_ns, all.min_flt, all.maj_flt]),
+                        reaped: Totals([
+                            pool.cutime_ns,
+                            pool.cstime_ns,
+                            pool.cmin_flt,
+                            pool.cmaj_flt,
+                        ]),
+                    },
+                    io: ProcessIo {
+                        total: Reading::Absent(absent),
+                        threads: Reading::Absent(absent),
+                    },
+                    gauges,
+                },
+                parent: parent_key,
+                is_reaped_automatically: group.is_auto_reaped,
+                started_at: BootTime { ns: record.process().start_ns },
+                ended_at,
+                rss_peak_bytes: Reading::Value(scale.bytes(group.max_rss_pages)),
+                wait_status: group.status,
+            },
+        })
+    }
+}
+
+/// What a record says by itself.
+fn named(record: &ExitRecord<'_>) -> Identity {
+    let gone = Absence::Vanished;
+    Identity {
+        comm: Box::from(record.comm()),
+        uid: record.euid(),
+        executable: Reading::Absent(gone),
+        cmdline: Reading::Absent(gone),
+        environment: Reading::Absent(gone),
+        is_environment_incomplete: false,
+        cgroup: Reading::Absent(gone),
+        is_kernel_thread: false,
+    }
+}
+
+fn thread_exit(record: &ExitRecord<'_>, scale: Scale) -> ThreadExit {
+    ThreadExit {
+        process: scale.process_key(record.process()),
+        thread: scale.thread_key(record.thread()),
+        io: io_totals(&record.io()),
+    }
+}
+
+fn cpu_tail(record: &FreeRecord<'_>, scale: Scale) -> Option<CpuTail> {
+    let tail = CpuTail { key: scale.process_key(record.process()), cpu_ns: record.tail_ns() };
+    (tail.cpu_ns > 0).then_some(tail)
+}
+
+fn reading(text: Text<'_>) -> Reading<&[u8]> {
+    match text {
+        Text::NotAsked => Reading::Absent(Absence::NotRequested),
+        Text::Unreadable => Reading::Absent(Absence::Unstable),
+        Text::Whole(bytes) | Text::Cut(bytes) => Reading::Value(bytes),
+    }
+}
+
+/// The variables that somebody asks for, the first of equal keys.
+fn asked_for(bytes: &[u8], keys: &[Box<[u8]>]) -> Box<[EnvironmentEntry]> {
+    let mut entries: Vec<EnvironmentEntry> = Vec::new();
+    for (key, value) in variables(bytes) {
+        let is_asked = keys.iter().any(|wanted| **wanted == *key);
+        if is_asked && !entries.iter().any(|entry| *entry.key == *key) {
+            entries.push(EnvironmentEntry { key: Box::from(key), value: Box::from(value) });
+        }
+    }
+    entries.into_boxed_slice()
+}
+
+impl Scale {
+    /// A process as procfs names it.
+    pub(crate) fn process_key(self, key: TaskKey) -> ProcessKey {
+        let start_time_ticks = self.ticks_at(BootTime { ns: key.start_ns });
+        ProcessKey { pid: key.id, start_time_ticks }
+    }
+
+    /// A thread as procfs names it.
+    pub(crate) fn thread_key(self, key: TaskKey) -> ThreadKey {
+        let start_time_ticks = self.ticks_at(BootTime { ns: key.start_ns });
+        ThreadKey { tid: key.id, start_time_ticks }
+    }
+}

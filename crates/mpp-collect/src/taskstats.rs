@@ -1,0 +1,398 @@
+//! Records of threads that have ended, and accounts of living processes: taskstats, generic
+//! netlink's family `TASKSTATS`, `kernel/taskstats.c`.
+//!
+//! When a thread ends, before it can be waited for, the kernel sends what it did to whoever has
+//! registered for the CPU it ends on. There is one socket for each CPU that the machine may ever
+//! have, also for those that come online later, because the kernel numbers its records by CPU: a
+//! missing number is a lost record. Nothing wakes us; the records wait in the sockets' buffers,
+//! which cost the kernel memory only while they are full, until the next drain.
+//!
+//! The traps. In another network namespace than the host's everything succeeds and nothing ever
+//! arrives, so that opening includes a test. Anybody with `CAP_NET_ADMIN` may send to our
+//! sockets, so that only what comes from the kernel's own address is believed. A record's I/O is
+//! rounded down to KiB, and its CPU time wrong for short lives. The live tests are in
+//! `taskstats/live.rs`.
+
+mod channel;
+mod cpus;
+mod delays;
+mod record;
+mod refusal;
+mod sequences;
+
+#[cfg(test)]
+mod live;
+
+use mpp_accounting::process::Absence;
+use mpp_parse::genetlink::{CONTROL_FAMILY, family_request, parse_family};
+use mpp_parse::netlink::{Body, Message, messages};
+use mpp_parse::taskstats::{
+    FAMILY_NAME, REQUEST_LENGTH, deregister_request, of_process_request, parse, register_request,
+};
+use rustix::io::Errno;
+use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
+use rustix::process::{Pid, getpid};
+
+use self::channel::{Channel, Datagram, Inbox, errno_of};
+use self::sequences::Sequences;
+use crate::child::end_at_once;
+use crate::error::absence_of;
+use crate::proc_fs::Room;
+use crate::sys;
+
+pub(crate) use self::delays::DelayAccounting;
+pub(crate) use self::record::{ProcessAccount, ThreadExitRecord};
+pub(crate) use self::refusal::Refusal;
+
+/// Processes asked for with one system call.
+const REQUESTS_PER_DATAGRAM: usize = 16;
+/// Bytes that a request for one CPU takes at most.
+const REGISTRATION_BYTES: usize = 64;
+/// How often a record of our own making is awaited: on a machine where thousands of threads end
+/// meanwhile it may be among those that are lost.
+const PROOFS_MAX: u32 = 3;
+/// Batches taken from one socket in one drain at most, more than its buffer holds: where threads
+/// end faster than we read, the rest waits for the next drain.
+const BATCHES_MAX: usize = 4096;
+
+/// How records are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TaskstatsOptions {
+    /// Bytes that may wait in each CPU's socket; a record takes about 1.3 KiB of them. The
+    /// kernel doubles the number, and without `CAP_NET_ADMIN` in its own user namespace holds it
+    /// below `net.core.rmem_max`.
+    pub(crate) receive_buffer_bytes: usize,
+}
+
+/// Hears of every thread that ends on this machine, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Taskstats {
+    family: u16,
+    listeners: Vec<Listener>,
+    sequences: Sequences,
+    inbox: Inbox,
+    /// Apart from the listeners, so that an answer does not stand in line behind records.
+    asking: Channel,
+    sequence: u32,
+    room: Room,
+    delays: DelayAccounting,
+}
+
+/// What a drain has brought, besides the records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Drained {
+    /// Records handed out.
+    pub(crate) received: u64,
+    /// Records that are lost, and were not known to be lost before. One that is missing since
+    /// this drain is called lost after the next.
+    pub(crate) lost: u64,
+    /// Records that are missing, and may still come late.
+    pub(crate) missing: u64,
+    /// Sockets whose buffer has overflowed; each has lost at least one record, which shows as
+    /// missing only when the next one comes.
+    pub(crate) overflows: u64,
+    /// Messages that somebody else than the kernel has sent. They are not believed.
+    pub(crate) forged: u64,
+    /// Messages of the kernel that could not be read.
+    pub(crate) malformed: u64,
+    /// Sockets that could not be read, or not to their end.
+    pub(crate) unfinished: u64,
+}
+
+/// A socket to which records of one CPU come.
+#[derive(Debug)]
+struct Listener {
+    channel: Channel,
+    cpu: u32,
+    family: u16,
+    /// Who has registered it: a copy in a forked process must not take that back.
+    owner: Pid,
+}
+
+impl Default for TaskstatsOptions {
+    /// 32 MiB, enough for 12,000 ends a second on one CPU with a drain each second.
+    fn default() -> Self {
+        TaskstatsOptions { receive_buffer_bytes: 32 << 20 }
+    }
+}
+
+impl Taskstats {
+    /// Registers for all CPUs, and starts a process that ends at once, whose record must come.
+    ///
+    /// Needs `CAP_NET_ADMIN`, in the initial user, PID and network namespaces.
+    ///
+    /// # Errors
+    /// Where no records can be had, why.
+    pub(crate) fn open(options: &TaskstatsOptions) -> Result<Taskstats, Refusal> {
+        let mut inbox = Inbox::new();
+        let asking = Channel::open().map_err(|errno| Refusal::of("open a socket", errno))?;
+        let family = family(&asking, &mut inbox)?;
+        let cpus =
+            cpus::possible().map_err(|errno| Refusal::System { action: "list the CPUs", errno })?;
+        let mut listeners = Vec::with_capacity(cpus.len());
+        for cpu in cpus {
+            listeners.push(Listener::register(cpu, family, options, &mut inbox)?);
+        }
+        let mut taskstats = Taskstats {
+            family,
+            sequences: Sequences::of_cpus(listeners.len()),
+            listeners,
+            inbox,
+            asking,
+            sequence: 0,
+            room: Room::default(),
+            delays: DelayAccounting::Unsupported,
+        };
+        taskstats.prove()?;
+        taskstats.learn_delays();
+        Ok(taskstats)
+    }
+
+    /// Hands out all records that have come since the last drain, without waiting. The order is
+    /// that of ends on each CPU, one CPU after the other.
+    pub(crate) fn drain(&mut self, each: &mut dyn FnMut(&ThreadExitRecord)) -> Drained {
+        if self.delays != DelayAccounting::Unsupported {
+            self.delays = DelayAccounting::read(&mut self.room);
+        }
+        let mut drained = Drained::default();
+        for position in 0..self.listeners.len() {
+            self.drain_one(position, each, &mut drained);
+        }
+        drained.lost = self.sequences.settle();
+        drained.missing = self.sequences.missing();
+        drained
+    }
+
+    /// How many records have been lost since this was opened; only grows.
+    #[cfg(test)]
+    pub(crate) fn lost_total(&self) -> u64 {
+        self.sequences.lost()
+    }
+
+    /// Whether the kernel accounted delays at the last drain.
+    #[cfg(test)]
+    pub(crate) fn delay_accounting(&self) -> DelayAccounting {
+        self.delays
+    }
+
+    /// Hands out what all threads of each process have done, ended ones included, in the order of
+    /// `tgids`; all are read at nearly one moment. A process that has ended and is not waited for
+    /// is [`Absence::Vanished`] unless it had several threads.
+    ///
+    /// It costs about 3 microseconds a process, and needs no access to its `/proc` directory.
+    pub(crate) fn of_process(
+        &mut self,
+        tgids: &[u32],
+        each: &mut dyn FnMut(u32, Result<&ProcessAccount, Absence>),
+    ) {
+        for tgids in tgids.chunks(REQUESTS_PER_DATAGRAM) {
+            let mut answers = [Err(Absence::Unstable); REQUESTS_PER_DATAGRAM];
+            if let Err(why) = self.ask(tgids, &mut answers) {
+                answers.fill(Err(why));
+            }
+            for (tgid, answer) in tgids.iter().zip(&answers) {
+                each(*tgid, answer.as_ref().map_err(|why| *why));
+            }
+        }
+    }
+
+    /// Asks for at most [`REQUESTS_PER_DATAGRAM`] processes with one system call, and takes the
+    /// answers with another. What is not answered keeps what it is.
+    fn ask(
+        &mut self,
+        tgids: &[u32],
+        answers: &mut [Result<ProcessAccount, Absence>],
+    ) -> Result<(), Absence> {
+        let first = self.sequence.wrapping_add(1);
+        let mut datagram = [0; REQUESTS_PER_DATAGRAM * REQUEST_LENGTH];
+        let mut length = 0;
+        for tgid in tgids {
+            self.sequence = self.sequence.wrapping_add(1);
+            let rest = datagram.get_mut(length..).unwrap_or_default();
+            let request = of_process_request(rest, self.family, *tgid, self.sequence);
+            length += request.ok_or(Absence::TooLarge)?.len();
+        }
+        self.asking.send(datagram.get(..length).unwrap_or_default()).map_err(absence_of)?;
+        let mut pending = tgids.len();
+        while pending > 0 && self.inbox.fill(&self.asking).map_err(absence_of)? > 0 {
+            let datagrams = self.inbox.datagrams().filter(|datagram| datagram.is_from_kernel);
+            for message in datagrams.flat_map(|datagram| messages(datagram.bytes)).flatten() {
+                let position = message.header.sequence.wrapping_sub(first);
+                let Ok(position) = usize::try_from(position) else { continue };
+                // What is neither is left of an earlier question.
+                if let (Some(tgid), Some(answer)) = (tgids.get(position), answers.get_mut(position))
+                {
+                    *answer = account(message, self.family, *tgid, self.delays);
+                    pending = pending.saturating_sub(1);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn drain_one(
+        &mut self,
+        position: usize,
+        each: &mut dyn FnMut(&ThreadExitRecord),
+        drained: &mut Drained,
+    ) {
+        let Taskstats { inbox, listeners, sequences, family, delays, .. } = self;
+        let Some(listener) = listeners.get(position) else { return };
+        for _ in 0..BATCHES_MAX {
+            match inbox.fill(&listener.channel) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(Errno::NOBUFS) => {
+                    drained.overflows += 1;
+                    continue;
+                }
+                Err(_) => break,
+            }
+            for datagram in inbox.datagrams() {
+                let mut take = |message: Message<'_>, record: Option<ThreadExitRecord>| {
+                    sequences.take(position, message.header.sequence);
+                    match record {
+                        Some(record) => {
+                            drained.received += 1;
+                            each(&record);
+                        }
+                        None => drained.malformed += 1,
+                    }
+                };
+                match records(datagram, *family, *delays, &mut take) {
+                    Origin::Kernel => {}
+                    Origin::Somebody => drained.forged += 1,
+                    Origin::Unreadable => drained.malformed += 1,
+                }
+            }
+        }
+        drained.unfinished += 1;
+    }
+
+    /// Makes a process end, and sees whether its record comes.
+    fn prove(&mut self) -> Result<(), Refusal> {
+        let mut malformed = 0;
+        for _ in 0..PROOFS_MAX {
+            let pid = end_at_once()
+                .map_err(|errno| Refusal::System { action: "start a process", errno })?;
+            let pid = pid.as_raw_nonzero().get().unsigned_abs();
+            let mut has_come = false;
+            malformed += self.drain(&mut |record| has_come |= record.tid == pid).malformed;
+            if has_come {
+                return Ok(());
+            }
+        }
+        Err(if malformed > 0 { Refusal::UnknownForm } else { Refusal::OtherNetworkNamespace })
+    }
+
+    /// Finds out whether delays are accounted, by ourselves: we have run, so that a kernel that
+    /// accounts knows for how long.
+    fn learn_delays(&mut self) {
+        let own = getpid().as_raw_nonzero().get().unsigned_abs();
+        let mut has_times = false;
+        self.of_process(&[own], &mut |_, account| {
+            has_times = account.is_ok_and(|account| account.cpu_run_ns > 0);
+        });
+        if has_times {
+            self.delays = DelayAccounting::read(&mut self.room);
+        }
+    }
+}
+
+impl Listener {
+    fn register(
+        cpu: u32,
+        family: u16,
+        options: &TaskstatsOptions,
+        inbox: &mut Inbox,
+    ) -> Result<Self, Refusal> {
+        let channel = Channel::open().map_err(|errno| Refusal::of("open a socket", errno))?;
+        let listener = Listener { channel, cpu, family, owner: getpid() };
+        let mut buffer = [0; REGISTRATION_BYTES];
+        let cpus = format!("{cpu}\0");
+        let failed = |errno| Refusal::of("register for records of ended threads", errno);
+        let request = register_request(&mut buffer, family, cpus.as_bytes(), 1);
+        listener.channel.send(request.ok_or(failed(Errno::MSGSIZE))?).map_err(failed)?;
+        listener.channel.answer(inbox, None, 1).map_err(failed)?;
+        let bytes = options.receive_buffer_bytes;
+        let socket = &listener.channel;
+        sys::retrying(|| set_socket_recv_buffer_size_force(socket, bytes))
+            .or_else(|_| sys::retrying(|| set_socket_recv_buffer_size(socket, bytes)))
+            .map_err(|errno| Refusal::System { action: "enlarge a socket's buffer", errno })?;
+        Ok(listener)
+    }
+}
+
+impl Drop for Listener {
+    /// Takes the registration back: until the next thread ends, the kernel would send records to
+    /// whoever has our port then.
+    fn drop(&mut self) {
+        if getpid() != self.owner {
+            return;
+        }
+        let mut buffer = [0; REGISTRATION_BYTES];
+        let cpus = format!("{}\0", self.cpu);
+        if let Some(request) = deregister_request(&mut buffer, self.family, cpus.as_bytes(), 2) {
+            // The kernel finds out by itself when the next record cannot be delivered.
+            let _ = self.channel.send(request);
+        }
+    }
+}
+
+/// Who has sent a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    Kernel,
+    /// The kernel, but in the middle of a message it is no message any more.
+    Unreadable,
+    Somebody,
+}
+
+/// Takes the messages of a datagram apart; `None` for one that is no record of a thread.
+fn records(
+    datagram: Datagram<'_>,
+    family: u16,
+    delays: DelayAccounting,
+    take: &mut dyn FnMut(Message<'_>, Option<ThreadExitRecord>),
+) -> Origin {
+    if !datagram.is_from_kernel {
+        return Origin::Somebody;
+    }
+    for message in messages(datagram.bytes) {
+        let Ok(message) = message else { return Origin::Unreadable };
+        if message.header.kind != family {
+            return Origin::Unreadable;
+        }
+        let record = parse(message.payload).ok();
+        take(message, record.and_then(|record| ThreadExitRecord::of(&record, delays)));
+    }
+    Origin::Kernel
+}
+
+/// What the answer to a question about a process says.
+fn account(
+    message: Message<'_>,
+    family: u16,
+    tgid: u32,
+    delays: DelayAccounting,
+) -> Result<ProcessAccount, Absence> {
+    let payload = match message.body() {
+        Ok(Body::Payload(payload)) if message.header.kind == family => payload,
+        Ok(Body::Error { errno }) => return Err(absence_of(errno_of(errno))),
+        _ => return Err(Absence::Malformed),
+    };
+    let answer = parse(payload).map_err(|_| Absence::Malformed)?;
+    let account = answer.process.filter(|account| account.id == tgid).ok_or(Absence::Malformed)?;
+    let account = ProcessAccount::of(&account, delays);
+    if account.is_empty() { Err(Absence::Vanished) } else { Ok(account) }
+}
+
+/// Asks for the family's number.
+fn family(asking: &Channel, inbox: &mut Inbox) -> Result<u16, Refusal> {
+    let failed = |errno| Refusal::of("ask for the family TASKSTATS", errno);
+    let mut buffer = [0; REGISTRATION_BYTES];
+    let request = family_request(&mut buffer, FAMILY_NAME, 1).ok_or(failed(Errno::MSGSIZE))?;
+    asking.send(request).map_err(failed)?;
+    let answer = asking.answer(inbox, Some(CONTROL_FAMILY), 1).map_err(failed)?;
+    parse_family(answer).map_err(|_| Refusal::UnknownForm)
+}

@@ -1,0 +1,109 @@
+//! Why no records of ended threads can be had here, and what would help.
+
+use rustix::fs::{AtFlags, CWD, statat};
+use rustix::io::Errno;
+use rustix::thread::{CapabilitySet, capability_is_in_bounding_set};
+
+use crate::sys;
+
+/// The initial user namespace: `PROC_USER_INIT_INO` of the kernel's `include/linux/proc_ns.h`.
+const INITIAL_USER_NAMESPACE: u64 = 0xefff_fffd;
+
+/// Why the kernel does not tell us of ended threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum Refusal {
+    /// The capability is missing.
+    #[error("the kernel tells of ended threads only whoever has CAP_NET_ADMIN")]
+    NotPermitted,
+    /// The capability may be there, but not the right one.
+    #[error("the kernel tells of ended threads only in the host's user and PID namespaces")]
+    OtherNamespace,
+    /// Asking succeeds in any network namespace; an answer comes only into the host's.
+    #[error("the kernel tells of ended threads only in the host's network namespace")]
+    OtherNetworkNamespace,
+    /// The kernel does not know the family `TASKSTATS`.
+    #[error("this kernel was built without CONFIG_TASKSTATS")]
+    Unsupported,
+    /// What arrives cannot be read.
+    #[error("this kernel tells of ended threads in a form that is not known")]
+    UnknownForm,
+    /// A system call has failed.
+    #[error("cannot {action}: {errno}")]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// Why it failed.
+        errno: Errno,
+    },
+}
+
+impl Refusal {
+    /// A command that would help. `None` where there is none.
+    pub(crate) fn cure(self) -> Option<&'static str> {
+        const IN_CONTAINER: &str = "docker run --cap-add NET_ADMIN --pid host --network host IMAGE";
+        match self {
+            Refusal::NotPermitted => {
+                match sys::call(|| capability_is_in_bounding_set(CapabilitySet::NET_ADMIN)) {
+                    Ok(false) => Some(IN_CONTAINER),
+                    _ => Some("sudo setcap cap_net_admin,cap_sys_ptrace+ep \"$(command -v mpp)\""),
+                }
+            }
+            Refusal::OtherNamespace | Refusal::OtherNetworkNamespace => Some(IN_CONTAINER),
+            Refusal::Unsupported | Refusal::UnknownForm | Refusal::System { .. } => None,
+        }
+    }
+
+    /// What an errno means that answers a request of the family.
+    pub(super) fn of(action: &'static str, errno: Errno) -> Self {
+        match errno {
+            Errno::PERM if is_in_initial_user_namespace() => Refusal::NotPermitted,
+            // The list of CPUs is the kernel's own, so that nothing else can be invalid.
+            Errno::PERM | Errno::INVAL => Refusal::OtherNamespace,
+            Errno::NOENT | Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT => Refusal::Unsupported,
+            errno => Refusal::System { action, errno },
+        }
+    }
+}
+
+/// Whether the calling thread is; it counts as being there where that cannot be found out.
+fn is_in_initial_user_namespace() -> bool {
+    let namespace = sys::retrying(|| statat(CWD, c"/proc/thread-self/ns/user", AtFlags::empty()));
+    namespace.map_or(true, |stat| stat.st_ino == INITIAL_USER_NAMESPACE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(refusal: Refusal, sentence: &str) {
+        assert_eq!(refusal.to_string(), sentence);
+    }
+
+    #[test]
+    fn every_refusal_is_a_sentence() {
+        check(
+            Refusal::NotPermitted,
+            "the kernel tells of ended threads only whoever has CAP_NET_ADMIN",
+        );
+        check(Refusal::of("x", Errno::NOENT), "this kernel was built without CONFIG_TASKSTATS");
+        check(
+            Refusal::of("x", Errno::INVAL),
+            "the kernel tells of ended threads only in the host's user and PID namespaces",
+        );
+        check(
+            Refusal::of("open a socket", Errno::MFILE),
+            "cannot open a socket: Too many open files (os error 24)",
+        );
+    }
+
+    #[test]
+    fn what_a_command_can_cure_has_a_command() {
+        for refusal in
+            [Refusal::NotPermitted, Refusal::OtherNamespace, Refusal::OtherNetworkNamespace]
+        {
+            assert!(refusal.cure().is_some_and(|cure| cure.to_lowercase().contains("net_admin")));
+        }
+        assert_eq!(Refusal::Unsupported.cure(), None);
+    }
+}

@@ -1,0 +1,230 @@
+//! What a run used: as text, as Markdown, as JSON, and read back to compare the next one with.
+
+mod json;
+mod markdown;
+mod read;
+mod text;
+
+use mpp_accounting::metric::{MetricId, NumberType, Unit};
+use mpp_accounting::report::{Column, Figure, Form, GroupReport, Mark, Report, Value};
+use mpp_accounting::run::{Change, Ending, Judgement, Limit, Reaping, RunReport};
+
+use crate::escape;
+use crate::figure::finite;
+use crate::units::{Units, scaled};
+
+pub use json::write_json;
+pub use markdown::write_markdown;
+pub use read::{CostError, read_cost};
+pub use text::{Shown, write_limits, write_text};
+
+/// The JSON Schema (2020-12) of what [`write_json`] writes.
+pub const RUN_SCHEMA: &str = include_str!("../schema/run-1.json");
+
+/// A run, and what is said about it.
+#[derive(Clone, Copy, Debug)]
+pub struct RunPage<'a> {
+    /// What it used.
+    pub report: &'a RunReport,
+    /// Each limit, and whether it was kept.
+    pub limits: &'a [(Limit, Judgement)],
+    /// What it used more or less than an earlier one; empty where there is none.
+    pub changes: &'a [Change],
+    /// How numbers are scaled for people.
+    pub units: Units,
+}
+
+/// Programs beyond this are one row.
+const PROGRAMS_SHOWN: usize = 10;
+
+/// A mark and a number, or the sign for unknown.
+fn cell(column: &Column, figure: Figure, units: Units) -> String {
+    match finite(figure) {
+        Figure::Known { value, mark } => {
+            format!("{}{}", mark.prefix(), sized(column, value, units))
+        }
+        Figure::Absent(_) => "-".to_owned(),
+    }
+}
+
+/// A number with its sign.
+fn signed_cell(column: &Column, difference: f64, mark: Mark, units: Units) -> String {
+    let sign = if difference < 0.0 { '-' } else { '+' };
+    let size = whole_where_counted(column, difference.abs());
+    format!("{}{sign}{}", mark.prefix(), sized(column, size, units))
+}
+
+/// As tables scale it, but short times keep three digits: a run may be over in milliseconds.
+fn sized(column: &Column, value: Value, units: Units) -> String {
+    let is_time = column.metric.unit == Unit::Seconds && column.form == Form::Level;
+    match value {
+        Value::Float(number) if is_time && units != Units::Raw => short_time(number),
+        _ => scaled(column, value, units),
+    }
+}
+
+fn short_time(seconds: f64) -> String {
+    match seconds {
+        none if none <= 0.0 => "0s".to_owned(),
+        short if short < 0.0995 => format!("{:.1}ms", short * 1e3),
+        short if short < 0.9995 => format!("{:.0}ms", short * 1e3),
+        some if some < 59.995 => format!("{some:.2}s"),
+        long => scaled(&uptime(), Value::Float(long), Units::Iec),
+    }
+}
+
+/// A number as its metric types it: JSON and differences know fractions alone.
+fn whole_where_counted(column: &Column, number: f64) -> Value {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates")]
+    match column.metric.number {
+        NumberType::Integer => Value::Integer(number.round() as u64),
+        NumberType::Float => Value::Float(number),
+    }
+}
+
+/// `sh exited with status 0 after 2.3s`.
+fn headline(report: &RunReport) -> String {
+    let program = escape::terminal(&report.program);
+    let after = short_time(report.command_wall.as_secs_f64());
+    let ended = match report.ending {
+        Ending::Exited(status) => format!("exited with status {status}"),
+        Ending::Signaled(signal) => format!("was ended by signal {signal}"),
+    };
+    format!("`{program}` {ended} after {after}")
+}
+
+fn uptime() -> Column {
+    Column { metric: MetricId::Uptime.metric(), form: Form::Level }
+}
+
+/// What has to be known to read the figures, one sentence each.
+fn remarks(page: &RunPage<'_>) -> Vec<String> {
+    let report = page.report;
+    let mut remarks = Vec::new();
+    if let Some(left) = what_is_left(report) {
+        remarks.push(left);
+    }
+    if report.reaping == Reaping::ByKernel {
+        remarks.push(
+            "a process ignored the ends of its children: what those did that were not seen is \
+             missing"
+                .to_owned(),
+        );
+    }
+    remarks
+}
+
+/// Who still runs.
+fn what_is_left(report: &RunReport) -> Option<String> {
+    const NAMED_MAX: usize = 5;
+    let left = &report.still_running;
+    let named: Vec<String> = left
+        .iter()
+        .take(NAMED_MAX)
+        .map(|one| format!("{} ({})", escape::terminal(&one.comm), one.pid))
+        .collect();
+    let more = match left.len().saturating_sub(NAMED_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    match left.len() {
+        0 => None,
+        1 => Some(format!("1 process still runs, counted up to now: {}", named.join(", "))),
+        count => {
+            let named = named.join(", ");
+            Some(format!("{count} processes still run, counted up to now: {named}{more}"))
+        }
+    }
+}
+
+/// The signs that stand in some figures, with their meaning.
+fn signs(figures: &[Figure]) -> Vec<String> {
+    let mut signs = Vec::new();
+    for (mark, meaning) in [(Mark::Estimate, "an estimate"), (Mark::LowerBound, "at least")] {
+        let is_used =
+            |figure: &Figure| matches!(figure, Figure::Known { mark: m, .. } if *m == mark);
+        if figures.iter().any(is_used) {
+            signs.push(format!("{} {meaning}", mark.prefix()));
+        }
+    }
+    for figure in figures {
+        if let Figure::Absent(why) = figure {
+            let sign = format!("- unknown: {why}");
+            if !signs.contains(&sign) {
+                signs.push(sign);
+            }
+        }
+    }
+    signs
+}
+
+/// A limit, and what became of it.
+fn judged(limit: &Limit, judgement: &Judgement, units: Units) -> String {
+    let text = escape::text(limit.text().as_bytes());
+    let found = |figure: &Figure| cell(limit.column(), *figure, units);
+    match judgement {
+        Judgement::Kept(figure) => format!("kept: {text}: found {}", found(figure)),
+        Judgement::Broken(figure) => format!("BROKEN: {text}: found {}", found(figure)),
+        Judgement::KeptAsFarAsKnown(figure) => {
+            format!("kept as far as was seen: {text}: found {}", found(figure))
+        }
+        Judgement::Unknown(why) => format!("unknown: {text}: {why}"),
+    }
+}
+
+/// The rows of programs that are shown; the last one holds what the others do not.
+fn program_rows(report: &RunReport) -> Vec<(String, Vec<Figure>)> {
+    let programs = &report.programs;
+    let mut rows: Vec<(String, Vec<Figure>)> = programs
+        .groups
+        .iter()
+        .take(PROGRAMS_SHOWN)
+        .map(|group| (escape::terminal(&group.name), group.figures.to_vec()))
+        .collect();
+    if let Some(rest) = rest_of(report) {
+        rows.push(("(other, unseen)".to_owned(), rest));
+    }
+    rows
+}
+
+/// What the whole tree did beyond the programs that are shown; `None` where that is nothing.
+fn rest_of(report: &RunReport) -> Option<Vec<Figure>> {
+    let total = report.total.groups.first()?;
+    let shown = &report.programs.groups[..report.programs.groups.len().min(PROGRAMS_SHOWN)];
+    let columns = report.programs.columns.iter().enumerate();
+    let rest: Vec<Figure> =
+        columns.map(|(at, column)| rest_in(column, at, total, &report.total, shown)).collect();
+    let is_something = |figure: &Figure| match figure {
+        Figure::Known { value, .. } => value.as_float() > 0.0005,
+        Figure::Absent(_) => false,
+    };
+    rest.iter().any(is_something).then_some(rest)
+}
+
+/// A total less what is shown of it. Peaks do not add up, so of these nothing is left.
+fn rest_in(
+    column: &Column,
+    position: usize,
+    total: &GroupReport,
+    totals: &Report,
+    shown: &[GroupReport],
+) -> Figure {
+    let unknown = Figure::Absent(mpp_accounting::process::Absence::NotRequested);
+    let same = |other: &Column| other.metric.id == column.metric.id;
+    let whole = totals.columns.iter().position(same).and_then(|at| total.figures.get(at));
+    let (Some(Figure::Known { value, .. }), false) =
+        (whole, column.metric.id == MetricId::MemoryPeak)
+    else {
+        return unknown;
+    };
+    let seen: f64 = shown
+        .iter()
+        .filter_map(|group| group.figures.get(position))
+        .map(|figure| match figure {
+            Figure::Known { value, .. } => value.as_float(),
+            Figure::Absent(_) => 0.0,
+        })
+        .sum();
+    let rest = whole_where_counted(column, (value.as_float() - seen).max(0.0));
+    Figure::Known { value: rest, mark: Mark::Estimate }
+}

@@ -1,0 +1,194 @@
+//! `mpp run` on loads that know their truth: every byte of the whole tree, daemons included, and
+//! the memory that all of it held at once; with every privilege and with none.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use support::{mpp, number};
+
+/// `nobody`, to whom nothing belongs.
+const NOBODY: u32 = 65_534;
+
+/// Who runs the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Runner {
+    Ourselves,
+    Nobody,
+}
+
+/// Copies of both programs where anybody may execute them, and a folder for whoever does.
+struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    fn for_everybody() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place { folder };
+        place.open(place.folder.path());
+        fs::copy(mpp().get_program(), place.path("mpp")).unwrap();
+        fs::copy(env!("CARGO_BIN_EXE_mpp-load"), place.path("mpp-load")).unwrap();
+        fs::create_dir(place.path("work")).unwrap();
+        fs::set_permissions(place.path("work"), PermissionsExt::from_mode(0o777)).unwrap();
+        place
+    }
+
+    fn open(&self, path: &Path) {
+        fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Runs a scenario: its last line of truth, and what `mpp run` says of it.
+    fn run(&self, runner: Runner, options: &[&str], scenario: &[&str]) -> (Value, Value) {
+        let work = self.path("work");
+        // Nobody may not write what is ours.
+        let cost = work.join(format!("{runner:?}.json"));
+        let mut command = Command::new(self.path("mpp"));
+        command.args(["run", "--quiet", "-o"]).arg(&cost).args(options).arg("--");
+        command.arg(self.path("mpp-load")).args(scenario).arg("--directory").arg(&work);
+        command.args(["--start-after", "0", "--end-after", "0"]);
+        command.current_dir(&work).stdin(Stdio::null());
+        if runner == Runner::Nobody && fs::metadata("/proc/self").unwrap().uid() == 0 {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        let output = command.output().unwrap();
+        let words = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), words.as_ref()), (Some(0), ""), "{scenario:?}");
+        let truth = String::from_utf8(output.stdout).unwrap();
+        let total = truth.lines().last().expect("a line of truth");
+        let cost = serde_json::from_slice(&fs::read(cost).unwrap()).unwrap();
+        (serde_json::from_str(total).unwrap(), cost)
+    }
+}
+
+fn metric(cost: &Value, name: &str) -> f64 {
+    cost["metrics"][name].as_f64().unwrap_or_else(|| panic!("no number `{name}` in {cost}"))
+}
+
+fn written(truth: &Value) -> u64 {
+    number(truth, "parent_write_bytes") + number(truth, "children_write_bytes")
+}
+
+/// Large processes, small writers and a daemon: every byte, and the peak within a tenth.
+fn check_tree(runner: Runner) {
+    let place = Place::for_everybody();
+    let (truth, cost) = place.run(runner, &[], &["tree"]);
+    let of_files = written(&truth) - number(&truth, "metadata_bytes");
+    assert_eq!(of_files, 48 << 20, "{truth}");
+    assert_eq!(cost["metrics"]["io_counters.write_bytes"], written(&truth), "{runner:?}: {cost}");
+    assert_eq!(cost["accuracy"].get("io_counters.write_bytes"), None, "exact: {cost}");
+    let peak = number(&truth, "peak_rss_bytes") as f64;
+    let found = metric(&cost, "memory.peak");
+    assert!((found / peak - 1.0).abs() < 0.1, "{runner:?}: {found} is not near {peak}");
+    let largest = cost["largest_process_rss"].as_f64().unwrap();
+    assert!(largest > 200.0 * 1_048_576.0 && largest < peak / 3.0, "{cost}");
+    // The daemon, which lives on for 300 ms, was waited for.
+    let (command, whole) = (cost["command_sec"].as_f64(), cost["interval_sec"].as_f64());
+    assert!(whole.unwrap() - command.unwrap() > 0.1, "{cost}");
+    assert_eq!(cost["still_running"], Value::Array(Vec::new()));
+}
+
+#[test]
+fn a_reaped_tree_is_counted_to_the_byte() {
+    check_tree(Runner::Ourselves);
+}
+
+#[test]
+fn a_reaped_tree_is_counted_to_the_byte_without_any_privilege() {
+    check_tree(Runner::Nobody);
+}
+
+/// What a scenario wrote, to the byte; its CPU time within a hundredth or a millisecond.
+fn check_exact(place: &Place, runner: Runner, scenario: &[&str]) {
+    let (truth, cost) = place.run(runner, &[], scenario);
+    // What the first process itself wrote for the folder of its files, it does not count.
+    let found = cost["metrics"]["io_counters.write_bytes"].as_u64().unwrap();
+    let blocks = found.checked_sub(written(&truth));
+    assert!(blocks.is_some_and(|blocks| blocks <= 64 << 10), "{scenario:?}: {truth} {cost}");
+    assert_eq!(cost["accuracy"].get("io_counters.write_bytes"), None, "{scenario:?}: {cost}");
+    let true_us = number(&truth, "own_cpu_us") + number(&truth, "reaped_cpu_us");
+    let cpu = metric(&cost, "cpu.user") + metric(&cost, "cpu.system");
+    let beyond = cpu - true_us as f64 / 1e6;
+    assert!((-0.0005..0.05).contains(&beyond), "{scenario:?}: {beyond} s of {truth} {cost}");
+}
+
+#[test]
+fn short_lives_threads_and_deep_trees_are_exact() {
+    let place = Place::for_everybody();
+    for runner in [Runner::Ourselves, Runner::Nobody] {
+        check_exact(&place, runner, &["short-lived", "--seconds", "1"]);
+        check_exact(&place, runner, &["nested-deaths", "--seconds", "1"]);
+        check_exact(&place, runner, &["threads", "--seconds", "1"]);
+        check_exact(&place, runner, &["exec-from-thread", "--seconds", "1"]);
+        check_exact(&place, runner, &["double-fork", "--to", "init", "--seconds", "1"]);
+    }
+}
+
+#[test]
+fn cpu_time_of_many_short_lives_is_the_schedulers_own() {
+    let place = Place::for_everybody();
+    let scenario = ["burn", "--seconds", "1", "--own-ms", "20", "--child-ms", "40"];
+    check_exact(&place, Runner::Nobody, &scenario);
+}
+
+#[test]
+fn children_that_the_kernel_reaps_make_what_is_known_a_lower_bound() {
+    let place = Place::for_everybody();
+    for runner in [Runner::Ourselves, Runner::Nobody] {
+        let (truth, cost) = place.run(runner, &[], &["autoreap", "--seconds", "1"]);
+        assert_eq!(cost["reaped_by"], "kernel", "{cost}");
+        for name in ["io_counters.write_bytes", "cpu.user", "page_faults.minor"] {
+            assert_eq!(cost["accuracy"][name], "lower_bound", "{cost}");
+        }
+        let (found, true_bytes) =
+            (metric(&cost, "io_counters.write_bytes"), written(&truth) as f64);
+        let parent = number(&truth, "parent_write_bytes") as f64;
+        assert!(found >= parent && found <= true_bytes + 65_536.0, "{truth} {cost}");
+    }
+}
+
+#[test]
+fn programs_are_told_apart_and_do_not_add_up_to_more_than_the_whole() {
+    let place = Place::for_everybody();
+    let scenario =
+        ["parent-and-children", "--seconds", "2", "--life-ms", "200", "--worker-comm", "worker"];
+    let (truth, cost) = place.run(Runner::Ourselves, &[], &scenario);
+    let programs = cost["programs"].as_array().unwrap();
+    let of = |name: &str| programs.iter().find(|program| program["name"] == name);
+    let written = |program: &Value| metric(program, "io_counters.write_bytes");
+    let (worker, parent) = (of("worker").unwrap(), of("parent-and-chil").unwrap());
+    let (theirs, own) =
+        (number(&truth, "children_write_bytes"), number(&truth, "parent_write_bytes"));
+    assert!((written(worker) / theirs as f64 - 1.0).abs() < 0.25, "{truth} {cost}");
+    assert!((written(parent) / own as f64 - 1.0).abs() < 0.25, "{truth} {cost}");
+    let sum: f64 = programs.iter().map(written).sum();
+    assert!(sum <= metric(&cost, "io_counters.write_bytes"), "{cost}");
+}
+
+#[test]
+fn what_outlives_the_command_is_counted_up_to_when_it_is_not_waited_for_any_more() {
+    let place = Place::for_everybody();
+    for runner in [Runner::Ourselves, Runner::Nobody] {
+        let scenario = ["tree", "--large", "1", "--writers", "1", "--outlives-ms", "3000"];
+        let (truth, cost) = place.run(runner, &["--no-wait"], &scenario);
+        assert_eq!(cost["metrics"]["io_counters.write_bytes"], written(&truth), "{cost}");
+        assert_eq!(cost["accuracy"]["cpu.user"], "estimate", "ticks: {cost}");
+        assert_eq!(cost["accuracy"]["ctx_switches.voluntary"], "lower_bound", "{cost}");
+        let left = cost["still_running"].as_array().unwrap();
+        assert_eq!(left.len(), 1, "{cost}");
+        assert_eq!(left[0]["name"], "tree", "{cost}");
+        let (command, whole) = (cost["command_sec"].as_f64(), cost["interval_sec"].as_f64());
+        assert!(whole.unwrap() - command.unwrap() < 2.0, "{cost}");
+    }
+}

@@ -1,0 +1,5 @@
+//! Tries [`relations::genetlink`] on any bytes.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| relations::genetlink(bytes));
