@@ -11,14 +11,14 @@ use mpp_parse::{
     bpf_record, genetlink, netlink, number, proc_meminfo, proc_pid_cgroup, proc_pid_cmdline,
     proc_pid_environ, proc_pid_fd, proc_pid_io, proc_pid_limits, proc_pid_mountinfo,
     proc_pid_smaps_rollup, proc_pid_stat, proc_pid_statm, proc_pid_status, proc_stat, sock_diag,
-    taskstats,
+    taskstats, tcp_info,
 };
 
 /// What one target does with the bytes it is given.
 pub type Relation = fn(&[u8]);
 
 /// Every target by its name, which is also the name of its corpus.
-pub const TARGETS: [(&str, Relation); 19] = [
+pub const TARGETS: [(&str, Relation); 20] = [
     ("bpf_record", bpf_record),
     ("genetlink", genetlink),
     ("netlink", netlink),
@@ -38,6 +38,7 @@ pub const TARGETS: [(&str, Relation); 19] = [
     ("proc_stat", proc_stat),
     ("sock_diag", sock_diag),
     ("taskstats", taskstats),
+    ("tcp_info", tcp_info),
 ];
 
 /// The name between the outermost parentheses, and a round trip through the kernel's form.
@@ -230,6 +231,9 @@ pub fn sock_diag(bytes: &[u8]) {
     if let Some(socket) = accepted(bytes, sock_diag::parse_inet(bytes)) {
         assert_eq!(sock_diag::parse_inet(&bytes[..72]), Ok(socket));
     }
+    if let Some(Some(info)) = accepted(bytes, sock_diag::tcp_info(bytes)) {
+        assert!(place(info, bytes).start >= 72 + 4);
+    }
     if let Some(socket) = accepted(bytes, sock_diag::parse_unix(bytes)) {
         assert_eq!(sock_diag::parse_unix(&bytes[..16]), Ok(socket));
     }
@@ -239,11 +243,27 @@ pub fn sock_diag(bytes: &[u8]) {
     let (family, protocol) = (sock_diag::Family::V6, sock_diag::Protocol::Tcp);
     let inet = sock_diag::inet_request(family, protocol, states, sequence);
     let unix = sock_diag::unix_request(states, sequence);
-    for request in [inet.as_slice(), &unix] {
+    let tcp = sock_diag::tcp_request(family, states, sequence);
+    for request in [inet.as_slice(), &unix, &tcp] {
         let messages: Vec<_> = netlink::messages(request).collect();
         let [Ok(message)] = messages[..] else { panic!("{messages:?} is not one message") };
         assert_eq!(message.header.sequence, sequence);
         assert_eq!(message.payload[4..8], states.to_ne_bytes());
+    }
+}
+
+/// Deafness to later kernels, and data that is never more than all that was counted.
+pub fn tcp_info(bytes: &[u8]) {
+    let Some(info) = accepted(bytes, tcp_info::TcpInfo::parse(bytes)) else { return };
+    assert!(bytes.len() >= 136);
+    if bytes.len() >= 216 {
+        assert_eq!(tcp_info::TcpInfo::parse(&bytes[..216]), Ok(info));
+        assert!(info.acked_marks().is_some());
+    }
+    assert!(info.sent_bytes() <= info.acked_bytes);
+    for state in 0..=u8::MAX {
+        let received_bytes = info.received_bytes(tcp_info::PeerEnd::of_state(state));
+        assert!(info.received_bytes_with_fin - received_bytes <= 1);
     }
 }
 

@@ -37,6 +37,7 @@ class Selector:
         env: Optional[Mapping[str, Union[str, bool, None]]] = None,
         pids: Optional[_Pids] = None,
         pid_files: Optional[Union[_Path, Iterable[_Path]]] = None,
+        ports: Optional[Union[str, int, Iterable[Union[str, int]]]] = None,
         children_of: Optional[Union[str, int, Iterable[Union[str, int]]]] = None,
         units: Optional[_Texts] = None,
         cgroups: Optional[_Texts] = None,

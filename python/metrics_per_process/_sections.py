@@ -452,6 +452,59 @@ class _Conns(_Section):
         return _ConnsUnixSockets(self._sample)
 
 
+class _NetTcp(_Section):
+    """The metrics `net.tcp`."""
+
+    __slots__ = ()
+
+    @property
+    def sent_bytes(self) -> Optional[int]:
+        """Bytes of data sent over TCP and acknowledged by the peer, over connections that ended included. In bytes."""
+        value: Optional[int] = self._sample._values["net.tcp.sent_bytes"]
+        return value
+
+    @property
+    def sent_bytes_per_sec(self) -> Optional[float]:
+        """Bytes of data sent over TCP and acknowledged by the peer, over connections that ended included. Growth by the second."""
+        value: Optional[float] = self._sample._values["net.tcp.sent_bytes_per_sec"]
+        return value
+
+    @property
+    def received_bytes(self) -> Optional[int]:
+        """Bytes of data received over TCP, over connections that ended included. In bytes."""
+        value: Optional[int] = self._sample._values["net.tcp.received_bytes"]
+        return value
+
+    @property
+    def received_bytes_per_sec(self) -> Optional[float]:
+        """Bytes of data received over TCP, over connections that ended included. Growth by the second."""
+        value: Optional[float] = self._sample._values["net.tcp.received_bytes_per_sec"]
+        return value
+
+    @property
+    def retransmits(self) -> Optional[int]:
+        """TCP segments sent again because the peer did not acknowledge them in time."""
+        value: Optional[int] = self._sample._values["net.tcp.retransmits"]
+        return value
+
+    @property
+    def retransmits_per_sec(self) -> Optional[float]:
+        """TCP segments sent again because the peer did not acknowledge them in time. Growth by the second."""
+        value: Optional[float] = self._sample._values["net.tcp.retransmits_per_sec"]
+        return value
+
+
+class _Net(_Section):
+    """The metrics `net`."""
+
+    __slots__ = ()
+
+    @property
+    def tcp(self) -> _NetTcp:
+        """The metrics `tcp`."""
+        return _NetTcp(self._sample)
+
+
 class Sections:
     """Every metric of a Sample by attribute."""
 
@@ -515,6 +568,11 @@ class Sections:
     def conns(self) -> _Conns:
         """The metrics `conns`."""
         return _Conns(self)
+
+    @property
+    def net(self) -> _Net:
+        """The metrics `net`."""
+        return _Net(self)
 
     def _number(self, name: str) -> Any:
         raise NotImplementedError

@@ -51,7 +51,7 @@ class Metric(_Metric):
       ``<name>_per_sec``.
     - ``type``: ``integer`` or ``float``.
     - ``sums_by``: how a group's figure comes from its members': ``sum``, ``ledger``, ``max``,
-      ``peak_of_sum`` or ``distinct_sockets``.
+      ``peak_of_sum``, ``distinct_sockets`` or ``connections``.
     - ``drop_in``: its key in the five functions, or None where they do not have it.
     - ``prometheus``, ``otel``: its names there.
     - ``source``: where the kernel says it.

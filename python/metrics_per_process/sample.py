@@ -97,6 +97,12 @@ class Sample(Sections, _Base):
         return count
 
     @property
+    def unattributed_tcp_bytes(self) -> int:
+        """Bytes over TCP connections that came and went in the interval, and whose is unknown."""
+        count: int = self._row["unattributed_tcp_bytes"]
+        return count
+
+    @property
     def matched(self) -> int:
         """Processes that matched themselves."""
         matched: int = self._row["matched"]

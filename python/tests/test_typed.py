@@ -31,6 +31,8 @@ def test_selectors_by_keywords_have_a_text_form():
     check_selector("!name:curl", exclude=[mp.Selector(names="curl")])
     check_selector("children-of:init", children_of="init")
     check_selector("unit:nginx.service", units="nginx")
+    check_selector("port:80,443,8000-8010", ports=[80, "443", "8000-8010"])
+    check_selector("port:8080", ports=8080)
     check_selector("", names=[])
 
 
@@ -50,6 +52,9 @@ def test_wrong_selectors_say_what_was_expected():
     check_refused(mp.SelectorError, "did you mean `name`", lambda: mp.Selector.parse("nmae:foo"))
     check_refused(mp.SelectorError, "", lambda: mp.Selector(pids="x"))
     check_refused(mp.SelectorError, "", lambda: mp.Selector(cmdline="("))
+    check_refused(mp.SelectorError, "a port from 1 to 65535", lambda: mp.Selector(ports=0))
+    check_refused(mp.SelectorError, "65536", lambda: mp.Selector(ports=[65536]))
+    check_refused(mp.SelectorError, "9-8", lambda: mp.Selector(ports="9-8"))
     check_refused(mp.SelectorError, "no-such-user", lambda: mp.show("user:no-such-user", 0))
     check_refused(mp.SelectorError, "", lambda: mp.show(mp.Selector(pid_files="missing"), 0))
     check_refused(TypeError, "names", lambda: mp.Selector(names=b"a"))

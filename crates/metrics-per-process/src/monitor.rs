@@ -265,6 +265,7 @@ fn measures(columns: &[Column]) -> Measures {
             Need::Swap => measures.swap = true,
             Need::ProportionalMemory => measures.proportional_memory = true,
             Need::Sockets => measures.sockets = true,
+            Need::TcpTraffic => (measures.sockets, measures.tcp_traffic) = (true, true),
         }
     }
     measures

@@ -18,6 +18,7 @@ use crate::report::{Accuracy, Column, GroupReport, Mark, Report, Tier};
 use crate::selector::{Descendants, GroupKey, Resolution, Selector, Verdict};
 use crate::snapshot::Snapshot;
 use crate::tally::{Interval, Role, Tally};
+use crate::traffic::{TrafficBook, TrafficMovement};
 use crate::units::{IoCounter, IoDelta, Totals, UsageCounter, UsageDelta};
 
 /// After so many sweeps without a member a row gives its place to a newcomer, where
@@ -55,6 +56,9 @@ pub struct GroupBook {
     members: HashMap<ProcessKey, Member>,
     groups: Vec<Row>,
     row_of_name: HashMap<Box<[u8]>, usize>,
+    traffic: TrafficBook,
+    /// Whether a process can begin to match without executing anything.
+    looks_at_ports: bool,
     /// When the last sweep began, for the interval.
     previous: Option<crate::units::BootTime>,
     resolution: Resolution,
@@ -108,10 +112,12 @@ struct Row {
     last_peopled: u64,
 }
 
-/// Whose an inherited remainder is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Owner {
+/// Whose something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Owner {
+    /// That of the group in this row.
     Row(usize),
+    /// Nobody's who belongs to a group.
     Stranger,
 }
 
@@ -123,12 +129,18 @@ impl GroupBook {
             Rows::Named(named) => named.iter().map(|(name, _)| Row::named(name)).collect(),
             Rows::Keyed { .. } => Vec::new(),
         };
+        let looks_at_ports = match &rows {
+            Rows::Named(named) => named.iter().any(|(_, selector)| selector.looks_at_ports()),
+            Rows::Keyed { selector, .. } => selector.looks_at_ports(),
+        };
         GroupBook {
             rows,
             columns,
             members: HashMap::new(),
             groups,
             row_of_name: HashMap::new(),
+            traffic: TrafficBook::default(),
+            looks_at_ports,
             previous: None,
             resolution: Resolution::default(),
             round: 0,
@@ -177,6 +189,7 @@ impl GroupBook {
             nobodys = (nobodys.0.plus(rest.0), nobodys.1.plus(rest.1));
         }
         self.add_switches(snapshot, movement);
+        let unattributed_tcp_bytes = self.add_traffic(snapshot);
         self.lost_records_total = self.lost_records_total.saturating_add(movement.missing_records);
         let accuracy = Accuracy {
             tier: tier_of(movement),
@@ -185,6 +198,7 @@ impl GroupBook {
             lost_records_total: self.lost_records_total,
             io_bound_bytes: self.io_bound_bytes(),
             unattributed_io_bytes: storage_bytes(nobodys.0),
+            unattributed_tcp_bytes,
             unattributed_cpu_ns: cpu_ns(nobodys.1),
             undecided: self.undecided(snapshot).count() as u64,
         };
@@ -263,6 +277,7 @@ impl GroupBook {
         let remembered = before.as_ref().and_then(|member| member.place);
         let known = before.as_ref().filter(|member| {
             !matches!(member.decision, Decision::Doubtful(_))
+                && !self.may_begin_to_match(member)
                 && Arc::ptr_eq(&member.identity, &process.identity)
         });
         let (place, decision) = match (known.map(|member| member.decision), remembered) {
@@ -280,6 +295,14 @@ impl GroupBook {
             round: self.round,
         };
         self.members.insert(process.key, member);
+    }
+
+    /// Whether a process may match now though it did not and has executed nothing since: it may
+    /// listen on a port by now. One that has stopped listening stays a member, since what it
+    /// still does, connections that it winds down say, is the group's.
+    fn may_begin_to_match(&self, member: &Member) -> bool {
+        let has_matched = member.place.is_some_and(|place| place.role == Role::Matched);
+        self.looks_at_ports && !has_matched
     }
 
     /// A process's own match; else what it was, an exec that matches nothing keeping the
@@ -541,6 +564,35 @@ impl GroupBook {
                 None => {}
             }
         }
+    }
+
+    /// What connections have moved. Returns the bytes of which nobody knows whose they are.
+    fn add_traffic(&mut self, snapshot: &Snapshot) -> u64 {
+        let mut book = std::mem::take(&mut self.traffic);
+        let movement = book.fold(snapshot, |key| self.owner_of(key));
+        self.traffic = book;
+        let TrafficMovement { credits, is_baseline, partial, awaiting, shared, .. } = movement;
+        for (row, moved) in credits {
+            if let Some(group) = self.group_mut(Some(Owner::Row(row))) {
+                match is_baseline {
+                    true => group.tcp = group.tcp.plus(moved),
+                    false => group.transfer(moved),
+                }
+            }
+        }
+        for (rows, mark) in [
+            (partial, GroupTotals::miss_traffic as fn(&mut GroupTotals)),
+            (awaiting, GroupTotals::await_traffic),
+            (shared, GroupTotals::share_traffic),
+        ] {
+            for row in rows {
+                self.group_mut(Some(Owner::Row(row))).map(mark).unwrap_or_default();
+            }
+        }
+        if movement.all_are_partial {
+            self.groups.iter_mut().for_each(|row| row.totals.miss_traffic());
+        }
+        movement.unattributed_bytes
     }
 
     /// The largest error that rounded records may have brought into a group's I/O.

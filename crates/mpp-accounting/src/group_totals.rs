@@ -8,7 +8,9 @@ use crate::exit::ROUNDED_TO_BYTES;
 use crate::ledger::Ends;
 use crate::process::ProcessSample;
 use crate::report::Mark;
-use crate::units::{Delta, IoDelta, IoTotals, Totals, UsageDelta, UsageTotals};
+use crate::units::{
+    Delta, IoDelta, IoTotals, TcpDelta, TcpTotals, Totals, UsageDelta, UsageTotals,
+};
 
 /// How far counters can be trusted: each the weakest promise of what went into it.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +61,7 @@ pub(crate) struct GroupTotals {
     pub(crate) io: IoTotals,
     pub(crate) usage: UsageTotals,
     pub(crate) switches: Totals<2>,
+    pub(crate) tcp: TcpTotals,
     pub(crate) ended: u64,
     pub(crate) ended_moved: u64,
     pub(crate) rss_peak_bytes: u64,
@@ -66,12 +69,19 @@ pub(crate) struct GroupTotals {
     pub(crate) io_moved: IoDelta,
     pub(crate) usage_moved: UsageDelta,
     pub(crate) switches_moved: Delta<2>,
+    pub(crate) tcp_moved: TcpDelta,
     /// Whether the start holds what descendants in other groups had done.
     pub(crate) start_has_foreign: bool,
     /// Whether the start misses what ended threads had done.
     pub(crate) start_is_partial: bool,
     /// Whether a member's I/O was once out of sight, and what it did until then is missing.
     pub(crate) io_is_partial: bool,
+    /// Whether something that members moved over TCP may be missing, or will come later only.
+    pub(crate) tcp_is_partial: bool,
+    /// Whether members moved something over a connection that they share with others.
+    pub(crate) tcp_is_shared: bool,
+    /// Whether a member's connection ended, and the kernel has not yet said with what totals.
+    pub(crate) tcp_is_awaited: bool,
     /// What can be promised of what moved since the last sweep.
     pub(crate) marks_moved: Marks,
     /// What can be promised of everything that moved since the first.
@@ -88,6 +98,8 @@ impl GroupTotals {
         self.io_moved = IoDelta::ZERO;
         self.usage_moved = UsageDelta::ZERO;
         self.switches_moved = Delta::ZERO;
+        self.tcp_moved = TcpDelta::ZERO;
+        self.tcp_is_awaited = false;
         self.ended_moved = 0;
     }
 
@@ -120,15 +132,39 @@ impl GroupTotals {
         self.switches_moved = self.switches_moved.plus(moved);
     }
 
+    /// Adds what members' connections moved.
+    pub(crate) fn transfer(&mut self, moved: TcpDelta) {
+        self.tcp = self.tcp.plus(moved);
+        self.tcp_moved = self.tcp_moved.plus(moved);
+    }
+
+    /// Notes that something members moved is missing for good.
+    pub(crate) fn miss_traffic(&mut self) {
+        self.tcp_is_partial = true;
+    }
+
+    /// Notes that something members moved comes with a later sweep.
+    pub(crate) fn await_traffic(&mut self) {
+        self.tcp_is_awaited = true;
+    }
+
+    /// Notes that members moved something together with others.
+    pub(crate) fn share_traffic(&mut self) {
+        self.tcp_is_shared = true;
+    }
+
     /// Takes over what a row without members had added up to.
     pub(crate) fn absorb(&mut self, deserted: &GroupTotals) {
         self.io = self.io.plus(deserted.io.as_delta());
         self.usage = self.usage.plus(deserted.usage.as_delta());
         self.switches = self.switches.plus(deserted.switches.as_delta());
+        self.tcp = self.tcp.plus(deserted.tcp.as_delta());
         self.ended = self.ended.saturating_add(deserted.ended);
         self.start_has_foreign |= deserted.start_has_foreign;
         self.start_is_partial |= deserted.start_is_partial;
         self.io_is_partial |= deserted.io_is_partial;
+        self.tcp_is_partial |= deserted.tcp_is_partial;
+        self.tcp_is_shared |= deserted.tcp_is_shared;
         self.marks = self.marks.and(deserted.marks);
         self.io_bound_bytes = self.io_bound_bytes.saturating_add(deserted.io_bound_bytes);
     }

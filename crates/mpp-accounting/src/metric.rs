@@ -66,6 +66,9 @@ pub enum MetricId {
     TcpNone,
     UdpTotal,
     UnixSocketsTotal,
+    NetTcpSentBytes,
+    NetTcpReceivedBytes,
+    NetTcpRetransmits,
 }
 
 impl MetricId {
@@ -195,6 +198,9 @@ pub enum Fold {
     PeakOfSum,
     /// Distinct sockets over all members: one shared by a fork counts once.
     DistinctSockets,
+    /// The growth of members' connections, those that ended included; one that members share
+    /// counts once.
+    Connections,
 }
 
 /// What it takes to read a metric of other users' processes.
@@ -227,6 +233,8 @@ pub enum Need {
     ProportionalMemory,
     /// Every descriptor's link, and the kernel's socket tables.
     Sockets,
+    /// The same, what each TCP connection has moved, and word of those that end.
+    TcpTraffic,
 }
 
 /// A named choice of metrics.
@@ -403,7 +411,7 @@ fn is_costly(column: &Column) -> bool {
 }
 
 /// Every metric, in the order of [`MetricId`], which is the order of columns too.
-pub static METRICS: [Metric; 50] = [
+pub static METRICS: [Metric; 53] = [
     Metric {
         id: MetricId::ProcessesTotal,
         name: "processes.total",
@@ -1289,6 +1297,63 @@ pub static METRICS: [Metric; 50] = [
         need: Need::Sockets,
         presets: &[Preset::Net],
         help: "Unix sockets, bound or not; one that members share counts once.",
+    },
+    Metric {
+        id: MetricId::NetTcpSentBytes,
+        name: "net.tcp.sent_bytes",
+        heading: "TCPSENT",
+        unit: Unit::Bytes,
+        kind: Kind::Counter,
+        number: NumberType::Integer,
+        fold: Fold::Connections,
+        prometheus: ("mpp_tcp_bytes_total", &[("direction", "sent")]),
+        otel: (
+            "mpp.group.network.io",
+            &[("network.io.direction", "transmit"), ("network.transport", "tcp")],
+        ),
+        drop_in: None,
+        source: "tcp(7) tcpi_bytes_acked",
+        privilege: Privilege::Ptrace,
+        need: Need::TcpTraffic,
+        presets: &[Preset::Net],
+        help: "Bytes of data sent over TCP and acknowledged by the peer, over connections that ended included.",
+    },
+    Metric {
+        id: MetricId::NetTcpReceivedBytes,
+        name: "net.tcp.received_bytes",
+        heading: "TCPRECV",
+        unit: Unit::Bytes,
+        kind: Kind::Counter,
+        number: NumberType::Integer,
+        fold: Fold::Connections,
+        prometheus: ("mpp_tcp_bytes_total", &[("direction", "received")]),
+        otel: (
+            "mpp.group.network.io",
+            &[("network.io.direction", "receive"), ("network.transport", "tcp")],
+        ),
+        drop_in: None,
+        source: "tcp(7) tcpi_bytes_received",
+        privilege: Privilege::Ptrace,
+        need: Need::TcpTraffic,
+        presets: &[Preset::Net],
+        help: "Bytes of data received over TCP, over connections that ended included.",
+    },
+    Metric {
+        id: MetricId::NetTcpRetransmits,
+        name: "net.tcp.retransmits",
+        heading: "RETRANS",
+        unit: Unit::Count,
+        kind: Kind::Counter,
+        number: NumberType::Integer,
+        fold: Fold::Connections,
+        prometheus: ("mpp_tcp_retransmits_total", &[]),
+        otel: ("mpp.group.network.retransmits", &[("network.transport", "tcp")]),
+        drop_in: None,
+        source: "tcp(7) tcpi_total_retrans",
+        privilege: Privilege::Ptrace,
+        need: Need::TcpTraffic,
+        presets: &[Preset::Net],
+        help: "TCP segments sent again because the peer did not acknowledge them in time.",
     },
 ];
 

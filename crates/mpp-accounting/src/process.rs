@@ -377,6 +377,9 @@ pub struct IdentityNeeds {
     pub cmdline: bool,
     /// The control group.
     pub cgroup: bool,
+    /// The ports it listens on: every descriptor's link, and the kernel's tables of sockets that
+    /// listen. Not part of an identity, since they come and go without an exec.
+    pub listening_ports: bool,
     /// The variables to look for. Read beside the sweep, since it can block on the process.
     pub environment_keys: Vec<Box<[u8]>>,
 }
@@ -387,6 +390,7 @@ impl IdentityNeeds {
         self.executable |= other.executable;
         self.cmdline |= other.cmdline;
         self.cgroup |= other.cgroup;
+        self.listening_ports |= other.listening_ports;
         for key in &other.environment_keys {
             if !self.environment_keys.contains(key) {
                 self.environment_keys.push(key.clone());

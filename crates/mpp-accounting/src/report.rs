@@ -43,7 +43,10 @@ pub struct Accuracy {
     /// I/O bytes (read and written) of this interval that belong to one of several
     /// groups, nobody knows which, and are in none.
     pub unattributed_io_bytes: u64,
-    /// CPU time of this interval of which the same is true, in nanoseconds.
+    /// Bytes that TCP connections moved (sent and received) which were opened and closed within
+    /// this interval, and of which nobody knows whose they were. They are in no group.
+    pub unattributed_tcp_bytes: u64,
+    /// CPU time of this interval of which the same is true as of I/O, in nanoseconds.
     pub unattributed_cpu_ns: u64,
     /// Threads that ended in this interval and whose record never reached us, though the
     /// kernel wrote records: the tier is lower for as long.

@@ -27,7 +27,7 @@ use self::names::NameSet;
 pub use self::names::program_name;
 pub use crate::pattern::PatternError;
 use crate::pattern::{Pattern, is_glob};
-use crate::process::{Absence, Identity, IdentityNeeds, ProcessSample, Reading};
+use crate::process::{Absence, Identity, IdentityNeeds, ProcessKey, ProcessSample, Reading};
 use crate::snapshot::Snapshot;
 
 /// Of a command line, no more than this is looked at. One that is as long may have been
@@ -57,6 +57,7 @@ pub struct Selector {
     environment: Vec<EnvironmentCondition>,
     pids: Vec<u32>,
     pid_files: Vec<PathBuf>,
+    ports: Vec<PortRange>,
     roots: Roots,
     units: Vec<Wanted>,
     cgroups: Vec<Wanted>,
@@ -135,6 +136,13 @@ enum EnvironmentCondition {
     Absent(Box<[u8]>),
 }
 
+/// Ports from the first to the last, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct PortRange {
+    first: u16,
+    last: u16,
+}
+
 /// Whose descendants.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Roots {
@@ -148,13 +156,14 @@ impl Selector {
     /// ```text
     /// selector   = [ condition { whitespace condition } ]
     /// condition  = [ "!" ] kind ":" value
-    /// kind       = name | user | cmdline | env | pid | pidfile | children-of | unit | cgroup
-    ///            | not | children
+    /// kind       = name | user | cmdline | env | pid | pidfile | port | children-of | unit
+    ///            | cgroup | not | children
     /// ```
     ///
     /// A value ends at whitespace. Parts of it may stand in double quotes, where whitespace
     /// is itself and a backslash begins one of `\\`, `\"`, `\n`, `\t` and `\xHH`; outside
-    /// quotes a backslash is itself. `user:` and `pid:` take lists with commas.
+    /// quotes a backslash is itself. `user:`, `pid:` and `port:` take lists with commas, `port:`
+    /// also ranges, `8000-8010`.
     /// `env:KEY` wants a variable, `env:KEY=GLOB` a value of it, `!env:KEY` its absence;
     /// `!` before any other condition excludes what it matches. `not:"..."` excludes what a
     /// whole selector matches, and `children:no` leaves descendants out.
@@ -231,6 +240,20 @@ impl Selector {
             return Err(SelectorError::new("the path of a PID file", bytes));
         }
         self.pid_files.push(path.as_ref().to_owned());
+        Ok(self)
+    }
+
+    /// Also matches processes that listen on these ports, with commas between them: a port or
+    /// a range, `8000-8010`. Listens who holds a TCP socket that does, or a UDP socket that is
+    /// bound and not connected, over version 4 or 6, in any network namespace that may be read.
+    /// In a group, who once listened stays until it executes something else.
+    ///
+    /// # Errors
+    /// Anything but ports from 1 to 65535, or a range that ends before it begins.
+    pub fn ports(mut self, ports: impl AsRef<[u8]>) -> Result<Self, SelectorError> {
+        for range in ports.as_ref().split(|byte| *byte == b',') {
+            self.ports.push(PortRange::parse(range)?);
+        }
         Ok(self)
     }
 
@@ -325,6 +348,7 @@ impl Selector {
             executable: looks_at_names,
             cmdline: looks_at_names || !self.cmdlines.is_empty(),
             cgroup: !self.units.is_empty() || !self.cgroups.is_empty(),
+            listening_ports: !self.ports.is_empty(),
             environment_keys: Vec::new(),
         };
         for condition in &self.environment {
@@ -337,6 +361,13 @@ impl Selector {
             needs.extend(&exclusion.identity_needs());
         }
         needs
+    }
+
+    /// Whether it looks at what a process listens on, by itself or to leave others out: that may
+    /// change while the process stays who it is.
+    #[must_use]
+    pub fn looks_at_ports(&self) -> bool {
+        !self.ports.is_empty() || self.exclusions.iter().any(Selector::looks_at_ports)
     }
 
     /// What it names that has to be looked up.
@@ -396,11 +427,12 @@ impl Selector {
         resolution: &Resolution,
     ) -> Verdict {
         let identity = process.identity.as_ref();
-        let kinds: [&dyn Fn() -> Verdict; 8] = [
+        let kinds: [&dyn Fn() -> Verdict; 9] = [
             &|| self.judge_pid(process.key.pid, resolution),
             &|| self.judge_user(identity.uid, resolution),
             &|| self.judge_name(identity),
             &|| self.judge_cgroup(identity),
+            &|| self.judge_ports(process.key, snapshot),
             &|| self.judge_environment(identity),
             &|| self.judge_cmdline(identity),
             &|| self.judge_ancestors(process, snapshot),
@@ -425,6 +457,21 @@ impl Selector {
             |path: &PathBuf| resolution.pid_files.get(path).copied().flatten() == Some(pid);
         let is_one = self.pids.contains(&pid) || self.pid_files.iter().any(is_in_file);
         Verdict::from(is_one)
+    }
+
+    fn judge_ports(&self, key: ProcessKey, snapshot: &Snapshot) -> Verdict {
+        if self.ports.is_empty() {
+            return Verdict::Yes;
+        }
+        let listening = match &snapshot.network.listening {
+            Reading::Value(listening) => listening,
+            Reading::Absent(why) => return Verdict::Unknown(*why),
+        };
+        let is_wanted = |port: u16| self.ports.iter().any(|range| range.holds(port));
+        match listening.ports_of(key) {
+            Ok(mut ports) => Verdict::from(ports.any(is_wanted)),
+            Err(why) => Verdict::Unknown(why),
+        }
     }
 
     fn judge_user(&self, uid: u32, resolution: &Resolution) -> Verdict {
@@ -630,6 +677,36 @@ impl EnvironmentCondition {
             EnvironmentCondition::Present(key)
             | EnvironmentCondition::Equals(key, _)
             | EnvironmentCondition::Absent(key) => key,
+        }
+    }
+}
+
+impl PortRange {
+    fn parse(text: &[u8]) -> Result<Self, SelectorError> {
+        let error = || SelectorError::new("a port from 1 to 65535, or a range `8000-8010`", text);
+        let port = |digits: &[u8]| {
+            let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+            let digits = std::str::from_utf8(digits).ok().filter(|_| is_number)?;
+            digits.parse().ok().filter(|port: &u16| *port > 0)
+        };
+        let range = match text.iter().position(|byte| *byte == b'-') {
+            Some(dash) => port(&text[..dash]).zip(port(&text[dash + 1..])),
+            None => port(text).zip(port(text)),
+        };
+        let (first, last) = range.filter(|(first, last)| first <= last).ok_or_else(error)?;
+        Ok(PortRange { first, last })
+    }
+
+    fn holds(self, port: u16) -> bool {
+        (self.first..=self.last).contains(&port)
+    }
+}
+
+impl std::fmt::Display for PortRange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            PortRange { first, last } if first == last => write!(f, "{first}"),
+            PortRange { first, last } => write!(f, "{first}-{last}"),
         }
     }
 }

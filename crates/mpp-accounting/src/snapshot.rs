@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use crate::exit::Exits;
+use crate::network::Network;
 use crate::process::{ProcessKey, ProcessSample};
 use crate::units::{BootTime, WallTime};
 
@@ -29,6 +30,8 @@ pub struct Snapshot {
     pub unreadable_pids: Vec<u32>,
     /// Those that ended since the sweep before, read right after this one.
     pub exits: Exits,
+    /// Who listens where, and what connections have moved.
+    pub network: Network,
     /// What the machine is.
     pub host: Host,
     /// What went wrong while sweeping, by class; all zero on a quiet machine.
@@ -128,4 +131,7 @@ pub struct Trouble {
     pub cut_sockets: u64,
     /// Processes whose sockets were not reached in the time that a sweep has for sockets.
     pub unreached_sockets: u64,
+    /// How often, since the sweep before, the kernel had more to say of ended connections than
+    /// could be kept.
+    pub lost_connection_reports: u64,
 }

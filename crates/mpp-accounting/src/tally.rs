@@ -13,7 +13,7 @@ use crate::process::{
 use crate::rate;
 use crate::report::{Column, Figure, Form, Mark, Value};
 use crate::snapshot::{Snapshot, Visibility};
-use crate::units::{BootTime, IoCounter, UsageCounter};
+use crate::units::{BootTime, IoCounter, TcpCounter, UsageCounter};
 
 /// The time between two sweeps.
 #[derive(Clone, Copy, Debug)]
@@ -233,7 +233,17 @@ impl Tally {
         snapshot: &Snapshot,
         interval: Option<Interval>,
     ) -> Figure {
+        let unread = snapshot.network.traffic.absence();
         let figure = match (column.form, interval) {
+            // Nobody could look at any connection this time.
+            (form, _) if column.metric.need == Need::TcpTraffic && unread.is_some() => {
+                match (tcp_counter(column.metric.id), form, unread) {
+                    (Some(counter), Form::Level, _) if group.tcp != Default::default() => {
+                        known(Value::Integer(group.tcp[counter]), Mark::LowerBound)
+                    }
+                    (.., why) => Figure::Absent(why.unwrap_or(Absence::NotYetKnown)),
+                }
+            }
             (Form::Level, _) => self.level(column.metric.id, group, snapshot, interval),
             (Form::PerSecond, Some(interval)) => self.rate(column.metric.id, group, interval),
             (Form::PerSecond, None) => Figure::Absent(Absence::NotYetKnown),
@@ -288,10 +298,11 @@ impl Tally {
             M::FdsWorstPercent => self.fds_worst.figure(|_| Value::Float(self.fds_worst_percent)),
             M::CtxSwitchesVoluntary => self.switches(group.switches.0[0], group),
             M::CtxSwitchesInvoluntary => self.switches(group.switches.0[1], group),
-            _ => match (io_counter(id), socket_choice(id)) {
-                (Some(counter), _) => self.io_total(group, counter),
-                (None, Some(choice)) => self.count_sockets(choice),
-                (None, None) => Figure::Absent(Absence::Unsupported),
+            _ => match (io_counter(id), socket_choice(id), tcp_counter(id)) {
+                (Some(counter), ..) => self.io_total(group, counter),
+                (_, Some(choice), _) => self.count_sockets(choice),
+                (.., Some(counter)) => self.tcp_total(group, counter),
+                (None, None, None) => Figure::Absent(Absence::Unsupported),
             },
         }
     }
@@ -314,6 +325,13 @@ impl Tally {
                 (moved, marks.switches.and(self.switches.mark()))
             }
             M::ProcessesEnded => (group.ended_moved as f64, marks.ended),
+            M::NetTcpSentBytes | M::NetTcpReceivedBytes | M::NetTcpRetransmits => {
+                let moved = tcp_counter(id).map_or(0, |counter| group.tcp_moved[counter]);
+                match self.sockets_read.absence() {
+                    Some(why) if group.tcp_moved.is_zero() => return Figure::Absent(why),
+                    _ => (moved as f64, self.tcp_mark(group)),
+                }
+            }
             _ => match (io_counter(id), self.io.absence()) {
                 (Some(_), Some(why)) if group.io_moved.is_zero() => return Figure::Absent(why),
                 (Some(counter), _) => {
@@ -333,6 +351,21 @@ impl Tally {
             Some(why) if group.io == Default::default() => Figure::Absent(why),
             _ => known(Value::Integer(group.io[counter]), io_mark(group).and(self.io.mark())),
         }
+    }
+
+    fn tcp_total(&self, group: &GroupTotals, counter: TcpCounter) -> Figure {
+        match self.sockets_read.absence() {
+            Some(why) if group.tcp == Default::default() => Figure::Absent(why),
+            _ => known(Value::Integer(group.tcp[counter]), self.tcp_mark(group)),
+        }
+    }
+
+    /// The kernel counts each connection exactly; what may fail is seeing all of them.
+    fn tcp_mark(&self, group: &GroupTotals) -> Mark {
+        let is_whole = !group.tcp_is_partial && !group.tcp_is_awaited;
+        let seen = if is_whole { Mark::Exact } else { Mark::LowerBound };
+        let own = if group.tcp_is_shared { Mark::Estimate } else { Mark::Exact };
+        seen.and(own).and(self.sockets_read.mark())
     }
 
     fn memory(&self, bytes: u64) -> Figure {
@@ -384,7 +417,7 @@ fn is_missing(process: &ProcessSample, need: Need) -> bool {
         Need::ContextSwitches => gauges.context_switches.absence(),
         Need::Swap => gauges.swap_bytes.absence(),
         Need::ProportionalMemory => gauges.proportional_memory.absence(),
-        Need::Sockets => gauges.sockets.absence(),
+        Need::Sockets | Need::TcpTraffic => gauges.sockets.absence(),
     };
     why.is_some()
 }
@@ -442,6 +475,15 @@ fn io_counter(id: MetricId) -> Option<IoCounter> {
         M::IoReadBytes => IoCounter::ReadBytes,
         M::IoWriteBytes => IoCounter::WriteBytes,
         M::IoCancelledWriteBytes => IoCounter::CancelledWriteBytes,
+        _ => return None,
+    })
+}
+
+fn tcp_counter(id: MetricId) -> Option<TcpCounter> {
+    Some(match id {
+        MetricId::NetTcpSentBytes => TcpCounter::SentBytes,
+        MetricId::NetTcpReceivedBytes => TcpCounter::ReceivedBytes,
+        MetricId::NetTcpRetransmits => TcpCounter::Retransmits,
         _ => return None,
     })
 }

@@ -65,6 +65,17 @@ pub enum UsageCounter {
     MajorFaults,
 }
 
+/// A counter of a TCP connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TcpCounter {
+    /// Bytes of data that the peer acknowledged.
+    SentBytes,
+    /// Bytes of data that arrived in order.
+    ReceivedBytes,
+    /// Segments sent again.
+    Retransmits,
+}
+
 /// What something did since it began, one number per counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Totals<const N: usize>(pub [u64; N]);
@@ -81,6 +92,11 @@ pub type IoDelta = Delta<7>;
 pub type UsageTotals = Totals<4>;
 /// Differences of the counters of [`UsageCounter`].
 pub type UsageDelta = Delta<4>;
+
+/// Totals of the counters of [`TcpCounter`].
+pub type TcpTotals = Totals<3>;
+/// Differences of the counters of [`TcpCounter`].
+pub type TcpDelta = Delta<3>;
 
 impl<const N: usize> Default for Totals<N> {
     fn default() -> Self {
@@ -210,6 +226,20 @@ impl std::ops::Index<UsageCounter> for UsageTotals {
 impl std::ops::Index<UsageCounter> for UsageDelta {
     type Output = u64;
     fn index(&self, counter: UsageCounter) -> &u64 {
+        &self.0[counter as usize]
+    }
+}
+
+impl std::ops::Index<TcpCounter> for TcpTotals {
+    type Output = u64;
+    fn index(&self, counter: TcpCounter) -> &u64 {
+        &self.0[counter as usize]
+    }
+}
+
+impl std::ops::Index<TcpCounter> for TcpDelta {
+    type Output = u64;
+    fn index(&self, counter: TcpCounter) -> &u64 {
         &self.0[counter as usize]
     }
 }

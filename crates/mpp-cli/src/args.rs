@@ -86,6 +86,7 @@ program. Kinds of conditions are ANDed, values of one kind are ORed.
 Examples:
   mpp show nginx                      nginx and everything it started
   mpp show -u max --by name           one row per program of a user
+  mpp show --port 8080 -m net         who listens there, and what it transfers
   mpp show -e TAG=batch -c 60 --json  a sample a second for a minute
   mpp show --by env:TAG -m io,fds     one row per value of a variable
   mpp show -i 0 -s memory.rss         one look, without rates
@@ -99,6 +100,7 @@ nothing matches.
 Examples:
   mpp find nginx                  PIDs, one a line
   mpp find -f 'shard=[0-9]+' -a   with their command lines
+  mpp find --port 80,8000-8010    who listens there
   mpp find -e '!TAG' -u max -c    how many";
 
 const RUN_NOTES: &str = "\
@@ -295,6 +297,15 @@ pub(crate) struct Selection {
         help_heading = "Selection"
     )]
     pub(crate) children_of: Vec<OsString>,
+
+    /// Listens on the port, or one in the range: TCP, or UDP that is not connected.
+    #[arg(
+        long,
+        value_name = "PORT,...",
+        allow_negative_numbers = true,
+        help_heading = "Selection"
+    )]
+    pub(crate) port: Vec<OsString>,
 
     /// systemd unit.
     #[arg(long, value_name = "UNIT", help_heading = "Selection")]

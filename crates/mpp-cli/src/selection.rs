@@ -35,6 +35,7 @@ pub(crate) fn selector(
     let selector = each(selector, "--env", &typed.env, |s, env| s.environment(env.as_bytes()))?;
     let selector = each(selector, "--pid", &typed.pid, |s, pids| s.pids(pids.as_bytes()))?;
     let selector = each(selector, "--pidfile", &typed.pidfile, |s, path| s.pid_file(path))?;
+    let selector = each(selector, "--port", &typed.port, |s, ports| s.ports(ports.as_bytes()))?;
     let selector = each(selector, "--children-of", &typed.children_of, |s, root| {
         s.children_of(root.as_bytes())
     })?;
@@ -61,6 +62,8 @@ pub(crate) fn nothing_matched(selector: &Selector, report: &Report) -> Failure {
         ))
     } else if !needs.environment_keys.is_empty() && trouble.denied > 0 {
         failure.hint("environments of others could not be read; `mpp doctor` says more")
+    } else if needs.listening_ports && trouble.denied > 0 {
+        failure.hint("sockets of others could not be read; `mpp doctor` says more")
     } else if trouble.blocked > 0 {
         failure.hint(format!("{} processes could not be read without blocking", trouble.blocked))
     } else {

@@ -3,7 +3,7 @@
 mod harness;
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::process::{Child, Command, Stdio};
 
@@ -55,6 +55,32 @@ fn a_name_longer_than_the_kernels_is_found_whole() {
     let name = format!("{}-longer-than-fifteen", unique_name('w'));
     let sleeper = Sleeper::named(&name);
     assert_eq!(pids(&ran(&["find", &name]).stdout), [sleeper.pid()]);
+}
+
+#[test]
+fn who_listens_on_a_port_is_found_and_what_it_transfers_is_shown() {
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let listener = std::net::TcpListener::bind(address).expect("loopback");
+        let end = listener.local_addr().expect("an address");
+        let (itself, port) = (std::process::id(), end.port().to_string());
+        assert!(pids(&ran(&["find", "--port", &port]).stdout).contains(&itself), "{address}");
+        let listed = ran(&["find", "--port", &format!("1,{port}-{port}"), "-c"]);
+        assert_ne!(listed.stdout, "0\n", "{address}");
+        let excluded = format!("port:{port}");
+        let others = ran(&["find", "-p", &itself.to_string(), "-x", &excluded]);
+        assert_eq!((others.status, others.stdout.as_str()), (Some(1), ""), "{address}");
+        let mut client = std::net::TcpStream::connect(end).expect("a connection");
+        let mut server = listener.accept().expect("a connection").0;
+        client.write_all(b"0123456789").expect("a listener");
+        server.read_exact(&mut [0; 10]).expect("ten bytes");
+        let shown = ran(&["show", "--port", &port, "-i", "0", "-m", "net.tcp.*", "--json"]);
+        let report: serde_json::Value = serde_json::from_str(&shown.stdout).expect("JSON");
+        assert_eq!(report["groups"][0]["name"], format!("port:{port}"));
+        let metrics = &report["groups"][0]["metrics"];
+        assert!(metrics["net.tcp.sent_bytes"].as_u64() >= Some(10), "{report}");
+        assert!(metrics["net.tcp.received_bytes"].as_u64() >= Some(10), "{report}");
+        assert!(metrics["net.tcp.retransmits"].is_u64(), "{report}");
+    }
 }
 
 #[test]

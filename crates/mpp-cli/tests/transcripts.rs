@@ -109,6 +109,7 @@ fn find_on_a_small_server() {
     check_frozen("find_long_name", &["find", "systemd-journald", "-l"]);
     check_frozen("find_regex", &["find", "-f", "--shard=[0-9]+", "-x", "user:0"]);
     check_frozen("find_children", &["find", "bash", "--children", "-d", ","]);
+    check_frozen("find_port", &["find", "--port", "80,8000-8010"]);
     check_frozen("find_nothing", &["find", "nobody-is-called-so"]);
 }
 
@@ -219,7 +220,7 @@ fn misspelt_words_get_one_question() {
     );
     check_refused(
         &["show", "-x", "nmae:foo"],
-        "`--exclude`: selector: expected one of name, user, cmdline, env, pid, pidfile, \
+        "`--exclude`: selector: expected one of name, user, cmdline, env, pid, pidfile, port, \
          children-of, unit, cgroup, not, children, but found `nmae` at byte 0",
         "did you mean `name`?",
     );
@@ -242,6 +243,12 @@ fn conditions_that_are_none_are_refused() {
         check_refused(
             &[command, "-p", "-1"],
             "`--pid`: selector: expected a PID from 1 to 4194304, but found `-1`",
+            "",
+        );
+        check_refused(
+            &[command, "--port", "80,http"],
+            "`--port`: selector: expected a port from 1 to 65535, or a range `8000-8010`, \
+             but found `http`",
             "",
         );
         check_refused(

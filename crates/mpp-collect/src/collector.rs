@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mpp_accounting::exit::ExitSource;
+use mpp_accounting::network::Network;
 use mpp_accounting::process::{
     Absence, Gauges, Identity, ProcessIo, ProcessKey, ProcessSample, Reading,
 };
@@ -37,7 +38,7 @@ use crate::memory_reader::{MemoryAnswer, MemoryReader, MemoryReaderKind, Submitt
 use crate::needs::{IdentityWait, Measures, Needs};
 use crate::origin::{Origin, ProcfsKind};
 use crate::proc_fs::{FileError, Name, Room, open_folder, status_of};
-use crate::sockets::{SWEEP_BUDGET, SocketSource};
+use crate::sockets::{SWEEP_BUDGET, SocketSource, TableScope};
 
 /// How many `io` descriptors of other processes are kept open at most, whatever our own
 /// limit is: each costs the kernel 4.7 KiB.
@@ -115,6 +116,7 @@ struct Tallies {
     dropped: u64,
     cut: u64,
     unreached: u64,
+    lost_reports: u64,
 }
 
 /// Whose `io` files are kept open, and how many more may be.
@@ -276,12 +278,18 @@ impl Collector {
         into.wall_time = moment.wall_time;
         into.duration = if self.origin.is_frozen() { Duration::ZERO } else { began.elapsed() };
         into.host = self.origin.host;
+        into.network = self.network(needs.needs);
         self.hear_of_ends(into);
         self.forget_ended(1);
         if self.learn(wait) == Learned::Something {
             into.processes.iter_mut().for_each(|sample| self.complete(sample, needs.needs));
         }
         self.count_troubles(into.processes.iter());
+        if !needs.needs.measures.sockets
+            && let Reading::Value(listening) = &into.network.listening
+        {
+            listening.unread.iter().for_each(|(_, why)| count(&mut self.trouble, *why));
+        }
         into.trouble = self.trouble;
         Ok(())
     }
@@ -515,10 +523,17 @@ impl Collector {
         self.witness.capture(&self.wants.needs);
         mem::swap(&mut self.parents, &mut self.former_parents);
         self.parents.clear();
-        if needs.measures.sockets {
+        let scope = table_scope(needs);
+        if scope != TableScope::default() {
             let kind = self.origin.kind;
-            self.sockets.get_or_insert_with(|| socket_source(kind)).begin_sweep();
+            self.sockets.get_or_insert_with(|| socket_source(kind)).begin_sweep_for(scope);
         }
+    }
+
+    /// What was found out beside the processes.
+    fn network(&mut self, needs: &Needs) -> Network {
+        let source = self.sockets.as_mut().filter(|_| table_scope(needs) != TableScope::default());
+        source.map_or_else(Network::default, SocketSource::network)
     }
 
     /// By start time as far as known, then what is new, by PID.
@@ -673,7 +688,8 @@ impl Collector {
         if measures.io {
             self.held.hold(known, uid, &subject);
         }
-        let sockets = sockets.as_mut().filter(|_| measures.sockets);
+        let is_wanted = measures.sockets || needs.needs.identity.listening_ports;
+        let sockets = sockets.as_mut().filter(|_| is_wanted);
         let threads = match self.witness.source() {
             ExitSource::Nobody => ThreadNeeds::None,
             ExitSource::Rounded | ExitSource::Exact => ThreadNeeds::EachAtAnyMoment,
@@ -817,6 +833,7 @@ impl Collector {
         self.trouble.dropped_readings = now.dropped - before.dropped;
         self.trouble.cut_sockets = now.cut - before.cut;
         self.trouble.unreached_sockets = now.unreached - before.unreached;
+        self.trouble.lost_connection_reports = now.lost_reports - before.lost_reports;
     }
 }
 
@@ -827,6 +844,7 @@ impl Tallies {
             dropped: memory.map_or(0, MemoryReader::dropped_total),
             cut: sockets.map_or(0, SocketSource::cut_total),
             unreached: sockets.map_or(0, SocketSource::unreached_total),
+            lost_reports: sockets.map_or(0, SocketSource::lost_total),
         }
     }
 }
@@ -842,6 +860,15 @@ fn open_memory_reader(
 fn duplicate_root(origin: &Origin, procfs: &std::path::Path) -> Result<OwnedFd, CollectError> {
     crate::sys::retrying(|| rustix::io::fcntl_dupfd_cloexec(origin.root.as_fd(), 0))
         .map_err(|errno| CollectError::system("open", procfs, errno))
+}
+
+/// What of sockets is read for these needs.
+fn table_scope(needs: &Needs) -> TableScope {
+    TableScope {
+        kinds: needs.measures.sockets,
+        ports: needs.identity.listening_ports,
+        traffic: needs.measures.tcp_traffic && needs.measures.sockets,
+    }
 }
 
 /// Links into another kernel's tables, or another PID namespace's, cannot be joined.
@@ -890,7 +917,10 @@ fn assemble(
         gauges.proportional_memory = known.proportional_memory;
     }
     if let Some(source) = sockets {
-        gauges.sockets = subject.sockets(known.key, source);
+        let found = subject.sockets(known.key, source);
+        if measures.sockets {
+            gauges.sockets = found;
+        }
     }
     if has_vanished(&io, &gauges) {
         return Err(Vanished);

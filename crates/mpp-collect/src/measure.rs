@@ -240,12 +240,16 @@ impl Subject<'_> {
                 }
             }
         };
-        match (found, self.phase) {
+        let found = match (found, self.phase) {
             (Reading::Absent(Absence::Vanished), Phase::LeaderExited(_)) => {
                 Reading::Absent(Absence::Unstable)
             }
             (found, _) => found,
+        };
+        if let Reading::Absent(why) = found {
+            source.note_unread(key, why);
         }
+        found
     }
 
     fn descriptor_limit(&self, buffers: &mut Buffers) -> Reading<u64> {

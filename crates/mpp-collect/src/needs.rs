@@ -31,6 +31,9 @@ pub struct Measures {
     pub fd_limit: bool,
     /// Every descriptor's link, and the kernel's tables of sockets.
     pub sockets: bool,
+    /// What each TCP connection has moved, and word of those that end between two sweeps.
+    /// Whose they are is told by `sockets`, which must be asked for too.
+    pub tcp_traffic: bool,
     /// Switches by status, a costly file.
     pub context_switches: ContextSwitchNeeds,
 }

@@ -11,6 +11,7 @@
 //! sweep, so the answer is as of that moment: a socket that was opened later is not in it. The
 //! live tests are in `tests/live_sockets.rs`.
 
+mod ended;
 mod namespace;
 mod table;
 
@@ -20,13 +21,18 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mpp_accounting::network::{
+    Connection, ConnectionId, Endpoint, Listener, Listening, Network, TcpTraffic,
+};
 use mpp_accounting::process::{Absence, ProcessKey, Reading, Socket, SocketKind};
 use mpp_parse::proc_pid_fd::inode;
 use rustix::fs::{RawDir, readlinkat_raw};
 use rustix::io::Errno;
 
+use self::ended::{EndedSockets, Opener};
 use self::namespace::Namespaces;
 use self::table::SocketTable;
+pub(crate) use self::table::TableScope;
 use crate::error::absence_of;
 use crate::proc_fs::open_listing;
 use crate::sys;
@@ -47,6 +53,9 @@ const LINKS_PER_LOOK: usize = 64;
 /// `socket:[18446744073709551615]` and room to see that a link is longer.
 const LINK_BYTES: usize = 32;
 
+/// What is asked for unless somebody wants more, or less.
+const EVERY_KIND: TableScope = TableScope { kinds: true, ports: false, traffic: false };
+
 /// Says which sockets processes hold; see the top of this file.
 ///
 /// Once per sweep [`SocketSource::begin_sweep`], then each process once.
@@ -62,8 +71,14 @@ pub struct SocketSource {
     inodes: Vec<u64>,
     found: Vec<Socket>,
     none: Arc<[Socket]>,
+    scope: TableScope,
+    /// `None` until somebody asks what connections move.
+    ended: Option<Result<EndedSockets, Absence>>,
+    listening: Listening,
+    unheard: Vec<ProcessKey>,
     cut: u64,
     unreached: u64,
+    lost: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -101,23 +116,43 @@ impl SocketSource {
             inodes: Vec::new(),
             found: Vec::new(),
             none: Arc::from([]),
+            scope: EVERY_KIND,
+            ended: None,
+            listening: Listening::default(),
+            unheard: Vec::new(),
             cut: 0,
             unreached: 0,
+            lost: 0,
         }
     }
 
     /// Forgets the tables of the last sweep; they are read again when they are needed.
     pub fn begin_sweep(&mut self) {
+        self.begin_sweep_for(EVERY_KIND);
+    }
+
+    /// The same, with tables that hold this.
+    pub(crate) fn begin_sweep_for(&mut self, scope: TableScope) {
+        self.scope = scope;
+        self.listening = Listening::default();
+        self.unheard.clear();
         self.sweep += 1;
         self.deadline = Instant::now() + self.budget;
         let sweep = self.sweep;
         // One that was not asked for in so long has ended.
         self.slow.retain(|_, left| left.until_sweep + SWEEPS_LEFT_ALONE_MAX >= sweep);
         match &mut self.namespaces {
-            Some(Ok(namespaces)) => namespaces.forget_tables(),
+            Some(Ok(namespaces)) => namespaces.forget_tables(scope),
             // What failed in the last sweep, for want of a descriptor perhaps, may work now.
             Some(Err(Absence::Failed(_))) => self.namespaces = None,
             Some(Err(_)) | None => {}
+        }
+        // Before any table is read, or an end in between would be missed.
+        if scope.traffic && !matches!(self.ended, Some(Ok(_))) {
+            let namespaces = opened(&mut self.namespaces, scope);
+            self.ended = Some(namespaces.and_then(|_| EndedSockets::open()));
+        } else if !scope.traffic {
+            self.ended = None;
         }
     }
 
@@ -134,10 +169,40 @@ impl SocketSource {
         key: ProcessKey,
         directory: BorrowedFd<'_>,
     ) -> Reading<Arc<[Socket]>> {
+        if self.scope.traffic {
+            self.note_namespace(key, directory);
+        }
         match self.read(key, directory) {
             Ok(sockets) => Reading::Value(sockets),
             Err(why) => Reading::Absent(why),
         }
+    }
+
+    /// Remembers that it cannot be told where a process listens.
+    pub(crate) fn note_unread(&mut self, key: ProcessKey, why: Absence) {
+        if self.scope.ports {
+            self.listening.unread.push((key, why));
+        }
+    }
+
+    /// What the sweep found out beside the processes, as far as it was asked for.
+    pub(crate) fn network(&mut self) -> Network {
+        let mut network = Network::default();
+        if self.scope.ports {
+            let mut listening = std::mem::take(&mut self.listening);
+            listening.ports.sort_unstable();
+            listening.ports.dedup();
+            listening.unread.sort_unstable();
+            listening.unread.dedup_by_key(|(key, _)| *key);
+            network.listening = Reading::Value(listening);
+        }
+        if self.scope.traffic {
+            network.traffic = match self.traffic() {
+                Ok(traffic) => Reading::Value(traffic),
+                Err(why) => Reading::Absent(why),
+            };
+        }
+        network
     }
 
     /// Whether the kernel lets us read its socket tables, or why not.
@@ -145,11 +210,8 @@ impl SocketSource {
     /// # Errors
     /// The reason that every process's sockets would be absent for.
     pub fn standing(&mut self) -> Result<(), Absence> {
-        let namespaces = opened(&mut self.namespaces)?;
-        while !namespaces.own_table().is_whole() {
-            namespaces.read_on()?;
-        }
-        Ok(())
+        let namespaces = opened(&mut self.namespaces, self.scope)?;
+        namespaces.read_whole()
     }
 
     /// How many times a process was given up because it held too many descriptors. Only grows.
@@ -162,6 +224,47 @@ impl SocketSource {
     #[must_use]
     pub fn unreached_total(&self) -> u64 {
         self.unreached
+    }
+
+    /// How often the kernel had more to say of ended connections than it could queue. Only
+    /// grows.
+    #[must_use]
+    pub fn lost_total(&self) -> u64 {
+        self.lost
+    }
+
+    /// Remembers a process of whose ended connections nobody tells us. One whose namespace we
+    /// may not even know is not ours, as far as we can tell.
+    fn note_namespace(&mut self, key: ProcessKey, directory: BorrowedFd<'_>) {
+        let Ok(namespaces) = opened(&mut self.namespaces, self.scope) else { return };
+        if namespaces.inode_of(directory) != Ok(namespaces.own_inode()) {
+            self.unheard.push(key);
+        }
+    }
+
+    /// The connections of all namespaces that were looked at, and what ended in ours.
+    fn traffic(&mut self) -> Result<TcpTraffic, Absence> {
+        let namespaces = opened(&mut self.namespaces, self.scope)?;
+        namespaces.read_whole()?;
+        let own_namespace = namespaces.own_inode();
+        let mut traffic = TcpTraffic { own_namespace, ..TcpTraffic::default() };
+        let own_table = namespaces.own_table();
+        let told = match &mut self.ended {
+            Some(Ok(ended)) => drain(ended, own_namespace, own_table, &mut traffic),
+            Some(Err(why)) => Err(*why),
+            None => Err(Absence::NotRequested),
+        };
+        traffic.deafness = told.err();
+        self.lost += traffic.lost;
+        add_table(own_namespace, own_table, &mut traffic);
+        for (namespace, table) in namespaces.other_tables() {
+            add_table(namespace, table, &mut traffic);
+        }
+        traffic.connections.sort_unstable_by_key(|one| (one.id.namespace, one.inode));
+        traffic.listeners.sort_unstable_by_key(|one| (one.namespace, one.inode));
+        traffic.unheard = std::mem::take(&mut self.unheard);
+        traffic.unheard.sort_unstable();
+        Ok(traffic)
     }
 
     fn read(
@@ -193,7 +296,7 @@ impl SocketSource {
             }
             Err(errno) => return Err(absence_of(errno)),
         }
-        self.join(directory)
+        self.join(key, directory)
     }
 
     fn leave_alone(&mut self, key: ProcessKey) {
@@ -245,17 +348,33 @@ impl SocketSource {
 
     /// Looks the inodes up in the table of our network namespace, which is read no further than
     /// that takes, and those that are not there in the table of the process's, where that is
-    /// another.
-    fn join(&mut self, directory: BorrowedFd<'_>) -> Result<Arc<[Socket]>, Absence> {
+    /// another. Where traffic is wanted, all of the first is read before anything is looked up.
+    fn join(
+        &mut self,
+        key: ProcessKey,
+        directory: BorrowedFd<'_>,
+    ) -> Result<Arc<[Socket]>, Absence> {
         if self.inodes.is_empty() {
             return Ok(Arc::clone(&self.none));
         }
         self.found.clear();
-        let namespaces = opened(&mut self.namespaces)?;
+        let namespaces = opened(&mut self.namespaces, self.scope)?;
         let own = namespaces.own_inode();
+        if self.scope.traffic {
+            namespaces.read_whole()?;
+        }
+        let (ports, wants_ports) = (&mut self.listening.ports, self.scope.ports);
+        let mut note = |table: &SocketTable, inodes: &[u64]| {
+            if wants_ports {
+                let found = inodes.iter().filter_map(|inode| table.port_of(*inode));
+                ports.extend(found.map(|port| (key, port)));
+            }
+        };
         loop {
-            move_found(own, namespaces.own_table(), &mut self.inodes, &mut self.found);
-            if self.inodes.is_empty() || namespaces.own_table().is_whole() {
+            let table = namespaces.own_table();
+            note(table, &self.inodes);
+            move_found(own, table, &mut self.inodes, &mut self.found);
+            if self.inodes.is_empty() || table.is_whole() {
                 break;
             }
             namespaces.read_on()?;
@@ -263,6 +382,7 @@ impl SocketSource {
         if !self.inodes.is_empty()
             && let Some((other, table)) = namespaces.table_of(directory, self.deadline)?
         {
+            note(table, &self.inodes);
             move_found(other, table, &mut self.inodes, &mut self.found);
         }
         self.found.sort_unstable();
@@ -270,11 +390,48 @@ impl SocketSource {
     }
 }
 
-/// The tables, opened where they are not yet.
+/// Takes what ended in our own namespace. The table says which ends accept connections.
+fn drain(
+    ended: &mut EndedSockets,
+    namespace: u64,
+    table: &SocketTable,
+    traffic: &mut TcpTraffic,
+) -> Result<(), Absence> {
+    let mut listeners: Vec<Endpoint> = table.tcp_listeners().map(|one| one.local).collect();
+    listeners.sort_unstable_by_key(|end| end.port);
+    let opener_of = |end: &Endpoint| {
+        let first = listeners.partition_point(|listener| listener.port < end.port);
+        let mut same_port = listeners[first..].iter().take_while(|one| one.port == end.port);
+        match same_port.any(|listener| listener.accepts(end)) {
+            true => Opener::Peer,
+            false => Opener::Itself,
+        }
+    };
+    traffic.lost = ended.drain(namespace, opener_of, &mut traffic.closed)?;
+    Ok(())
+}
+
+/// Adds what a table says to what is handed on.
+fn add_table(namespace: u64, table: &SocketTable, traffic: &mut TcpTraffic) {
+    traffic.connections.extend(table.connections().iter().map(|one| Connection {
+        id: ConnectionId { namespace, cookie: one.cookie },
+        inode: u64::from(one.inode),
+        local: one.local,
+        moved: one.moved,
+    }));
+    traffic.listeners.extend(table.tcp_listeners().map(|one| Listener {
+        namespace,
+        inode: u64::from(one.inode),
+        local: one.local,
+    }));
+}
+
+/// The tables, opened where they are not yet, for what is in `scope`.
 fn opened(
     namespaces: &mut Option<Result<Namespaces, Absence>>,
+    scope: TableScope,
 ) -> Result<&mut Namespaces, Absence> {
-    namespaces.get_or_insert_with(Namespaces::open).as_mut().map_err(|why| *why)
+    namespaces.get_or_insert_with(|| Namespaces::open(scope)).as_mut().map_err(|why| *why)
 }
 
 /// How far the descriptors of a process were read.
@@ -413,6 +570,57 @@ mod tests {
         let sockets = source.sockets_of(KEY, directory.as_fd());
         assert_eq!(sockets, Reading::Absent(Absence::NotYetKnown));
         assert_eq!((source.unreached_total(), source.cut_total()), (1, 0));
+    }
+
+    /// Everything that a source can be asked for, of one process.
+    fn network_of(fd: &OwnedFd) -> (Reading<usize>, Network) {
+        let mut source = SocketSource::open(SWEEP_BUDGET);
+        source.begin_sweep_for(TableScope { kinds: true, ports: true, traffic: true });
+        let sockets = source.sockets_of(KEY, fd.as_fd());
+        if let Reading::Absent(why) = sockets {
+            source.note_unread(KEY, why);
+        }
+        (sockets.map(|sockets| sockets.len()), source.network())
+    }
+
+    #[test]
+    fn any_failing_call_leaves_no_port_out_and_no_connection_in_silence() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = std::net::TcpStream::connect(address).unwrap();
+        let links = [inode_of(&listener), inode_of(&client)];
+        let (directory, fd) = process_with(links.map(|inode| format!("socket:[{inode}]")));
+        // A frozen process has no namespace unless it is given one.
+        std::fs::create_dir(directory.path().join("ns")).unwrap();
+        let namespace = directory.path().join("ns/net");
+        std::os::unix::fs::symlink("/proc/thread-self/ns/net", namespace).unwrap();
+        let is_ours = |network: &Network| {
+            let Reading::Value(traffic) = &network.traffic else { return false };
+            let ends = traffic.connections.iter().map(|connection| connection.inode);
+            ends.filter(|inode| links.contains(inode)).count() == 1
+        };
+        let is_whole = |network: &Network| {
+            let Reading::Value(listening) = &network.listening else { return false };
+            let Reading::Value(traffic) = &network.traffic else { return false };
+            let ports: Option<Vec<u16>> = listening.ports_of(KEY).ok().map(Iterator::collect);
+            let is_heard = traffic.deafness.is_none() && traffic.unheard.is_empty();
+            ports == Some(vec![address.port()]) && is_ours(network) && is_heard
+        };
+        let (whole, calls) = sys::fault::with_failure(u64::MAX, Errno::IO, || network_of(&fd));
+        assert!(whole.0 == Reading::Value(2) && is_whole(&whole.1), "{whole:?}");
+        for n in 0..calls {
+            for errno in [Errno::IO, Errno::NOMEM, Errno::INTR, Errno::NOBUFS] {
+                let ((sockets, network), _) =
+                    sys::fault::with_failure(n, errno, || network_of(&fd));
+                let ports = network.listening.value().unwrap().ports_of(KEY);
+                let ports = ports.map(Iterator::collect::<Vec<_>>);
+                assert!(ports.is_err() || ports == Ok(vec![address.port()]), "call {n}");
+                assert_eq!(ports.is_ok(), sockets == Reading::Value(2), "call {n}, {errno:?}");
+                assert!(network.traffic.absence().is_some() || is_ours(&network), "call {n}");
+                let is_whole = ports.is_ok() && is_whole(&network);
+                assert!(errno != Errno::INTR || is_whole, "call {n}: {network:?}");
+            }
+        }
     }
 
     #[test]

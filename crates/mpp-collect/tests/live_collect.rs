@@ -80,6 +80,7 @@ fn everything() -> Needs {
             executable: true,
             cmdline: true,
             cgroup: true,
+            listening_ports: true,
             environment_keys: vec![Box::from(*b"MPP_TEST_TAG"), Box::from(*b"MPP_TEST_EMPTY")],
         },
         measures: Measures {
@@ -90,6 +91,7 @@ fn everything() -> Needs {
             fds: true,
             fd_limit: true,
             sockets: true,
+            tcp_traffic: true,
             context_switches: ContextSwitchNeeds::AllThreads,
         },
     }

@@ -92,7 +92,7 @@ pub(crate) fn visibility_number(visibility: Visibility) -> u64 {
 }
 
 /// The classes of what may go wrong in a sweep, with their counts.
-pub(crate) fn trouble_classes(trouble: &Trouble) -> [(&'static str, u64); 13] {
+pub(crate) fn trouble_classes(trouble: &Trouble) -> [(&'static str, u64); 14] {
     let Trouble {
         vanished,
         denied,
@@ -107,6 +107,7 @@ pub(crate) fn trouble_classes(trouble: &Trouble) -> [(&'static str, u64); 13] {
         hanging_threads,
         cut_sockets,
         unreached_sockets,
+        lost_connection_reports,
     } = *trouble;
     [
         ("vanished", vanished),
@@ -122,6 +123,7 @@ pub(crate) fn trouble_classes(trouble: &Trouble) -> [(&'static str, u64); 13] {
         ("hanging_threads", hanging_threads),
         ("cut_sockets", cut_sockets),
         ("unreached_sockets", unreached_sockets),
+        ("lost_connection_reports", lost_connection_reports),
     ]
 }
 
@@ -135,12 +137,13 @@ pub(crate) fn visibility_word(visibility: Visibility) -> &'static str {
 }
 
 /// What is missing from a report, as every machine format names it.
-pub(crate) fn accuracy_numbers(accuracy: &Accuracy) -> [(&'static str, u64); 5] {
+pub(crate) fn accuracy_numbers(accuracy: &Accuracy) -> [(&'static str, u64); 6] {
     [
         ("lost", accuracy.lost),
         ("lost_records", accuracy.lost_records),
         ("io_bound_bytes", accuracy.io_bound_bytes),
         ("unattributed_io_bytes", accuracy.unattributed_io_bytes),
+        ("unattributed_tcp_bytes", accuracy.unattributed_tcp_bytes),
         ("undecided", accuracy.undecided),
     ]
 }

@@ -12,7 +12,7 @@
 //! # let report = Report {
 //! #     wall_time: WallTime { unix_ns: 1_795_435_421_520_000_000 },
 //! #     interval: None,
-//! #     accuracy: Accuracy { tier: Tier::C, lost: 0, lost_records: 0, lost_records_total: 0, io_bound_bytes: 0, unattributed_io_bytes: 0, unattributed_cpu_ns: 0, undecided: 0 },
+//! #     accuracy: Accuracy { tier: Tier::C, lost: 0, lost_records: 0, lost_records_total: 0, io_bound_bytes: 0, unattributed_io_bytes: 0, unattributed_tcp_bytes: 0, unattributed_cpu_ns: 0, undecided: 0 },
 //! #     columns: metric::choose("fds")?.into(),
 //! #     groups: vec![GroupReport {
 //! #         name: b"nginx".as_slice().into(),

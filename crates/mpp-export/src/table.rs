@@ -262,6 +262,10 @@ fn worth(report: &Report) -> Vec<String> {
         let bytes = report.accuracy.unattributed_io_bytes;
         clauses.push(format!("{bytes} bytes of I/O in no group"));
     }
+    if report.accuracy.unattributed_tcp_bytes > 0 {
+        let bytes = report.accuracy.unattributed_tcp_bytes;
+        clauses.push(format!("{bytes} bytes over TCP in no group"));
+    }
     if report.accuracy.unattributed_cpu_ns > 0 {
         let seconds = unattributed_cpu_seconds(report);
         clauses.push(format!("{seconds:.2} s of CPU time in no group"));
@@ -294,6 +298,7 @@ fn trouble_clauses(trouble: &Trouble) -> impl Iterator<Item = String> {
         hanging_threads,
         cut_sockets,
         unreached_sockets,
+        lost_connection_reports,
     } = *trouble;
     let classes = [
         (vanished, "ended while being read", "ended while being read"),
@@ -316,6 +321,11 @@ fn trouble_clauses(trouble: &Trouble) -> impl Iterator<Item = String> {
             unreached_sockets,
             "not reached in the time for sockets",
             "not reached in the time for sockets",
+        ),
+        (
+            lost_connection_reports,
+            "loss of reports on ended connections",
+            "losses of reports on ended connections",
         ),
     ];
     let happened = classes.into_iter().filter(|(count, ..)| *count > 0);

@@ -1,6 +1,7 @@
 //! What a full sample costs: every process read, the ledger advanced, groups by name reported.
 //!
-//! Usage: `sample_cost [--samples N] [--interval-ms N] [--switches] [--sockets]`
+//! Usage: `sample_cost [--samples N] [--interval-ms N] [--switches] [--sockets]
+//! [--traffic]`
 //! Prints one line of KEY=VALUE words, like the programs that it is measured beside.
 
 use std::io::Write as _;
@@ -62,6 +63,7 @@ impl Plan {
                 }
                 "--switches" => plan.needs.push(Need::ContextSwitches),
                 "--sockets" => plan.needs.push(Need::Sockets),
+                "--traffic" => plan.needs.push(Need::TcpTraffic),
                 other => bail!("unknown option `{other}`"),
             }
         }

@@ -1,6 +1,7 @@
 //! The scenarios, as a table: name, sentence, options, function.
 
 mod burn;
+mod connections;
 mod descriptors;
 mod double_fork;
 mod exec;
@@ -138,6 +139,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         help: "a process with so many open descriptors",
         options: descriptors::OPTIONS,
         run: descriptors::run,
+    },
+    Scenario {
+        name: "connections",
+        help: "a server and a client that know every byte they send each other over TCP",
+        options: connections::OPTIONS,
+        run: connections::run,
     },
     Scenario {
         name: "hostile-names",

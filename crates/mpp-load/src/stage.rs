@@ -54,14 +54,14 @@ impl Stage {
         &self.actor
     }
 
-    /// Says that everything is set up.
-    pub(crate) fn ready(&self) -> Result<()> {
-        self.say(Line::new("ready"))
-    }
-
     /// Says that everything is set up, and waits for the start.
     pub(crate) fn ready_and_wait(&self) -> Result<()> {
-        self.ready()?;
+        self.wait_after(Line::new("ready"))
+    }
+
+    /// Says this, which is that everything is set up, and waits for the start.
+    pub(crate) fn wait_after(&self, ready: Line) -> Result<()> {
+        self.say(ready)?;
         match &self.schedule {
             Some(schedule) => self.actor.live_for(schedule.start_after),
             None if next_line()?.is_some() => Ok(()),

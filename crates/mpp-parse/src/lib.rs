@@ -63,3 +63,4 @@ pub mod proc_pid_status;
 pub mod proc_stat;
 pub mod sock_diag;
 pub mod taskstats;
+pub mod tcp_info;

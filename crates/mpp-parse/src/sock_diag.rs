@@ -13,7 +13,7 @@ use zerocopy::byteorder::network_endian;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::error::{ErrorKind, ParseError};
-use crate::netlink::{FLAG_DUMP, FLAG_REQUEST, HEADER_LENGTH, Header};
+use crate::netlink::{FLAG_DUMP, FLAG_REQUEST, HEADER_LENGTH, Header, attributes};
 
 const PAGE: &str = "sock_diag(7)";
 
@@ -22,7 +22,14 @@ pub const BY_FAMILY: u16 = 20;
 /// Sockets in any state.
 pub const ALL_STATES: u32 = u32::MAX;
 
-/// Bytes of a request made by [`inet_request`].
+/// The multicast groups that tell of every TCP socket that was destroyed, as bind(2) takes
+/// them: `SKNLGRP_INET_TCP_DESTROY` and `SKNLGRP_INET6_TCP_DESTROY`. Needs no capability.
+pub const TCP_DESTROY_GROUPS: u32 = 0b0101;
+
+/// The attribute that holds a `struct tcp_info`: `INET_DIAG_INFO`.
+const ATTRIBUTE_INFO: u16 = 2;
+
+/// Bytes of a request made by [`inet_request`] or [`tcp_request`].
 pub const INET_REQUEST_LENGTH: usize = size_of::<InetRequest>();
 /// Bytes of a request made by [`unix_request`].
 pub const UNIX_REQUEST_LENGTH: usize = size_of::<UnixRequest>();
@@ -98,11 +105,27 @@ pub fn inet_request(
     states: u32,
     sequence: u32,
 ) -> [u8; INET_REQUEST_LENGTH] {
+    extended_request(family, protocol, 0, states, sequence)
+}
+
+/// As [`inet_request`] for TCP, each answer with what [`tcp_info`] finds in it.
+#[must_use]
+pub fn tcp_request(family: Family, states: u32, sequence: u32) -> [u8; INET_REQUEST_LENGTH] {
+    extended_request(family, Protocol::Tcp, 1 << (ATTRIBUTE_INFO - 1), states, sequence)
+}
+
+fn extended_request(
+    family: Family,
+    protocol: Protocol,
+    extensions: u8,
+    states: u32,
+    sequence: u32,
+) -> [u8; INET_REQUEST_LENGTH] {
     let request = InetRequest {
         header: request_header(INET_REQUEST_LENGTH, sequence),
         family: family as u8,
         protocol: protocol as u8,
-        extensions: 0,
+        extensions,
         padding: 0,
         states,
         id: SocketId::default(),
@@ -147,6 +170,25 @@ pub fn parse_inet(payload: &[u8]) -> Result<InetSocket, ParseError> {
         uid: message.uid,
         inode: message.inode,
     })
+}
+
+/// The `struct tcp_info` in an answer to [`tcp_request`], or in what a group of
+/// [`TCP_DESTROY_GROUPS`] says, for [`TcpInfo::parse`](crate::tcp_info::TcpInfo::parse).
+///
+/// `None` where there is none: a connection that is still being opened has moved nothing.
+///
+/// # Errors
+/// The payload is shorter than its fixed part, or an attribute is cut.
+pub fn tcp_info(payload: &[u8]) -> Result<Option<&[u8]>, ParseError> {
+    let least = size_of::<InetMessage>();
+    let after = payload.get(least..).ok_or_else(|| too_short("inet_diag_msg", least, payload))?;
+    for attribute in attributes(after) {
+        let attribute = attribute?;
+        if attribute.kind == ATTRIBUTE_INFO {
+            return Ok(Some(attribute.payload));
+        }
+    }
+    Ok(None)
 }
 
 /// Reads the payload of an answer to [`unix_request`]; attributes after it are ignored.
@@ -334,6 +376,18 @@ mod tests {
     }
 
     #[test]
+    fn finds_what_a_connection_has_moved_behind_other_attributes() {
+        let info = [&12_u16.to_ne_bytes()[..], &2_u16.to_ne_bytes(), b"tcp_info"].concat();
+        let other = b"\x05\0\x08\0\x01\0\0\0".to_vec();
+        let with = [answer(), other.clone(), info.clone()].concat();
+        assert_eq!(tcp_info(&with), Ok(Some(b"tcp_info".as_slice())));
+        assert_eq!(tcp_info(&answer()), Ok(None));
+        assert_eq!(tcp_info(&[answer(), other].concat()), Ok(None));
+        assert!(tcp_info(&answer()[..71]).is_err());
+        assert!(tcp_info(&[answer(), info[..11].to_vec()].concat()).is_err());
+    }
+
+    #[test]
     fn reads_a_unix_socket() {
         let answer =
             [&[1, 5, 10, 0][..], &77_u32.to_ne_bytes(), &[9, 0, 0, 0, 0, 0, 0, 0]].concat();
@@ -346,7 +400,8 @@ mod tests {
     fn a_request_is_a_message_of_its_own_length() {
         let inet = inet_request(Family::V6, Protocol::Udp, 1 << 10, 9);
         let unix = unix_request(ALL_STATES, 9);
-        for request in [inet.as_slice(), &unix] {
+        let tcp = tcp_request(Family::V4, ALL_STATES, 9);
+        for request in [inet.as_slice(), &unix, &tcp] {
             let messages: Vec<_> = messages(request).collect();
             let [Ok(message)] = messages[..] else { panic!("{messages:?}") };
             assert_eq!(message.header.length as usize, request.len());
@@ -356,6 +411,7 @@ mod tests {
         assert_eq!(inet[16..20], [10, 17, 0, 0]);
         assert_eq!(inet[20..24], 1024_u32.to_ne_bytes());
         assert_eq!(inet[24..], [0; 48]);
+        assert_eq!(tcp[16..20], [2, 6, 2, 0]);
         assert_eq!(unix[16..20], [1, 0, 0, 0]);
         assert_eq!(unix[20..24], u32::MAX.to_ne_bytes());
         assert_eq!(unix[24..], [0; 16]);

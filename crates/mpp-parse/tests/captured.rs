@@ -9,7 +9,7 @@ use std::path::Path;
 use mpp_parse::{
     genetlink, netlink, proc_meminfo, proc_pid_cgroup, proc_pid_cmdline, proc_pid_environ,
     proc_pid_fd, proc_pid_io, proc_pid_limits, proc_pid_mountinfo, proc_pid_smaps_rollup,
-    proc_pid_stat, proc_pid_statm, proc_pid_status, proc_stat, sock_diag, taskstats,
+    proc_pid_stat, proc_pid_statm, proc_pid_status, proc_stat, sock_diag, taskstats, tcp_info,
 };
 
 /// Compares what `show` says of every captured case of a page with the page's snapshot.
@@ -147,6 +147,11 @@ fn sockets() {
         Some(1) => format!("{:?}", sock_diag::parse_unix(bytes)),
         _ => format!("{:?}", sock_diag::parse_inet(bytes)),
     });
+}
+
+#[test]
+fn traffic() {
+    check("tcp_info", |bytes| shown(tcp_info::TcpInfo::parse(bytes)));
 }
 
 #[test]

@@ -47,6 +47,7 @@ fn fold(fold: Fold) -> &'static str {
         Fold::Max => "max",
         Fold::PeakOfSum => "peak_of_sum",
         Fold::DistinctSockets => "distinct_sockets",
+        Fold::Connections => "connections",
     }
 }
 

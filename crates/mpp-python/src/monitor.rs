@@ -130,6 +130,7 @@ fn sample_of<'py>(py: Python<'py>, report: &Report) -> PyResult<Bound<'py, PyDic
     sample.set_item("lost", report.accuracy.lost)?;
     sample.set_item("undecided", report.accuracy.undecided)?;
     sample.set_item("unattributed_io_bytes", report.accuracy.unattributed_io_bytes)?;
+    sample.set_item("unattributed_tcp_bytes", report.accuracy.unattributed_tcp_bytes)?;
     sample.set_item("is_hidden", report.host.visibility != Visibility::Whole)?;
     let Some(group) = report.groups.first() else {
         return Err(PyRuntimeError::new_err("the report has no group"));

@@ -26,7 +26,8 @@ type Add = fn(Core, &[u8]) -> Result<Core, SelectorError>;
 impl Selector {
     #[new]
     #[pyo3(signature = (*, names=None, users=None, cmdline=None, env=None, pids=None,
-        pid_files=None, children_of=None, units=None, cgroups=None, exclude=None, children=None))]
+        pid_files=None, ports=None, children_of=None, units=None, cgroups=None, exclude=None,
+        children=None))]
     #[expect(clippy::too_many_arguments, reason = "one keyword for each kind of condition")]
     fn new(
         names: Option<&Bound<'_, PyAny>>,
@@ -35,6 +36,7 @@ impl Selector {
         env: Option<&Bound<'_, PyAny>>,
         pids: Option<&Bound<'_, PyAny>>,
         pid_files: Option<&Bound<'_, PyAny>>,
+        ports: Option<&Bound<'_, PyAny>>,
         children_of: Option<&Bound<'_, PyAny>>,
         units: Option<&Bound<'_, PyAny>>,
         cgroups: Option<&Bound<'_, PyAny>>,
@@ -48,6 +50,7 @@ impl Selector {
         selector = add_environment(selector, env)?;
         selector = each(selector, "pids", pids, |s, pid| s.pids(pid))?;
         selector = add_pid_files(selector, pid_files)?;
+        selector = each(selector, "ports", ports, |s, port| s.ports(port))?;
         selector = each(selector, "children_of", children_of, |s, root| s.children_of(root))?;
         selector = each(selector, "units", units, |s, unit| s.unit(unit))?;
         selector = each(selector, "cgroups", cgroups, |s, path| s.cgroup(path))?;

@@ -31,6 +31,7 @@ fn run_with(id: MetricId, figure: Figure) -> RunReport {
             lost_records_total: 0,
             io_bound_bytes: 0,
             unattributed_io_bytes: 0,
+            unattributed_tcp_bytes: 0,
             unattributed_cpu_ns: 0,
             undecided: 0,
         },

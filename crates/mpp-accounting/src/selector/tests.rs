@@ -5,7 +5,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::process::{EnvironmentEntry, Gauges, ProcessIo, ProcessKey, ProcessState, Usage};
+use crate::network::Listening;
+use crate::process::{EnvironmentEntry, Gauges, ProcessIo, ProcessState, Usage};
 use crate::units::BootTime;
 
 const OWN_PID: u32 = 77;
@@ -415,7 +416,8 @@ fn check_error(text: &str, message: &str, hint: Option<&str>) {
 
 #[test]
 fn an_error_says_what_was_expected_what_was_found_and_where() {
-    let kinds = "name, user, cmdline, env, pid, pidfile, children-of, unit, cgroup, not, children";
+    let kinds =
+        "name, user, cmdline, env, pid, pidfile, port, children-of, unit, cgroup, not, children";
     check_error(
         "user:max nmae:foo",
         &format!("selector: expected one of {kinds}, but found `nmae` at byte 9"),
@@ -613,6 +615,55 @@ fn an_unknown_group_key_is_asked_about() {
     check("env:", None);
 }
 
+/// What a selector says of the process 5, of which this is known.
+fn check_ports(text: &str, listening: Reading<Listening>, expected: Verdict) {
+    let mut snapshot = family(nginx());
+    snapshot.network.listening = listening;
+    let selector = Selector::parse(text).expect("a selector");
+    let verdict = selector.matches(&snapshot.processes[2], &snapshot, &resolution());
+    assert_eq!(verdict, expected, "{text}");
+}
+
+#[test]
+fn who_listens_on_a_port_is_chosen_and_who_may_is_undecided() {
+    let key = family(nginx()).processes[2].key;
+    let at = |ports: &[u16]| {
+        let ports = ports.iter().map(|port| (key, *port)).collect();
+        Reading::Value(Listening { ports, unread: Vec::new() })
+    };
+    check_ports("port:80", at(&[80]), Verdict::Yes);
+    check_ports("port:80,443", at(&[443]), Verdict::Yes);
+    check_ports("port:8000-8010", at(&[22, 8010]), Verdict::Yes);
+    check_ports("port:8000-8010", at(&[7999, 8011]), Verdict::No);
+    check_ports("port:80 port:443", at(&[443]), Verdict::Yes);
+    check_ports("port:80", at(&[]), Verdict::No);
+    check_ports("!port:80", at(&[80]), Verdict::No);
+    check_ports("!port:80", at(&[]), Verdict::Yes);
+    check_ports("name:nginx port:80", at(&[80]), Verdict::Yes);
+    check_ports("name:other port:80", at(&[80]), Verdict::No);
+    let unread = Listening { ports: Vec::new(), unread: vec![(key, Absence::Denied)] };
+    let unknown = Verdict::Unknown(Absence::Denied);
+    check_ports("port:80", Reading::Value(unread.clone()), unknown);
+    check_ports("!port:80", Reading::Value(unread), unknown);
+    let unasked = Reading::Absent(Absence::NotRequested);
+    check_ports("port:80", unasked, Verdict::Unknown(Absence::NotRequested));
+}
+
+#[test]
+fn ports_are_numbers_and_ranges_and_nothing_else() {
+    for text in ["0", "65536", "", "x", "+80", "80-", "-80", "81-80", "80,", "80-90-100", " 80"] {
+        let error = Selector::default().ports(text).expect_err("no port");
+        let expected = "selector: expected a port from 1 to 65535, or a range `8000-8010`";
+        assert!(error.to_string().starts_with(expected), "{text}: {error}");
+    }
+    let selector = Selector::parse("port:1 port:65535,80-80 port:1-65535").expect("ports");
+    assert_eq!(selector.to_string(), "port:1,65535,80,1-65535");
+    assert!(selector.identity_needs().listening_ports && selector.looks_at_ports());
+    let excluding = Selector::parse("!port:80").expect("a selector");
+    assert!(excluding.identity_needs().listening_ports && excluding.looks_at_ports());
+    assert!(!Selector::parse("name:80").expect("a selector").looks_at_ports());
+}
+
 #[test]
 fn a_group_key_says_what_it_looks_at() {
     let needs =
@@ -644,13 +695,14 @@ fn with(selector: Selector, kind: u8, value: &[u8]) -> Selector {
         8 => selector.children_of(value),
         9 => selector.unit(value),
         10 => selector.cgroup(value),
+        11 => selector.ports(format!("{},80-{}", value.len(), 80 + value.len())),
         _ => Ok(selector.with_descendants(Descendants::Left)),
     };
     added.unwrap_or(before)
 }
 
 fn selectors() -> impl Strategy<Value = Selector> {
-    let leaf = prop::collection::vec((0..12_u8, word()), 0..6).prop_map(|conditions| {
+    let leaf = prop::collection::vec((0..13_u8, word()), 0..6).prop_map(|conditions| {
         conditions
             .iter()
             .fold(Selector::default(), |selector, (kind, value)| with(selector, *kind, value))
@@ -680,7 +732,7 @@ proptest! {
 
     #[test]
     fn likely_text_is_a_selector_that_prints_or_an_error(
-        text in r#"(!?(name|user|env|pid|not|cmdline|children):["\\a-c= !1,*\[\n:]{0,6} ?){0,4}"#,
+        text in r#"(!?(name|user|env|pid|port|not|cmdline|children):["\\a-c= !1,*\[\n:]{0,6} ?){0,4}"#,
     ) {
         if let Ok(selector) = Selector::parse(&text) {
             prop_assert_eq!(Selector::parse(&selector.to_string()), Ok(selector));

@@ -11,13 +11,14 @@ use super::{
 use crate::similar;
 
 /// Every kind of condition.
-const KINDS: [&str; 11] = [
+const KINDS: [&str; 12] = [
     "name",
     "user",
     "cmdline",
     "env",
     "pid",
     "pidfile",
+    "port",
     "children-of",
     "unit",
     "cgroup",
@@ -70,6 +71,7 @@ fn add_condition(selector: Selector, term: &Term<'_>) -> Result<Selector, Select
         "env" => selector.environment(value),
         "pid" => selector.pids(value),
         "pidfile" => selector.pid_file(path_of(value)),
+        "port" => selector.ports(value),
         "children-of" => selector.children_of(value),
         "unit" => selector.unit(value),
         "cgroup" => selector.cgroup(value),
@@ -232,6 +234,7 @@ impl Selector {
         terms.extend(self.environment.iter().map(environment_term));
         terms.extend((!self.pids.is_empty()).then(|| format!("pid:{}", list(&self.pids))));
         terms.extend(self.pid_files.iter().map(|path| term("pidfile", path_bytes(path))));
+        terms.extend((!self.ports.is_empty()).then(|| format!("port:{}", list(&self.ports))));
         terms.extend(self.roots.pids.iter().map(|pid| format!("children-of:{pid}")));
         terms.extend(self.roots.names.texts().map(|name| term("children-of", name)));
         terms.extend(self.units.iter().map(|unit| term("unit", unit.text())));
@@ -266,8 +269,8 @@ fn exclusion_term(excluded: &Selector) -> String {
     }
 }
 
-fn list(pids: &[u32]) -> String {
-    pids.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
+fn list(items: &[impl ToString]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
 fn term(kind: &str, value: &[u8]) -> String {

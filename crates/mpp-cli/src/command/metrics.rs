@@ -88,6 +88,7 @@ fn push_object(metric: &Metric, out: &mut Vec<u8>) {
         Fold::Max => "max",
         Fold::PeakOfSum => "peak_of_sum",
         Fold::DistinctSockets => "distinct_sockets",
+        Fold::Connections => "connections",
     };
     let privilege = match metric.privilege {
         Privilege::None => "none",

@@ -26,6 +26,7 @@ fn everything() -> Needs {
             executable: true,
             cmdline: true,
             cgroup: true,
+            listening_ports: false,
             environment_keys: vec![Box::from(*b"TAG_ENV_VAR"), Box::from(*b"EMPTY")],
         },
         measures: Measures {
@@ -36,6 +37,7 @@ fn everything() -> Needs {
             fds: true,
             fd_limit: true,
             sockets: false,
+            tcp_traffic: false,
             context_switches: ContextSwitchNeeds::AllThreads,
         },
     }

@@ -9,20 +9,24 @@ use std::sync::Arc;
 
 use mpp_accounting::process::{
     Absence, ContextSwitches, Gauges, Memory, ProcessIo, ProcessKey, ProcessSample, ProcessState,
-    Reading, ThreadIo, Usage,
+    Reading, Socket, ThreadIo, Usage,
 };
 use mpp_accounting::snapshot::Snapshot;
 use mpp_accounting::units::{BootTime, IoTotals, Totals};
 use mpp_parse::bpf_record::{self, Fds, Pool, TaskKey, TaskRecord, ThreadUsage};
+use rustix::fd::AsFd;
 use rustix::io::Errno;
 
 use super::{Collector, Request};
 use crate::bpf::Bpf;
+use crate::error::absence_of;
 use crate::identity::{Ending, Exec, Known};
 use crate::measure::{Phase, Subject};
 use crate::needs::{ContextSwitchNeeds, Measures};
+use crate::origin::Origin;
 use crate::proc_fs::{FileError, Name, open_folder};
 use crate::scale::{Scale, cpu_split, io_totals};
+use crate::sockets::SocketSource;
 
 /// One process, as its threads tell it.
 #[derive(Debug)]
@@ -173,6 +177,36 @@ impl Row {
         gauges
     }
 
+    /// A zombie's sockets are closed. Where the main thread has exited, another one that lives
+    /// is looked at.
+    fn sockets(
+        &self,
+        origin: &Origin,
+        key: ProcessKey,
+        source: &mut SocketSource,
+    ) -> Reading<Arc<[Socket]>> {
+        if self.has_no_memory() {
+            return Reading::Value(Arc::from([]));
+        }
+        let main_lives = |thread: &ThreadIo| !thread.has_exited && thread.key.tid == key.pid;
+        let living = self.threads.iter().find(|thread| !thread.has_exited);
+        let folder = open_folder(&origin.root, Name::of(key.pid).as_c_str());
+        let folder = folder.and_then(|folder| match living {
+            Some(thread) if !self.threads.iter().any(main_lives) => {
+                open_folder(&folder, Name::in_thread(thread.key.tid, ".").as_c_str())
+            }
+            _ => Ok(folder),
+        });
+        let found = match folder {
+            Ok(folder) => source.sockets_of(key, folder.as_fd()),
+            Err(errno) => Reading::Absent(absence_of(errno)),
+        };
+        if let Reading::Absent(why) = found {
+            source.note_unread(key, why);
+        }
+        found
+    }
+
     /// Something of its memory. Zombies, kernel threads, and who is giving it back have none.
     fn memory_reading<T: Default>(&self, of: impl FnOnce(&bpf_record::Memory) -> T) -> Reading<T> {
         match &self.memory {
@@ -273,14 +307,12 @@ impl Collector {
         if measures.proportional_memory {
             gauges.proportional_memory = known.proportional_memory;
         }
-        if let Some(source) = sockets.as_mut().filter(|_| measures.sockets) {
-            gauges.sockets = match row.has_no_memory() {
-                true => Reading::Value(Arc::from([])),
-                false => match open_folder(&origin.root, Name::of(key.pid).as_c_str()) {
-                    Ok(folder) => source.sockets_of(key, rustix::fd::AsFd::as_fd(&folder)),
-                    Err(errno) => Reading::Absent(crate::error::absence_of(errno)),
-                },
-            };
+        let is_wanted = measures.sockets || needs.needs.identity.listening_ports;
+        if let Some(source) = sockets.as_mut().filter(|_| is_wanted) {
+            let found = row.sockets(origin, key, source);
+            if measures.sockets {
+                gauges.sockets = found;
+            }
         }
         row.threads.sort_unstable_by_key(|thread| thread.key);
         let threads: Arc<[ThreadIo]> = Arc::from(&row.threads[..]);

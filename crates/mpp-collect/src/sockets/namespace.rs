@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, openat, statat};
 use rustix::io::Errno;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::table::{SocketDiag, SocketTable};
+use super::table::{SocketDiag, SocketTable, TableScope};
 use crate::error::absence_of;
 use crate::sys;
 
@@ -25,6 +25,7 @@ const OTHERS_MAX: usize = 4096;
 #[derive(Debug)]
 pub(super) struct Namespaces {
     own_inode: u64,
+    scope: TableScope,
     diag: SocketDiag,
     /// Keeps its room from sweep to sweep.
     own_table: SocketTable,
@@ -35,7 +36,8 @@ pub(super) struct Namespaces {
 
 impl Namespaces {
     /// Opens what asks for the table of our own network namespace: that of the calling thread.
-    pub(super) fn open() -> Result<Self, Absence> {
+    /// Tables will hold what is in `scope`.
+    pub(super) fn open(scope: TableScope) -> Result<Self, Absence> {
         let own_inode = match inode_at(CWD, c"/proc/thread-self/ns/net") {
             Ok(inode) => inode,
             // The kernel has no network namespaces, so everything is in the same one.
@@ -47,7 +49,8 @@ impl Namespaces {
             other => absence_of(other),
         })?;
         let own_table = SocketTable::default();
-        Ok(Namespaces { own_inode, diag, own_table, own_failure: None, others: Vec::new() })
+        let others = Vec::new();
+        Ok(Namespaces { own_inode, scope, diag, own_table, own_failure: None, others })
     }
 
     /// The inode of our own namespace; 0 where there are none.
@@ -55,8 +58,9 @@ impl Namespaces {
         self.own_inode
     }
 
-    /// Lets every table be read anew.
-    pub(super) fn forget_tables(&mut self) {
+    /// Lets every table be read anew, and with this in it.
+    pub(super) fn forget_tables(&mut self, scope: TableScope) {
+        self.scope = scope;
         self.own_table.clear();
         self.own_failure = None;
         self.others.clear();
@@ -72,9 +76,30 @@ impl Namespaces {
         if let Some(why) = self.own_failure {
             return Err(why);
         }
-        let outcome = self.diag.read_on(&mut self.own_table);
+        let outcome = self.diag.read_on(&mut self.own_table, self.scope);
         self.own_failure = outcome.err();
         outcome
+    }
+
+    /// Reads all that is left of it.
+    pub(super) fn read_whole(&mut self) -> Result<(), Absence> {
+        while !self.own_table.is_whole() {
+            self.read_on()?;
+        }
+        Ok(())
+    }
+
+    /// The namespace of a process.
+    pub(super) fn inode_of(&self, directory: BorrowedFd<'_>) -> Result<u64, Absence> {
+        match inode_at(directory, c"ns/net") {
+            Err(Errno::NOENT) if self.own_inode == 0 => Ok(0),
+            other => other.map_err(absence_of),
+        }
+    }
+
+    /// The tables of other namespaces that were read in this sweep, in no order.
+    pub(super) fn other_tables(&self) -> impl Iterator<Item = (u64, &SocketTable)> {
+        self.others.iter().filter_map(|(inode, table)| Some((*inode, table.as_ref().ok()?)))
     }
 
     /// The namespace of a process and its table; `None` where it is ours.
@@ -85,11 +110,7 @@ impl Namespaces {
         directory: BorrowedFd<'_>,
         deadline: Instant,
     ) -> Result<Option<(u64, &SocketTable)>, Absence> {
-        let inode = match inode_at(directory, c"ns/net") {
-            Ok(inode) => inode,
-            Err(Errno::NOENT) if self.own_inode == 0 => return Ok(None),
-            Err(errno) => return Err(absence_of(errno)),
-        };
+        let inode = self.inode_of(directory)?;
         if inode == self.own_inode {
             return Ok(None);
         }
@@ -99,7 +120,8 @@ impl Namespaces {
                 return Err(Absence::NotYetKnown);
             }
             Err(position) => {
-                self.others.insert(position, (inode, read_other(directory, inode)));
+                let table = read_other(directory, inode, self.scope);
+                self.others.insert(position, (inode, table));
                 position
             }
         };
@@ -116,7 +138,11 @@ fn inode_at(directory: impl AsFd, name: &std::ffi::CStr) -> Result<u64, Errno> {
 }
 
 /// Reads the table of the namespace that a process is in, if that is still the one expected.
-fn read_other(directory: BorrowedFd<'_>, inode: u64) -> Result<SocketTable, Absence> {
+fn read_other(
+    directory: BorrowedFd<'_>,
+    inode: u64,
+    scope: TableScope,
+) -> Result<SocketTable, Absence> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let namespace =
         sys::retrying(|| openat(directory, c"ns/net", flags, Mode::empty())).map_err(absence_of)?;
@@ -126,15 +152,16 @@ fn read_other(directory: BorrowedFd<'_>, inode: u64) -> Result<SocketTable, Abse
     let failed = |error: std::io::Error| {
         Absence::Failed(error.raw_os_error().unwrap_or(Errno::AGAIN.raw_os_error()))
     };
-    let visitor = Builder::new().name("mpp-namespace".to_owned()).spawn(move || visit(&namespace));
+    let visitor =
+        Builder::new().name("mpp-namespace".to_owned()).spawn(move || visit(&namespace, scope));
     // A panic over there is a fault of ours; here it is one more reason for having nothing.
     visitor.map_err(failed)?.join().unwrap_or(Err(Absence::Failed(Errno::CANCELED.raw_os_error())))
 }
 
-fn visit(namespace: &OwnedFd) -> Result<SocketTable, Absence> {
+fn visit(namespace: &OwnedFd, scope: TableScope) -> Result<SocketTable, Absence> {
     let kind = Some(LinkNameSpaceType::Network);
     sys::retrying(|| move_into_link_name_space(namespace.as_fd(), kind)).map_err(absence_of)?;
     let mut table = SocketTable::default();
-    SocketDiag::open().map_err(absence_of)?.read_whole(&mut table)?;
+    SocketDiag::open().map_err(absence_of)?.read_whole(&mut table, scope)?;
     Ok(table)
 }

@@ -3,11 +3,15 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use mpp_accounting::network::Endpoint;
 use mpp_accounting::process::{Absence, SocketKind, TcpState};
+use mpp_accounting::units::{TcpTotals, Totals};
 use mpp_parse::netlink::{Body, FLAG_DUMP_INTERRUPTED, Message, messages};
 use mpp_parse::sock_diag::{
-    ALL_STATES, Family, Protocol, inet_request, parse_inet, parse_unix, unix_request,
+    ALL_STATES, Family, InetSocket, Protocol, inet_request, parse_inet, parse_unix, tcp_info,
+    tcp_request, unix_request,
 };
+use mpp_parse::tcp_info::{PeerEnd, TcpInfo};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::netlink::{self, SocketAddrNetlink};
@@ -31,6 +35,9 @@ const TCP_LISTENING: u32 = 1 << TcpState::Listen as u32;
 /// one. Bits above the eleventh are states that the kernel keeps to itself.
 const TCP_CONNECTED: u32 = 0xffe & !(1 << TcpState::TimeWait as u32) & !TCP_LISTENING;
 
+/// A UDP socket that is not connected, which is in the state of a closed one.
+const UDP_LISTENING: u32 = 1 << TcpState::Close as u32;
+
 /// What a table is read in, the cheap parts first. The kernel walks its whole table of
 /// connections for each of the last two, however few there are: 0.2 ms for the usual size.
 const PARTS: [Part; 7] = [
@@ -42,6 +49,17 @@ const PARTS: [Part; 7] = [
     Part::TcpConnected(Family::V4),
     Part::TcpConnected(Family::V6),
 ];
+
+/// Which sockets a table holds, and what of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TableScope {
+    /// Sockets of every kind.
+    pub(crate) kinds: bool,
+    /// Where TCP and UDP sockets listen.
+    pub(crate) ports: bool,
+    /// What TCP connections have moved.
+    pub(crate) traffic: bool,
+}
 
 /// A netlink socket that asks for tables; it belongs to the network namespace it was made in.
 #[derive(Debug)]
@@ -57,6 +75,27 @@ pub(super) struct SocketTable {
     /// Sorted by inode.
     sockets: Vec<(u32, SocketKind)>,
     parts_read: usize,
+    /// TCP sockets that listen and UDP sockets that are not connected, sorted by inode.
+    listeners: Vec<ListeningSocket>,
+    /// Sorted by inode; those that nobody holds have inode 0.
+    connections: Vec<TcpConnection>,
+}
+
+/// Where a socket listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ListeningSocket {
+    pub(super) inode: u32,
+    pub(super) local: Endpoint,
+    pub(super) is_tcp: bool,
+}
+
+/// What a TCP connection has moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TcpConnection {
+    pub(super) inode: u32,
+    pub(super) cookie: u64,
+    pub(super) local: Endpoint,
+    pub(super) moved: TcpTotals,
 }
 
 /// What is asked for at one time.
@@ -85,15 +124,91 @@ impl SocketTable {
         self.sockets.get(position).map(|(_, kind)| *kind)
     }
 
+    /// Where the socket with this inode listens, if it does.
+    pub(super) fn port_of(&self, inode: u64) -> Option<u16> {
+        let inode = u32::try_from(inode).ok()?;
+        let position = self.listeners.binary_search_by_key(&inode, |one| one.inode).ok()?;
+        self.listeners.get(position).map(|listener| listener.local.port)
+    }
+
+    /// The TCP sockets that listen.
+    pub(super) fn tcp_listeners(&self) -> impl Iterator<Item = &ListeningSocket> {
+        self.listeners.iter().filter(|listener| listener.is_tcp)
+    }
+
+    /// What TCP connections have moved.
+    pub(super) fn connections(&self) -> &[TcpConnection] {
+        &self.connections
+    }
+
     /// Keeps the room, not the sockets.
     pub(super) fn clear(&mut self) {
         self.sockets.clear();
+        self.listeners.clear();
+        self.connections.clear();
         self.parts_read = 0;
     }
 
     /// Whether nothing is left to read.
     pub(super) fn is_whole(&self) -> bool {
         self.parts_read == PARTS.len()
+    }
+
+    fn lengths(&self) -> [usize; 3] {
+        [self.sockets.len(), self.listeners.len(), self.connections.len()]
+    }
+
+    fn truncate(&mut self, [sockets, listeners, connections]: [usize; 3]) {
+        self.sockets.truncate(sockets);
+        self.listeners.truncate(listeners);
+        self.connections.truncate(connections);
+    }
+
+    /// A socket may come twice when the table changes while it is read.
+    fn sort(&mut self) {
+        self.sockets.sort_unstable();
+        self.sockets.dedup_by_key(|(inode, _)| *inode);
+        self.listeners.sort_unstable();
+        self.listeners.dedup_by_key(|listener| listener.inode);
+        self.connections.sort_unstable_by_key(|one| (one.inode, one.cookie));
+        self.connections.dedup_by_key(|one| one.cookie);
+    }
+
+    /// Takes one socket of version 4 or 6.
+    fn add_inet(
+        &mut self,
+        protocol: Protocol,
+        payload: &[u8],
+        scope: TableScope,
+    ) -> Result<(), Broken> {
+        let malformed = |_| Broken::Because(Absence::Malformed);
+        let socket = parse_inet(payload).map_err(malformed)?;
+        let state = TcpState::from_kernel(socket.state);
+        let is_listening = match protocol {
+            Protocol::Tcp => state == Some(TcpState::Listen),
+            Protocol::Udp => state == Some(TcpState::Close),
+        };
+        let kind = match protocol {
+            Protocol::Tcp => state.map(SocketKind::Tcp),
+            Protocol::Udp => Some(SocketKind::Udp),
+        };
+        // Inode 0 belongs to nobody.
+        if socket.inode != 0 {
+            self.sockets.extend(kind.map(|kind| (socket.inode, kind)));
+            let is_wanted = is_listening && (scope.ports || scope.traffic);
+            self.listeners.extend(is_wanted.then(|| ListeningSocket {
+                inode: socket.inode,
+                local: local_end(&socket),
+                is_tcp: protocol == Protocol::Tcp,
+            }));
+        }
+        if scope.traffic && protocol == Protocol::Tcp && !is_listening {
+            let info = tcp_info(payload).map_err(malformed)?;
+            if let Some(info) = info {
+                self.connections.push(connection(&socket, info)?);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -106,21 +221,34 @@ impl SocketDiag {
         Ok(SocketDiag { socket, sequence: 0, datagram: vec![0; DATAGRAM_BYTES] })
     }
 
-    /// Reads the next part of a table, where there is one.
-    pub(super) fn read_on(&mut self, table: &mut SocketTable) -> Result<(), Absence> {
-        let Some(part) = PARTS.get(table.parts_read) else { return Ok(()) };
-        self.read_part(*part, &mut table.sockets)?;
-        table.parts_read += 1;
-        // A socket may come twice when the table changes while it is read.
-        table.sockets.sort_unstable();
-        table.sockets.dedup_by_key(|(inode, _)| *inode);
+    /// Reads the next part of a table that somebody wants, where there is one.
+    pub(super) fn read_on(
+        &mut self,
+        table: &mut SocketTable,
+        scope: TableScope,
+    ) -> Result<(), Absence> {
+        while let Some(part) = PARTS.get(table.parts_read) {
+            let is_wanted = part.states(scope) != 0;
+            if is_wanted {
+                self.read_part(*part, table, scope)?;
+                table.sort();
+            }
+            table.parts_read += 1;
+            if is_wanted {
+                break;
+            }
+        }
         Ok(())
     }
 
     /// Reads all that is left of a table.
-    pub(super) fn read_whole(&mut self, table: &mut SocketTable) -> Result<(), Absence> {
+    pub(super) fn read_whole(
+        &mut self,
+        table: &mut SocketTable,
+        scope: TableScope,
+    ) -> Result<(), Absence> {
         while !table.is_whole() {
-            self.read_on(table)?;
+            self.read_on(table, scope)?;
         }
         Ok(())
     }
@@ -128,23 +256,29 @@ impl SocketDiag {
     fn read_part(
         &mut self,
         part: Part,
-        sockets: &mut Vec<(u32, SocketKind)>,
+        table: &mut SocketTable,
+        scope: TableScope,
     ) -> Result<(), Absence> {
-        let length = sockets.len();
+        let lengths = table.lengths();
         for _ in 0..ATTEMPTS_MAX {
-            match self.dump(part, sockets) {
+            match self.dump(part, table, scope) {
                 Ok(()) => return Ok(()),
                 Err(Broken::Because(why)) => return Err(why),
-                Err(Broken::ForNow) => sockets.truncate(length),
+                Err(Broken::ForNow) => table.truncate(lengths),
             }
         }
         Err(Absence::Unstable)
     }
 
-    fn dump(&mut self, part: Part, sockets: &mut Vec<(u32, SocketKind)>) -> Result<(), Broken> {
+    fn dump(
+        &mut self,
+        part: Part,
+        table: &mut SocketTable,
+        scope: TableScope,
+    ) -> Result<(), Broken> {
         let sequence = self.sequence.wrapping_add(1);
         self.sequence = sequence;
-        self.ask(part)?;
+        self.ask(part, scope)?;
         let mut is_interrupted = false;
         loop {
             let Some(datagram) = self.receive()? else { continue };
@@ -155,20 +289,24 @@ impl SocketDiag {
                     continue;
                 }
                 is_interrupted |= message.header.flags & FLAG_DUMP_INTERRUPTED != 0;
-                if take(message, part, sockets)? == Progress::Done {
+                if take(message, part, table, scope)? == Progress::Done {
                     return if is_interrupted { Err(Broken::ForNow) } else { Ok(()) };
                 }
             }
         }
     }
 
-    fn ask(&self, part: Part) -> Result<(), Broken> {
-        let inet = |family, protocol, states| inet_request(family, protocol, states, self.sequence);
+    fn ask(&self, part: Part, scope: TableScope) -> Result<(), Broken> {
+        let (states, sequence) = (part.states(scope), self.sequence);
         match part {
-            Part::TcpListening(family) => self.send(&inet(family, Protocol::Tcp, TCP_LISTENING)),
-            Part::TcpConnected(family) => self.send(&inet(family, Protocol::Tcp, TCP_CONNECTED)),
-            Part::Udp(family) => self.send(&inet(family, Protocol::Udp, ALL_STATES)),
-            Part::Unix => self.send(&unix_request(ALL_STATES, self.sequence)),
+            Part::TcpConnected(family) if scope.traffic => {
+                self.send(&tcp_request(family, states, sequence))
+            }
+            Part::TcpListening(family) | Part::TcpConnected(family) => {
+                self.send(&inet_request(family, Protocol::Tcp, states, sequence))
+            }
+            Part::Udp(family) => self.send(&inet_request(family, Protocol::Udp, states, sequence)),
+            Part::Unix => self.send(&unix_request(states, sequence)),
         }
     }
 
@@ -200,6 +338,44 @@ impl SocketDiag {
     }
 }
 
+impl Part {
+    /// The states, as bits, of the sockets that are asked for; 0 where nobody wants any.
+    fn states(self, scope: TableScope) -> u32 {
+        match self {
+            Part::TcpListening(_) if scope != TableScope::default() => TCP_LISTENING,
+            Part::TcpConnected(_) if scope.kinds || scope.traffic => TCP_CONNECTED,
+            Part::Udp(_) | Part::Unix if scope.kinds => ALL_STATES,
+            Part::Udp(_) if scope.ports => UDP_LISTENING,
+            Part::TcpListening(_) | Part::TcpConnected(_) | Part::Udp(_) | Part::Unix => 0,
+        }
+    }
+}
+
+/// The own end of a socket.
+pub(super) fn local_end(socket: &InetSocket) -> Endpoint {
+    Endpoint {
+        is_v6: socket.family == Family::V6 as u8,
+        port: socket.source_port,
+        address: socket.source_address,
+    }
+}
+
+fn connection(socket: &InetSocket, info: &[u8]) -> Result<TcpConnection, Broken> {
+    // A shorter record than the shortest that helps is that of an old kernel.
+    let info = TcpInfo::parse(info).map_err(|_| Broken::Because(Absence::Unsupported))?;
+    Ok(TcpConnection {
+        inode: socket.inode,
+        cookie: socket.cookie,
+        local: local_end(socket),
+        moved: totals(&info, PeerEnd::of_state(socket.state)),
+    })
+}
+
+/// What a connection has moved, without what was no data.
+pub(super) fn totals(info: &TcpInfo, peer: PeerEnd) -> TcpTotals {
+    Totals([info.sent_bytes(), info.received_bytes(peer), u64::from(info.retransmits)])
+}
+
 fn wait_for_answer(socket: &OwnedFd) -> Result<(), Broken> {
     match sys::wait_until_ready(socket.as_fd(), PollFlags::IN, ANSWER_WAIT) {
         Ok(true) => Ok(()),
@@ -223,7 +399,7 @@ impl Broken {
     }
 }
 
-fn is_kernel(sender: Option<SocketAddrAny>) -> bool {
+pub(super) fn is_kernel(sender: Option<SocketAddrAny>) -> bool {
     sender
         .and_then(|sender| SocketAddrNetlink::try_from(sender).ok())
         .is_some_and(|sender| sender.pid() == 0)
@@ -239,25 +415,23 @@ enum Progress {
 fn take(
     message: Message<'_>,
     part: Part,
-    sockets: &mut Vec<(u32, SocketKind)>,
+    table: &mut SocketTable,
+    scope: TableScope,
 ) -> Result<Progress, Broken> {
     let malformed = |_| Broken::Because(Absence::Malformed);
     match message.body().map_err(malformed)? {
         Body::Payload(payload) => {
-            let (inode, kind) = match part {
+            match part {
                 Part::TcpListening(_) | Part::TcpConnected(_) => {
-                    let socket = parse_inet(payload).map_err(malformed)?;
-                    (socket.inode, TcpState::from_kernel(socket.state).map(SocketKind::Tcp))
+                    table.add_inet(Protocol::Tcp, payload, scope)?;
                 }
-                Part::Udp(_) => {
-                    (parse_inet(payload).map_err(malformed)?.inode, Some(SocketKind::Udp))
-                }
+                Part::Udp(_) => table.add_inet(Protocol::Udp, payload, scope)?,
                 Part::Unix => {
-                    (parse_unix(payload).map_err(malformed)?.inode, Some(SocketKind::Unix))
+                    let inode = parse_unix(payload).map_err(malformed)?.inode;
+                    // Inode 0 belongs to nobody.
+                    table.sockets.extend((inode != 0).then_some((inode, SocketKind::Unix)));
                 }
-            };
-            // Inode 0 belongs to nobody.
-            sockets.extend(kind.filter(|_| inode != 0).map(|kind| (inode, kind)));
+            }
             Ok(Progress::More)
         }
         Body::Done { errno: 0 } => Ok(Progress::Done),
@@ -294,7 +468,8 @@ mod tests {
         const FORGED: u32 = 4_294_967_290;
         let mut diag = SocketDiag::open().unwrap();
         let mut table = SocketTable::default();
-        diag.read_whole(&mut table).unwrap();
+        let kinds = TableScope { kinds: true, ..TableScope::default() };
+        diag.read_whole(&mut table, kinds).unwrap();
         let address = SocketAddrNetlink::try_from(getsockname(&diag.socket).unwrap()).unwrap();
         let forger = SocketDiag::open().unwrap();
         let target = SocketAddrNetlink::new(address.pid(), 0);
@@ -311,7 +486,7 @@ mod tests {
         }
         let (left, _right) = UnixStream::pair().unwrap();
         table.clear();
-        diag.read_whole(&mut table).unwrap();
+        diag.read_whole(&mut table, kinds).unwrap();
         assert_eq!(table.kind_of(u64::from(FORGED)), None);
         let inode = rustix::fs::fstat(&left).unwrap().st_ino;
         assert_eq!(table.kind_of(inode), Some(SocketKind::Unix));
@@ -323,9 +498,10 @@ mod tests {
             let mut buffer = [0; 256];
             let bytes = message(&mut buffer, 1, kind, payload);
             let message = messages(bytes).next().unwrap().unwrap();
-            let mut sockets = Vec::new();
-            assert_eq!(take(message, Part::Unix, &mut sockets), expected, "{kind} {payload:?}");
-            assert_eq!(sockets, []);
+            let mut table = SocketTable::default();
+            let taken = take(message, Part::Unix, &mut table, TableScope::default());
+            assert_eq!(taken, expected, "{kind} {payload:?}");
+            assert_eq!(table.lengths(), [0; 3]);
         }
         let because = |why| Err(Broken::Because(why));
         let code = |errno: Errno| (-errno.raw_os_error()).to_ne_bytes();
@@ -343,7 +519,7 @@ mod tests {
     #[test]
     fn a_kind_is_found_by_inode_and_by_nothing_else() {
         let sockets = vec![(5, SocketKind::Unix), (9, SocketKind::Udp)];
-        let table = SocketTable { sockets, parts_read: 0 };
+        let table = SocketTable { sockets, ..SocketTable::default() };
         assert_eq!(table.kind_of(9), Some(SocketKind::Udp));
         for inode in [0, 6, 10, (1 << 32) + 5] {
             assert_eq!(table.kind_of(inode), None, "{inode}");

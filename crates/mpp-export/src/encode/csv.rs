@@ -19,7 +19,7 @@ use crate::figure::{
 use crate::format::CsvLayout;
 
 /// What stands before the metrics on a wide line.
-const WIDE_HEAD: &str = "time,group,tier,lost,lost_records,io_bound_bytes,unattributed_io_bytes,undecided,interval_sec,matched,descendants,unreadable";
+const WIDE_HEAD: &str = "time,group,tier,lost,lost_records,io_bound_bytes,unattributed_io_bytes,unattributed_tcp_bytes,undecided,interval_sec,matched,descendants,unreadable";
 
 pub(crate) fn write_header(columns: &[Column], layout: CsvLayout, out: &mut Vec<u8>) {
     match layout {

@@ -5,8 +5,9 @@
 //! ends in a short hash of the name unless it can be told back without: `name_nginx` is always
 //! `name:nginx`, `nginx_service` always `nginx.service`, and a program that is called
 //! `nginx_service` has a hash. Beside the groups stand `mpp_report.tier` (1 for A to 3 for C),
-//! `.lost`, `.unattributed_io_bytes`, `.undecided`, `.visibility` (1 where everything is seen, 2
-//! where others' processes are unreadable, 3 where they are hidden) and `.interval_sec`.
+//! `.lost`, `.unattributed_io_bytes`, `.unattributed_tcp_bytes`, `.undecided`, `.visibility` (1
+//! where everything is seen, 2 where others' processes are unreadable, 3 where they are hidden)
+//! and `.interval_sec`.
 
 use mpp_accounting::report::{Figure, Report};
 

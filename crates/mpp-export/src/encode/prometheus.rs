@@ -42,7 +42,10 @@ fn write_worth(report: &Report, out: &mut Vec<u8>) {
     write_one("mpp_io_bound_bytes", help, report.accuracy.io_bound_bytes, out);
     let help = "I/O of the last interval that belongs to one of several groups, and is in none.";
     write_one("mpp_unattributed_io_bytes", help, report.accuracy.unattributed_io_bytes, out);
-    let help = "CPU time of the last interval of which the same is true.";
+    let help =
+        "Bytes over TCP connections that came and went in the last interval, whose is unknown.";
+    write_one("mpp_unattributed_tcp_bytes", help, report.accuracy.unattributed_tcp_bytes, out);
+    let help = "CPU time of the last interval of which the same is true as of I/O.";
     write_head("mpp_unattributed_cpu_seconds", help, "gauge", out);
     let seconds = unattributed_cpu_seconds(report);
     push_sample("mpp_unattributed_cpu_seconds", "", |out| push_float(seconds, out), out);
