@@ -15,7 +15,7 @@ mod rounded;
 
 use std::collections::HashMap;
 
-use mpp_accounting::exit::{ExitSource, Exits};
+use mpp_accounting::exit::{ExitSource, Exits, ProcessExit};
 use mpp_accounting::process::{IdentityNeeds, ProcessKey, ProcessSample};
 use mpp_parse::bpf_record::TaskKey;
 
@@ -160,7 +160,7 @@ impl Witness {
             Witness::Rounded(witness) => witness.testify(population, exits),
             Witness::Exact(witness) => witness.testify(population, exits),
         }
-        exits.processes.sort_by_key(|exit| exit.key());
-        exits.processes.dedup_by_key(|exit| exit.key());
+        exits.processes.sort_by_key(ProcessExit::key);
+        exits.processes.dedup_by_key(|exit| ProcessExit::key(exit));
     }
 }

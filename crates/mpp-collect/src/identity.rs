@@ -301,27 +301,11 @@ impl Known {
     }
 
     /// One that is told of, but could not be looked at.
-    pub(crate) fn untold(
-        key: ProcessKey,
-        parent_pid: u32,
-        comm: Box<[u8]>,
-        uid: u32,
-        is_kernel_thread: bool,
-    ) -> Self {
-        let gone = Absence::Vanished;
+    pub(crate) fn untold(key: ProcessKey, parent_pid: u32, identity: Identity) -> Self {
         Known {
             key,
             parent_pid,
-            identity: Arc::new(Identity {
-                comm,
-                uid,
-                executable: Reading::Absent(gone),
-                cmdline: Reading::Absent(gone),
-                environment: Reading::Absent(gone),
-                cgroup: Reading::Absent(gone),
-                is_environment_incomplete: false,
-                is_kernel_thread,
-            }),
+            identity: Arc::new(identity),
             had_children: false,
             threads_max: 0,
             threads: None,

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use mpp_accounting::process::{
-    Absence, ContextSwitches, Gauges, Memory, ProcessIo, ProcessKey, ProcessSample, ProcessState,
-    Reading, Socket, ThreadIo, Usage,
+    Absence, ContextSwitches, Gauges, Identity, Memory, ProcessIo, ProcessKey, ProcessSample,
+    ProcessState, Reading, Socket, ThreadIo, Usage,
 };
 use mpp_accounting::snapshot::Snapshot;
 use mpp_accounting::units::{BootTime, IoTotals, Totals};
@@ -132,6 +132,21 @@ impl Row {
         self.memory = self.memory.or(task.memory());
     }
 
+    /// Who it is, as far as that is told.
+    fn identity(&self) -> Identity {
+        let gone = Absence::Vanished;
+        Identity {
+            comm: self.comm.clone(),
+            uid: self.euid,
+            executable: Reading::Absent(gone),
+            cmdline: Reading::Absent(gone),
+            environment: Reading::Absent(gone),
+            cgroup: Reading::Absent(gone),
+            is_environment_incomplete: false,
+            is_kernel_thread: self.is_kernel_thread,
+        }
+    }
+
     fn told(&self) -> Told {
         Told { exec_id: self.exec_id, euid: self.euid, cgroup_id: self.cgroup_id }
     }
@@ -244,11 +259,8 @@ impl Collector {
         }
         if self.visit_identity(row, key).is_none() {
             // It ended meanwhile, or is hidden from us.
-            let comm = row.comm.clone();
-            let Collector { known, .. } = self;
-            known.entry(key.pid).or_insert_with(|| {
-                Box::new(Known::untold(key, row.parent.id, comm, row.euid, row.is_kernel_thread))
-            });
+            let new = || Box::new(Known::untold(key, row.parent.id, row.identity()));
+            self.known.entry(key.pid).or_insert_with(new);
         }
         let executed = self.witness.executed(row.key).cloned();
         let Collector { known, round, wants, .. } = self;
