@@ -96,6 +96,8 @@ pub struct Collector {
     held: HeldIo,
     witness: Witness,
     refusals: Vec<Refusal>,
+    /// The process that the witness tells: a copy in a forked one would take its records.
+    told_pid: u32,
     /// Processes that lost their PID to another one since the sweep before.
     replaced: Vec<ProcessKey>,
     /// When the last sweep began.
@@ -188,6 +190,7 @@ impl Collector {
             held: HeldIo::new(&origin),
             witness,
             refusals,
+            told_pid: std::process::id(),
             replaced: Vec::new(),
             swept_at_ticks: 0,
             origin,
@@ -251,7 +254,7 @@ impl Collector {
         self.origin.refresh(&self.procfs, &mut self.buffers.room)?;
         self.origin.find_visibility(&self.procfs, &mut self.buffers.room);
         self.take_answers(Duration::ZERO);
-        self.witness.listen(self.origin.scale);
+        self.listen();
         let began = Instant::now();
         let moment = self.origin.now();
         let told = match scope {
@@ -259,7 +262,6 @@ impl Collector {
             Scope::Tree(_) => None,
         };
         match scope {
-            _ if told.is_some() => {}
             Scope::Everybody => self.list()?,
             Scope::Tree(root_pid) => self.list_tree(root_pid)?,
         }
@@ -297,7 +299,19 @@ impl Collector {
     /// Takes in what has been told of ended processes so far. A sweep does so by itself; where
     /// sweeps are more than a second or two apart, this keeps what is told from piling up in
     /// the kernel.
+    ///
+    /// In a process that was forked from the one that opened the collector nobody tells of
+    /// ends any more.
     pub fn listen(&mut self) {
+        if self.told_pid != std::process::id() {
+            self.told_pid = std::process::id();
+            self.refusals.push(Refusal {
+                source: self.witness.source(),
+                reason: "this process was forked from the one that is told".to_owned(),
+                cure: None,
+            });
+            self.witness = Witness::Nobody;
+        }
         self.witness.listen(self.origin.scale);
     }
 

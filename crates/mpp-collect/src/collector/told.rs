@@ -2,7 +2,7 @@
 //!
 //! One pass hands out what procfs spreads over half a dozen files of each process. Only who a
 //! process is, is still read there, once, and again after an exec or where its name or user
-//! has changed.
+//! has changed. Whom the iterator keeps back is read as ever.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use mpp_parse::bpf_record::{self, Fds, Pool, TaskKey, TaskRecord, ThreadUsage};
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 
-use super::{Collector, Request};
+use super::{Collector, Request, Unseen};
 use crate::bpf::Bpf;
 use crate::error::absence_of;
 use crate::identity::{Ending, Exec, Known};
@@ -246,6 +246,24 @@ impl Collector {
             self.identify(&row, key);
             into.processes.extend(self.told_sample(&mut row, key, needs));
         }
+        self.read_untold(needs, into);
+    }
+
+    /// Reads those by procfs that it lists and the iterator did not hand out: born since, or
+    /// kept from BPF programs, as some sandboxes keep their init.
+    fn read_untold(&mut self, needs: &Request<'_>, into: &mut Snapshot) {
+        let is_untold =
+            |pid: &u32| into.processes.binary_search_by_key(pid, |p| p.key.pid).is_err();
+        let untold: Vec<u32> = self.pids.iter().copied().filter(is_untold).collect();
+        for pid in untold {
+            match self.visit(pid, needs) {
+                Ok(sample) => into.processes.push(sample),
+                Err(Unseen::Vanished) => {}
+                Err(Unseen::Unreadable) => into.unreadable_pids.push(pid),
+            }
+        }
+        into.processes.sort_by_key(|sample| sample.key);
+        into.unreadable_pids.sort_unstable();
     }
 
     /// Makes sure that it is known who a process is.
