@@ -85,12 +85,13 @@ ALWAYS_INLINE struct losses *losses(void)
 
 /* What is remembered of a process, by its leader. Of one that began before we watched its own key
  * stands for whatever it executed before, with an exec time of 0. */
-ALWAYS_INLINE struct origin *origin_of(struct task_struct *leader)
+ALWAYS_INLINE struct origin *origin_of(struct task_struct *leader,
+				       const struct signal_struct *signal)
 {
 	struct origin before = {
 		.exec = { .tgid = leader->tgid, .start = leader->start_boottime },
 		/* Threads that ended before we watched are not in anybody's records. */
-		.reported = leader->signal->sum_sched_runtime,
+		.reported = signal->sum_sched_runtime,
 	};
 
 	return bpf_task_storage_get(&origins, leader, &before, BPF_LOCAL_STORAGE_GET_F_CREATE);
@@ -106,7 +107,7 @@ SECTION("tp_btf/sched_process_fork") int remember_fork(u64 *context)
 
 	if (!with_fork)
 		return 0;
-	known = origin_of(parent->group_leader);
+	known = origin_of(parent->group_leader, parent->signal);
 	if (!known)
 		return 0;
 	born.exec = known->exec;
@@ -199,7 +200,7 @@ SECTION("tp_btf/sched_process_exec") int write_exec(u64 *context)
 	copy_comm(exec->comm, task);
 	exec->euid = task->real_cred->euid.val;
 	exec->zero = 0;
-	origin = origin_of(task);
+	origin = origin_of(task, task->signal);
 	if (origin) {
 		origin->exec = exec->key;
 		origin->exec_time = exec->time;
@@ -262,16 +263,16 @@ ALWAYS_INLINE struct spill *spill_in(void *map, const struct record_key *parent)
 }
 
 /* There is no room for a record: what it would have said is added up for the parent. */
-static __attribute__((noinline)) int spill(struct task_struct *task)
+static __attribute__((noinline)) int spill(struct task_struct *task,
+					   const struct record_key *parent)
 {
-	struct record_key parent = key_of(task->real_parent);
 	struct losses *lost = losses();
 	struct spill *spill;
 
 	if (setting() & SETTING_SPILL_ODD)
-		spill = spill_in(&spills_odd, &parent);
+		spill = spill_in(&spills_odd, parent);
 	else
-		spill = spill_in(&spills_even, &parent);
+		spill = spill_in(&spills_even, parent);
 	if (spill)
 		add_to_spill(spill, task);
 	if (lost) {
@@ -284,11 +285,11 @@ static __attribute__((noinline)) int spill(struct task_struct *task)
 }
 
 /* Whether the parent has said that it will not wait; as do_notify_parent() decides it. */
-ALWAYS_INLINE int is_auto_reaped(const struct task_struct *leader)
+ALWAYS_INLINE int is_auto_reaped(const struct task_struct *leader,
+				 const struct task_struct *parent)
 {
-	const struct task_struct *parent = leader->real_parent;
+	const struct sigaction *action = &parent->sighand->action[SIGCHLD - 1].sa;
 	int signal = leader->exit_signal;
-	u64 handler;
 
 	if (leader->ptrace)
 		return 0;
@@ -297,15 +298,14 @@ ALWAYS_INLINE int is_auto_reaped(const struct task_struct *leader)
 		signal = SIGCHLD;
 	if (signal != SIGCHLD)
 		return 0;
-	handler = (u64)parent->sighand->action[SIGCHLD - 1].sa.sa_handler;
-	return handler == SIG_IGN || (parent->sighand->action[SIGCHLD - 1].sa.sa_flags & SA_NOCLDWAIT);
+	return (u64)action->sa_handler == SIG_IGN || (action->sa_flags & SA_NOCLDWAIT);
 }
 
-ALWAYS_INLINE int is_group_dead(const u64 *context, const struct task_struct *task)
+ALWAYS_INLINE int is_group_dead(const u64 *context, const struct signal_struct *signal)
 {
 	if (FIELD_EXISTS(((struct trace_event_raw_sched_process_exit___tells *)0)->group_dead))
 		return (u8)context[1];
-	return task->signal->live.counter == 0;
+	return signal->live.counter == 0;
 }
 
 ALWAYS_INLINE void copy_origin(struct record_exit *exit, const struct origin *origin)
@@ -322,31 +322,39 @@ ALWAYS_INLINE void copy_origin(struct record_exit *exit, const struct origin *or
 	}
 }
 
-ALWAYS_INLINE void copy_exit(struct record_exit *exit, const struct task_struct *task)
-{
-	const struct task_struct *leader = task->group_leader;
+/* What is found by way of other structures. It is looked up once, before anything is decided: the
+ * verifier looks at every way through a program, and at such a step for long. */
+struct relatives {
+	struct task_struct *leader;
+	const struct signal_struct *signal;
+	struct record_key parent;
+	u32 euid;
+};
 
+ALWAYS_INLINE void copy_exit(struct record_exit *exit, const struct task_struct *task,
+			     const struct relatives *of)
+{
 	exit->tid = task->pid;
 	exit->tgid = task->tgid;
 	exit->start = task->start_boottime;
-	exit->leader_start = leader->start_boottime;
-	exit->parent = key_of(task->real_parent);
-	copy_comm(exit->comm, leader);
+	exit->leader_start = of->leader->start_boottime;
+	exit->parent = of->parent;
+	copy_comm(exit->comm, of->leader);
 	exit->end = bpf_ktime_get_boot_ns();
-	exit->euid = task->real_cred->euid.val;
+	exit->euid = of->euid;
 	exit->exit_code = task->exit_code;
 	exit->zero = 0;
 	copy_io(&exit->io, &task->ioac);
 }
 
-ALWAYS_INLINE void copy_group(struct record_group *group, const struct task_struct *task)
+ALWAYS_INLINE void copy_group(struct record_group *group, const struct relatives *of)
 {
-	const struct signal_struct *signal = task->signal;
+	const struct signal_struct *signal = of->signal;
 
 	copy_pool(&group->pool, signal);
 	group->maxrss_pages = signal->maxrss;
 	group->status = signal->flags & SIGNAL_GROUP_EXIT ? signal->group_exit_code
-							  : task->group_leader->exit_code;
+							  : of->leader->exit_code;
 	group->zero = 0;
 }
 
@@ -357,6 +365,7 @@ struct last_exit {
 
 /* A record of `size` bytes, which is a constant wherever this is inlined. */
 ALWAYS_INLINE struct record_exit *begin_exit(const struct task_struct *task,
+					     const struct relatives *of,
 					     const struct origin *origin,
 					     const struct record_usage *usage, u32 size, u32 marks)
 {
@@ -366,7 +375,7 @@ ALWAYS_INLINE struct record_exit *begin_exit(const struct task_struct *task,
 		return NULL;
 	exit->header = header_of(RECORD_EXIT, size);
 	exit->marks = marks;
-	copy_exit(exit, task);
+	copy_exit(exit, task, of);
 	copy_origin(exit, origin);
 	exit->usage = *usage;
 	return exit;
@@ -375,32 +384,38 @@ ALWAYS_INLINE struct record_exit *begin_exit(const struct task_struct *task,
 SECTION("tp_btf/sched_process_exit") int write_exit(u64 *context)
 {
 	struct task_struct *task = (void *)context[0];
-	struct task_struct *leader = task->group_leader;
-	struct origin *origin = origin_of(leader);
+	const struct task_struct *parent = task->real_parent;
+	struct relatives of = {
+		.leader = task->group_leader,
+		.signal = task->signal,
+		.parent = key_of(parent),
+		.euid = task->real_cred->euid.val,
+	};
+	struct origin *origin = origin_of(of.leader, of.signal);
 	struct record_usage usage;
 	struct record_exit *exit;
 	u32 marks = 0;
 
 	copy_usage(&usage, task);
-	if (is_group_dead(context, task))
-		marks = is_auto_reaped(leader) ? EXIT_GROUP_DEAD | EXIT_AUTO_REAPED
-					       : EXIT_GROUP_DEAD;
+	if (is_group_dead(context, of.signal))
+		marks = is_auto_reaped(of.leader, parent) ? EXIT_GROUP_DEAD | EXIT_AUTO_REAPED
+							  : EXIT_GROUP_DEAD;
 	if (origin) {
 		__sync_fetch_and_add(&origin->reported, usage.runtime);
 		if (marks & EXIT_AUTO_REAPED)
 			origin->is_auto_reaped = 1;
 	}
 	if (marks & EXIT_GROUP_DEAD) {
-		exit = begin_exit(task, origin, &usage, sizeof(struct last_exit), marks);
+		exit = begin_exit(task, &of, origin, &usage, sizeof(struct last_exit), marks);
 		if (exit)
-			copy_group(&((struct last_exit *)exit)->group, task);
+			copy_group(&((struct last_exit *)exit)->group, &of);
 	} else {
-		exit = begin_exit(task, origin, &usage, sizeof(struct record_exit), marks);
+		exit = begin_exit(task, &of, origin, &usage, sizeof(struct record_exit), marks);
 	}
 	if (exit)
 		bpf_ringbuf_submit(exit, wake_up());
 	else
-		spill(task);
+		spill(task, &of.parent);
 	return 0;
 }
 

@@ -16,6 +16,9 @@
 #define SECTION(name) __attribute__((section(name), used))
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
+/* What was stored is to be read again. */
+#define FORGET_MEMORY() asm volatile("" ::: "memory")
+
 /* How a map is described to the loader: numbers as the lengths of arrays. */
 #define MAP_NUMBER(name, value) int (*name)[value]
 #define MAP_TYPE(name, value) value *name

@@ -20,13 +20,8 @@ const volatile u32 possible_cpus = 0;
 
 struct scratch {
 	struct record_task task;
-	union {
-		struct {
-			struct record_process process;
-			struct record_memory memory_of_process;
-		};
-		struct record_memory memory_alone;
-	};
+	struct record_process process;
+	struct record_memory memory;
 	u64 chunk[CHUNK_WORDS];
 };
 
@@ -58,28 +53,33 @@ struct {
 } yardstick SECTION(".maps");
 
 /* Measures the distances, by a map of ours: the kernel's own variables bear names that not every
- * kernel tells. */
-ALWAYS_INLINE void measure_distances(struct distances *distances)
+ * kernel tells. A function of its own leaves nothing behind that the verifier would go on with. */
+static __attribute__((noinline)) int measure_distances(void)
 {
-	volatile u64 *slot = distances->of_cpu;
-	u64 map, origin;
 	u32 zero = 0, cpu;
+	struct distances *distances = bpf_map_lookup_elem(&cpu_distances, &zero);
+	volatile u64 *slot;
+	u64 map, origin;
 	const void *copy;
 
+	if (!distances)
+		return 0;
 	/* What is stored and loaded again is no pointer any more, but a number. */
+	slot = distances->of_cpu;
 	*slot = (u64)&yardstick;
 	map = *slot;
 	if (bpf_probe_read_kernel(&origin, sizeof(origin),
 				  (const void *)(map + FIELD_OFFSET(((struct bpf_array *)0)->pptrs))))
-		return;
+		return 0;
 	for (cpu = 0; cpu < CPUS_MAX && cpu < possible_cpus; cpu++) {
 		copy = bpf_map_lookup_percpu_elem(&yardstick, &zero, cpu);
 		if (!copy)
-			return;
+			break;
 		slot = &distances->of_cpu[cpu];
 		*slot = (u64)copy;
 		*slot -= origin;
 	}
+	return 0;
 }
 
 ALWAYS_INLINE u32 ones(u64 word)
@@ -243,44 +243,55 @@ ALWAYS_INLINE void copy_thread(struct record_task *to, const struct task_struct 
 	copy_usage(&to->usage, task);
 }
 
+/* Which parts a record has stands in the record itself and is read from there again: a number
+ * that the verifier does not know lets it go on once, and not once for each combination. */
+ALWAYS_INLINE void copy_parts(struct scratch *scratch, struct task_struct *task)
+{
+	const struct task_struct *leader = task->group_leader;
+	const struct mm_struct *mm = task->mm;
+	u32 parts = 0;
+
+	if (task->pid == task->tgid) {
+		parts = TASK_HAS_PROCESS;
+		copy_process(&scratch->process, task);
+	}
+	scratch->task.parts = parts;
+	FORGET_MEMORY();
+	if (!mm || task->flags & PF_KTHREAD)
+		return;
+	/* Where the leader is gone, what the process holds is seen through the others. */
+	if (task->pid != task->tgid && leader->mm)
+		return;
+	parts = scratch->task.parts | TASK_HAS_MEMORY;
+	copy_memory(&scratch->memory, task, mm, &parts);
+	scratch->task.parts = parts;
+}
+
 SECTION("iter/task") int write_task(struct bpf_iter__task *context)
 {
 	struct task_struct *task = context->task;
 	struct seq_file *seq = context->meta->seq;
+	u32 zero = 0, first = sizeof(struct record_task), second = 0;
 	struct scratch *scratch;
-	struct mm_struct *mm;
-	u32 zero = 0, parts = 0, size = sizeof(struct record_task);
 
 	if (!task)
 		return 0;
-	if (!context->meta->seq_num && !TYPE_EXISTS(struct mm_rss_stat)) {
-		struct distances *distances = bpf_map_lookup_elem(&cpu_distances, &zero);
-
-		if (distances)
-			measure_distances(distances);
-	}
+	if (!context->meta->seq_num && !TYPE_EXISTS(struct mm_rss_stat))
+		measure_distances();
 	scratch = bpf_map_lookup_elem(&scratches, &zero);
 	if (!scratch)
 		return 0;
 	copy_thread(&scratch->task, task);
-	mm = task->flags & PF_KTHREAD ? NULL : task->mm;
-	if (task->pid == task->tgid) {
-		parts |= TASK_HAS_PROCESS;
-		size += sizeof(struct record_process);
-		copy_process(&scratch->process, task);
-		if (mm) {
-			parts |= TASK_HAS_MEMORY;
-			size += sizeof(struct record_memory);
-			copy_memory(&scratch->memory_of_process, task, mm, &parts);
-		}
-	} else if (mm && !task->group_leader->mm) {
-		/* The leader is gone, so what the process holds is seen through the others. */
-		parts |= TASK_HAS_MEMORY;
-		size += sizeof(struct record_memory);
-		copy_memory(&scratch->memory_alone, task, mm, &parts);
-	}
-	scratch->task.parts = parts;
-	scratch->task.header = header_of(RECORD_TASK, size);
-	bpf_seq_write(seq, scratch, size);
+	copy_parts(scratch, task);
+	FORGET_MEMORY();
+	if (scratch->task.parts & TASK_HAS_PROCESS)
+		first += sizeof(struct record_process);
+	if (scratch->task.parts & TASK_HAS_MEMORY)
+		second = sizeof(struct record_memory);
+	scratch->task.header = header_of(RECORD_TASK, first + second);
+	/* Where the second finds no room, the kernel takes back the first. */
+	bpf_seq_write(seq, scratch, first);
+	if (second)
+		bpf_seq_write(seq, &scratch->memory, second);
 	return 0;
 }

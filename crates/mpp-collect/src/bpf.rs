@@ -65,7 +65,8 @@ pub(crate) struct Bpf {
 impl Bpf {
     /// Loads the programs, lets them run, and looks whether the iterator finds this very process.
     ///
-    /// Costs some 80 ms of CPU time, nearly all of it in the kernel's verifier. Needs CAP_BPF and CAP_PERFMON, or root.
+    /// Costs some 35 ms of CPU time, nearly all of it in the kernel's verifier. Needs CAP_BPF
+    /// and CAP_PERFMON, or root.
     ///
     /// # Errors
     /// Why they cannot be had here. Nothing is left behind then.

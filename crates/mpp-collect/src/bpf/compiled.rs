@@ -8,14 +8,14 @@ use super::skeleton::Skeleton;
 /// `bpf/programs.bpf.c`.
 pub(super) const PROGRAMS: Skeleton = Skeleton {
     bytes: include_bytes!("../../bpf/programs.skel"),
-    data_length: 50784,
+    data_length: 48496,
     maps: &[
-        "cpu_distances",
         "scratches",
         "origins",
         "exec_scratches",
         "execs",
         "exits",
+        "cpu_distances",
         "yardstick",
         "spills_even",
         "spills_odd",

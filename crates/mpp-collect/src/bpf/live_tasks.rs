@@ -218,7 +218,7 @@ fn every_thread_has_its_own_numbers() {
 
 #[test]
 fn threads_and_children_that_are_gone_are_in_the_pool() {
-    let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("written");
     let path = path.display();
     check(&[&format!("write-in-thread 30000 {path}"), &format!("reap 70000 {path}"), "storm 50"]);

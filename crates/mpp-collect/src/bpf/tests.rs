@@ -22,6 +22,23 @@ mod hostile;
 /// Long enough for anything that the kernel does by the way, on any machine.
 const DEADLINE: Duration = Duration::from_secs(20);
 
+/// Tells a copy of this test program that it is inside.
+pub(super) const INNER: &str = "MPP_TEST_INNER";
+
+/// Runs one test of this program again, by a command that runs another one; returns what that
+/// command itself complained of.
+pub(super) fn again(test: &str, command: &mut Command) -> Option<String> {
+    command.arg(std::env::current_exe().unwrap());
+    let output = command.args(["--exact", test, "--nocapture"]).env(INNER, "").output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    let said = String::from_utf8_lossy(&output.stdout);
+    if said.is_empty() && !output.status.success() {
+        return Some(words);
+    }
+    assert!(output.status.success() && said.contains("1 passed"), "{said}{words}");
+    None
+}
+
 /// The programs; `None` where this test lacks the privilege, and then it is refused for that.
 pub(super) fn open(options: &BpfOptions) -> Option<Bpf> {
     match Bpf::open(options) {
@@ -143,6 +160,26 @@ fn write_to(path: &CString, bytes: usize, buffer: &[u8]) {
     unsafe { libc::write(fd, buffer.as_ptr().cast(), bytes.min(buffer.len())) };
 }
 
+/// A process that has so many children one after the other, each of which does this; returns its
+/// PID and how many minor faults its children had. Whatever else this program does meanwhile,
+/// they are nobody else's.
+fn family(count: usize, child: impl Fn(usize)) -> (u32, u64) {
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    let parent = fork(|| {
+        let mut faults = 0;
+        for number in 0..count {
+            let (_, used) = reap(fork(|| child(number)));
+            faults += used.ru_minflt.cast_unsigned();
+        }
+        // An answer that does not come is missed below.
+        let _ = rustix::io::write(&writer, &faults.to_ne_bytes());
+    });
+    reap(parent);
+    let mut faults = [0; 8];
+    assert_eq!(rustix::io::read(&reader, &mut faults), Ok(8));
+    (parent, u64::from_ne_bytes(faults))
+}
+
 /// This process, as the kernel's records name it.
 fn itself(bpf: &mut Bpf) -> TaskKey {
     let mut key = None;
@@ -262,9 +299,8 @@ fn children_of_two_milliseconds_are_all_there_and_none_twice() {
         reap(pid);
         truth.insert(pid, number as u64);
     }
-    let own = itself(&mut bpf);
     let mut found = BTreeMap::new();
-    for end in ends(&mut bpf).into_iter().filter(|end| end.parent == own) {
+    for end in ends(&mut bpf).into_iter().filter(|end| truth.contains_key(&end.process.id)) {
         assert!(end.group.is_some());
         assert_eq!(found.insert(end.process.id, end.io.wchar), None, "{end:?}");
     }
@@ -460,44 +496,48 @@ fn an_exec_from_a_thread_keeps_the_process_and_who_forked_it() {
     assert!(before.exec_time_ns.unwrap() < after.exec_time_ns.unwrap());
 }
 
+/// Ends, bytes and faults of the children of one parent, told one by one and added up.
+#[derive(Default)]
+struct Told([u64; 3]);
+
+impl Told {
+    fn drain(&mut self, bpf: &mut Bpf, parent: u32) -> Result<(), Errno> {
+        let mut add = |numbers: [u64; 3]| {
+            self.0.iter_mut().zip(numbers).for_each(|(sum, number)| *sum += number);
+        };
+        bpf.drain_exits(&mut |event| {
+            if let ExitEvent::Exit(exit) = event
+                && exit.parent().id == parent
+            {
+                add([1, exit.io().wchar, exit.usage().min_flt]);
+            }
+        })?;
+        // A second call is for kernels that cannot tell when the programs have ended; nothing is
+        // handed out twice.
+        for _ in 0..2 {
+            bpf.take_spilled(&mut |spill| {
+                if spill.parent.id == parent {
+                    add([spill.count, spill.io.wchar, spill.usage.min_flt]);
+                }
+            })?;
+        }
+        Ok(())
+    }
+}
+
 #[test]
 fn what_finds_no_room_is_added_up_for_its_parent_and_counted() {
     let options = BpfOptions { exit_ring_bytes: 4096, ..BpfOptions::default() };
     let Some(mut bpf) = open(&options) else { return };
     let (folder, buffer) = (Folder::new(), vec![0; 4096]);
-    let own = itself(&mut bpf);
+    let path = folder.path("overwritten");
     for round in 1..=3_u64 {
-        let mut truth = (0, 0, 0);
-        for number in 0..100_usize {
-            let path = folder.path("overwritten");
-            let pid = fork(|| write_to(&path, number, &buffer));
-            let (_, used) = reap(pid);
-            truth.0 += 1;
-            truth.1 += number as u64;
-            truth.2 += used.ru_minflt.cast_unsigned();
-        }
-        let mut sum = (0, 0, 0);
-        for end in ends(&mut bpf).into_iter().filter(|end| end.parent == own) {
-            sum = (sum.0 + 1, sum.1 + end.io.wchar, sum.2 + end.usage.min_flt);
-        }
-        assert!((1..100).contains(&sum.0), "round {round}: {sum:?}");
-        let take = |bpf: &mut Bpf, sum: &mut (u64, u64, u64)| {
-            bpf.take_spilled(&mut |spill| {
-                if spill.parent == own {
-                    sum.0 += spill.count;
-                    sum.1 += spill.io.wchar;
-                    sum.2 += spill.usage.min_flt;
-                }
-            })
-            .unwrap();
-        };
-        // A second call is for kernels that cannot tell when the programs have ended; nothing is
-        // handed out twice.
-        take(&mut bpf, &mut sum);
-        take(&mut bpf, &mut sum);
-        assert_eq!(sum, truth, "round {round}: count, bytes, faults");
+        let (parent, faults) = family(100, |number| write_to(&path, number, &buffer));
+        let mut told = Told::default();
+        told.drain(&mut bpf, parent).unwrap();
+        assert_eq!(told.0, [100, 99 * 50, faults], "round {round}: count, bytes, faults");
         let lost = bpf.lost().unwrap();
-        assert!(lost.spilled >= round && lost.dropped == 0, "{lost:?}");
+        assert!(lost.spilled >= 90 * round && lost.dropped == 0, "{lost:?}");
     }
 }
 
@@ -505,16 +545,17 @@ fn what_finds_no_room_is_added_up_for_its_parent_and_counted() {
 fn execs_that_find_no_room_are_counted_and_push_nobody_out() {
     let options = BpfOptions { exec_ring_bytes: 4096, ..BpfOptions::default() };
     let Some(mut bpf) = open(&options) else { return };
-    let own = itself(&mut bpf);
-    for _ in 0..60 {
-        Command::new("/bin/true").status().unwrap();
-    }
-    let (mut execs, mut exits) = (0, 0);
-    bpf.drain_execs(&mut |exec| execs += u64::from(exec.parent() == own)).unwrap();
-    exits += ends(&mut bpf).iter().filter(|end| end.parent == own).count();
+    let path = CString::new("/bin/true").unwrap();
+    let arguments = [path.as_ptr(), std::ptr::null()];
+    // SAFETY: path and arguments end as they must, and there is no environment.
+    let run = |_| assert_eq!(unsafe { libc::execv(path.as_ptr(), arguments.as_ptr()) }, -1);
+    let (parent, _) = family(60, run);
+    let mut execs = 0;
+    bpf.drain_execs(&mut |exec| execs += u64::from(exec.parent().id == parent)).unwrap();
+    let exits = ends(&mut bpf).iter().filter(|end| end.parent.id == parent).count();
     let lost = bpf.lost().unwrap();
     assert_eq!(exits, 60);
-    assert!((1..60).contains(&execs), "{execs}");
+    assert!(execs < 60, "{execs}");
     assert!(lost.execs_dropped >= 60 - execs, "{lost:?}");
     assert_eq!((lost.spilled, lost.dropped), (0, 0));
 }
@@ -594,27 +635,14 @@ fn any_system_call_may_fail() {
 fn what_a_failed_call_did_not_hand_out_comes_with_the_next_one() {
     let options = BpfOptions { exit_ring_bytes: 4096, ..BpfOptions::default() };
     let Some(mut bpf) = open(&options) else { return };
-    let own = itself(&mut bpf);
     for errno in [Errno::IO, Errno::NOMEM, Errno::INTR] {
         for n in 0.. {
-            for _ in 0..30 {
-                reap(fork(|| ()));
-            }
-            let mut count = 0;
-            let mut everything = |bpf: &mut Bpf| {
-                bpf.drain_exits(&mut |event| {
-                    if let ExitEvent::Exit(exit) = event {
-                        count += u64::from(exit.parent() == own);
-                    }
-                })?;
-                let mut add = |spill: Spill| count += spill.count * u64::from(spill.parent == own);
-                bpf.take_spilled(&mut add)?;
-                bpf.take_spilled(&mut add)
-            };
-            let (outcome, calls) = with_failure(n, errno, || everything(&mut bpf));
+            let (parent, faults) = family(30, |_| ());
+            let mut told = Told::default();
+            let (outcome, calls) = with_failure(n, errno, || told.drain(&mut bpf, parent));
             assert!(outcome.is_ok() || errno != Errno::INTR, "call {n}");
-            everything(&mut bpf).unwrap();
-            assert_eq!(count, 30, "call {n}, {errno:?}: {outcome:?}");
+            told.drain(&mut bpf, parent).unwrap();
+            assert_eq!(told.0, [30, 0, faults], "call {n}, {errno:?}: {outcome:?}");
             if n >= calls {
                 assert!(calls > 5, "{calls}");
                 break;
@@ -625,6 +653,12 @@ fn what_a_failed_call_did_not_hand_out_comes_with_the_next_one() {
 
 #[test]
 fn nothing_is_left_when_it_is_dropped() {
+    if std::env::var_os(INNER).is_none() {
+        // Other tests in this program have descriptors of their own.
+        let test = "bpf::tests::nothing_is_left_when_it_is_dropped";
+        assert_eq!(again(test, &mut Command::new("env")), None);
+        return;
+    }
     let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     let before = descriptors();
     let Some(bpf) = open(&BpfOptions::default()) else { return };
