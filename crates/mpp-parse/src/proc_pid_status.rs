@@ -191,11 +191,11 @@ mod tests {
         check(
             page.trim_end(),
             Err("proc_pid_status(5): expected a line feed in field \
-                 `nonvoluntary_ctxt_switches`, but the input ended at byte 217"),
+                 `nonvoluntary_ctxt_switches`, but the input ended at byte 242"),
         );
         check(
             &format!("{page}x86_Th"),
-            Err("proc_pid_status(5): expected a line feed, but the input ended at byte 224"),
+            Err("proc_pid_status(5): expected a line feed, but the input ended at byte 249"),
         );
     }
 
