@@ -57,6 +57,9 @@ pub enum RunError {
         /// How many there are.
         threads: u64,
     },
+    /// The command has ended, and somebody else waited for it.
+    #[error("expected to wait for the command, but somebody else did")]
+    NotOurs,
     /// A system call that every run needs has failed.
     #[error("cannot {action}")]
     System {
@@ -420,4 +423,35 @@ fn is_subreaper() -> bool {
 
 fn last_errno() -> Errno {
     Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::INVAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_with_other_threads_runs_nothing() {
+        // The test harness has one besides ours.
+        let error = Supervisor::begin().expect_err("other threads");
+        assert!(matches!(error, RunError::Threads { threads } if threads > 1), "{error}");
+        assert!(!is_subreaper());
+    }
+
+    #[test]
+    fn words_with_a_nul_byte_are_refused() {
+        let error = c_strings(&["echo", "a\0b"]).expect_err("a NUL byte");
+        assert_eq!(
+            error.to_string(),
+            "expected arguments without NUL bytes, but found one in `a\\x00b`"
+        );
+    }
+
+    #[test]
+    fn a_wait_status_is_a_number_or_a_signal() {
+        assert_eq!(wait_status(0), WaitStatus::Exited(0));
+        assert_eq!(wait_status(3 << 8), WaitStatus::Exited(3));
+        assert_eq!(wait_status(255 << 8), WaitStatus::Exited(255));
+        assert_eq!(wait_status(9), WaitStatus::Signaled(9));
+        assert_eq!(wait_status(11 | 0x80), WaitStatus::Signaled(11), "with a core file");
+    }
 }
