@@ -27,7 +27,7 @@ MIB = 1 << 20
 # A thousand processes in the shape of a build: a shell that starts one program after the other,
 # each of which computes for some milliseconds.
 BUILD = 'i=0; while [ $i -lt 1000 ]; do awk "BEGIN{for(i=0;i<30000;i++)x+=i}" </dev/null; i=$((i+1)); done'
-ROUNDS = 7
+ROUNDS = 11
 
 
 def command(directory):
@@ -121,14 +121,15 @@ def overhead():
         wall = statistics.median(pair[position][0] for pair in pairs)
         cpu = statistics.median(pair[position][1] for pair in pairs)
         print(f"| {name} | {wall:.3f} | {cpu:.3f} |")
+    print()
     for position, what in enumerate(["wall", "CPU"]):
         ratios = [pair[1][position] / pair[0][position] for pair in pairs]
         least = min(pair[1][position] for pair in pairs) / min(pair[0][position] for pair in pairs)
         print(
-            f"{what}: median ratio {statistics.median(ratios):.4f} ({min(ratios):.4f} to {max(ratios):.4f}), "
+            f"- {what}: median ratio {statistics.median(ratios):.4f} ({min(ratios):.4f} to {max(ratios):.4f}), "
             f"of the fastest of each {least:.4f}"
         )
-    print(f"{looks} looks")
+    print(f"- {looks} looks")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@
 use std::ffi::{CString, OsStr};
 use std::io::{self, Read as _};
 use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::Duration;
 
@@ -193,32 +194,18 @@ impl Supervisor {
         let program = words.first().ok_or(RunError::Empty)?;
         let (failure, in_child) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .map_err(RunError::system("make a pipe"))?;
-        let mut pointers: Vec<*const libc::c_char> =
-            words.iter().map(|word| word.as_ptr()).collect();
-        pointers.push(std::ptr::null());
         self.own_rss_bytes = own_peak_rss_bytes();
         sys::call(|| Ok(())).map_err(RunError::system("fork"))?;
         // SAFETY: this process has one thread, so the child's copy of everything is whole.
         let returned = unsafe { libc::fork() };
         if returned == 0 {
-            let outcome = self.signals.restore_in_child();
-            if outcome.is_ok() {
-                // SAFETY: the pointers end with null and their texts live until the call.
-                unsafe { libc::execvp(program.as_ptr(), pointers.as_ptr()) };
-            }
-            let errno = match outcome {
-                Ok(()) => last_errno().raw_os_error(),
-                Err(errno) => errno.raw_os_error(),
-            };
-            // A parent that is gone is nobody to tell.
-            let _ = rustix::io::write(&in_child, &errno.to_ne_bytes());
-            // SAFETY: _exit(2) takes any status and does not return.
-            unsafe { libc::_exit(127) }
+            self.become_command(&words, &in_child)
         }
-        drop(in_child);
         let Some(pid) = Pid::from_raw(returned).filter(|_| returned > 0) else {
             return Err(RunError::system("fork")(last_errno()));
         };
+        // Only the child's end is open now, and an exec closes that.
+        drop(in_child);
         match read_errno(failure) {
             None => Ok(pid.as_raw_nonzero().get().unsigned_abs()),
             Some(errno) => {
@@ -229,6 +216,26 @@ impl Supervisor {
                 Err(RunError::Execute { program: Box::from(program.as_bytes()), source })
             }
         }
+    }
+
+    /// Executes the command in a child of ours, or says why it could not, and ends.
+    fn become_command(&self, words: &[CString], in_child: &OwnedFd) -> ! {
+        let mut pointers: Vec<*const libc::c_char> =
+            words.iter().map(|word| word.as_ptr()).collect();
+        pointers.push(std::ptr::null());
+        let errno = match self.signals.restore_in_child() {
+            Err(errno) => errno,
+            Ok(()) => {
+                // SAFETY: the pointers end with null, there is one before it, and their texts
+                // live until the call.
+                unsafe { libc::execvp(pointers[0], pointers.as_ptr()) };
+                last_errno()
+            }
+        };
+        // A parent that is gone is nobody to tell.
+        let _ = rustix::io::write(in_child, &errno.raw_os_error().to_ne_bytes());
+        // SAFETY: _exit(2) takes any status and does not return.
+        unsafe { libc::_exit(127) }
     }
 
     /// Waits for a signal or a child's end, no longer than this.
@@ -351,7 +358,7 @@ fn c_strings(words: &[impl AsRef<OsStr>]) -> Result<Vec<CString>, RunError> {
 }
 
 /// What a child said before it ended; nothing where it was executed.
-fn read_errno(failure: std::os::fd::OwnedFd) -> Option<i32> {
+fn read_errno(failure: OwnedFd) -> Option<i32> {
     let mut bytes = [0; 4];
     std::fs::File::from(failure).read_exact(&mut bytes).ok()?;
     Some(i32::from_ne_bytes(bytes))
