@@ -28,11 +28,11 @@ pub use mpp_accounting::run::{
     Survivor, TOTAL_METRICS, compare,
 };
 use mpp_collect::CollectError;
-pub use mpp_collect::child::end_by_signal;
 use mpp_collect::child::{
     Arrival, ArrivedSignal, Reaped, RunError, Sender, SignalMeaning, Supervisor, WaitStatus,
     send_signal,
 };
+pub use mpp_collect::child::{end_by_signal, pass_on_ignored_pipe};
 
 use sampler::Sampler;
 
@@ -195,7 +195,7 @@ impl RunBuilder {
             has_told: false,
         };
         watch.until_all_is_over()?;
-        Ok(watch.report(program))
+        watch.report(program)
     }
 }
 
@@ -317,8 +317,9 @@ impl Watch<'_> {
             return Ok(Progress::Over);
         }
         if self.ended.is_none() && signal.sender == Sender::Process {
-            // It cannot have gone: it has not been waited for.
-            send_signal(self.command, signal.number)?;
+            // It cannot have gone, since it has not been waited for; but it may have become
+            // somebody else's, as sudo(8) does, to whom we may send nothing.
+            let _ = send_signal(self.command, signal.number);
         }
         if signal.meaning() == SignalMeaning::Stop {
             self.supervisor.stop()?;
@@ -326,11 +327,11 @@ impl Watch<'_> {
         Ok(Progress::GoesOn)
     }
 
-    fn report(mut self, program: Box<[u8]>) -> RunReport {
+    fn report(mut self, program: Box<[u8]>) -> Result<RunReport, Error> {
+        let (ending, command_ended) = self.ended.ok_or(RunError::NotOurs)?;
         let wall = self.began.elapsed();
         self.sampler.settle();
         let last = self.sampler.last_report();
-        let (ending, command_ended) = self.ended.unwrap_or((Ending::Exited(0), Instant::now()));
         let figures = total::figures(&self.sampler, &self.supervisor, wall);
         let largest = self.supervisor.totals().largest_rss_bytes;
         let row = GroupReport {
@@ -340,7 +341,7 @@ impl Watch<'_> {
             unreadable: last.groups.first().map_or(0, |group| group.unreadable),
             figures,
         };
-        RunReport {
+        Ok(RunReport {
             program,
             ending,
             command_wall: command_ended.duration_since(self.began),
@@ -353,6 +354,7 @@ impl Watch<'_> {
             },
             still_running: self.sampler.living(),
             samples: self.sampler.samples(),
+            failed_samples: self.sampler.failed(),
             reaping: self.sampler.reaping(),
             programs: self.sampler.programs(),
             total: Report {
@@ -361,7 +363,7 @@ impl Watch<'_> {
                 groups: vec![row],
                 ..last
             },
-        }
+        })
     }
 }
 

@@ -71,6 +71,8 @@ pub struct RunReport {
     pub still_running: Vec<Survivor>,
     /// How often the tree was looked at.
     pub samples: u64,
+    /// How often that failed: what was there then was not seen.
+    pub failed_samples: u64,
     /// Whether a process let the kernel reap its children, whose counters then reach nobody.
     pub reaping: Reaping,
 }

@@ -106,7 +106,8 @@ Examples:
 const RUN_NOTES: &str = "\
 Reports to stderr. Reads, writes, CPU time, faults and switches of the whole
 tree are exact, ended and daemonised processes included, and need no privilege.
-It waits until the last process has ended; Ctrl-C ends that waiting.
+It waits until the last process has ended; Ctrl-C ends that waiting. A limit
+on what could not be measured is named and breaks nothing.
 
 Exit status: the command's; where a signal ended it, the same signal; 1 if it
 succeeded and a limit is broken; 2 usage error; 125 nothing could be measured;

@@ -43,6 +43,7 @@ const SENSU_SCRIPT: &str = "metrics-per-process.py";
 /// to stderr.
 #[must_use]
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    metrics_per_process::run::pass_on_ignored_pipe();
     run_to_status(arguments).into()
 }
 

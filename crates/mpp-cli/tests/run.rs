@@ -85,6 +85,7 @@ fn the_command_finds_everything_as_it_would_without_us() {
     let signals = "exec grep -E \"^Sig(Blk|Ign|Cgt)\" /proc/self/status";
     check_same("", signals);
     check_same("trap \"\" HUP USR1 INT CHLD;", signals);
+    check_same("trap \"\" PIPE;", signals);
     check_same("umask 027; cd /;", "umask; pwd; ulimit -n; nice");
     check_same("export X=1;", "env | grep -v ^_= | sort");
     check_same("", "ls /proc/self/fd | wc -l");
@@ -334,6 +335,20 @@ fn whoever_ignored_our_children_before_does_not_spoil_the_counting() {
     let cost: Value = serde_json::from_slice(&cost).expect("JSON");
     assert_eq!(cost["metrics"]["io_counters.write_chars"], 4 << 20, "{cost}");
     assert_eq!(cost["accuracy"].get("io_counters.write_chars"), None, "{cost}");
+}
+
+#[test]
+fn our_own_looking_is_not_counted() {
+    let read = |looks: &str, count: &str| {
+        let dd = ["dd", "if=/dev/zero", "of=/dev/null", "bs=1M", "status=none", count];
+        let (_, cost) = cost_of(&["-i", looks], &dd);
+        let metric = |name: &str| cost["metrics"][name].as_i64().expect("a number");
+        (metric("io_counters.read_chars"), metric("io_counters.read_count"))
+    };
+    let (bytes, count) = read("1h", "count=2");
+    for looks in ["1ms", "1h"] {
+        assert_eq!(read(looks, "count=3"), (bytes + (1 << 20), count + 1), "{looks}");
+    }
 }
 
 /// The status under a limit, and the line that stderr has about it.

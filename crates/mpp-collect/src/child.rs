@@ -28,7 +28,9 @@ use rustix::process::{
 
 use crate::sys;
 
-pub use signals::{Arrival, ArrivedSignal, Sender, SignalMeaning, end_by_signal};
+pub use signals::{
+    Arrival, ArrivedSignal, Sender, SignalMeaning, end_by_signal, pass_on_ignored_pipe,
+};
 pub use supervisor::{
     Reaped, ReapedChild, ReapedTotals, RunError, Supervisor, WaitStatus, send_signal,
 };

@@ -105,11 +105,8 @@ fn remarks(page: &RunPage<'_>) -> Vec<String> {
         remarks.push(left);
     }
     if report.reaping == Reaping::ByKernel {
-        remarks.push(
-            "a process ignored the ends of its children: what those did that were not seen is \
-             missing"
-                .to_owned(),
-        );
+        remarks
+            .push("a process ignored SIGCHLD: what its children did unseen is missing".to_owned());
     }
     remarks
 }
@@ -217,14 +214,14 @@ fn rest_in(
     else {
         return unknown;
     };
-    let seen: f64 = shown
-        .iter()
-        .filter_map(|group| group.figures.get(position))
-        .map(|figure| match figure {
-            Figure::Known { value, .. } => value.as_float(),
-            Figure::Absent(_) => 0.0,
-        })
-        .sum();
+    let mut seen = 0.0;
+    for group in shown {
+        match group.figures.get(position) {
+            Some(Figure::Known { value, .. }) => seen += value.as_float(),
+            Some(Figure::Absent(why)) => return Figure::Absent(*why),
+            None => return unknown,
+        }
+    }
     let rest = whole_where_counted(column, (value.as_float() - seen).max(0.0));
     Figure::Known { value: rest, mark: Mark::Estimate }
 }

@@ -369,7 +369,7 @@ fn signs(report: &Report) -> Vec<String> {
 }
 
 /// Clauses with semicolons between them, broken between words where a line ends.
-fn write_clauses(clauses: &[String], width: usize, out: &mut Vec<u8>) {
+pub(crate) fn write_clauses(clauses: &[String], width: usize, out: &mut Vec<u8>) {
     let text = clauses.join("; ");
     let mut line = String::new();
     for word in text.split(' ') {

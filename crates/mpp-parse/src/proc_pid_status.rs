@@ -195,7 +195,7 @@ mod tests {
         );
         check(
             &format!("{page}x86_Th"),
-            Err("proc_pid_status(5): expected a line feed, but the input ended at byte 224"),
+            Err("proc_pid_status(5): expected a line feed, but the input ended at byte 249"),
         );
     }
 

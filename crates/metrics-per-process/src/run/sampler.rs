@@ -124,6 +124,7 @@ pub(super) struct Sampler {
     unreaped: (IoDelta, UsageDelta),
     lost: u64,
     samples: u64,
+    failed: u64,
     cost: Duration,
     last: Instant,
 }
@@ -171,6 +172,7 @@ impl Sampler {
             unreaped: (IoDelta::ZERO, UsageDelta::ZERO),
             lost: 0,
             samples: 0,
+            failed: 0,
             cost: Duration::ZERO,
             last: Instant::now(),
         })
@@ -183,7 +185,11 @@ impl Sampler {
     pub(super) fn sample(&mut self) -> Result<&Report, Error> {
         let before = thread_cpu_time();
         self.last = Instant::now();
-        self.collector.sweep_tree(self.own_pid, &self.needs, &mut self.snapshot)?;
+        let swept = self.collector.sweep_tree(self.own_pid, &self.needs, &mut self.snapshot);
+        if let Err(error) = swept {
+            self.failed += 1;
+            return Err(error.into());
+        }
         let movement = self.ledger.advance(&self.snapshot);
         self.keep_account(&movement);
         let mut report = self.tree.fold(&self.snapshot, &movement, &self.resolution);
@@ -252,6 +258,12 @@ impl Sampler {
         self.samples
     }
 
+    /// How often looking failed.
+    pub(super) fn failed(&self) -> u64 {
+        self.failed
+    }
+
+    /// Who waits, as far as was seen.
     pub(super) fn reaping(&self) -> Reaping {
         if self.ignoring.is_empty() { Reaping::ByParents } else { Reaping::ByKernel }
     }

@@ -50,6 +50,7 @@ fn run_with(id: MetricId, figure: Figure) -> RunReport {
         largest_process: Figure::Absent(Absence::NotYetKnown),
         still_running: Vec::new(),
         samples: 3,
+        failed_samples: 1,
         reaping: Reaping::ByParents,
     }
 }

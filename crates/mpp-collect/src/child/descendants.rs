@@ -109,3 +109,72 @@ fn numbers(text: &[u8]) -> impl Iterator<Item = u32> {
     let words = text.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
     words.filter_map(mpp_parse::number::decimal_u32)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::fault::with_failure;
+    use std::process::{Child, Command, Stdio};
+
+    /// A shell that waits for a child of its own.
+    fn family() -> Child {
+        let script = "sleep 600 & echo; read end; kill $!";
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut shell = shell.spawn().unwrap();
+        let mut line = [0];
+        std::io::Read::read_exact(shell.stdout.as_mut().unwrap(), &mut line).unwrap();
+        shell
+    }
+
+    fn end(mut shell: Child) {
+        drop(shell.stdin.take());
+        shell.wait().unwrap();
+    }
+
+    #[test]
+    fn a_tree_is_its_root_and_everybody_below_whichever_thread_forked_them() {
+        let shell = std::thread::spawn(family);
+        while !shell.is_finished() {
+            std::thread::yield_now();
+        }
+        let shell = shell.join().unwrap();
+        let procfs = open_listing(CWD, c"/proc").unwrap();
+        let mut pids = Vec::new();
+        let own = std::process::id();
+        ChildLists::new().tree(&procfs, own, &mut pids).unwrap();
+        assert_eq!(pids[0], own, "{pids:?}");
+        assert!(pids.contains(&shell.id()) && pids.len() >= 3, "{pids:?}");
+        let children = own_children();
+        assert!(children.contains(&shell.id()), "{children:?}");
+        ChildLists::new().tree(&procfs, shell.id(), &mut pids).unwrap();
+        assert_eq!((pids.len(), pids[0]), (2, shell.id()), "{pids:?}");
+        end(shell);
+    }
+
+    #[test]
+    fn a_root_that_is_not_there_has_no_tree() {
+        let procfs = open_listing(CWD, c"/proc").unwrap();
+        let mut pids = Vec::new();
+        let outcome = ChildLists::new().tree(&procfs, u32::MAX / 2, &mut pids);
+        assert_eq!(outcome, Err(Errno::NOENT));
+    }
+
+    #[test]
+    fn whichever_call_fails_the_tree_is_partial_or_an_error() {
+        let shell = family();
+        let procfs = open_listing(CWD, c"/proc").unwrap();
+        let mut lists = ChildLists::new();
+        let mut pids = Vec::new();
+        let (_, calls) = with_failure(u64::MAX, Errno::MFILE, || {
+            lists.tree(&procfs, shell.id(), &mut pids).unwrap();
+        });
+        assert!(calls > 4, "{calls}");
+        for n in 0..calls {
+            let (outcome, _) =
+                with_failure(n, Errno::MFILE, || lists.tree(&procfs, shell.id(), &mut pids));
+            assert!(outcome.is_err() || pids.len() <= 2, "call {n}: {pids:?}");
+        }
+        end(shell);
+    }
+}

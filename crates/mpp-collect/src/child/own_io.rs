@@ -4,8 +4,8 @@
 //! transitively; a thread's own file holds what that thread did. The difference is the
 //! children's, to the byte: the kernel adds it in wait(2), `wait_task_zombie` of
 //! `kernel/exit.c`. The trap: reading one file moves the other. Our thread is read first, and
-//! that reading, whose size is known, is added to it. The live test is
-//! `a_reaped_tree_is_counted_to_the_byte`.
+//! that reading, whose size is known, is added to it. The live tests are
+//! `a_reaped_tree_is_counted_to_the_byte` and `our_own_looking_is_not_counted`.
 
 use std::ffi::CStr;
 
@@ -55,4 +55,22 @@ fn read(file: &OwnedFd) -> Result<(IoTotals, u64), Absence> {
         sys::retrying(|| rustix::io::pread(file.as_fd(), &mut text, 0)).map_err(absence_of)?;
     let io = proc_pid_io::parse(&text[..length]).map_err(|_| Absence::Malformed)?;
     Ok((io_totals(&io), length as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::fault::with_failure;
+    use rustix::io::Errno;
+
+    #[test]
+    fn a_call_that_fails_is_no_number() {
+        let io = OwnIo::open().unwrap();
+        for n in 0..2 {
+            let (read, calls) = with_failure(n, Errno::IO, || io.of_reaped_children());
+            assert_eq!(read, Err(Absence::Failed(Errno::IO.raw_os_error())), "of {calls}");
+            let (opened, _) = with_failure(n, Errno::ACCESS, || OwnIo::open().map(drop));
+            assert_eq!(opened, Err(Absence::Denied));
+        }
+    }
 }

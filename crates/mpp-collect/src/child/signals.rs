@@ -7,6 +7,7 @@
 
 use std::mem::MaybeUninit;
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::io::{Errno, Result};
@@ -113,10 +114,14 @@ impl SignalGate {
     }
 
     /// Makes signals what they were before, in a child of ours that is about to execute a
-    /// command. SIGPIPE is what it is in every program that does not write Rust: not ignored.
+    /// command. SIGPIPE is not ignored, unless [`pass_on_ignored_pipe`] says so.
     pub(crate) fn restore_in_child(&self) -> Result<()> {
         restore_action(libc::SIGCHLD, &self.child_action)?;
-        set_default(libc::SIGPIPE)?;
+        let pipe_is_ignored =
+            PASSES_ON_PIPE.load(Ordering::Relaxed) && PIPE_WAS_IGNORED.load(Ordering::Relaxed);
+        if !pipe_is_ignored {
+            set_default(libc::SIGPIPE)?;
+        }
         change_mask(libc::SIG_SETMASK, &self.previous).map(drop)
     }
 
@@ -158,11 +163,42 @@ impl SignalGate {
 }
 
 impl Drop for SignalGate {
+    /// What arrived in the last moment was meant for the command, as all before it.
     fn drop(&mut self) {
+        while matches!(self.next(Duration::ZERO), Ok(Arrival::Child | Arrival::Signal(_))) {}
         // Neither call can fail with what the kernel itself handed out.
         let _ = restore_action(libc::SIGCHLD, &self.child_action);
         let _ = change_mask(libc::SIG_SETMASK, &self.previous);
     }
+}
+
+/// Whether SIGPIPE was ignored when this program was loaded. Rust's runtime ignores it before
+/// `main` begins, so nobody could tell later.
+static PIPE_WAS_IGNORED: AtomicBool = AtomicBool::new(false);
+
+/// Whether commands inherit that.
+static PASSES_ON_PIPE: AtomicBool = AtomicBool::new(false);
+
+/// Called by the loader, as it calls constructors of C++.
+#[used]
+// SAFETY: the section holds pointers to functions that take nothing they need, and this one may
+// be called before `main`: it touches no more than an atomic and the kernel.
+#[unsafe(link_section = ".init_array")]
+static AT_START: extern "C" fn() = remember_pipe;
+
+extern "C" fn remember_pipe() {
+    let mut action = no_action();
+    // SAFETY: nothing is set, and `action` is writable.
+    let returned = unsafe { libc::sigaction(libc::SIGPIPE, ptr::null(), &raw mut action) };
+    let is_ignored = returned == 0 && action.sa_sigaction == libc::SIG_IGN;
+    PIPE_WAS_IGNORED.store(is_ignored, Ordering::Relaxed);
+}
+
+/// Has commands inherit an ignored SIGPIPE where this program inherited it, as under a service
+/// manager. Only the program itself knows that it was loaded by execve(2): a library that
+/// another language loads finds what that language made of the signal.
+pub fn pass_on_ignored_pipe() {
+    PASSES_ON_PIPE.store(true, Ordering::Relaxed);
 }
 
 /// Sends a signal to a process.
@@ -260,4 +296,67 @@ fn checked(returned: i32) -> Result<i32> {
         return Err(Errno::from_io_error(&error).unwrap_or(Errno::INVAL));
     }
     Ok(returned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::fault::with_failure;
+
+    /// What is blocked in this thread.
+    fn blocked() -> Vec<i32> {
+        let mask = change_mask(libc::SIG_BLOCK, &empty_set()).unwrap();
+        (1..32).filter(|signal| contains(&mask, *signal)).collect()
+    }
+
+    #[test]
+    fn a_signal_to_this_thread_is_taken_and_not_delivered() {
+        let before = blocked();
+        let gate = SignalGate::close().unwrap();
+        raise(libc::SIGUSR1).unwrap();
+        let arrived = ArrivedSignal { number: libc::SIGUSR1, sender: Sender::Process };
+        assert_eq!(gate.next(Duration::from_secs(60)), Ok(Arrival::Signal(arrived)));
+        assert_eq!(gate.next(Duration::ZERO), Ok(Arrival::Elapsed));
+        // One that nobody took would end this test.
+        raise(libc::SIGTERM).unwrap();
+        drop(gate);
+        assert_eq!(blocked(), before);
+    }
+
+    #[test]
+    fn what_was_blocked_before_is_left_alone() {
+        let mut set = empty_set();
+        add(&mut set, libc::SIGUSR2);
+        change_mask(libc::SIG_BLOCK, &set).unwrap();
+        let gate = SignalGate::close().unwrap();
+        raise(libc::SIGUSR2).unwrap();
+        assert_eq!(gate.next(Duration::ZERO), Ok(Arrival::Elapsed));
+        drop(gate);
+        assert_eq!(blocked(), [libc::SIGUSR2]);
+    }
+
+    #[test]
+    fn whichever_call_fails_the_mask_is_what_it_was() {
+        let before = blocked();
+        let (_, calls) = with_failure(u64::MAX, Errno::INVAL, || SignalGate::close().map(drop));
+        assert!(calls > 10, "{calls}");
+        for n in 0..calls {
+            let (outcome, _) =
+                with_failure(n, Errno::INVAL, || SignalGate::close().map(std::mem::forget));
+            if outcome.is_err() {
+                assert_eq!(blocked(), before, "call {n}");
+            }
+            change_mask(libc::SIG_SETMASK, &empty_set()).unwrap();
+        }
+    }
+
+    #[test]
+    fn signals_ask_to_stop_to_end_or_for_something_else() {
+        let meaning = |number| ArrivedSignal { number, sender: Sender::Process }.meaning();
+        assert_eq!(meaning(libc::SIGTSTP), SignalMeaning::Stop);
+        for number in [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGHUP] {
+            assert_eq!(meaning(number), SignalMeaning::End);
+        }
+        assert_eq!(meaning(libc::SIGUSR1), SignalMeaning::Other);
+    }
 }

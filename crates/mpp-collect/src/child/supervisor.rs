@@ -12,6 +12,7 @@
 use std::ffi::{CString, OsStr};
 use std::io::{self, Read as _};
 use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::Duration;
 
@@ -57,6 +58,9 @@ pub enum RunError {
         /// How many there are.
         threads: u64,
     },
+    /// The command has ended, and somebody else waited for it.
+    #[error("expected to wait for the command, but somebody else did")]
+    NotOurs,
     /// A system call that every run needs has failed.
     #[error("cannot {action}")]
     System {
@@ -190,32 +194,18 @@ impl Supervisor {
         let program = words.first().ok_or(RunError::Empty)?;
         let (failure, in_child) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .map_err(RunError::system("make a pipe"))?;
-        let mut pointers: Vec<*const libc::c_char> =
-            words.iter().map(|word| word.as_ptr()).collect();
-        pointers.push(std::ptr::null());
         self.own_rss_bytes = own_peak_rss_bytes();
         sys::call(|| Ok(())).map_err(RunError::system("fork"))?;
         // SAFETY: this process has one thread, so the child's copy of everything is whole.
         let returned = unsafe { libc::fork() };
         if returned == 0 {
-            let outcome = self.signals.restore_in_child();
-            if outcome.is_ok() {
-                // SAFETY: the pointers end with null and their texts live until the call.
-                unsafe { libc::execvp(program.as_ptr(), pointers.as_ptr()) };
-            }
-            let errno = match outcome {
-                Ok(()) => last_errno().raw_os_error(),
-                Err(errno) => errno.raw_os_error(),
-            };
-            // A parent that is gone is nobody to tell.
-            let _ = rustix::io::write(&in_child, &errno.to_ne_bytes());
-            // SAFETY: _exit(2) takes any status and does not return.
-            unsafe { libc::_exit(127) }
+            self.become_command(&words, &in_child)
         }
-        drop(in_child);
         let Some(pid) = Pid::from_raw(returned).filter(|_| returned > 0) else {
             return Err(RunError::system("fork")(last_errno()));
         };
+        // Only the child's end is open now, and an exec closes that.
+        drop(in_child);
         match read_errno(failure) {
             None => Ok(pid.as_raw_nonzero().get().unsigned_abs()),
             Some(errno) => {
@@ -226,6 +216,26 @@ impl Supervisor {
                 Err(RunError::Execute { program: Box::from(program.as_bytes()), source })
             }
         }
+    }
+
+    /// Executes the command in a child of ours, or says why it could not, and ends.
+    fn become_command(&self, words: &[CString], in_child: &OwnedFd) -> ! {
+        let mut pointers: Vec<*const libc::c_char> =
+            words.iter().map(|word| word.as_ptr()).collect();
+        pointers.push(std::ptr::null());
+        let errno = match self.signals.restore_in_child() {
+            Err(errno) => errno,
+            Ok(()) => {
+                // SAFETY: the pointers end with null, there is one before it, and their texts
+                // live until the call.
+                unsafe { libc::execvp(pointers[0], pointers.as_ptr()) };
+                last_errno()
+            }
+        };
+        // A parent that is gone is nobody to tell.
+        let _ = rustix::io::write(in_child, &errno.raw_os_error().to_ne_bytes());
+        // SAFETY: _exit(2) takes any status and does not return.
+        unsafe { libc::_exit(127) }
     }
 
     /// Waits for a signal or a child's end, no longer than this.
@@ -348,7 +358,7 @@ fn c_strings(words: &[impl AsRef<OsStr>]) -> Result<Vec<CString>, RunError> {
 }
 
 /// What a child said before it ended; nothing where it was executed.
-fn read_errno(failure: std::os::fd::OwnedFd) -> Option<i32> {
+fn read_errno(failure: OwnedFd) -> Option<i32> {
     let mut bytes = [0; 4];
     std::fs::File::from(failure).read_exact(&mut bytes).ok()?;
     Some(i32::from_ne_bytes(bytes))
@@ -420,4 +430,35 @@ fn is_subreaper() -> bool {
 
 fn last_errno() -> Errno {
     Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::INVAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_with_other_threads_runs_nothing() {
+        // The test harness has one besides ours.
+        let error = Supervisor::begin().expect_err("other threads");
+        assert!(matches!(error, RunError::Threads { threads } if threads > 1), "{error}");
+        assert!(!is_subreaper());
+    }
+
+    #[test]
+    fn words_with_a_nul_byte_are_refused() {
+        let error = c_strings(&["echo", "a\0b"]).expect_err("a NUL byte");
+        assert_eq!(
+            error.to_string(),
+            "expected arguments without NUL bytes, but found one in `a\\x00b`"
+        );
+    }
+
+    #[test]
+    fn a_wait_status_is_a_number_or_a_signal() {
+        assert_eq!(wait_status(0), WaitStatus::Exited(0));
+        assert_eq!(wait_status(3 << 8), WaitStatus::Exited(3));
+        assert_eq!(wait_status(255 << 8), WaitStatus::Exited(255));
+        assert_eq!(wait_status(9), WaitStatus::Signaled(9));
+        assert_eq!(wait_status(11 | 0x80), WaitStatus::Signaled(11), "with a core file");
+    }
 }

@@ -35,6 +35,7 @@ pub fn write_json(page: &RunPage<'_>, origin: &Origin, layout: JsonLayout, out: 
     json.key("tier").string(report.total.accuracy.tier.letter().as_bytes());
     json.key("lost").integer(report.total.accuracy.lost);
     json.key("samples").integer(report.samples);
+    json.key("failed_samples").integer(report.failed_samples);
     json.key("reaped_by").string(match report.reaping {
         Reaping::ByParents => b"parents",
         Reaping::ByKernel => b"kernel",

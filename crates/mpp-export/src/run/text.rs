@@ -5,10 +5,15 @@ use std::fmt::Write as _;
 use mpp_accounting::metric::MetricId;
 use mpp_accounting::report::{Column, Figure, Form, Mark};
 use mpp_accounting::run::{Change, Judgement};
+use unicode_width::UnicodeWidthStr as _;
 
 use super::{
     RunPage, cell, headline, judged, program_rows, remarks, short_time, signed_cell, signs, sized,
 };
+use crate::table::write_clauses;
+
+/// Columns that lines of words take.
+const WIDTH: usize = 80;
 
 /// Writes everything that is known of a run.
 pub fn write_text(page: &RunPage<'_>, out: &mut String) {
@@ -29,8 +34,13 @@ pub fn write_text(page: &RunPage<'_>, out: &mut String) {
         report.total.groups.iter().flat_map(|group| group.figures.iter().copied()).collect();
     figures.extend(programs.iter().flat_map(|(_, figures)| figures).filter(|f| is_known(f)));
     let mut notes = signs(&figures);
-    notes.push(format!("{} looks", report.samples));
-    push(out, &notes.join("; "));
+    notes.push(match report.failed_samples {
+        0 => format!("{} looks", report.samples),
+        failed => format!("{} looks, {failed} more failed", report.samples),
+    });
+    let mut clauses = Vec::new();
+    write_clauses(&notes, WIDTH, &mut clauses);
+    out.push_str(&String::from_utf8_lossy(&clauses));
     for remark in remarks(page) {
         push(out, &remark);
     }
@@ -79,7 +89,7 @@ fn write_figures(page: &RunPage<'_>, out: &mut String) {
         if column.metric.id == MetricId::MemoryPeak && is_known(&report.largest_process) {
             let largest = cell(column, report.largest_process, page.units);
             // Writing to a string cannot fail.
-            let _ = write!(line, "   the largest process alone {largest}");
+            let _ = write!(line, "   largest process {largest}");
         }
         push(out, &line);
     }
@@ -125,18 +135,24 @@ pub(super) fn change_cells(change: &Change, page: &RunPage<'_>) -> [String; 4] {
     [before, cell(column, change.now, page.units), difference, percent]
 }
 
+const HEADING: &str = "PROGRAM";
+
 fn write_programs(page: &RunPage<'_>, rows: &[(String, Vec<Figure>)], out: &mut String) {
     let columns = &page.report.programs.columns;
-    let name_width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0).max(7);
-    let mut head = format!("{:<name_width$}", "PROGRAM");
+    let widest = rows.iter().map(|(name, _)| name.width()).chain([HEADING.len()]).max();
+    let padded = |name: &str| {
+        let padding = widest.unwrap_or(0).saturating_sub(name.width());
+        format!("{name}{}", " ".repeat(padding))
+    };
+    let mut head = padded(HEADING);
     for column in columns.iter() {
-        let _ = write!(head, "{:>11}", heading(column));
+        let _ = write!(head, "{:>10}", heading(column));
     }
     push(out, &head);
     for (name, figures) in rows {
-        let mut line = format!("{name:<name_width$}");
+        let mut line = padded(name);
         for (column, figure) in columns.iter().zip(figures) {
-            let _ = write!(line, "{:>11}", cell(column, *figure, page.units));
+            let _ = write!(line, "{:>10}", cell(column, *figure, page.units));
         }
         push(out, &line);
     }
