@@ -40,8 +40,9 @@ def find_pids(
         of a name, so a longer one never matches here; :class:`Selector` knows whole names.
     :param users: names of effective users. One that does not exist matches nobody.
     :param process_env: variables with their whole value, or None for a variable that must
-        not be there. The empty string is a value. A process whose environment cannot be
-        read, because it is another user's, does not match at all.
+        not be there. The empty string is a value; what is not ``KEY=VALUE`` is no variable. A
+        process whose environment cannot be read, because it is another user's or lets nobody
+        read it, does not match at all.
     :raises TypeError: an argument of a wrong type, such as a bare string for a list.
     :raises OSError: /proc cannot be read at all.
 
@@ -136,7 +137,8 @@ def get_processes_stats_ex(
     meanwhile did. No median filter is needed. Short of a kernel event for each process that
     ends they are a close estimate.
 
-    ``fetch_time`` is how long the call took in seconds, as text: ``'1.19604'``.
+    ``fetch_time`` is how long the call took in seconds, as text: ``'1.19604'``. Other values
+    are int or float, whatever the annotation of Counter says.
 
     :param process_names: as in :func:`find_pids`; **None or empty matches everything**.
     :param users: likewise.
