@@ -1044,6 +1044,28 @@ fn lost_records_of_the_never_seen_leave_polling_too() {
     });
 }
 
+/// Its record says who its parent was, but of that one nothing is known at all: what it did was
+/// inherited by init, together with what its parent did.
+#[test]
+fn a_recorded_child_of_a_parent_that_nobody_knows_counts_once() {
+    check_switching(|watch| {
+        let source = watch.source;
+        watch.begin();
+        let movement = watch.interval(|kernel| {
+            let parent = kernel.fork(INIT, "parent");
+            let child = kernel.fork(parent, "child");
+            kernel.write(child, 20_480);
+            kernel.use_cpu(child, 2, 5);
+            kernel.exit_and_wait(child);
+            kernel.record_ends(Recorder { room: 0, ..recorder(source) });
+            kernel.write(parent, 3000);
+            kernel.exit_and_wait(parent);
+            kernel.record_ends(recorder(source));
+        });
+        assert_eq!((movement.ends, movement.missing_records), (Ends::Inferred, 1));
+    });
+}
+
 #[test]
 fn a_lost_record_is_found_out_by_a_thread_that_is_gone() {
     let watch = tell(ExitSource::Exact, |watch| {
