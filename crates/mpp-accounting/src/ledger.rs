@@ -46,6 +46,9 @@ const PENDING_SWEEPS_MAX: u32 = 2;
 /// time counts again, and its I/O starts afresh should it ever be readable again.
 const HELD_SWEEPS_MAX: u32 = 60;
 
+/// The PID of the process that inherits orphans, pid_namespaces(7).
+const INIT: u32 = 1;
+
 /// No more vanished processes than this wait for their reapers; beyond it the
 /// longest waiting are given up, and counted as lost like any other.
 const PENDING_MAX: usize = 65_536;
@@ -637,7 +640,11 @@ fn find_reaper(
         let Ok(position) = accounts.binary_search_by_key(&key, |account| account.current.key)
         else {
             is_orphaned = true;
-            candidate = parents.get(&key).copied().flatten();
+            candidate = match parents.get(&key) {
+                Some(parent) => *parent,
+                // It was never seen, and no record of it came: its children are init's now.
+                None => accounts.first().map(|init| init.current.key).filter(|k| k.pid == INIT),
+            };
             continue;
         };
         let account = &accounts[position];

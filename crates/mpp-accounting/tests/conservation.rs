@@ -8,7 +8,11 @@ mod model_kernel;
 
 use model_kernel::{INIT, Kernel, Overflow, Recorder};
 use mpp_accounting::exit::{ExitSource, ROUNDED_TO_BYTES};
+use mpp_accounting::group::{GroupBook, Rows};
 use mpp_accounting::ledger::Ledger;
+use mpp_accounting::metric;
+use mpp_accounting::report::{Figure, Report, Value};
+use mpp_accounting::selector::{Descendants, Resolution, Selector};
 use mpp_accounting::units::{IoCounter, IoDelta};
 
 /// A small generator with a name: xorshift64*, Vigna 2016.
@@ -264,4 +268,83 @@ fn lost_records_are_counted_and_polling_takes_their_place() {
     let mean = outcomes.iter().map(Outcome::relative_error).sum::<f64>() / HISTORIES as f64;
     assert!(mean <= 0.005, "{mean}");
     assert!(outcomes.iter().all(|outcome| outcome.lost_records > 0));
+}
+
+/// From now on somebody else writes the records, or nobody, or not all of them arrive.
+fn change_source(kernel: &mut Kernel, dice: &mut Dice) {
+    let (room, on_overflow) = match dice.below(3) {
+        0 => (2, Overflow::Lost),
+        _ => (usize::MAX, Overflow::Lost),
+    };
+    match dice.below(3) {
+        0 => kernel.stop_recording(),
+        1 => kernel.record_ends(Recorder { source: ExitSource::Exact, room, on_overflow }),
+        _ => kernel.record_ends(Recorder { source: ExitSource::Rounded, room, on_overflow }),
+    }
+}
+
+/// The bytes that a report says the programs wrote, all together.
+fn written(report: &Report) -> u64 {
+    let integer = |figure: Figure| match figure {
+        Figure::Known { value: Value::Integer(bytes), .. } => bytes,
+        other => panic!("expected a total, but found {other:?}"),
+    };
+    report.groups.iter().map(|group| integer(group.figures[0])).sum()
+}
+
+/// A history in which the source of records changes every few sweeps, in the midst of an
+/// interval. What is credited is the growth of a group's total, which must not fall.
+fn run_changing(seed: u64) -> Outcome {
+    let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let mut kernel = Kernel::new();
+    for _ in 0..30 {
+        event(&mut kernel, &mut dice);
+    }
+    kernel.pass(100);
+    let selector = Selector::parse("name:*").expect("a selector");
+    let rows = vec![(b"all".as_slice().into(), selector.with_descendants(Descendants::Left))];
+    let columns = metric::choose("io_counters.write_bytes").expect("a metric");
+    let (mut ledger, mut book) = (Ledger::new(), GroupBook::new(Rows::Named(rows), columns.into()));
+    let mut sweep = |kernel: &mut Kernel| {
+        let snapshot = kernel.sweep();
+        let movement = ledger.advance(&snapshot);
+        let rounded: u64 = movement.processes.iter().map(|delta| delta.rounded_records).sum();
+        let report = book.fold(&snapshot, &movement, &Resolution::default());
+        (written(&report), rounded, movement.missing_records)
+    };
+    let (start, ..) = sweep(&mut kernel);
+    let before = kernel.truth_of_all().0[IoCounter::WriteBytes];
+    let mut outcome =
+        Outcome { truth: 0, credited: 0, ahead_max: 0, rounded_records: 0, lost_records: 0 };
+    for round in 0..40 {
+        kernel.pass(1);
+        let change_at = if dice.below(4) == 0 { dice.below(25) } else { 25 };
+        for step in 0..if round < 34 { 25 } else { 0 } {
+            if step == change_at {
+                change_source(&mut kernel, &mut dice);
+            }
+            event(&mut kernel, &mut dice);
+        }
+        kernel.pass(99);
+        let (total, rounded, lost) = sweep(&mut kernel);
+        assert!(total - start >= outcome.credited, "history {seed}: a total fell");
+        outcome.truth = kernel.truth_of_all().0[IoCounter::WriteBytes] - before;
+        outcome.credited = total - start;
+        outcome.ahead_max = outcome.ahead_max.max(outcome.credited.saturating_sub(outcome.truth));
+        outcome.rounded_records += rounded;
+        outcome.lost_records += lost;
+    }
+    outcome
+}
+
+#[test]
+fn sources_that_come_and_go_cost_less_than_a_percent_and_totals_never_fall() {
+    let outcomes: Vec<Outcome> = (1..=HISTORIES).map(run_changing).collect();
+    let mean = outcomes.iter().map(Outcome::relative_error).sum::<f64>() / HISTORIES as f64;
+    let worst = outcomes.iter().map(Outcome::relative_error).fold(0.0, f64::max);
+    let ahead = outcomes.iter().filter(|outcome| outcome.ahead_max > 0).count();
+    assert!(outcomes.iter().any(|o| o.lost_records > 0 && o.rounded_records > 0));
+    assert!(mean <= 0.001, "{mean}");
+    assert!(worst <= 0.02, "{worst}");
+    assert!(ahead <= 2, "{ahead} of 100");
 }

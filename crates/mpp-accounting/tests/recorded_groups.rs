@@ -82,6 +82,12 @@ fn named(groups: &[(&str, Descendants)]) -> Rows {
     Rows::Named(groups.iter().map(row).collect())
 }
 
+/// One row, named after its selector.
+fn selected(text: &str, descendants: Descendants) -> Rows {
+    let selector = Selector::parse(text).expect("a selector").with_descendants(descendants);
+    Rows::Named(vec![(text.as_bytes().into(), selector)])
+}
+
 /// A child that no sweep sees: it writes, faults 7 times, waits 5 times, and is waited for.
 fn unseen(kernel: &mut Kernel, parent: u32, comm: &'static str, bytes: u64) {
     let child = kernel.fork(parent, comm);
@@ -150,6 +156,64 @@ fn a_daemon_whose_forker_was_never_seen_belongs_to_its_grandparents_group() {
     assert_eq!(watch.total("parent", WRITTEN), 34);
     watch.interval(|kernel| unseen(kernel, daemon, "child", 500));
     assert_eq!(watch.total("parent", WRITTEN), 534);
+}
+
+#[test]
+fn what_is_excluded_stays_out_though_no_sweep_saw_it() {
+    let mut parent = 0;
+    let text = "name:parent !name:helper";
+    let rows = selected(text, Descendants::Taken);
+    let mut watch = Watch::new(ExitSource::Exact, rows, |k| parent = k.fork(INIT, "parent"));
+    watch.interval(|kernel| {
+        unseen(kernel, parent, "helper", 1000);
+        unseen(kernel, parent, "worker", 20);
+        let helper = kernel.fork(parent, "helper");
+        unseen(kernel, helper, "worker", 3);
+        kernel.exit_and_wait(helper);
+    });
+    assert_eq!(watch.total(text, WRITTEN), 23, "a helper's children belong to the parent");
+    assert_eq!(watch.total(text, "processes.ended"), 2);
+}
+
+#[test]
+fn descendants_of_a_program_are_found_through_parents_that_have_ended() {
+    let mut parent = 0;
+    let text = "children-of:parent";
+    let rows = selected(text, Descendants::Left);
+    let mut watch = Watch::new(ExitSource::Exact, rows, |k| parent = k.fork(INIT, "parent"));
+    let mut daemon = 0;
+    watch.interval(|kernel| {
+        kernel.write(parent, 100_000);
+        let middle = kernel.fork(parent, "middle");
+        daemon = kernel.fork(middle, "daemon");
+        unseen(kernel, middle, "child", 1000);
+        kernel.write(daemon, 200);
+        kernel.exit_and_wait(middle);
+    });
+    assert_eq!(watch.total(text, WRITTEN), 1200);
+    watch.interval(|kernel| kernel.write(daemon, 30));
+    assert_eq!(watch.total(text, WRITTEN), 1230);
+}
+
+#[test]
+fn an_exec_that_changes_the_group_takes_only_what_comes_after_it() {
+    let mut process = 0;
+    let rows = named(&[("before", Descendants::Left), ("after", Descendants::Left)]);
+    let mut watch = Watch::new(ExitSource::Exact, rows, |k| process = k.fork(INIT, "before"));
+    watch.interval(|kernel| {
+        kernel.write(process, 20);
+        let thread = kernel.start_thread(process);
+        kernel.exec(process, thread, "after");
+        kernel.write(process, 300);
+    });
+    assert_eq!((watch.total("before", WRITTEN), watch.total("after", WRITTEN)), (320, 0));
+    watch.interval(|kernel| {
+        kernel.write(process, 4000);
+        kernel.exit_and_wait(process);
+    });
+    assert_eq!((watch.total("before", WRITTEN), watch.total("after", WRITTEN)), (320, 4000));
+    let ended = ["before", "after"].map(|group| watch.total(group, "processes.ended"));
+    assert_eq!(ended, [0, 1]);
 }
 
 #[test]

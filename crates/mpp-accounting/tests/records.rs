@@ -707,6 +707,21 @@ fn seen_living_and_recorded_in_one_interval_then_gone_counts_once() {
 }
 
 #[test]
+fn seen_living_and_recorded_in_one_interval_then_waited_for_by_nobody_counts_once() {
+    check(|watch| {
+        let parent = watch.kernel.fork(INIT, "parent");
+        watch.kernel.process(parent).reaps_automatically = true;
+        let child = watch.kernel.fork(parent, "child");
+        watch.begin();
+        watch.interval_with_late(child, |kernel| {
+            kernel.write(child, 2048);
+            kernel.use_cpu(child, 0, 9);
+            kernel.exit(child);
+        });
+    });
+}
+
+#[test]
 fn a_thread_that_ends_while_the_sweep_goes_past_counts_once() {
     check(|watch| {
         let process = watch.kernel.fork(INIT, "process");
@@ -762,6 +777,43 @@ fn a_process_born_while_the_sweep_goes_past_with_a_thread_already_ended_counts_o
             watch.interval(|kernel| kernel.wait(parent, child));
         });
     }
+}
+
+/// A child that did 30 ms of work ends, whose record tells so much more CPU time than its
+/// reaper's clock.
+fn with_clock_ahead(watch: &mut Watch, ahead_ns: u64, end: impl FnOnce(&mut Kernel, u32)) -> u32 {
+    let parent = watch.kernel.fork(INIT, "parent");
+    let child = watch.kernel.fork(parent, "child");
+    watch.begin();
+    watch.kernel.pass(100);
+    watch.kernel.use_cpu(child, 3, 50);
+    end(&mut watch.kernel, child);
+    let mut snapshot = watch.kernel.sweep();
+    snapshot.exits.processes[0].sample.usage.own.0[0] += ahead_ns;
+    watch.take(&snapshot);
+    parent
+}
+
+#[test]
+fn the_clock_of_a_rounded_record_is_not_asked_where_a_sweep_tells_cpu_time() {
+    let watch = tell(ExitSource::Rounded, |watch| {
+        let parent = with_clock_ahead(watch, 25_000_000, Kernel::exit);
+        let zombie = watch.kernel.zombies_of(parent)[0];
+        watch.interval(|kernel| kernel.wait(parent, zombie));
+    });
+    watch.assert_usage();
+}
+
+#[test]
+fn the_clock_of_a_rounded_record_does_not_keep_its_process_from_its_reaper() {
+    let ahead_ns = 25_000_000;
+    let watch = tell(ExitSource::Rounded, |watch| {
+        with_clock_ahead(watch, ahead_ns, Kernel::exit_and_wait);
+    });
+    let truth = watch.truth().into_values().fold(UsageDelta::ZERO, |sum, t| sum.plus(t.1));
+    let own = watch.own.values().fold(UsageDelta::ZERO, |sum, own| sum.plus(own.1));
+    let excess = own.plus(watch.inherited.1).less(truth);
+    assert!(excess.0[0] <= ahead_ns && excess.0[2..] == [0, 0], "{excess:?}");
 }
 
 #[test]
@@ -1041,6 +1093,52 @@ fn lost_records_of_the_never_seen_leave_polling_too() {
             kernel.record_ends(recorder(source));
         });
         assert_eq!((movement.ends, movement.missing_records), (Ends::Inferred, 2));
+    });
+}
+
+/// The thread's bytes are in what the next sweep reads of its process, and that one has to do
+/// without records.
+#[test]
+fn a_thread_that_ended_before_any_sweep_saw_its_process_counts_once_by_polling_too() {
+    check_switching(|watch| {
+        let source = watch.source;
+        let parent = watch.kernel.fork(INIT, "parent");
+        watch.begin();
+        watch.interval_with_late(parent, |kernel| {
+            let child = kernel.fork(parent, "child");
+            let thread = kernel.start_thread(child);
+            kernel.write_in(child, thread, 40_960);
+            kernel.end_thread(child, thread);
+        });
+        let movement = watch.interval(|kernel| {
+            kernel.record_ends(Recorder { room: 0, ..recorder(source) });
+            let unseen = kernel.fork(parent, "unseen");
+            kernel.exit_and_wait(unseen);
+            kernel.record_ends(recorder(source));
+        });
+        assert_eq!(movement.ends, Ends::Inferred);
+    });
+}
+
+/// Its record says who its parent was, but of that one nothing is known at all: what it did was
+/// inherited by init, together with what its parent did.
+#[test]
+fn a_recorded_child_of_a_parent_that_nobody_knows_counts_once() {
+    check_switching(|watch| {
+        let source = watch.source;
+        watch.begin();
+        let movement = watch.interval(|kernel| {
+            let parent = kernel.fork(INIT, "parent");
+            let child = kernel.fork(parent, "child");
+            kernel.write(child, 20_480);
+            kernel.use_cpu(child, 2, 5);
+            kernel.exit_and_wait(child);
+            kernel.record_ends(Recorder { room: 0, ..recorder(source) });
+            kernel.write(parent, 3000);
+            kernel.exit_and_wait(parent);
+            kernel.record_ends(recorder(source));
+        });
+        assert_eq!((movement.ends, movement.missing_records), (Ends::Inferred, 1));
     });
 }
 

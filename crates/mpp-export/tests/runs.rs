@@ -42,6 +42,10 @@ fn report_of(ids: &[MetricId], groups: Vec<GroupReport>) -> Report {
         accuracy: Accuracy {
             tier: Tier::C,
             lost: 1,
+            lost_records: 0,
+            lost_records_total: 0,
+            io_bound_bytes: 0,
+            unattributed_tcp_bytes: 0,
             unattributed_io_bytes: 0,
             unattributed_cpu_ns: 0,
             undecided: 0,

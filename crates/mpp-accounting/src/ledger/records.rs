@@ -54,6 +54,18 @@ enum Rounding {
     Kibibytes,
 }
 
+impl Rounding {
+    /// Whether a thread that had done `now` can have this record. Where that is so by chance,
+    /// and the thread is another, it counts with the next sweep instead.
+    fn can_end(self, end: IoTotals, now: IoTotals) -> bool {
+        let hidden = match self {
+            Rounding::None => 0,
+            Rounding::Kibibytes => ROUNDED_TO_BYTES - 1,
+        };
+        end.plus(Delta([hidden; IoTotals::ZERO.0.len()])).since(now).is_some()
+    }
+}
+
 /// What counts of the record of a process.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ended {
@@ -81,6 +93,7 @@ pub(super) struct Threads<'a> {
     current: &'a [ThreadIo],
     records: &'a [ThreadExit],
     recorded: &'a HashMap<ThreadKey, ProcessKey>,
+    rounding: Rounding,
     has_ended: bool,
     /// Whether it executed something between the two sweeps; `None` where nobody can say.
     has_executed: Option<bool>,
@@ -170,6 +183,7 @@ impl Records {
             current,
             records: batch.of_process(key),
             recorded: &self.recorded,
+            rounding: batch.rounding,
             has_ended: batch.ended(key).is_some(),
             has_executed: None,
         }
@@ -351,7 +365,7 @@ impl Threads<'_> {
             && (self.has_ended || self.unrecorded_all().next().is_none());
         let is_of_first = first.zip(now).is_some_and(|(end, now)| match self.has_executed {
             Some(has_executed) => !has_executed,
-            None => may_be_first && can_end(end, now),
+            None => may_be_first && self.rounding.can_end(end, now),
         });
         let mut lives = LeaderLives { is_recorded: is_of_first, ..LeaderLives::default() };
         if let Some(end) = first {
@@ -361,7 +375,7 @@ impl Threads<'_> {
         for end in records {
             lives.has_later = true;
             lives.later = lives.later.plus(end.as_delta());
-            lives.is_recorded |= now.is_some_and(|now| can_end(end, now));
+            lives.is_recorded |= now.is_some_and(|now| self.rounding.can_end(end, now));
         }
         let is_later = is_another || first.is_some();
         match now {
@@ -422,13 +436,6 @@ struct LeaderLives {
     has_later: bool,
     /// Whether the one that this sweep saw living has a record.
     is_recorded: bool,
-}
-
-/// Whether a thread that had done `now` can have this record. Where that is so by chance, and
-/// the thread is another, it counts with the next sweep instead.
-fn can_end(end: IoTotals, now: IoTotals) -> bool {
-    let rounding = Delta([ROUNDED_TO_BYTES - 1; IoTotals::ZERO.0.len()]);
-    end.plus(rounding).since(now).is_some()
 }
 
 /// Threads that are gone without a record.
