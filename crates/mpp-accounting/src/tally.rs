@@ -335,7 +335,7 @@ impl Tally {
             _ => match (io_counter(id), self.io.absence()) {
                 (Some(_), Some(why)) if group.io_moved.is_zero() => return Figure::Absent(why),
                 (Some(counter), _) => {
-                    (group.io_moved[counter] as f64, marks.io.and(self.io.mark()))
+                    (group.io_moved[counter] as f64, rounded(counter, marks.io).and(self.io.mark()))
                 }
                 (None, _) => return Figure::Absent(Absence::Unsupported),
             },
@@ -349,7 +349,10 @@ impl Tally {
     fn io_total(&self, group: &GroupTotals, counter: IoCounter) -> Figure {
         match self.io.absence() {
             Some(why) if group.io == Default::default() => Figure::Absent(why),
-            _ => known(Value::Integer(group.io[counter]), io_mark(group).and(self.io.mark())),
+            _ => known(
+                Value::Integer(group.io[counter]),
+                rounded(counter, io_mark(group)).and(self.io.mark()),
+            ),
         }
     }
 
@@ -440,6 +443,14 @@ fn io_mark(group: &GroupTotals) -> Mark {
         Mark::Exact
     };
     start.and(group.marks.io)
+}
+
+/// Of a rounded record the bytes are known within a bound, the numbers of calls not at all.
+fn rounded(counter: IoCounter, mark: Mark) -> Mark {
+    match (counter, mark) {
+        (IoCounter::ReadCount | IoCounter::WriteCount, Mark::Bound) => Mark::LowerBound,
+        (_, mark) => mark,
+    }
 }
 
 fn usage_mark(group: &GroupTotals) -> Mark {

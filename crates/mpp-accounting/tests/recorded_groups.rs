@@ -12,7 +12,7 @@ use mpp_accounting::report::{Figure, Mark, Report, Tier, Value};
 use mpp_accounting::selector::{Descendants, GroupKey, Resolution, Selector};
 
 const METRICS: &str = "processes.ended,io_counters.write_bytes,io_counters.write_bytes_per_sec,\
-    page_faults.minor,ctx_switches.voluntary";
+    page_faults.minor,ctx_switches.voluntary,io_counters.write_count";
 const WRITTEN: &str = "io_counters.write_bytes";
 const RATE: &str = "io_counters.write_bytes_per_sec";
 
@@ -229,6 +229,8 @@ fn rounded_records_leave_a_bound_only_where_they_belong() {
     assert_eq!(watch.report.accuracy.io_bound_bytes, ROUNDED_TO_BYTES - 1);
     assert_eq!((watch.total("child", WRITTEN), watch.total("parent", WRITTEN)), (2048, 3));
     assert_eq!(watch.mark("child", WRITTEN), Mark::Bound);
+    let calls = "io_counters.write_count";
+    assert_eq!(watch.mark("child", calls), Mark::LowerBound, "calls are not told");
     assert_eq!(watch.mark("parent", WRITTEN), Mark::Exact);
     watch.interval(|_| {});
     assert_eq!(watch.mark("child", WRITTEN), Mark::Bound, "a total does not become better");
