@@ -218,7 +218,8 @@ fn ctrl_c_ends_the_command_and_what_it_used_is_still_said() {
 
 #[test]
 fn ctrl_c_that_the_command_takes_for_itself_does_not_end_us() {
-    let script = "trap \"echo no\" INT; echo go; for i in 1 2 3 4; do sleep 0.1; done; exit 4";
+    let script =
+        "trap \"echo no\" INT; sleep 0.2; echo go; for i in 1 2 3 4; do sleep 0.1; done; exit 4";
     let (status, shown) = on_terminal(&format!("-q -- sh -c '{script}'"), b"\x03", "go");
     assert_eq!(status, Some(4), "{shown}");
     assert!(shown.contains("no"), "{shown}");
