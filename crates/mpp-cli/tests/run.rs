@@ -174,7 +174,8 @@ fn both_stop_and_go_on_together() {
 
 /// Runs `mpp run` on a terminal of its own, types something, and returns what was shown.
 fn on_terminal(arguments: &str, typed: &[u8], when: &str) -> (Option<i32>, String) {
-    let line = format!("{} run {arguments}", env!("CARGO_BIN_EXE_mpp"));
+    // Without `exec` the shell of script(1) stays in the foreground, and Ctrl-C is its, too.
+    let line = format!("exec {} run {arguments}", env!("CARGO_BIN_EXE_mpp"));
     let mut script = Command::new("script")
         .args(["-qefc", &line, "/dev/null"])
         .env("TERM", "xterm")
