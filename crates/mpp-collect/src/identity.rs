@@ -272,29 +272,10 @@ impl Known {
             is_kernel_thread: subject.is_kernel_thread(),
         };
         let mut known = Known {
-            key,
-            parent_pid: subject.stat.ppid,
-            identity: Arc::new(identity),
-            had_children: false,
-            threads_max: 0,
-            threads: None,
-            former_threads: None,
-            held_io: None,
-            cpu_ns: (0, 0),
-            told: None,
-            swept: 0,
-            proportional_memory: Reading::Absent(Absence::NotYetKnown),
-            is_environment_clobbered: false,
-            is_cmdline_truncated: false,
             is_uninterruptible: subject.is_uninterruptible(),
-            reader_key: key,
-            has_memory: true,
             image: Image::of(subject.stat),
             generation: wants.generation,
-            key_generation: 0,
-            cmdline: Ask::No,
-            environment: Ask::No,
-            rollup: Ask::No,
+            ..Known::untold(key, subject.stat.ppid, identity)
         };
         known.complete(subject, wants, buffers);
         known

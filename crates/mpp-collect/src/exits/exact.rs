@@ -16,7 +16,7 @@ use mpp_accounting::process::{
     ProcessKey, ProcessSample, ProcessState, Reading, ThreadKey, Usage,
 };
 use mpp_accounting::units::{BootTime, Totals};
-use mpp_parse::bpf_record::{ExecRecord, ExitRecord, FreeRecord, TaskKey, Text, ThreadUsage};
+use mpp_parse::bpf_record::{ExecRecord, ExitRecord, FreeRecord, Pool, TaskKey, Text, ThreadUsage};
 use mpp_parse::proc_pid_environ::variables;
 
 use super::Population;
@@ -216,17 +216,8 @@ impl Ended {
         let key = scale.process_key(record.process());
         let parent = record.parent();
         let origin = record.origin();
-        let usage = record.usage();
         let pool = group.pool;
-        let all = ThreadUsage {
-            utime_ns: usage.utime_ns.saturating_add(pool.utime_ns),
-            stime_ns: usage.stime_ns.saturating_add(pool.stime_ns),
-            runtime_ns: usage.runtime_ns.saturating_add(pool.runtime_ns),
-            nvcsw: usage.nvcsw.saturating_add(pool.nvcsw),
-            nivcsw: usage.nivcsw.saturating_add(pool.nivcsw),
-            min_flt: usage.min_flt.saturating_add(pool.min_flt),
-            maj_flt: usage.maj_flt.saturating_add(pool.maj_flt),
-        };
+        let all = whole_usage(&record.usage(), &pool);
         let (user_ns, system_ns) = cpu_split(&all, (0, 0));
         let ended_at = BootTime { ns: record.end_ns() };
         let absent = Absence::NotRequested;
@@ -273,6 +264,19 @@ impl Ended {
                 wait_status: group.status,
             },
         })
+    }
+}
+
+/// What the last thread used, and those before it.
+fn whole_usage(last: &ThreadUsage, pool: &Pool) -> ThreadUsage {
+    ThreadUsage {
+        utime_ns: last.utime_ns.saturating_add(pool.utime_ns),
+        stime_ns: last.stime_ns.saturating_add(pool.stime_ns),
+        runtime_ns: last.runtime_ns.saturating_add(pool.runtime_ns),
+        nvcsw: last.nvcsw.saturating_add(pool.nvcsw),
+        nivcsw: last.nivcsw.saturating_add(pool.nivcsw),
+        min_flt: last.min_flt.saturating_add(pool.min_flt),
+        maj_flt: last.maj_flt.saturating_add(pool.maj_flt),
     }
 }
 
