@@ -7,6 +7,8 @@
 //! an exec must change: `PF_FORKNOEXEC`, the places of code and stack, and, where those
 //! may not be read, the name.
 
+pub(crate) mod roster;
+
 use std::sync::Arc;
 
 use mpp_accounting::process::{
@@ -251,6 +253,21 @@ impl Image {
     }
 }
 
+/// An identity of which nothing is known, and cannot be any more, but name and user.
+pub(crate) fn named(comm: Box<[u8]>, uid: u32) -> Identity {
+    let gone = Absence::Vanished;
+    Identity {
+        comm,
+        uid,
+        executable: Reading::Absent(gone),
+        cmdline: Reading::Absent(gone),
+        environment: Reading::Absent(gone),
+        cgroup: Reading::Absent(gone),
+        is_environment_incomplete: false,
+        is_kernel_thread: false,
+    }
+}
+
 impl Known {
     /// Meets a process for the first time.
     pub(crate) fn new(
@@ -326,6 +343,19 @@ impl Known {
             self.settle_without_memory();
         }
         is_same && !has_failed && self.generation == wants.generation
+    }
+
+    /// Whether nothing is asked or missing of it, and nothing to be counted as trouble.
+    pub(crate) fn is_settled(&self, wants: &Wants) -> bool {
+        let Identity { executable, cmdline, environment, cgroup, .. } = &*self.identity;
+        let absences =
+            [executable.absence(), cmdline.absence(), environment.absence(), cgroup.absence()];
+        let is_whole = |why: &Option<Absence>| matches!(why, None | Some(Absence::NotRequested));
+        [self.cmdline, self.environment, self.rollup] == [Ask::No; 3]
+            && !wants.proportional_memory
+            && !self.is_environment_clobbered
+            && !self.is_cmdline_truncated
+            && absences.iter().all(is_whole)
     }
 
     /// Takes what was captured at its last exec for what its memory would say, and was not
