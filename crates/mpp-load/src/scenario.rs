@@ -14,6 +14,7 @@ mod storm;
 mod text_areas;
 mod threads;
 mod tree;
+mod undumpable;
 mod workers;
 mod zombies;
 
@@ -169,6 +170,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         help: "a process that writes a title over its arguments and environment",
         options: text_areas::RETITLE,
         run: text_areas::run_retitle,
+    },
+    Scenario {
+        name: "undumpable",
+        help: "a process that writes, and whose counters other users may not read for a while",
+        options: undumpable::OPTIONS,
+        run: undumpable::run,
     },
     Scenario {
         name: "sleepers",
