@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mpp_accounting::process::{Identity, ProcessKey, ProcessSample};
-use mpp_accounting::selector::{Descendants, Selector, Verdict};
+use mpp_accounting::selector::{Descendants, Resolution, Selector, Verdict};
 use mpp_accounting::snapshot::{Snapshot, Trouble, Visibility};
-use mpp_collect::{Collector, CollectorOptions, IdentityWait, MemoryReaderKind, Needs};
+use mpp_collect::{
+    Collector, CollectorOptions, IdentityWait, MemoryReaderKind, Needs, Part, Question, Seen, Step,
+};
 
 use crate::error::Error;
 use crate::resolver::Resolver;
@@ -82,6 +84,102 @@ pub enum Why {
 /// # Errors
 /// The processes cannot be listed, a named user does not exist, or a PID file holds no PID.
 pub fn find(selector: &Selector, options: &FindOptions) -> Result<Found, Error> {
+    let needs_tree =
+        selector.descendants() == Descendants::Taken || selector.looks_beyond_identity();
+    if !needs_tree && let Some(found) = find_alone(selector, options)? {
+        return Ok(found);
+    }
+    find_among_all(selector, options)
+}
+
+/// Looks at each process alone, and reads no more of it than decides. `None` where some cannot
+/// be decided so.
+fn find_alone(selector: &Selector, options: &FindOptions) -> Result<Option<Found>, Error> {
+    // Nobody is forked for one look: what hangs in a process's memory ends with this program.
+    let memory_reader = MemoryReaderKind::HelperThreads;
+    let procfs = options.procfs.clone();
+    let options_of_collector =
+        CollectorOptions { procfs, memory_reader, ..CollectorOptions::default() };
+    let mut collector = Collector::open(options_of_collector)?;
+    let mut resolver = Resolver::new(collector.procfs_kind());
+    let references = selector.references();
+    resolver.check(&references)?;
+    resolver.refresh(&references, collector.own_pids());
+    let lone = Lone::new(selector.clone(), resolver.resolution, options);
+    let question: Arc<Question> = Arc::new(move |seen: &Seen<'_>| lone.judge(seen));
+    let scan = collector.scan(&question, WAIT)?;
+    if !scan.undecided.is_empty() {
+        return Ok(None);
+    }
+    let matched = scan.found.into_iter();
+    let matched = matched.map(|(key, identity)| FoundProcess {
+        key,
+        identity: Arc::new(*identity),
+        why: Why::Matched,
+    });
+    Ok(Some(Found {
+        processes: matched.collect(),
+        undecided: scan.absences.len() as u64,
+        visibility: collector.visibility(),
+        trouble: collector.trouble(),
+    }))
+}
+
+/// What is asked of each process alone.
+struct Lone {
+    selector: Selector,
+    resolution: Resolution,
+    /// What may have to be read, the cheapest first.
+    parts: Vec<Part>,
+    /// What is read of those that match.
+    shown: Option<Part>,
+    environment_keys: Vec<Box<[u8]>>,
+}
+
+impl Lone {
+    fn new(selector: Selector, resolution: Resolution, options: &FindOptions) -> Self {
+        let needs = selector.identity_needs();
+        let parts = [
+            (needs.executable, Part::Executable),
+            (needs.cgroup, Part::Cgroup),
+            (needs.cmdline, Part::Cmdline),
+            (!needs.environment_keys.is_empty(), Part::Environ),
+        ];
+        Lone {
+            selector,
+            resolution,
+            parts: parts
+                .into_iter()
+                .filter_map(|(is_needed, part)| is_needed.then_some(part))
+                .collect(),
+            shown: options.shows_cmdline.then_some(Part::Cmdline),
+            environment_keys: needs.environment_keys,
+        }
+    }
+
+    fn judge(&self, seen: &Seen<'_>) -> Step {
+        if seen.has_lost_environment() {
+            return Step::Undecided;
+        }
+        let is_unread = |part: &&Part| seen.text(**part).is_none();
+        let identity = seen.identity(&self.environment_keys);
+        let verdict = self.selector.matches_identity(seen.key.pid, &identity, &self.resolution);
+        match verdict {
+            Verdict::No => Step::No,
+            Verdict::Yes => match self.shown.iter().find(is_unread) {
+                Some(part) => Step::Read(*part),
+                None => Step::Yes(Box::new(identity)),
+            },
+            Verdict::Unknown(why) => match self.parts.iter().find(is_unread) {
+                Some(part) => Step::Read(*part),
+                None => Step::Unknown(why),
+            },
+        }
+    }
+}
+
+/// Sweeps over all processes, since who belongs depends on others.
+fn find_among_all(selector: &Selector, options: &FindOptions) -> Result<Found, Error> {
     let mut collector = Collector::open(CollectorOptions {
         procfs: options.procfs.clone(),
         memory_reader: options.memory_reader,

@@ -33,7 +33,7 @@ use crate::measure::{
     Buffers, Counters, IoReader, Phase, Subject, ThreadNeeds, Vanished, has_reaped, is_ending,
     open_io,
 };
-use crate::memory_reader::environment_scan::{self, EnvironmentQuestion, EnvironmentScan};
+use crate::memory_reader::scan::{self, Question, Scan};
 use crate::memory_reader::{MemoryAnswer, MemoryReader, MemoryReaderKind, Submitted};
 use crate::needs::{IdentityWait, Measures, Needs};
 use crate::origin::{Origin, ProcfsKind};
@@ -429,29 +429,24 @@ impl Collector {
         Ok(wanted)
     }
 
-    /// The PIDs of the processes that answer a question about name, user and environment with
-    /// yes. Nobody hangs in an environment for longer than a deadline, and the whole takes no
-    /// longer than `wait`.
+    /// Asks every process a question, and reads of each no more than its answer takes. Nobody
+    /// hangs in a process's memory for longer than a deadline, and the whole takes no longer than
+    /// `wait`.
     ///
-    /// Nothing else is read of them, and nothing is remembered. Of a frozen tree everybody is
-    /// undecided.
+    /// Nothing is remembered. Of a frozen tree everybody is undecided.
     ///
     /// # Errors
     /// The processes could not be listed.
-    pub fn pids_with_environment(
-        &mut self,
-        question: &Arc<EnvironmentQuestion>,
-        wait: Duration,
-    ) -> Result<EnvironmentScan, CollectError> {
+    pub fn scan(&mut self, question: &Arc<Question>, wait: Duration) -> Result<Scan, CollectError> {
         self.origin.refresh(&self.procfs, &mut self.buffers.room)?;
         self.trouble = Trouble::default();
         self.list()?;
         let pids = mem::take(&mut self.pids);
         if self.origin.is_frozen() {
-            return Ok(EnvironmentScan { undecided: pids, ..EnvironmentScan::default() });
+            return Ok(Scan { undecided: pids, ..Scan::default() });
         }
         let root = duplicate_root(&self.origin, &self.procfs)?;
-        let found = environment_scan::scan(root, pids, question, wait);
+        let found = scan::scan(root, pids, question, wait);
         found.absences.iter().for_each(|why| count(&mut self.trouble, *why));
         let is_blocked = |why: &&Absence| **why == Absence::Blocked;
         self.trouble.blocked = found.absences.iter().filter(is_blocked).count() as u64;

@@ -662,14 +662,11 @@ impl Known {
         let mut next = Identity::clone(&self.identity);
         let found = match bytes {
             Reading::Value(bytes) => {
-                self.is_environment_clobbered = is_clobbered(bytes);
-                next.is_environment_incomplete = self.is_environment_clobbered;
                 let remembered = next.environment.value().map_or(&[][..], |entries| entries);
-                let entries = select(bytes, keys, remembered);
-                match entries.is_empty() && self.is_environment_clobbered {
-                    true => Reading::Absent(Absence::Malformed),
-                    false => Reading::Value(entries),
-                }
+                let (found, is_incomplete) = environment_of(bytes, keys, remembered);
+                self.is_environment_clobbered = is_incomplete;
+                next.is_environment_incomplete = is_incomplete;
+                found
             }
             Reading::Absent(why) => Reading::Absent(why),
         };
@@ -755,21 +752,43 @@ fn executable(subject: &Subject<'_>, room: &mut Room) -> Reading<Box<[u8]>> {
             .map_err(|errno| subject.absence(errno.into()))
     });
     match target {
-        Ok(path) => Reading::Value(match path.strip_suffix(DELETED) {
-            Some(path) => Box::from(path),
-            None => path,
-        }),
+        Ok(path) => Reading::Value(Box::from(without_deleted(&path))),
         Err(why) => Reading::Absent(why),
     }
 }
 
 fn cgroup(subject: &Subject<'_>, room: &mut Room) -> Reading<Box<[u8]>> {
     match subject.read(room, c"cgroup", CGROUP_BYTES_MAX) {
-        Ok(text) => match proc_pid_cgroup::parse(text) {
-            Ok(entry) => Reading::Value(Box::from(entry.path)),
-            Err(_) => Reading::Absent(Absence::Malformed),
-        },
+        Ok(text) => cgroup_path(text).map(Box::from),
         Err(why) => Reading::Absent(why),
+    }
+}
+
+/// The path of an executable whose file may have been deleted.
+pub(crate) fn without_deleted(path: &[u8]) -> &[u8] {
+    path.strip_suffix(DELETED).unwrap_or(path)
+}
+
+/// The control group, by its file.
+pub(crate) fn cgroup_path(text: &[u8]) -> Reading<&[u8]> {
+    match proc_pid_cgroup::parse(text) {
+        Ok(entry) => Reading::Value(entry.path),
+        Err(_) => Reading::Absent(Absence::Malformed),
+    }
+}
+
+/// The variables with these keys, by the bytes of an environment, and whether some may be missing;
+/// those that are remembered count before those that stand there.
+pub(crate) fn environment_of(
+    bytes: &[u8],
+    keys: &[Box<[u8]>],
+    remembered: &[EnvironmentEntry],
+) -> (Reading<Box<[EnvironmentEntry]>>, bool) {
+    let is_incomplete = is_clobbered(bytes);
+    let entries = select(bytes, keys, remembered);
+    match entries.is_empty() && is_incomplete {
+        true => (Reading::Absent(Absence::Malformed), true),
+        false => (Reading::Value(entries), is_incomplete),
     }
 }
 

@@ -1,15 +1,16 @@
-//! Looks for the processes that have certain variables in their environment, among all there
-//! are, by threads that may hang.
+//! Asks every process there is a question, by threads that may hang, and reads no more of each
+//! than its answer takes.
 //!
 //! What [`MemoryReader`](super::MemoryReader) does for a sweep costs two hand-overs a process:
-//! too much for one look at ten thousand. Here a thread takes a batch of PIDs, asks of each
-//! process the name, then the user, and of those that are left the environment, and hands back
-//! what it found of the whole batch. Whoever waits looks now and then whether the threads get
-//! on. One that has been in the same environment for longer than a deadline is given up: that
-//! process is remembered, and another thread looks through its batch again without it.
+//! too much for one look at ten thousand. Here a thread takes a batch of PIDs and reads of each
+//! process its `stat`; the question then decides, or names what must be read before it can. The
+//! thread hands back what came of the whole batch. Whoever waits looks now and then whether the
+//! threads get on. One that has been in the memory of the same process for longer than a deadline
+//! is given up: that process is remembered, and another thread looks through its batch again
+//! without it.
 //!
-//! Nothing is taken from a process but the answer. Each is asked through its folder, so that
-//! all answers are of the same process, whoever bears its PID later.
+//! Each process is asked through its folder, so that all that is read of it is of the same
+//! process, whoever bears its PID later. Nothing is kept of those that do not match.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -17,8 +18,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
-use mpp_accounting::process::{Absence, ProcessKey};
-use mpp_parse::proc_pid_environ::{is_clobbered, variables};
+use mpp_accounting::process::{Absence, Identity, ProcessKey, Reading};
+use mpp_parse::proc_pid_environ::{is_clobbered, lookup};
 use mpp_parse::proc_pid_stat::{self, Stat};
 use rustix::io::Errno;
 use rustix::thread::{Pid, gettid};
@@ -26,69 +27,166 @@ use rustix::thread::{Pid, gettid};
 use super::hanging::ProcfsId;
 use super::{EXTENSIONS_MAX, MemoryFile, READ_DEADLINE, is_thread_runnable};
 use crate::error::absence_of;
-use crate::identity::{Risk, has_only_forked};
+use crate::identity::{Risk, cgroup_path, environment_of, has_only_forked, without_deleted};
 use crate::measure::{is_ending, is_kernel_thread};
-use crate::proc_fs::{FileError, Name, Room, open_folder, status_of};
+use crate::proc_fs::{FileError, FileResult, Name, Room, link_target, open_folder, status_of};
 
 /// Processes that a thread takes at a time.
 const BATCH: usize = 64;
 /// How often it is looked whether the threads get on.
 const LOOK_INTERVAL: Duration = Duration::from_millis(25);
 
-/// What is asked of every process: the next only where the one before was answered with yes.
-pub struct EnvironmentQuestion {
-    /// By command name.
-    pub has_name: NameTest,
-    /// By effective user; `None` asks nobody.
-    pub has_user: Option<UserTest>,
-    /// All of these must hold.
-    pub variables: Vec<WantedVariable>,
+/// What is asked of every process, again and again with more read of it each time.
+pub type Question = dyn Fn(&Seen<'_>) -> Step + Send + Sync;
+
+/// What a question makes of what it has seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It matches; this is kept of it.
+    Yes(Box<Identity>),
+    /// It does not.
+    No,
+    /// This must be read first. What has been read is not asked for again.
+    Read(Part),
+    /// The process by itself does not tell; see [`Scan::undecided`].
+    Undecided,
+    /// What decides it could not be read.
+    Unknown(Absence),
 }
 
-/// Whether a command name is one of those looked for.
-pub type NameTest = Box<dyn Fn(&[u8]) -> bool + Send + Sync>;
+/// What can be read of a process beside its `stat` and its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The path of its executable.
+    Executable = 0,
+    /// Its control group.
+    Cgroup = 1,
+    /// Its command line, which can block on it.
+    Cmdline = 2,
+    /// Its environment, which can block on it.
+    Environ = 3,
+}
 
-/// Whether the number of a user is one of those looked for.
-pub type UserTest = Box<dyn Fn(u32) -> bool + Send + Sync>;
+/// What has been seen of a process so far.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    /// Which process.
+    pub key: ProcessKey,
+    /// Its command name.
+    pub comm: &'a [u8],
+    /// Its effective user.
+    pub uid: u32,
+    is_kernel_thread: bool,
+    has_only_forked: bool,
+    texts: &'a Texts,
+}
 
-/// A variable that must be there, or must not.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WantedVariable {
-    /// Its key.
-    pub key: Box<[u8]>,
-    /// Its whole value, or `None` where it must not be there.
-    pub value: Option<Box<[u8]>>,
+impl Seen<'_> {
+    /// What was read of it; `None` before it was asked for.
+    #[must_use]
+    pub fn text(&self, part: Part) -> Option<Reading<&[u8]>> {
+        self.texts.get(part)
+    }
+
+    /// The value of a variable in the environment that was read; of two equal keys the first
+    /// counts.
+    #[must_use]
+    pub fn variable(&self, key: &[u8]) -> Option<&[u8]> {
+        lookup(self.text(Part::Environ)?.value().copied()?, key)
+    }
+
+    /// Whether it was forked and has executed nothing since, and has written over its
+    /// environment: whoever forked it may still have what stood there.
+    #[must_use]
+    pub fn has_lost_environment(&self) -> bool {
+        let environment = self.text(Part::Environ);
+        self.has_only_forked
+            && environment
+                .is_some_and(|reading| reading.value().is_some_and(|bytes| is_clobbered(bytes)))
+    }
+
+    /// Who it is, as far as it has been read, with those of the variables in its environment
+    /// that have these keys.
+    #[must_use]
+    pub fn identity(&self, keys: &[Box<[u8]>]) -> Identity {
+        let owned = |part| match self.text(part) {
+            Some(reading) => reading.map(Box::from),
+            None => Reading::Absent(Absence::NotYetKnown),
+        };
+        let unread = (Reading::Absent(Absence::NotYetKnown), false);
+        let (environment, is_environment_incomplete) = match self.text(Part::Environ) {
+            Some(Reading::Value(bytes)) => environment_of(bytes, keys, &[]),
+            Some(Reading::Absent(why)) => (Reading::Absent(why), false),
+            None => unread,
+        };
+        Identity {
+            comm: Box::from(self.comm),
+            uid: self.uid,
+            executable: owned(Part::Executable),
+            cmdline: owned(Part::Cmdline),
+            environment,
+            is_environment_incomplete,
+            cgroup: owned(Part::Cgroup),
+            is_kernel_thread: self.is_kernel_thread,
+        }
+    }
 }
 
 /// What came of a scan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct EnvironmentScan {
-    /// The processes of which everything was answered with yes; ascending.
-    pub pids: Vec<u32>,
-    /// Processes that bear the name and the user, and whose own environment does not tell: it
-    /// was written over since they were forked, or must be asked of another thread than the
-    /// main one. Ascending.
+pub struct Scan {
+    /// The processes that match; ascending by PID.
+    pub found: Vec<(ProcessKey, Box<Identity>)>,
+    /// Processes that one look does not tell: the question said so, or they must be asked of
+    /// another thread than the main one, which has exited. Ascending.
     pub undecided: Vec<u32>,
     /// Why others could not be asked, once for each.
     pub absences: Vec<Absence>,
 }
 
 /// What one process answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Answer {
-    Yes,
+    Yes(ProcessKey, Box<Identity>),
     No,
     Undecided,
-    /// Its environment is not for this pass.
+    /// Its memory is not for this pass.
     Later(Risk),
-    Unreadable(Absence),
+    Unknown(Absence),
 }
 
-/// Processes that a thread looks through, and who of them may be asked for the environment.
+/// Processes that a thread looks through, and whose memory it may read.
 #[derive(Clone, Debug)]
 struct Batch {
     pids: Vec<u32>,
     risk_max: Risk,
+}
+
+/// What was read of the process that is being asked; the storage is used again.
+#[derive(Debug, Default)]
+struct Texts {
+    texts: [Vec<u8>; 4],
+    outcomes: [Option<Reading<()>>; 4],
+}
+
+impl Texts {
+    fn clear(&mut self) {
+        self.outcomes = [None; 4];
+    }
+
+    fn get(&self, part: Part) -> Option<Reading<&[u8]>> {
+        let position = part as usize;
+        let outcome = self.outcomes.get(position).copied().flatten()?;
+        Some(outcome.map(|()| self.texts.get(position).map_or(&[][..], Vec::as_slice)))
+    }
+
+    fn put(&mut self, part: Part, outcome: Reading<&[u8]>) {
+        let position = part as usize;
+        let text = &mut self.texts[position];
+        text.clear();
+        text.extend_from_slice(outcome.value().copied().unwrap_or_default());
+        self.outcomes[position] = Some(outcome.map(|_| ()));
+    }
 }
 
 /// Asks all these processes, for no longer than `wait`.
@@ -97,9 +195,9 @@ struct Batch {
 pub(crate) fn scan(
     procfs: OwnedFd,
     pids: Vec<u32>,
-    question: &Arc<EnvironmentQuestion>,
+    question: &Arc<Question>,
     wait: Duration,
-) -> EnvironmentScan {
+) -> Scan {
     let shared = Arc::new(Shared {
         procfs_id: ProcfsId::of(&procfs),
         procfs,
@@ -108,7 +206,7 @@ pub(crate) fn scan(
         progress: Condvar::new(),
     });
     let mut found = shared.finish(Instant::now() + wait);
-    found.pids.sort_unstable();
+    found.found.sort_unstable_by_key(|(key, _)| *key);
     found.undecided.sort_unstable();
     found
 }
@@ -116,7 +214,7 @@ pub(crate) fn scan(
 struct Shared {
     procfs: OwnedFd,
     procfs_id: ProcfsId,
-    question: Arc<EnvironmentQuestion>,
+    question: Arc<Question>,
     state: Mutex<State>,
     /// Everything is answered, or a thread has ended.
     progress: Condvar,
@@ -130,7 +228,7 @@ struct State {
     again: Vec<Batch>,
     /// Whom to ask last, those with the least risk before the others.
     later: Vec<(Risk, u32)>,
-    found: EnvironmentScan,
+    found: Scan,
     /// In whom a thread of this scan hangs.
     blocked: Vec<ProcessKey>,
     workers: Vec<Worker>,
@@ -153,7 +251,7 @@ struct Worker {
 /// What a thread shows of itself while it reads.
 #[derive(Debug, Default)]
 struct Pulse {
-    /// Odd while it is in an environment; grows with each that it begins and ends.
+    /// Odd while it is in the memory of a process; grows with each that it begins and ends.
     beat: AtomicU64,
     /// In whose.
     pid: AtomicU32,
@@ -171,7 +269,7 @@ impl Shared {
     }
 
     /// Waits for the answers of all; what is open at the end is blocked.
-    fn finish(self: &Arc<Self>, until: Instant) -> EnvironmentScan {
+    fn finish(self: &Arc<Self>, until: Instant) -> Scan {
         let mut state = self.lock();
         loop {
             let now = Instant::now();
@@ -200,7 +298,7 @@ impl Shared {
             let pulse = Arc::new(Pulse::default());
             let (shared, own) = (Arc::clone(self), Arc::clone(&pulse));
             let body = move || shared.live(number, &own);
-            if Builder::new().name("mpp-environment".to_owned()).spawn(body).is_err() {
+            if Builder::new().name("mpp-scan".to_owned()).spawn(body).is_err() {
                 return;
             }
             state.workers_begun += 1;
@@ -228,7 +326,8 @@ impl Shared {
 
     /// Asks one batch after the other.
     fn work(&self, number: u64, pulse: &Pulse) {
-        let mut reader = Reader { shared: self, pulse, room: Room::default(), seen: Vec::new() };
+        let mut reader =
+            Reader { shared: self, pulse, room: Room::default(), texts: Texts::default() };
         let mut state = self.lock();
         while let Some(batch) = state.begin_batch(number) {
             let blocked = state.blocked.clone();
@@ -288,11 +387,11 @@ impl State {
         worker.batch = None;
         for (pid, answer) in batch.pids.iter().zip(answers) {
             match answer {
-                Answer::Yes => self.found.pids.push(*pid),
+                Answer::Yes(key, identity) => self.found.found.push((key, identity)),
                 Answer::No => {}
                 Answer::Undecided => self.found.undecided.push(*pid),
                 Answer::Later(risk) => self.later.push((risk, *pid)),
-                Answer::Unreadable(why) => self.found.absences.push(why),
+                Answer::Unknown(why) => self.found.absences.push(why),
             }
         }
         true
@@ -308,7 +407,7 @@ impl State {
         }
     }
 
-    /// Nobody waits any more: whoever is in an environment now may never come back.
+    /// Nobody waits any more: whoever is in the memory of a process now may never come back.
     fn close(&mut self, procfs: ProcfsId) {
         self.is_closed = true;
         for worker in self.workers.drain(..).filter(|worker| worker.pulse.is_reading()) {
@@ -328,7 +427,7 @@ impl Worker {
         }
     }
 
-    /// Whether it has been in one environment for longer than the deadline.
+    /// Whether it has been in the memory of one process for longer than the deadline.
     fn hangs(&self, now: Instant) -> bool {
         self.beat % 2 == 1 && now.saturating_duration_since(self.since) >= READ_DEADLINE
     }
@@ -371,8 +470,20 @@ struct Reader<'a> {
     shared: &'a Shared,
     pulse: &'a Pulse,
     room: Room,
-    /// Which of the variables were met.
-    seen: Vec<bool>,
+    texts: Texts,
+}
+
+/// The process that is being asked.
+struct Asked<'a> {
+    key: ProcessKey,
+    folder: &'a OwnedFd,
+    stat: &'a Stat<'a>,
+}
+
+/// Why something was not read.
+enum Unread {
+    Answered(Answer),
+    Absent(Absence),
 }
 
 impl Reader<'_> {
@@ -385,7 +496,7 @@ impl Reader<'_> {
             if self.pulse.given_up.get().is_some() {
                 return None;
             }
-            answers.push(answer.unwrap_or_else(Answer::unreadable));
+            answers.push(answer.unwrap_or_else(Answer::unknown));
         }
         Some(answers)
     }
@@ -397,52 +508,128 @@ impl Reader<'_> {
         blocked: &[ProcessKey],
         stat_room: &mut Room,
     ) -> Result<Answer, Absence> {
-        let question = &*self.shared.question;
-        let folder =
-            open_folder(&self.shared.procfs, Name::of(pid).as_c_str()).map_err(absence_of)?;
-        let stat = read_stat(&folder, stat_room)?;
-        if is_ending(&stat) || !(question.has_name)(stat.comm) {
+        let folder = &open_folder(&self.shared.procfs, Name::of(pid).as_c_str());
+        let folder = folder.as_ref().map_err(|errno| absence_of(*errno))?;
+        let stat = &read_stat(folder, stat_room)?;
+        if is_ending(stat) {
             return Ok(Answer::No);
         }
-        if let Some(has_user) = &question.has_user
-            && !has_user(status_of(&folder).map_err(absence_of)?.st_uid)
-        {
-            return Ok(Answer::No);
+        let uid = status_of(folder).map_err(absence_of)?.st_uid;
+        let key = ProcessKey { pid, start_time_ticks: stat.start_time_ticks };
+        let asked = Asked { key, folder, stat };
+        self.texts.clear();
+        loop {
+            let seen = Seen {
+                key,
+                comm: stat.comm,
+                uid,
+                is_kernel_thread: is_kernel_thread(stat),
+                has_only_forked: has_only_forked(stat),
+                texts: &self.texts,
+            };
+            let part = match (self.shared.question)(&seen) {
+                Step::Yes(identity) => return Ok(Answer::Yes(key, identity)),
+                Step::No => return Ok(Answer::No),
+                Step::Undecided => return Ok(Answer::Undecided),
+                Step::Unknown(why) => return Err(why),
+                Step::Read(part) if seen.text(part).is_some() => return Ok(Answer::Undecided),
+                Step::Read(part) => part,
+            };
+            match self.read(part, &asked, risk_max, blocked) {
+                Ok(()) => {}
+                Err(Unread::Absent(why)) => self.texts.put(part, Reading::Absent(why)),
+                Err(Unread::Answered(answer)) => return Ok(answer),
+            }
         }
-        let is_ended = stat.state == b'Z';
-        if is_ended && stat.num_threads > 1 {
-            return Ok(Answer::Undecided);
+    }
+
+    /// Reads a part of a process, or says why not, or what that answers.
+    fn read(
+        &mut self,
+        part: Part,
+        asked: &Asked<'_>,
+        risk_max: Risk,
+        blocked: &[ProcessKey],
+    ) -> Result<(), Unread> {
+        let is_ended = asked.stat.state == b'Z';
+        if part == Part::Cgroup {
+            let text = self.room.read(asked.folder, c"cgroup").map_err(FileError::absence)?;
+            self.texts.put(part, cgroup_path(text));
+            return Ok(());
         }
-        if is_ended || is_kernel_thread(&stat) {
-            return Ok(judge(&[], question, &stat, &mut self.seen));
+        if is_ended && asked.stat.num_threads > 1 {
+            return Err(Unread::Answered(Answer::Undecided));
         }
-        let risk = Risk::of(&stat);
+        if is_ended || is_kernel_thread(asked.stat) {
+            self.texts.put(part, Reading::Value(&[]));
+            return Ok(());
+        }
+        if part == Part::Executable {
+            let target = link_target(asked.folder, c"exe", &mut self.room).map_err(absence_of)?;
+            self.texts.put(part, Reading::Value(without_deleted(&target)));
+            return Ok(());
+        }
+        let file = if part == Part::Cmdline { MemoryFile::Cmdline } else { MemoryFile::Environ };
+        let risk = Risk::of(asked.stat);
         if risk > risk_max {
-            return Ok(Answer::Later(risk));
+            return Err(Unread::Answered(Answer::Later(risk)));
         }
-        let process = ProcessKey { pid, start_time_ticks: stat.start_time_ticks };
-        if blocked.contains(&process) || self.shared.procfs_id.is_hanging_in(process) {
-            return Err(Absence::Blocked);
+        if blocked.contains(&asked.key) || self.shared.procfs_id.is_hanging_in(asked.key) {
+            return Err(Unread::Absent(Absence::Blocked));
         }
-        self.pulse.begin(process);
-        let bytes = self.room.read_large(&folder, c"environ", MemoryFile::Environ.limit_bytes());
+        self.read_memory(part, file, asked)
+    }
+
+    /// Reads what can block on the process.
+    fn read_memory(
+        &mut self,
+        part: Part,
+        file: MemoryFile,
+        asked: &Asked<'_>,
+    ) -> Result<(), Unread> {
+        self.pulse.begin(asked.key);
+        let bytes = read_strings(&mut self.room, file, asked.folder);
         self.pulse.end();
         match bytes {
-            Ok(bytes) => Ok(judge(bytes, question, &stat, &mut self.seen)),
+            Ok(bytes) => self.texts.put(part, Reading::Value(bytes)),
             // It became a zombie; one that is gone has no `stat` any more.
             Err(FileError::System(Errno::SRCH)) => {
-                read_stat(&folder, &mut self.room)?;
-                Ok(judge(&[], question, &stat, &mut self.seen))
+                read_stat(asked.folder, &mut self.room)?;
+                self.texts.put(part, Reading::Value(&[]));
             }
-            Err(error) => Err(error.absence()),
+            Err(error) => return Err(error.absence().into()),
         }
+        Ok(())
     }
 }
 
 impl Answer {
     /// One that is gone is no process any more.
-    fn unreadable(why: Absence) -> Self {
-        if why == Absence::Vanished { Answer::No } else { Answer::Unreadable(why) }
+    fn unknown(why: Absence) -> Self {
+        if why == Absence::Vanished { Answer::No } else { Answer::Unknown(why) }
+    }
+}
+
+impl From<Absence> for Unread {
+    /// One that is gone answers nothing else either.
+    fn from(why: Absence) -> Self {
+        match why {
+            Absence::Vanished => Unread::Answered(Answer::No),
+            why => Unread::Absent(why),
+        }
+    }
+}
+
+/// The command line as far as it is looked at, or the whole environment.
+fn read_strings<'r>(
+    room: &'r mut Room,
+    file: MemoryFile,
+    folder: &OwnedFd,
+) -> FileResult<&'r [u8]> {
+    let (name, limit_bytes) = (file.name(), file.limit_bytes());
+    match room.read_strings(folder, name, limit_bytes)? {
+        (_, true) if file == MemoryFile::Environ => Err(FileError::TooLarge),
+        (bytes, _) => Ok(bytes),
     }
 }
 
@@ -451,47 +638,27 @@ fn read_stat<'r>(folder: &OwnedFd, room: &'r mut Room) -> Result<Stat<'r>, Absen
     proc_pid_stat::parse(text).map_err(|_| Absence::Malformed)
 }
 
-/// Whether an environment is as asked; of two equal keys the first counts.
-fn judge(
-    bytes: &[u8],
-    question: &EnvironmentQuestion,
-    stat: &Stat<'_>,
-    seen: &mut Vec<bool>,
-) -> Answer {
-    // Whoever forked it may still have what it wrote over.
-    if has_only_forked(stat) && is_clobbered(bytes) {
-        return Answer::Undecided;
-    }
-    seen.clear();
-    seen.resize(question.variables.len(), false);
-    for (key, value) in variables(bytes) {
-        for (wanted, seen) in question.variables.iter().zip(seen.iter_mut()) {
-            if *wanted.key == *key && !*seen {
-                *seen = true;
-                if wanted.value.as_deref() != Some(value) {
-                    return Answer::No;
-                }
-            }
-        }
-    }
-    let mut pairs = question.variables.iter().zip(seen.iter());
-    match pairs.all(|(wanted, seen)| *seen == wanted.value.is_some()) {
-        true => Answer::Yes,
-        false => Answer::No,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn wanted(key: &str, value: Option<&str>) -> WantedVariable {
-        let value = value.map(|value| Box::from(value.as_bytes()));
-        WantedVariable { key: Box::from(key.as_bytes()), value }
+    const KEY: ProcessKey = ProcessKey { pid: 4, start_time_ticks: 0 };
+
+    fn yes() -> Answer {
+        let texts = Texts::default();
+        Answer::Yes(KEY, Box::new(seen(&texts, Fork::Before).identity(&[])))
     }
 
-    fn question(variables: Vec<WantedVariable>) -> EnvironmentQuestion {
-        EnvironmentQuestion { has_name: Box::new(|_| true), has_user: None, variables }
+    /// Whether it has executed something since it was forked.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Fork {
+        Before,
+        Last,
+    }
+
+    fn seen(texts: &Texts, fork: Fork) -> Seen<'_> {
+        let has_only_forked = fork == Fork::Last;
+        Seen { key: KEY, comm: b"x", uid: 1, is_kernel_thread: false, has_only_forked, texts }
     }
 
     fn worker(number: u64, batch: &Batch, beat: u64, since: Instant) -> Worker {
@@ -502,25 +669,34 @@ mod tests {
     }
 
     #[test]
-    fn every_variable_must_be_as_asked() {
-        const FORKED: u32 = 0x40;
-        fn check(flags: u32, bytes: &str, variables: &[(&str, Option<&str>)], expected: Answer) {
-            let variables = variables.iter().map(|(key, value)| wanted(key, *value)).collect();
-            let text = format!("1 (x) S 1 1 1 0 -1 {flags}{}\n", " 0".repeat(44));
-            let stat = proc_pid_stat::parse(text.as_bytes()).unwrap();
-            let answer = judge(bytes.as_bytes(), &question(variables), &stat, &mut Vec::new());
-            assert_eq!(answer, expected, "{flags} {bytes:?}");
+    fn of_two_equal_variables_the_first_counts_and_a_lost_environment_is_told() {
+        fn check(fork: Fork, bytes: &str, key: &str, expected: (Option<&str>, bool)) {
+            let mut texts = Texts::default();
+            texts.put(Part::Environ, Reading::Value(bytes.as_bytes()));
+            let seen = seen(&texts, fork);
+            let value = seen.variable(key.as_bytes());
+            let found =
+                (value.map(|value| str::from_utf8(value).unwrap()), seen.has_lost_environment());
+            assert_eq!(found, expected, "{bytes:?} {key}");
         }
-        let (page, both) = ("A=1\0B=\0A=2\0", [("A", Some("1")), ("B", Some(""))]);
-        check(0, page, &both, Answer::Yes);
-        check(0, page, &[("A", Some("2"))], Answer::No);
-        check(0, page, &[("A", Some("1")), ("C", None)], Answer::Yes);
-        check(0, page, &[("A", Some("1")), ("B", None)], Answer::No);
-        check(0, page, &[("C", Some(""))], Answer::No);
-        check(0, "", &[("A", None)], Answer::Yes);
-        check(0, "a title\0A=1\0", &[("A", Some("1")), ("C", None)], Answer::Yes);
-        check(FORKED, page, &both, Answer::Yes);
-        check(FORKED, "a title\0A=1\0", &[("A", Some("1"))], Answer::Undecided);
+        check(Fork::Before, "A=1\0B=\0A=2\0", "A", (Some("1"), false));
+        check(Fork::Before, "A=1\0B=\0A=2\0", "B", (Some(""), false));
+        check(Fork::Before, "a title\0A=1\0", "C", (None, false));
+        check(Fork::Last, "A=1\0", "A", (Some("1"), false));
+        check(Fork::Last, "a title\0A=1\0", "A", (Some("1"), true));
+    }
+
+    #[test]
+    fn an_identity_knows_what_was_read_and_says_what_was_not() {
+        let mut texts = Texts::default();
+        texts.put(Part::Cmdline, Reading::Value(b"x\0-v\0"));
+        texts.put(Part::Executable, Reading::Absent(Absence::Denied));
+        let identity = seen(&texts, Fork::Before).identity(&[]);
+        assert_eq!(identity.cmdline, Reading::Value(Box::from(&b"x\0-v\0"[..])));
+        assert_eq!(identity.executable, Reading::Absent(Absence::Denied));
+        assert_eq!(identity.environment, Reading::Absent(Absence::NotYetKnown));
+        texts.clear();
+        assert_eq!(seen(&texts, Fork::Before).text(Part::Cmdline), None);
     }
 
     #[test]
@@ -554,9 +730,10 @@ mod tests {
         assert!(procfs.is_hanging_in(state.blocked[0]));
         procfs.forget_hanging(state.blocked[0]);
         assert_eq!(state.unasked(), 4);
-        assert!(!state.end_batch(0, &batch, vec![Answer::Yes, Answer::Yes]));
-        assert!(state.end_batch(1, &batch, vec![Answer::Yes, Answer::Undecided]));
-        assert_eq!((&state.found.pids, &state.found.undecided), (&vec![4], &vec![5]));
+        assert!(!state.end_batch(0, &batch, vec![yes(), yes()]));
+        assert!(state.end_batch(1, &batch, vec![yes(), Answer::Undecided]));
+        let found: Vec<_> = state.found.found.iter().map(|(key, _)| *key).collect();
+        assert_eq!((found, &state.found.undecided), (vec![KEY], &vec![5]));
         assert_eq!(state.next_batch().unwrap().pids, [4, 5]);
     }
 }
