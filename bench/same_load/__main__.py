@@ -26,10 +26,12 @@ def measure(load, seconds, programs, packages, scratch):
     """Runs a load with everybody watching: columns, the truth, its span, and who was not there."""
     tools = [tool for tool in TOOLS if tool.name not in load.without]
     prefix = NOBODY if load.is_hidden_for_a_while and os.geteuid() == 0 else []
-    running = Running(programs / "mpp-load", load, seconds, scratch, prefix)
+    # Nobody else's processes are called like this, another run's neither.
+    name = f"load-{os.getpid()}"
+    running = Running(programs / "mpp-load", load, seconds, scratch, name, prefix)
     watches = []
     try:
-        place = Place(packages, programs / "mpp", scratch, load.name)
+        place = Place(packages, programs / "mpp", scratch, name)
         watches, absent = launch(place, tools, load.is_hidden_for_a_while)
         time.sleep(SETTLE)
         # The columns of the table begin with a whole second of the clock, the load one second later.
@@ -45,7 +47,7 @@ def measure(load, seconds, programs, packages, scratch):
         running.end()
     truth = Truth(running.points)
     span = (begin, begin + int(truth.moments[-1] - begin) + 2)
-    columns = [report.column(watch, watch.readings(load.name), truth, span) for watch in watches]
+    columns = [report.column(watch, watch.readings(name), truth, span) for watch in watches]
     for name in [shown.name for shown in columns if not shown.rates]:
         absent[name] = "it printed nothing that could be read"
     return [shown for shown in columns if shown.rates], truth, span, absent

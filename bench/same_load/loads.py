@@ -14,7 +14,7 @@ from typing import Callable
 class Load:
     """One load, what it shows, and who watches it."""
 
-    #: The name of its processes.
+    #: What `--only` calls it.
     name: str
     title: str
     #: What it does, in a sentence or two.
@@ -40,7 +40,7 @@ def autoreap(seconds):
 
 def generations(seconds):
     times = ["--life-ms", "1500", "--linger-ms", "1500", "--every-ms", "3000"]
-    return ["nested-deaths", "--comm", "generations", "--seconds", str(seconds), "--bytes", "8MiB", *times]
+    return ["nested-deaths", "--seconds", str(seconds), "--bytes", "8MiB", *times]
 
 
 def undumpable(seconds):
@@ -111,11 +111,12 @@ class Truth:
 class Running:
     """A started load, which waits for its beginning."""
 
-    def __init__(self, program, load, seconds, directory, prefix):
+    def __init__(self, program, load, seconds, directory, name, prefix):
         # Some tools show the name of a process, others that of its program.
-        program_copy = Path(directory) / load.name
-        shutil.copy(program, program_copy)
-        command = [*prefix, program_copy, *load.arguments(seconds), "--directory", directory]
+        named = Path(directory) / name
+        shutil.copy(program, named)
+        options = ["--comm", name, "--directory", directory]
+        command = [*prefix, named, *load.arguments(seconds), *options]
         self.process = subprocess.Popen(
             [str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
