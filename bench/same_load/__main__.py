@@ -32,7 +32,7 @@ def measure(load, seconds, programs, packages, scratch):
     watches = []
     try:
         place = Place(packages, programs / "mpp", scratch, name)
-        watches, absent = launch(place, tools, load.is_hidden_for_a_while)
+        watches, absent = launch(place, tools, prefix)
         time.sleep(SETTLE)
         # The columns of the table begin with a whole second of the clock, the load one second later.
         begin = float(int(time.time()) + 1)

@@ -9,11 +9,11 @@ IMPOSSIBLE = 1e15
 
 #: How the tables are to be read.
 LEGEND = """
-All tools watch the same load at the same time, each at its own interval of one second. MB are 10^6 bytes handed to the
-storage layer. "Truth" is what the load counted itself, in memory that its processes share. The error of a second compares a
-tool's interval with the truth of that very interval, as a share of the load's usual rate; a write falls on either side
-of an interval's end, which alone is 10 % of a load that writes ten times a second. `-` is what a tool shows as
-unknown; an empty cell is a second for which it printed nothing.
+All tools watch the same load at the same time, each at its own interval of one second. MB are 10^6 bytes handed to
+the storage layer. "Truth" is what the load counted itself, in memory that its processes share. The error of a second
+compares a tool's interval with the truth of that very interval, as a share of the load's usual rate; a write falls on
+either side of an interval's end, which alone is 10 % of a load that writes ten times a second. `-` is what a tool
+shows as unknown; an empty cell is a second for which it printed nothing. A process without a line counts as 0.
 """
 
 
@@ -92,39 +92,48 @@ def verdict(shown, truth_total, load):
 def meanwhile(shown):
     """What a tool shows while it is refused the counters, and when it is not any more."""
     rates = [rate for _, rate in sorted(shown.rates.items())]
-    lowest = min(rate for rate in rates if rate is not None)
-    highest = max(rate for rate in rates if rate is not None)
-    if highest > IMPOSSIBLE:
-        return "a total near 2^64"
+    known = [rate for rate in rates if rate is not None]
     later = [rate for rate in rates[len(rates) // 2 :] if rate is not None]
+    if not later:
+        return "unknown to the end"
+    if max(known) > IMPOSSIBLE:
+        return "a total near 2^64"
     then = f"then {max(later) / MB:.0f} MB/s"
-    if lowest < 0:
-        return f"a total that falls by {-lowest / MB:.0f} MB, {then}"
+    if min(known) < 0:
+        return f"a total that falls by {-min(known) / MB:.0f} MB, {then}"
     return f"unknown, {then}" if None in rates else f"0, {then}"
 
 
 def table(load, columns, truth, span):
     """The tables of one load, as Markdown."""
-    seconds = by_second(truth, span)
     lines = [f"## {load.title}", "", load.does, ""]
     if load.has_seconds:
-        head = " | ".join(str(second + 1) for second in range(len(seconds)))
-        lines += [f"| MB/s in second | {head} |", "|---|" + "---:|" * len(seconds)]
-        lines.append(row("truth", seconds))
-        for shown in columns:
-            lines.append(row(shown.name, [shown.rates.get(second, "") for second in range(len(seconds))]))
-        lines.append("")
-    worst_head = " worst second |" if load.has_seconds else ""
-    words_head = "while it cannot be read" if load.is_hidden_for_a_while else "written bytes are"
-    lines.append(f"| tool | version | MB in all | error |{worst_head} {words_head} |")
-    lines.append("|---|---|---:|---:|" + ("---:|" if load.has_seconds else "") + "---|")
-    lines.append(f"| truth | | {truth.total() / MB:.1f} | |" + (" |" if load.has_seconds else "") + " |")
-    for shown in columns:
-        error = percent(shown.total / truth.total() - 1)
-        worst = f" {share(shown.worst)} |" if load.has_seconds else ""
-        words = verdict(shown, truth.total(), load)
-        lines.append(f"| {shown.name} | {shown.version} | {shown.total / MB:.1f} | {error} |{worst} {words} |")
+        lines += [*second_rows(columns, by_second(truth, span)), ""]
+    lines += total_rows(load, columns, truth.total())
     return "\n".join(lines) + "\n"
+
+
+def second_rows(columns, seconds):
+    """One column for each second."""
+    head = " | ".join(str(second + 1) for second in range(len(seconds)))
+    yield f"| MB/s in second | {head} |"
+    yield "|---|" + "---:|" * len(seconds)
+    yield row("truth", seconds)
+    for shown in columns:
+        yield row(shown.name, [shown.rates.get(second, "") for second in range(len(seconds))])
+
+
+def total_rows(load, columns, written):
+    """The whole run, and what it says."""
+    words_head = "while it cannot be read" if load.is_hidden_for_a_while else "written bytes are"
+    yield f"| tool | version | MB in all | error | worst second | {words_head} |"
+    yield "|---|---|---:|---:|---:|---|"
+    yield f"| truth | | {written / MB:.1f} | | | |"
+    for shown in columns:
+        error = percent(shown.total / written - 1)
+        worst = share(shown.worst) if load.has_seconds else ""
+        words = verdict(shown, written, load)
+        yield f"| {shown.name} | {shown.version} | {shown.total / MB:.1f} | {error} | {worst} | {words} |"
 
 
 def percent(difference):

@@ -1,7 +1,6 @@
 """The tools that watch the load: one row each, with how it is brought here, started and read."""
 
 import os
-import shutil
 import subprocess
 import threading
 import time
@@ -10,10 +9,12 @@ from pathlib import Path
 from typing import Callable, Optional
 
 import outputs
-from packages import PYTHON, Absent
+from packages import PYTHON, Absent, Packages
 
 HERE = Path(__file__).resolve().parent
+#: Where process-exporter listens, on the loopback interface.
 PORT = 19256
+#: What turns root into nobody.
 NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
 
 
@@ -21,7 +22,7 @@ NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
 class Place:
     """What a tool needs to know to be started: where things are, and whom it watches."""
 
-    packages: object
+    packages: Packages
     mpp: Path
     scratch: Path
     name: str
@@ -192,21 +193,16 @@ class Watch:
         return list(self.tool.parse(self.lines, name))
 
 
-def launch(place, tools, as_nobody):
-    """Starts the tools; returns those that run, and by name why the others do not."""
-    prefix, absent, watches = [], {}, []
-    if as_nobody and os.geteuid() == 0:
-        prefix = NOBODY
-        if shutil.which(NOBODY[0]) is None:
-            raise Absent("there is no setpriv(1) to become another user with")
+def launch(place, tools, prefix):
+    """Starts the tools behind a prefix; returns those that run, and by name why the others do not."""
+    absent, watches = {}, []
     libraries = place.packages.libraries()
     for tool in tools:
         try:
             start = tool.start(place)
-        except Absent as reason:
+            # Our own program is not to find the peers' libraries.
+            start.environment = {**({} if tool.tier else libraries), **start.environment}
+            watches.append(Watch(tool, start, prefix))
+        except (Absent, OSError) as reason:
             absent[tool.name] = str(reason)
-            continue
-        # Our own program is not to find the peers' libraries.
-        start.environment = {**({} if tool.tier else libraries), **start.environment}
-        watches.append(Watch(tool, start, prefix))
     return watches, absent

@@ -1,4 +1,5 @@
-"""The parsers read what the tools printed once: captured lines, cut to a few."""
+"""The parsers read what the tools printed once, cut to a few lines; and the comparison with the truth.
+"""
 
 import unittest
 from types import SimpleNamespace
@@ -168,6 +169,7 @@ class Comparison(unittest.TestCase):
             ([9, 5, None, None, 10, 5], "unknown, then 10 MB/s"),
             ([9, 5, 0, 0, 10, 5], "0, then 10 MB/s"),
             ([9, 5, -14, 0, 24, 5], "a total that falls by 14 MB, then 24 MB/s"),
+            ([None, None, None, None, None, None], "unknown to the end"),
             ([9, 5, 1.8e13, 0, -1.8e13, 5], "a total near 2^64"),
         ]:
             self.assertEqual(report.verdict(self.column(rates), 40e6, self.HIDDEN), words)
