@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mpp_accounting::process::{Identity, ProcessKey, ProcessSample};
-use mpp_accounting::selector::{Descendants, Resolution, Selector, Verdict};
+use mpp_accounting::selector::{Descendants, Selector, Verdict};
 use mpp_accounting::snapshot::{Snapshot, Trouble, Visibility};
-use mpp_collect::{
-    Collector, CollectorOptions, IdentityWait, MemoryReaderKind, Needs, Part, Question, Seen, Step,
-};
+use mpp_collect::{Collector, CollectorOptions, IdentityWait, MemoryReaderKind, Needs, Part};
 
 use crate::error::Error;
+use crate::lone::Lone;
 use crate::resolver::Resolver;
 
 /// How long to wait for command lines and environments at most.
@@ -105,9 +104,9 @@ fn find_alone(selector: &Selector, options: &FindOptions) -> Result<Option<Found
     let references = selector.references();
     resolver.check(&references)?;
     resolver.refresh(&references, collector.own_pids());
-    let lone = Lone::new(selector.clone(), resolver.resolution, options);
-    let question: Arc<Question> = Arc::new(move |seen: &Seen<'_>| lone.judge(seen));
-    let scan = collector.scan(&question, WAIT)?;
+    let shown = options.shows_cmdline.then_some(Part::Cmdline);
+    let lone = Lone { selectors: vec![selector.clone()], resolution: resolver.resolution, shown };
+    let scan = collector.scan(&lone.into_question(), WAIT)?;
     if !scan.undecided.is_empty() {
         return Ok(None);
     }
@@ -119,63 +118,10 @@ fn find_alone(selector: &Selector, options: &FindOptions) -> Result<Option<Found
     });
     Ok(Some(Found {
         processes: matched.collect(),
-        undecided: scan.absences.len() as u64,
+        undecided: scan.unknown.len() as u64,
         visibility: collector.visibility(),
         trouble: collector.trouble(),
     }))
-}
-
-/// What is asked of each process alone.
-struct Lone {
-    selector: Selector,
-    resolution: Resolution,
-    /// What may have to be read, the cheapest first.
-    parts: Vec<Part>,
-    /// What is read of those that match.
-    shown: Option<Part>,
-    environment_keys: Vec<Box<[u8]>>,
-}
-
-impl Lone {
-    fn new(selector: Selector, resolution: Resolution, options: &FindOptions) -> Self {
-        let needs = selector.identity_needs();
-        let parts = [
-            (needs.executable, Part::Executable),
-            (needs.cgroup, Part::Cgroup),
-            (needs.cmdline, Part::Cmdline),
-            (!needs.environment_keys.is_empty(), Part::Environ),
-        ];
-        Lone {
-            selector,
-            resolution,
-            parts: parts
-                .into_iter()
-                .filter_map(|(is_needed, part)| is_needed.then_some(part))
-                .collect(),
-            shown: options.shows_cmdline.then_some(Part::Cmdline),
-            environment_keys: needs.environment_keys,
-        }
-    }
-
-    fn judge(&self, seen: &Seen<'_>) -> Step {
-        if seen.has_lost_environment() {
-            return Step::Undecided;
-        }
-        let is_unread = |part: &&Part| seen.text(**part).is_none();
-        let identity = seen.identity(&self.environment_keys);
-        let verdict = self.selector.matches_identity(seen.key.pid, &identity, &self.resolution);
-        match verdict {
-            Verdict::No => Step::No,
-            Verdict::Yes => match self.shown.iter().find(is_unread) {
-                Some(part) => Step::Read(*part),
-                None => Step::Yes(Box::new(identity)),
-            },
-            Verdict::Unknown(why) => match self.parts.iter().find(is_unread) {
-                Some(part) => Step::Read(*part),
-                None => Step::Unknown(why),
-            },
-        }
-    }
 }
 
 /// Sweeps over all processes, since who belongs depends on others.

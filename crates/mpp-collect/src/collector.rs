@@ -165,10 +165,12 @@ enum Learned {
 
 /// Which processes are swept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scope {
+enum Scope<'a> {
     Everybody,
     /// This one and its descendants.
     Tree(u32),
+    /// These.
+    Some(&'a [u32]),
 }
 
 impl Collector {
@@ -244,10 +246,25 @@ impl Collector {
         self.sweep_scope(needs, Scope::Everybody, wait, into)
     }
 
+    /// As [`Collector::sweep`], but of these processes alone, ascending by PID.
+    ///
+    /// # Errors
+    /// The procfs could not be read; then `into` is left as it was.
+    pub fn sweep_some(
+        &mut self,
+        pids: &[u32],
+        needs: &Needs,
+        wait: IdentityWait,
+        into: &mut Snapshot,
+    ) -> Result<(), CollectError> {
+        let everyone = Request { needs, is_of_interest: &|_, _| true };
+        self.sweep_scope(&everyone, Scope::Some(pids), wait, into)
+    }
+
     fn sweep_scope(
         &mut self,
         needs: &Request<'_>,
-        scope: Scope,
+        scope: Scope<'_>,
         wait: IdentityWait,
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
@@ -259,11 +276,15 @@ impl Collector {
         let moment = self.origin.now();
         let told = match scope {
             Scope::Everybody => self.told(),
-            Scope::Tree(_) => None,
+            Scope::Tree(_) | Scope::Some(_) => None,
         };
         match scope {
             Scope::Everybody => self.list()?,
             Scope::Tree(root_pid) => self.list_tree(root_pid)?,
+            Scope::Some(pids) => {
+                self.pids.clear();
+                self.pids.extend_from_slice(pids);
+            }
         }
         self.replaced.clear();
         self.begin_round(needs.needs);
@@ -447,9 +468,9 @@ impl Collector {
         }
         let root = duplicate_root(&self.origin, &self.procfs)?;
         let found = scan::scan(root, pids, question, wait);
-        found.absences.iter().for_each(|why| count(&mut self.trouble, *why));
-        let is_blocked = |why: &&Absence| **why == Absence::Blocked;
-        self.trouble.blocked = found.absences.iter().filter(is_blocked).count() as u64;
+        found.unknown.iter().for_each(|(_, why)| count(&mut self.trouble, *why));
+        let is_blocked = |(_, why): &&(u32, Absence)| *why == Absence::Blocked;
+        self.trouble.blocked = found.unknown.iter().filter(is_blocked).count() as u64;
         Ok(found)
     }
 

@@ -101,7 +101,8 @@ fn what_a_question_asks_for_is_read_once_and_kept_of_those_that_match() {
             None => Step::Yes(Box::new(seen.identity(&[]))),
         }
     });
-    let found = scan(&question).found;
+    let Scan { found, parents, .. } = scan(&question);
+    assert!(parents.contains(&(pid, std::process::id())));
     let [(key, identity)] = found.as_slice() else { panic!("expected one, found {found:?}") };
     let status = std::fs::metadata(format!("/proc/{pid}")).unwrap();
     assert_eq!((key.pid, identity.uid), (pid, status.uid()));
@@ -140,7 +141,7 @@ fn a_process_that_holds_its_mmap_lock_is_counted_and_costs_one_thread_once() {
 }
 
 fn blocked(found: &Scan) -> usize {
-    found.absences.iter().filter(|why| **why == Absence::Blocked).count()
+    found.unknown.iter().filter(|(_, why)| *why == Absence::Blocked).count()
 }
 
 /// Waits until this program has no more than so many threads that read, and has that many.

@@ -140,8 +140,10 @@ pub struct Scan {
     /// Processes that one look does not tell: the question said so, or they must be asked of
     /// another thread than the main one, which has exited. Ascending.
     pub undecided: Vec<u32>,
-    /// Why others could not be asked, once for each.
-    pub absences: Vec<Absence>,
+    /// The others that could not be asked, and why. Ascending.
+    pub unknown: Vec<(u32, Absence)>,
+    /// Every process whose `stat` could be read, and its parent's PID.
+    pub parents: Vec<(u32, u32)>,
 }
 
 /// What one process answered.
@@ -153,6 +155,14 @@ enum Answer {
     /// Its memory is not for this pass.
     Later(Risk),
     Unknown(Absence),
+}
+
+/// What came of asking one process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Answered {
+    answer: Answer,
+    /// `None` where its `stat` could not be read.
+    parent_pid: Option<u32>,
 }
 
 /// Processes that a thread looks through, and whose memory it may read.
@@ -208,6 +218,7 @@ pub(crate) fn scan(
     let mut found = shared.finish(Instant::now() + wait);
     found.found.sort_unstable_by_key(|(key, _)| *key);
     found.undecided.sort_unstable();
+    found.unknown.sort_unstable_by_key(|(pid, _)| *pid);
     found
 }
 
@@ -282,10 +293,10 @@ impl Shared {
             let waited = self.progress.wait_timeout(state, wait);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        let unasked = state.unasked();
+        let unasked = state.unasked_pids();
         state.close(self.procfs_id);
         let mut found = std::mem::take(&mut state.found);
-        found.absences.extend(std::iter::repeat_n(Absence::Blocked, unasked));
+        found.unknown.extend(unasked.into_iter().map(|pid| (pid, Absence::Blocked)));
         found
     }
 
@@ -332,9 +343,9 @@ impl Shared {
         while let Some(batch) = state.begin_batch(number) {
             let blocked = state.blocked.clone();
             drop(state);
-            let Some(answers) = reader.ask_all(&batch, &blocked) else { return };
+            let Some(answered) = reader.ask_all(&batch, &blocked) else { return };
             state = self.lock();
-            if !state.end_batch(number, &batch, answers) {
+            if !state.end_batch(number, &batch, answered) {
                 return;
             }
         }
@@ -348,6 +359,13 @@ impl State {
         let in_work = self.workers.iter().filter_map(|worker| worker.batch.as_ref());
         let batches = self.again.iter().chain(in_work).map(|batch| batch.pids.len());
         self.first_pass.len() + self.later.len() + batches.sum::<usize>()
+    }
+
+    fn unasked_pids(&self) -> Vec<u32> {
+        let in_work = self.workers.iter().filter_map(|worker| worker.batch.as_ref());
+        let batches = self.again.iter().chain(in_work).flat_map(|batch| &batch.pids);
+        let later = self.later.iter().map(|(_, pid)| pid);
+        self.first_pass.iter().chain(later).chain(batches).copied().collect()
     }
 
     fn is_done(&self) -> bool {
@@ -380,19 +398,23 @@ impl State {
     }
 
     /// Takes what came of a batch; whether its thread was still waited for.
-    fn end_batch(&mut self, number: u64, batch: &Batch, answers: Vec<Answer>) -> bool {
+    fn end_batch(&mut self, number: u64, batch: &Batch, answered: Vec<Answered>) -> bool {
         let Some(worker) = self.workers.iter_mut().find(|worker| worker.number == number) else {
             return false;
         };
         worker.batch = None;
-        for (pid, answer) in batch.pids.iter().zip(answers) {
+        for (pid, Answered { answer, parent_pid }) in batch.pids.iter().zip(answered) {
             match answer {
+                Answer::Later(risk) => {
+                    self.later.push((risk, *pid));
+                    continue;
+                }
                 Answer::Yes(key, identity) => self.found.found.push((key, identity)),
                 Answer::No => {}
                 Answer::Undecided => self.found.undecided.push(*pid),
-                Answer::Later(risk) => self.later.push((risk, *pid)),
-                Answer::Unknown(why) => self.found.absences.push(why),
+                Answer::Unknown(why) => self.found.unknown.push((*pid, why)),
             }
+            self.found.parents.extend(parent_pid.map(|parent_pid| (*pid, parent_pid)));
         }
         true
     }
@@ -488,17 +510,18 @@ enum Unread {
 
 impl Reader<'_> {
     /// `None` where this thread was given up meanwhile: its answers are nobody's.
-    fn ask_all(&mut self, batch: &Batch, blocked: &[ProcessKey]) -> Option<Vec<Answer>> {
-        let mut answers = Vec::with_capacity(batch.pids.len());
+    fn ask_all(&mut self, batch: &Batch, blocked: &[ProcessKey]) -> Option<Vec<Answered>> {
+        let mut answered = Vec::with_capacity(batch.pids.len());
         let mut stat_room = Room::default();
         for pid in &batch.pids {
-            let answer = self.ask(*pid, batch.risk_max, blocked, &mut stat_room);
+            let mut parent_pid = None;
+            let answer = self.ask(*pid, batch.risk_max, blocked, &mut stat_room, &mut parent_pid);
             if self.pulse.given_up.get().is_some() {
                 return None;
             }
-            answers.push(answer.unwrap_or_else(Answer::unknown));
+            answered.push(Answered { answer: answer.unwrap_or_else(Answer::unknown), parent_pid });
         }
-        Some(answers)
+        Some(answered)
     }
 
     fn ask(
@@ -507,6 +530,7 @@ impl Reader<'_> {
         risk_max: Risk,
         blocked: &[ProcessKey],
         stat_room: &mut Room,
+        parent_pid: &mut Option<u32>,
     ) -> Result<Answer, Absence> {
         let folder = &open_folder(&self.shared.procfs, Name::of(pid).as_c_str());
         let folder = folder.as_ref().map_err(|errno| absence_of(*errno))?;
@@ -514,6 +538,7 @@ impl Reader<'_> {
         if is_ending(stat) {
             return Ok(Answer::No);
         }
+        *parent_pid = Some(stat.ppid);
         let uid = status_of(folder).map_err(absence_of)?.st_uid;
         let key = ProcessKey { pid, start_time_ticks: stat.start_time_ticks };
         let asked = Asked { key, folder, stat };
@@ -644,9 +669,13 @@ mod tests {
 
     const KEY: ProcessKey = ProcessKey { pid: 4, start_time_ticks: 0 };
 
-    fn yes() -> Answer {
+    fn answered(answer: Answer) -> Answered {
+        Answered { answer, parent_pid: Some(1) }
+    }
+
+    fn yes() -> Answered {
         let texts = Texts::default();
-        Answer::Yes(KEY, Box::new(seen(&texts, Fork::Before).identity(&[])))
+        answered(Answer::Yes(KEY, Box::new(seen(&texts, Fork::Before).identity(&[]))))
     }
 
     /// Whether it has executed something since it was forked.
@@ -731,9 +760,10 @@ mod tests {
         procfs.forget_hanging(state.blocked[0]);
         assert_eq!(state.unasked(), 4);
         assert!(!state.end_batch(0, &batch, vec![yes(), yes()]));
-        assert!(state.end_batch(1, &batch, vec![yes(), Answer::Undecided]));
+        assert!(state.end_batch(1, &batch, vec![yes(), answered(Answer::Undecided)]));
         let found: Vec<_> = state.found.found.iter().map(|(key, _)| *key).collect();
         assert_eq!((found, &state.found.undecided), (vec![KEY], &vec![5]));
+        assert_eq!(state.found.parents, [(4, 1), (5, 1)], "once each");
         assert_eq!(state.next_batch().unwrap().pids, [4, 5]);
     }
 }
