@@ -116,7 +116,7 @@ pub(crate) fn counted(count: u64, one: &str, several: &str) -> String {
 }
 
 /// The classes of what may go wrong in a sweep, with their counts.
-pub(crate) fn trouble_classes(trouble: &Trouble) -> [TroubleClass; 14] {
+pub(crate) fn trouble_classes(trouble: &Trouble) -> [TroubleClass; 15] {
     let Trouble {
         vanished,
         denied,
@@ -132,6 +132,7 @@ pub(crate) fn trouble_classes(trouble: &Trouble) -> [TroubleClass; 14] {
         cut_sockets,
         unreached_sockets,
         lost_connection_reports,
+        failed_sources,
     } = *trouble;
     [
         ("vanished", vanished, "ended while being read", "ended while being read"),
@@ -177,6 +178,12 @@ pub(crate) fn trouble_classes(trouble: &Trouble) -> [TroubleClass; 14] {
             lost_connection_reports,
             "loss of reports on ended connections",
             "losses of reports on ended connections",
+        ),
+        (
+            "failed_sources",
+            failed_sources,
+            "source of exit records failed",
+            "sources of exit records failed",
         ),
     ]
     .map(|(name, count, one, several)| TroubleClass { name, count, one, several })
