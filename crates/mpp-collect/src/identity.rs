@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use mpp_accounting::process::{
     Absence, EnvironmentEntry, Identity, IdentityNeeds, ProcessKey, ProportionalMemory, Reading,
-    ThreadIo,
+    ThreadIo, Usage,
 };
 use mpp_parse::proc_pid_environ::{is_clobbered, variables};
 use mpp_parse::proc_pid_stat::Stat;
@@ -82,8 +82,8 @@ pub(crate) struct Known {
     pub(crate) former_threads: Option<Arc<[ThreadIo]>>,
     /// Its `io`, opened while it lived.
     pub(crate) held_io: Option<OwnedFd>,
-    /// CPU time in both modes as it was last told; neither may fall.
-    pub(crate) cpu_ns: (u64, u64),
+    /// CPU time as it was last handed out; it may not fall.
+    pub(crate) usage: Usage,
     /// What the kernel told of it when its identity was last looked at.
     pub(crate) told: Option<Told>,
     /// The number of the last sweep that saw it.
@@ -292,7 +292,7 @@ impl Known {
             threads: None,
             former_threads: None,
             held_io: None,
-            cpu_ns: (0, 0),
+            usage: Usage::default(),
             told: None,
             swept: 0,
             proportional_memory: Reading::Absent(Absence::NotYetKnown),
@@ -308,6 +308,17 @@ impl Known {
             environment: Ask::No,
             rollup: Ask::No,
         }
+    }
+
+    /// What procfs says of CPU time, in ticks, may be below what was told in nanoseconds a moment
+    /// ago, and the other way round in one of the two modes: what was counted stands until it is
+    /// passed.
+    pub(crate) fn hand_out(&mut self, read: Usage) -> Usage {
+        self.usage = Usage {
+            own: read.own.raised_to(self.usage.own.without_faults()),
+            reaped: read.reaped.raised_to(self.usage.reaped.without_faults()),
+        };
+        self.usage
     }
 
     /// Whether what is known of it holds, by what the kernel tells: the same program, name,
