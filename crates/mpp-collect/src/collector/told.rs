@@ -16,11 +16,11 @@ use std::sync::Arc;
 
 use mpp_accounting::process::{
     Absence, Gauges, Identity, ProcessKey, ProcessSample, ProcessState, ProportionalMemory,
-    Reading, Socket, ThreadIo, ThreadList,
+    Reading, Socket, ThreadIo, ThreadList, Usage,
 };
 use mpp_accounting::snapshot::Snapshot;
-use mpp_accounting::units::{BootTime, IoTotals};
-use mpp_parse::bpf_record::{self, TaskKey, TaskRecord, ThreadUsage};
+use mpp_accounting::units::{BootTime, IoTotals, Totals, UsageCounter, UsageTotals};
+use mpp_parse::bpf_record::{self, Pool, TaskKey, TaskRecord, ThreadUsage};
 use rustix::fd::AsFd;
 
 use self::kept_back::{Count, KeptBack};
@@ -104,8 +104,7 @@ struct Companion {
 /// What is known of a process, as far as its sample needs it.
 struct Recognized {
     identity: Arc<Identity>,
-    /// CPU time in both modes as it was last told.
-    cpu_ns: (u64, u64),
+    usage: Usage,
     proportional_memory: Reading<ProportionalMemory>,
 }
 
@@ -150,7 +149,7 @@ impl Telling<'_> {
         if last.is_some_and(|last| last.key.pid >= leader.key.pid) {
             return;
         }
-        let Recognized { identity, cpu_ns, proportional_memory } = self.recognize(leader);
+        let Recognized { identity, usage, proportional_memory } = self.recognize(leader);
         let measures = self.needs.measures_of(leader.key, &identity);
         let mut gauges = leader.gauges(&measures, self.scale);
         if measures.proportional_memory {
@@ -171,7 +170,7 @@ impl Telling<'_> {
             state: leader.state(),
             identity,
             read_at: self.read_at,
-            usage: leader.usage_as(cpu_ns),
+            usage,
             io: io_of(&measures, leader.io(), ThreadList::from(leader.thread)),
             gauges,
         });
@@ -189,15 +188,17 @@ impl Telling<'_> {
         {
             known.swept = self.round;
             known.threads_max = known.threads_max.max(u64::from(leader.process.thread_count()));
-            if !leader.is_crowd() {
-                known.cpu_ns = cpu_split(&leader.usage, known.cpu_ns);
-            }
             if !known.is_settled(self.wants) {
                 self.attention = Attention::Everybody;
             }
+            let reaped = reaped(&leader.pool);
+            let usage = match leader.is_crowd() {
+                true => Usage { own: UsageTotals::default(), reaped },
+                false => hand_out(known, &leader.usage, reaped),
+            };
             return Recognized {
                 identity: Arc::clone(&known.identity),
-                cpu_ns: known.cpu_ns,
+                usage,
                 proportional_memory: known.proportional_memory,
             };
         }
@@ -211,7 +212,7 @@ impl Telling<'_> {
         });
         Recognized {
             identity: Arc::clone(self.nobody),
-            cpu_ns: cpu_split(&leader.usage, (0, 0)),
+            usage: Usage { own: UsageTotals::default(), reaped: reaped(&leader.pool) },
             proportional_memory: Reading::Absent(Absence::NotYetKnown),
         }
     }
@@ -339,7 +340,9 @@ impl Collector {
             Ok(()) => into.processes.truncate(filled),
             Err(_) => into.processes.clear(),
         }
-        outcome.is_ok()
+        let is_told = outcome.is_ok();
+        witness.note_living(outcome);
+        is_told
     }
 
     /// Finds out who the strangers are.
@@ -353,8 +356,7 @@ impl Collector {
             let threads = sample.gauges.threads.value().copied().unwrap_or(0);
             known.threads_max = known.threads_max.max(threads);
             if threads <= 1 {
-                known.cpu_ns = cpu_split(&stranger.usage, known.cpu_ns);
-                set_cpu(sample, known.cpu_ns);
+                sample.usage = hand_out(known, &stranger.usage, sample.usage.reaped);
             }
             sample.identity = Arc::clone(&known.identity);
             let measures = needs.measures_of(sample.key, &sample.identity);
@@ -425,11 +427,8 @@ impl Collector {
             let chunk = chunks.next().unwrap_or_default();
             let Some(sample) = into.processes.get_mut(crowd.position) else { continue };
             if let Some(known) = self.known.get_mut(crowd.pid) {
-                known.cpu_ns = cpu_split(&crowd.usage, known.cpu_ns);
-                set_cpu(sample, known.cpu_ns);
+                sample.usage = hand_out(known, &crowd.usage, sample.usage.reaped);
             }
-            let faults = &mut sample.usage.own.0[2..];
-            faults.copy_from_slice(&[crowd.usage.min_flt, crowd.usage.maj_flt]);
             if sample.gauges.context_switches.value().is_some() {
                 sample.gauges.context_switches = switches(&crowd.usage);
             }
@@ -517,8 +516,17 @@ impl Stranger {
     }
 }
 
-fn set_cpu(sample: &mut ProcessSample, (user_ns, system_ns): (u64, u64)) {
-    sample.usage.own.0[..2].copy_from_slice(&[user_ns, system_ns]);
+/// What a process did, with CPU time divided so that neither part falls below what was said.
+fn hand_out(known: &mut Known, usage: &ThreadUsage, reaped: UsageTotals) -> Usage {
+    let before = known.usage.own;
+    let before = (before[UsageCounter::CpuUserNs], before[UsageCounter::CpuSystemNs]);
+    let (user_ns, system_ns) = cpu_split(usage, before);
+    let own = Totals([user_ns, system_ns, usage.min_flt, usage.maj_flt]);
+    known.hand_out(Usage { own, reaped })
+}
+
+fn reaped(pool: &Pool) -> UsageTotals {
+    Totals([pool.cutime_ns, pool.cstime_ns, pool.cmin_flt, pool.cmaj_flt])
 }
 
 /// A zombie's sockets are closed. Where the main thread has exited, another one that lives is

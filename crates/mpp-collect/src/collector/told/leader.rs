@@ -2,9 +2,9 @@
 
 use mpp_accounting::process::{
     Absence, ContextSwitches, Gauges, Memory, ProcessIo, ProcessKey, ProcessState, Reading,
-    ThreadIo, ThreadList, Usage,
+    ThreadIo, ThreadList,
 };
-use mpp_accounting::units::{IoTotals, Totals};
+use mpp_accounting::units::IoTotals;
 use mpp_parse::bpf_record::{self, Fds, Pool, ProcessPart, TaskRecord, ThreadUsage};
 
 use super::Told;
@@ -59,15 +59,6 @@ impl<'a> Leader<'a> {
         match self.task.is_kernel_thread() || (self.thread.has_exited && !self.is_crowd()) {
             true => Ending::NoMemory,
             false => Ending::HasMemory,
-        }
-    }
-
-    /// What it did, with CPU time as it is divided.
-    pub(super) fn usage_as(&self, (user_ns, system_ns): (u64, u64)) -> Usage {
-        let Pool { cutime_ns, cstime_ns, cmin_flt, cmaj_flt, .. } = self.pool;
-        Usage {
-            own: Totals([user_ns, system_ns, self.usage.min_flt, self.usage.maj_flt]),
-            reaped: Totals([cutime_ns, cstime_ns, cmin_flt, cmaj_flt]),
         }
     }
 
