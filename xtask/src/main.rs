@@ -6,6 +6,7 @@ mod bench;
 mod bpf;
 mod checks;
 mod fuzz;
+mod instructions;
 mod python;
 mod same_load;
 mod step;
@@ -24,6 +25,7 @@ usage: cargo xtask COMMAND
   tidy                                   layers, names, the one table of metrics
   fuzz [TARGET] [--seconds N]            one fuzz target, or each of them
   bench [--processes N,N] [--samples N]  what one sample costs, beside psutil and a C program
+  instructions [--accept]                what parsers, ledger, groups and encoders take, by valgrind
   same-load [--seconds N] [--only LOAD]  what we and other tools show of one load, by the second
   bpf [--check]                          compile the BPF programs, or compare what is committed
   wheel                                  the Python wheel for every Linux, and its sources
@@ -54,6 +56,7 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         }
         "fuzz" => fuzz::run(&root, &fuzz::Plan::parse(rest)?)?,
         "bench" => bench::run(&root, &bench::Plan::parse(rest)?)?,
+        "instructions" => instructions::run(&root, instructions::Plan::parse(rest)?)?,
         "same-load" => same_load::run(&root, &same_load::Plan::parse(rest)?)?,
         "bpf" => bpf::run(&root, bpf::Plan::parse(rest)?)?,
         "wheel" => {
