@@ -69,8 +69,7 @@ pub struct GroupBook {
     groups: Vec<Row>,
     row_of_name: HashMap<Box<[u8]>, usize>,
     traffic: TrafficBook,
-    /// Whether a process can begin to match without executing anything.
-    looks_at_ports: bool,
+    ports: Ports,
     /// When the last sweep began, for the interval.
     previous: Option<crate::units::BootTime>,
     resolution: Resolution,
@@ -99,6 +98,13 @@ enum Decision {
     Doubtful(usize),
     /// Wholly, and it has no part in the row even as a descendant.
     Excluded,
+}
+
+/// Whether a process can begin to match without executing anything: by a port it listens on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ports {
+    Ignored,
+    LookedAt,
 }
 
 /// Where a process belongs, and why.
@@ -182,9 +188,9 @@ impl Member {
 
     /// Whether what was decided of a process holds: it has become nobody else, and all could be
     /// said of it.
-    fn is_decided(&self, process: &ProcessSample, looks_at_ports: bool) -> bool {
+    fn is_decided(&self, process: &ProcessSample, ports: Ports) -> bool {
         let may_change = matches!(self.decision, Decision::Doubtful(_))
-            || (looks_at_ports && self.may_begin_to_match());
+            || (ports == Ports::LookedAt && self.may_begin_to_match());
         !may_change && Arc::ptr_eq(&self.identity, &process.identity)
     }
 
@@ -219,7 +225,7 @@ impl GroupBook {
             groups,
             row_of_name: HashMap::new(),
             traffic: TrafficBook::default(),
-            looks_at_ports,
+            ports: if looks_at_ports { Ports::LookedAt } else { Ports::Ignored },
             previous: None,
             resolution: Resolution::default(),
             round: 0,
@@ -360,7 +366,7 @@ impl GroupBook {
         // As much room as the first sweep needs, and no more.
         let expected = snapshot.processes.len().saturating_sub(self.members.len());
         let (mut newcomers, mut walk) = (Vec::with_capacity(expected), Walk::default());
-        let (round, looks_at_ports) = (self.round, self.looks_at_ports);
+        let (round, ports) = (self.round, self.ports);
         let mut has_placeless = false;
         for (position, process) in snapshot.processes.iter().enumerate() {
             let Some(member) = self.members.next(&mut walk, process.key) else {
@@ -373,7 +379,7 @@ impl GroupBook {
             };
             let has_new_parent = member.parent_pid != process.parent_pid;
             member.parent_pid = process.parent_pid;
-            if !member.is_decided(process, looks_at_ports) {
+            if !member.is_decided(process, ports) {
                 self.restless_rounds = RESTLESS_ROUNDS;
                 turns.push(Turn::of(process, position));
                 continue;
@@ -436,7 +442,7 @@ impl GroupBook {
         let member = self.members.get(process.key);
         let Some(member) = member.filter(|member| member.round != self.round) else { return };
         let remembered = member.place;
-        let is_decided = member.is_decided(process, self.looks_at_ports);
+        let is_decided = member.is_decided(process, self.ports);
         let (place, decision) = match (is_decided.then_some(member.decision), remembered) {
             (Some(decision), Some(place)) => (Some(place), decision),
             (Some(Decision::Excluded), None) => (None, Decision::Excluded),

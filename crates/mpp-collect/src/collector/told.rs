@@ -484,7 +484,7 @@ impl Collector {
 
     /// How many processes the kernel has, and something constant; `None` where it cannot say.
     fn links(&self) -> Option<u64> {
-        status_of(&self.origin.root).ok().map(|status| u64::from(status.st_nlink))
+        status_of(&self.origin.root).ok().map(|status| status.st_nlink)
     }
 
     /// Reads those by procfs that it lists and the iterator did not hand out: kept from BPF
