@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use mpp_accounting::process::{
     Absence, EnvironmentEntry, Identity, IdentityNeeds, ProcessKey, ProportionalMemory, Reading,
-    ThreadIo, Usage,
+    ThreadList, Usage,
 };
 use mpp_parse::proc_pid_environ::{is_clobbered, variables};
 use mpp_parse::proc_pid_stat::Stat;
@@ -77,9 +77,9 @@ pub(crate) struct Known {
     /// The most threads it was seen with.
     pub(crate) threads_max: u64,
     /// What its threads had done at the last sweep, where that was read.
-    pub(crate) threads: Option<Arc<[ThreadIo]>>,
+    pub(crate) threads: Option<ThreadList>,
     /// What they had done at the sweep before that.
-    pub(crate) former_threads: Option<Arc<[ThreadIo]>>,
+    pub(crate) former_threads: Option<ThreadList>,
     /// Its `io`, opened while it lived.
     pub(crate) held_io: Option<OwnedFd>,
     /// CPU time as it was last handed out; it may not fall.
