@@ -24,7 +24,6 @@ use crate::ledger::Movement;
 use crate::metric::MetricId;
 use crate::process::{Identity, ProcessKey};
 use crate::report::{Figure, Tier};
-use crate::selector::Resolution;
 use crate::snapshot::Snapshot;
 use crate::units::{BootTime, WallTime};
 
@@ -64,7 +63,7 @@ pub struct Ended {
     pub key: ProcessKey,
     /// Who it was in the end.
     pub identity: Arc<Identity>,
-    /// The name of its user, where somebody has looked it up.
+    /// The name of its user, where somebody has looked it up: the book does not.
     pub user: Option<Box<[u8]>>,
     /// Whose child it was in the end; 0 for nobody's, and where the parent is out of sight.
     pub parent_pid: u32,
@@ -172,7 +171,6 @@ impl EndedBook {
         snapshot: &Snapshot,
         movement: &Movement,
         groups: &GroupBook,
-        resolution: &Resolution,
     ) -> EndedReport {
         for delta in &movement.processes {
             self.lives.entry(delta.key).or_default().add(delta, movement);
@@ -189,7 +187,7 @@ impl EndedBook {
             if report.processes.len() >= self.ended_max {
                 report.shed += u64::from(self.has_ended_since_start(member.key));
             } else {
-                report.processes.extend(self.ended(&member, snapshot, movement, resolution));
+                report.processes.extend(self.ended(&member, snapshot, movement));
             }
         }
         report.processes.sort_by_key(|ended| (ended.ended_at.unix_ns, ended.key));
@@ -216,7 +214,6 @@ impl EndedBook {
         member: &EndedMember<'_>,
         snapshot: &Snapshot,
         movement: &Movement,
-        resolution: &Resolution,
     ) -> Option<Ended> {
         let key = member.key;
         if !self.has_ended_since_start(key) {
@@ -232,7 +229,7 @@ impl EndedBook {
         Some(Ended {
             key,
             identity: Arc::clone(identity),
-            user: resolution.user_names.get(&identity.uid).cloned(),
+            user: None,
             parent_pid,
             parent_comm: self.comm_of_parent(exit, parent_pid, snapshot),
             group: member.group.into(),

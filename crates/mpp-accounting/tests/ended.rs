@@ -68,7 +68,7 @@ impl Watch {
         let movement = self.ledger.advance(snapshot);
         let resolution = Resolution::default();
         self.groups.fold(snapshot, &movement, &resolution);
-        self.last = self.book.advance(snapshot, &movement, &self.groups, &resolution);
+        self.last = self.book.advance(snapshot, &movement, &self.groups);
         self.summary.add(&self.last);
         self.told.extend(self.last.processes.iter().cloned());
         self.last.processes.clone()
