@@ -190,12 +190,12 @@ fn block_lengths(columns: &[TableColumn], width: usize) -> Vec<usize> {
     lengths
 }
 
-fn width_of(name: &[Part]) -> usize {
+pub(crate) fn width_of(name: &[Part]) -> usize {
     name.iter().map(|part| part.width).sum()
 }
 
 /// A name of at most this width, its middle left out where it was longer, and its width.
-fn shortened(name: &[Part], width_max: usize) -> (String, usize) {
+pub(crate) fn shortened(name: &[Part], width_max: usize) -> (String, usize) {
     let whole = width_of(name);
     if whole <= width_max {
         return (name.iter().map(|part| part.text.as_str()).collect(), whole);
@@ -332,7 +332,7 @@ fn trouble_clauses(trouble: &Trouble) -> impl Iterator<Item = String> {
     happened.map(|(count, one, several)| counted(count, one, several))
 }
 
-fn counted(count: u64, one: &str, several: &str) -> String {
+pub(crate) fn counted(count: u64, one: &str, several: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { several })
 }
 

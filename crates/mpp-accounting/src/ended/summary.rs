@@ -159,6 +159,20 @@ pub struct SummaryRow {
     pub figures: [Figure; SUMMARY_COLUMNS.len()],
 }
 
+impl SummaryReport {
+    /// The same with the rows in the order of a column: largest first, unknown last, equal ones
+    /// by name.
+    #[must_use]
+    pub fn sorted_by(mut self, column: SummaryColumn) -> Self {
+        let number = |row: &SummaryRow| match row.figure(column) {
+            Figure::Known { value, .. } => value.as_float(),
+            Figure::Absent(_) => f64::NEG_INFINITY,
+        };
+        self.rows.sort_by(|a, b| number(b).total_cmp(&number(a)).then_with(|| a.name.cmp(&b.name)));
+        self
+    }
+}
+
 impl SummaryRow {
     /// The figure of a column.
     #[must_use]
