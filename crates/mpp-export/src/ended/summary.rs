@@ -9,18 +9,13 @@ use super::{EndedFormat, EndedLayout};
 use crate::encode::csv::push_cell;
 use crate::encode::json::Writer;
 use crate::encode::rfc_3339;
-use crate::escape::{self, Part, terminal_parts};
+use crate::escape::{self, Part};
 use crate::figure::finite;
 use crate::format::{JsonLayout, Origin};
-use crate::table::{counted, shortened, width_of, write_clauses};
+use crate::table::{TableColumn, counted, name_parts, write_blocks, write_clauses};
 
 /// The version of the shape.
 const SCHEMA: u64 = 1;
-
-const NAME_HEADING: &str = "GROUP";
-
-/// A name is not made shorter than this for the sake of the width.
-const NAME_WIDTH_LEAST: usize = 12;
 
 /// Writes a summary; the rows in the order in which they stand in it.
 pub fn write_summary(
@@ -52,35 +47,17 @@ pub fn write_summary(
 
 fn write_table(report: &SummaryReport, layout: &EndedLayout, out: &mut Vec<u8>) {
     let mut signs = Signs::default();
-    let mut lines: Vec<(Vec<Part>, Vec<String>)> = Vec::with_capacity(report.rows.len() + 1);
-    let headings = SUMMARY_COLUMNS.map(|(_, column)| column.heading().to_owned());
-    lines.push((terminal_parts(NAME_HEADING.as_bytes()), headings.to_vec()));
-    for row in &report.rows {
-        let name = if row.name.is_empty() { b"\"\"".as_slice() } else { &row.name };
-        let cells = SUMMARY_COLUMNS.into_iter().zip(row.figures).map(|((_, column), figure)| {
+    let mut columns = Vec::with_capacity(SUMMARY_COLUMNS.len());
+    for (_, column) in SUMMARY_COLUMNS {
+        let cells = report.rows.iter().map(|row| {
+            let figure = row.figure(column);
             signs.note(figure);
             crate::run::cell(&column.like(), figure, layout.units)
         });
-        lines.push((terminal_parts(name), cells.collect()));
+        columns.push(TableColumn::new(column.heading().to_owned(), cells.collect()));
     }
-    let widths: Vec<usize> = (0..SUMMARY_COLUMNS.len())
-        .map(|at| lines.iter().filter_map(|(_, cells)| Some(cells.get(at)?.len())).max())
-        .map(Option::unwrap_or_default)
-        .collect();
-    let longest = lines.iter().map(|(name, _)| width_of(name)).max().unwrap_or_default();
-    let taken = |gap: usize| widths.iter().map(|width| width + gap).sum::<usize>();
-    let gap = if longest + taken(2) <= layout.width { 2 } else { 1 };
-    let name_width = longest.min(layout.width.saturating_sub(taken(gap)).max(NAME_WIDTH_LEAST));
-    for (name, cells) in &lines {
-        let (mut line, width) = shortened(name, name_width);
-        line.push_str(&" ".repeat(name_width.saturating_sub(width)));
-        for (cell, width) in cells.iter().zip(&widths) {
-            line.push_str(&" ".repeat(gap + width.saturating_sub(cell.len())));
-            line.push_str(cell);
-        }
-        out.extend_from_slice(line.trim_end().as_bytes());
-        out.push(b'\n');
-    }
+    let names: Vec<Vec<Part>> = report.rows.iter().map(|row| name_parts(&row.name)).collect();
+    write_blocks(&columns, &names, layout.width, out);
     write_foot(report, &signs, layout.width, out);
 }
 
