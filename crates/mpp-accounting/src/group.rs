@@ -85,6 +85,19 @@ pub struct GroupBook {
     marks: Marks,
     /// Exit records that never reached us.
     lost_records_total: u64,
+    /// Members that ended in the interval that was folded last.
+    ended: Vec<(ProcessKey, Place)>,
+}
+
+/// A member that ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndedMember<'a> {
+    /// Which process.
+    pub key: ProcessKey,
+    /// The name of its group.
+    pub group: &'a [u8],
+    /// Whether it belonged there as a descendant of one that matched, not by itself.
+    pub is_descendant: bool,
 }
 
 /// How far it could be decided where a process belongs.
@@ -228,6 +241,7 @@ impl GroupBook {
             columns,
             marks: Marks::default(),
             lost_records_total: 0,
+            ended: Vec::new(),
         }
     }
 
@@ -290,6 +304,14 @@ impl GroupBook {
         let mut report = self.report(census.tallies, snapshot, interval, accuracy);
         report.trouble.fallen_counters = movement.fallen;
         report
+    }
+
+    /// The members that ended in the interval that was folded last, each once.
+    pub fn ended(&self) -> impl Iterator<Item = EndedMember<'_>> {
+        self.ended.iter().filter_map(|(key, place)| {
+            let group = &*self.groups.get(place.row)?.name;
+            Some(EndedMember { key: *key, group, is_descendant: place.role == Role::Descendant })
+        })
     }
 
     /// How many processes are remembered: the living, and those that ended until the ledger has
@@ -748,10 +770,15 @@ impl GroupBook {
     /// Counts what ended, and forgets those of whom nothing more will be heard. Returns
     /// how many members' tails are lost.
     fn settle(&mut self, snapshot: &Snapshot, movement: &Movement) -> u64 {
+        self.ended.clear();
         for key in &movement.ended {
-            if let Some(group) = self.group_mut(self.owner_of(*key)) {
-                group.ended += 1;
-                group.ended_moved += 1;
+            let Some(place) = self.members.get(*key).and_then(|member| member.place) else {
+                continue;
+            };
+            self.ended.push((*key, place));
+            if let Some(row) = self.groups.get_mut(place.row) {
+                row.totals.ended += 1;
+                row.totals.ended_moved += 1;
             }
         }
         let is_member = |key: &&ProcessKey| matches!(self.owner_of(**key), Some(Owner::Row(_)));
@@ -800,7 +827,7 @@ fn distinct_needs(columns: &[Column]) -> Vec<Need> {
 }
 
 /// What an interval's records promise.
-fn tier_of(movement: &Movement) -> Tier {
+pub(crate) fn tier_of(movement: &Movement) -> Tier {
     match movement.ends {
         Ends::Exact if movement.spilled_records == 0 => Tier::A,
         Ends::Exact | Ends::Rounded => Tier::B,

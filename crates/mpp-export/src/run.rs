@@ -38,7 +38,7 @@ pub struct RunPage<'a> {
 const PROGRAMS_SHOWN: usize = 10;
 
 /// A mark and a number, or the sign for unknown.
-fn cell(column: &Column, figure: Figure, units: Units) -> String {
+pub(crate) fn cell(column: &Column, figure: Figure, units: Units) -> String {
     match finite(figure) {
         Figure::Known { value, mark } => {
             format!("{}{}", mark.prefix(), sized(column, value, units))
