@@ -36,6 +36,12 @@ pub enum Error {
         /// Why they could not be started; `None` where they ended with a failure.
         source: Option<std::io::Error>,
     },
+    /// The thread that measures its own process cannot be started.
+    #[error("cannot start the thread that measures")]
+    MeterThread(#[source] std::io::Error),
+    /// It has ended.
+    #[error("the thread that measures has ended")]
+    MeterGone,
     /// A selector names a PID file that holds no PID.
     #[error(transparent)]
     PidFile(#[from] PidFileError),

@@ -29,6 +29,7 @@ pub mod doctor;
 pub mod drop_in;
 mod error;
 mod find;
+pub mod measure;
 mod monitor;
 mod resolver;
 pub mod run;

@@ -67,6 +67,16 @@ pub struct GroupBook {
     marks: Marks,
     /// Exit records that never reached us.
     lost_records_total: u64,
+    start: Start,
+}
+
+/// Where totals begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Start {
+    /// At what the members had done before anyone looked.
+    AtDoneBefore,
+    /// At nothing.
+    AtZero,
 }
 
 /// A process as the groups see it; also kept for those that ended, until the ledger
@@ -146,7 +156,41 @@ impl GroupBook {
             round: 0,
             marks: Marks::default(),
             lost_records_total: 0,
+            start: Start::AtDoneBefore,
         }
+    }
+
+    /// An empty book whose totals hold only what is done from now on: what its members do after
+    /// the sweep that it is begun with.
+    ///
+    /// The ledger may have seen earlier sweeps: nothing of what `movement` says moved until this
+    /// one is taken in. Also returns what its members hold at the begin.
+    pub fn begun(
+        rows: Rows,
+        columns: Arc<[Column]>,
+        snapshot: &Snapshot,
+        movement: &Movement,
+        resolution: &Resolution,
+    ) -> (Self, Report) {
+        let mut book = GroupBook { start: Start::AtZero, ..GroupBook::new(rows, columns) };
+        let baseline = Movement {
+            is_baseline: true,
+            settled: movement.settled.clone(),
+            ends: movement.ends,
+            ..Movement::default()
+        };
+        let report = book.fold(snapshot, &baseline, resolution);
+        (book, report)
+    }
+
+    /// Those of the last sweep that belong to a group, ascending by key.
+    pub fn members<'a>(
+        &'a self,
+        snapshot: &'a Snapshot,
+    ) -> impl Iterator<Item = &'a ProcessSample> + 'a {
+        let is_member =
+            |key: &ProcessKey| self.members.get(key).is_some_and(|member| member.place.is_some());
+        snapshot.processes.iter().filter(move |process| is_member(&process.key))
     }
 
     /// Adds one sweep, and what moved since the one before, to the groups, and reports them.
@@ -169,7 +213,7 @@ impl GroupBook {
         let earlier_reapers: Vec<Option<Owner>> =
             movement.residuals.iter().map(|residual| self.owner_of(residual.reaper)).collect();
         self.assign_all(snapshot, resolution);
-        if movement.is_baseline {
+        if movement.is_baseline && self.start == Start::AtDoneBefore {
             self.start_totals(snapshot);
         }
         for (delta, owner) in movement.processes.iter().zip(earlier) {
@@ -555,6 +599,7 @@ impl GroupBook {
                     let before = Totals([before.voluntary, before.involuntary]);
                     group.switch(total.since_clamped(before));
                 }
+                None if movement.is_baseline && self.start == Start::AtZero => {}
                 None if movement.is_baseline => {
                     group.switches = group.switches.plus(total.as_delta());
                 }
