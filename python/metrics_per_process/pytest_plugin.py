@@ -22,6 +22,7 @@ except ImportError:
 else:
     _MEASUREMENT = StashKey[Measurement]()
     _LIMITS = StashKey[Limits]()
+    _ERROR_OF_USE = StashKey[str]()
 
     #: What the report ranks tests by, and its words for that.
     _RANKED = [("io_counters.write_bytes", "written"), ("memory.peak", "memory at the peak")]
@@ -56,15 +57,27 @@ else:
             config.pluginmanager.register(_Ranking(), "mpp-ranking")
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
+    def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Item]) -> None:
         """Reads all limits before the first test runs: what cannot be meant is an error of use."""
         for item in items:
             try:
                 limits = _limits(item)
             except (TypeError, ValueError) as error:
-                raise pytest.UsageError(f"{item.nodeid}: @pytest.mark.mpp: {error}") from None
-            if limits is not None:
-                item.stash[_LIMITS] = limits
+                words = f"{item.nodeid}: @pytest.mark.mpp: {error}"
+                if not hasattr(config, "workerinput"):
+                    raise pytest.UsageError(words) from None
+                # A worker of xdist has no way to say so but by the test.
+                item.stash[_ERROR_OF_USE] = words
+            else:
+                if limits is not None:
+                    item.stash[_LIMITS] = limits
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(item: pytest.Item) -> None:
+        """Fails a test whose limits cannot be meant."""
+        words = item.stash.get(_ERROR_OF_USE, None)
+        if words is not None:
+            pytest.fail(words, pytrace=False)
 
     def _limits(item: pytest.Item) -> Optional[Limits]:
         """What the marks say, those of module and class too; a nearer one overrides, and None

@@ -40,11 +40,14 @@ _GRACE = 0.25
 
 #: Runs the command `mpp` in an interpreter that neither the environment nor the folder of the
 #: measured command leads astray. The first argument is where this package lies; the second is
-#: empty where the interpreter is not to leave its own `LC_CTYPE` to the command.
+#: `LC_CTYPE` behind an `=`, or empty where there is none: an interpreter sets it for itself, and
+#: the command would inherit that, PEP 538.
 _RUNNER = """
 import os, sys
-folder, keeps_locale = sys.argv[1:3]
-if not keeps_locale:
+folder, locale = sys.argv[1:3]
+if locale:
+    os.environ["LC_CTYPE"] = locale[1:]
+else:
     os.environ.pop("LC_CTYPE", None)
 sys.path.insert(0, folder)
 sys.argv[0:3] = ["mpp"]
@@ -250,10 +253,10 @@ def run(
             cwd=cwd, env=env, text=text or None, **streams,
         )
         with process:
-            out, err, expired = _communicate(process, input, timeout)
+            out, err, has_expired = _communicate(process, input, timeout)
         report = _report(output, words, process.returncode, out, err)
-    if expired is not None:
-        expired.output, expired.stderr = out, err
+    if has_expired:
+        expired = subprocess.TimeoutExpired(words, timeout or 0, out, err)
         expired.report = report  # type: ignore[attr-defined]
         raise expired
     if report is None:
@@ -266,8 +269,9 @@ def run(
 def _runner(env: Optional[Mapping[Any, Any]]) -> List[str]:
     folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     environment = os.environ if env is None else env
-    has_locale = any(os.fsencode(name) == b"LC_CTYPE" for name in environment)
-    return [sys.executable, "-I", "-c", _RUNNER, folder, "yes" if has_locale else ""]
+    values = [value for name, value in environment.items() if os.fsencode(name) == b"LC_CTYPE"]
+    locale = "=" + os.fsdecode(values[0]) if values else ""
+    return [sys.executable, "-I", "-c", _RUNNER, folder, locale]
 
 
 def _options(
@@ -303,17 +307,18 @@ def _streams(
 
 def _communicate(
     process: subprocess.Popen[Any], input: Optional[Union[bytes, str]], timeout: Optional[float]
-) -> Tuple[Any, Any, Optional[subprocess.TimeoutExpired]]:
-    """Waits for the end, and sees to it that there is one."""
+) -> Tuple[Any, Any, bool]:
+    """Waits for the end, and sees to it that there is one; returns what was written, and whether
+    it took too long."""
     import subprocess
 
     try:
         out, err = process.communicate(input, timeout)
-        return out, err, None
-    except subprocess.TimeoutExpired as expired:
+        return out, err, False
+    except subprocess.TimeoutExpired:
         _end_tree(process)
         out, err = process.communicate()
-        return out, err, expired
+        return out, err, True
     except BaseException:
         # Ctrl-C: from a terminal the tree has had it, too.
         try:
