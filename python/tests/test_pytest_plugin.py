@@ -183,27 +183,37 @@ def test_the_fixture_tells_at_any_moment_what_was_used(run):
     )
 
 
-@pytest.mark.parametrize("workers", [[], ["-n", "2"]])
 @pytest.mark.parametrize(
     "keywords, words",
     [
         ("max_memroy=1", "did you mean `max_memory`?"),
-        ("max_memory='1MX'", "max_memory: expected a size such as `4GiB`, but found `1MX`"),
         ("fail_if='memory.peek > 1'", "did you mean `memory.peak`?"),
-        ("max_fds=[]", "max_fds: expected a number or a str, but found list"),
         ("'512MiB'", "expected keywords alone"),
     ],
 )
-def test_what_cannot_be_meant_is_an_error_of_use(run, keywords, words, workers):
+def test_what_cannot_be_meant_is_an_error_of_use(run, keywords, words):
     source = f"""
         @pytest.mark.mpp({keywords})
         def test_it():
             raise SystemError("it ran")
     """
-    check(
-        run(source, *workers), 4 if not workers else 1, words, "test_it.py::test_it",
-        without=["it ran", "INTERNALERROR"],
-    )
+    check(run(source), 4, words, "test_it.py::test_it", without=["it ran", "INTERNALERROR"])
+
+
+def test_a_worker_says_by_the_test_what_cannot_be_meant(run):
+    source = """
+        @pytest.mark.mpp(max_memory="1MX")
+        def test_it():
+            raise SystemError("it ran")
+
+        @pytest.mark.mpp(max_write_chars=10)
+        @pytest.mark.parametrize("count", range(8, 13))
+        def test_limits(count):
+            write(count)
+    """
+    words = "max_memory: expected a size such as `4GiB`, but found `1MX`"
+    outcome = run(source, "-n", "2")
+    check(outcome, 1, words, "2 failed, 3 passed, 1 error", without=["it ran", "INTERNALERROR"])
 
 
 def test_a_limit_that_nobody_can_judge_is_a_warning(run):
