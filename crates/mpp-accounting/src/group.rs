@@ -87,6 +87,26 @@ pub struct GroupBook {
     lost_records_total: u64,
     /// Members that ended in the interval that was folded last.
     ended: Vec<(ProcessKey, Place)>,
+    start: Start,
+}
+
+/// Where totals begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Start {
+    /// At what the members had done before anyone looked.
+    AtDoneBefore,
+    /// At nothing.
+    AtZero,
+}
+
+impl Start {
+    /// Without what was before, where totals begin at nothing.
+    fn counted(self, switched: Switched) -> Switched {
+        match (self, switched) {
+            (Start::AtZero, Switched::BeforeAll(_)) => Switched::Unknown,
+            (_, switched) => switched,
+        }
+    }
 }
 
 /// A member that ended.
@@ -242,7 +262,41 @@ impl GroupBook {
             marks: Marks::default(),
             lost_records_total: 0,
             ended: Vec::new(),
+            start: Start::AtDoneBefore,
         }
+    }
+
+    /// An empty book whose totals hold only what is done from now on: what its members do after
+    /// the sweep that it is begun with.
+    ///
+    /// The ledger may have seen earlier sweeps: nothing of what `movement` says moved until this
+    /// one is taken in. Also returns what its members hold at the begin.
+    pub fn begun(
+        rows: Rows,
+        columns: Arc<[Column]>,
+        snapshot: &Snapshot,
+        movement: &Movement,
+        resolution: &Resolution,
+    ) -> (Self, Report) {
+        let mut book = GroupBook { start: Start::AtZero, ..GroupBook::new(rows, columns) };
+        let baseline = Movement {
+            is_baseline: true,
+            settled: movement.settled.clone(),
+            ends: movement.ends,
+            ..Movement::default()
+        };
+        let report = book.fold(snapshot, &baseline, resolution);
+        (book, report)
+    }
+
+    /// Those of the last sweep that belong to a group, ascending by key.
+    pub fn members<'a>(
+        &'a self,
+        snapshot: &'a Snapshot,
+    ) -> impl Iterator<Item = &'a ProcessSample> + 'a {
+        let is_member =
+            |key: &ProcessKey| self.members.get(*key).is_some_and(|member| member.place.is_some());
+        snapshot.processes.iter().filter(move |process| is_member(&process.key))
     }
 
     /// Adds one sweep, and what moved since the one before, to the groups, and reports them.
@@ -266,7 +320,7 @@ impl GroupBook {
         let earlier_reapers: Vec<Option<Owner>> =
             movement.residuals.iter().map(|residual| self.owner_of(residual.reaper)).collect();
         self.assign_all(snapshot, resolution);
-        if movement.is_baseline {
+        if movement.is_baseline && self.start == Start::AtDoneBefore {
             self.start_totals(snapshot);
         }
         for (delta, owner) in movement.processes.iter().zip(earlier.drain(..)) {
@@ -695,9 +749,10 @@ impl GroupBook {
     fn take_census(&mut self, snapshot: &Snapshot, movement: &Movement) -> Census {
         let mut tallies: Vec<Tally> = self.groups.iter().map(|_| Tally::default()).collect();
         let (mut walk, mut undecided) = (Walk::default(), 0);
+        let start = self.start;
         for process in &snapshot.processes {
             let Some(member) = self.members.next(&mut walk, process.key) else { continue };
-            let switched = member.switched(process, self.round, movement);
+            let switched = start.counted(member.switched(process, self.round, movement));
             match (member.place, member.decision) {
                 (Some(place), _) => {
                     tallies[place.row].add(process, place.role, &self.needs);
