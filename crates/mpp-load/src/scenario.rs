@@ -1,6 +1,7 @@
 //! The scenarios, as a table: name, sentence, options, function.
 
 mod burn;
+mod churn;
 mod connections;
 mod descriptors;
 mod double_fork;
@@ -128,6 +129,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         help: "so many children a second that end at once",
         options: storm::OPTIONS,
         run: storm::run,
+    },
+    Scenario {
+        name: "churn",
+        help: "processes of ever new names, threads and connections come and go for a long time",
+        options: churn::OPTIONS,
+        run: churn::run,
     },
     Scenario {
         name: "burn",

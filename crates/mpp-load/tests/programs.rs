@@ -39,6 +39,7 @@ fn what_reaped_children_wrote_ends_up_with_their_reaper() {
     check_all_folded(&["nested-deaths", "--seconds", "1"]);
     check_all_folded(&["double-fork", "--seconds", "1"]);
     check_all_folded(&["threads", "--seconds", "1"]);
+    check_all_folded(&["churn", "--seconds", "1", "--per-second", "50"]);
     check_all_folded(&["exec-from-thread", "--seconds", "1"]);
     check_all_folded(&["change-group", "--seconds", "1"]);
     check_all_folded(&["zombie", "--hold", "0.2"]);
