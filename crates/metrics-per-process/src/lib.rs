@@ -29,6 +29,7 @@ pub mod doctor;
 pub mod drop_in;
 mod error;
 mod find;
+mod lone;
 pub mod measure;
 mod monitor;
 mod resolver;
