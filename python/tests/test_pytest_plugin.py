@@ -34,11 +34,11 @@ from conftest import write
 
 @pytest.fixture
 def run(tmp_path):
-    """Runs pytest over a source; returns the status and what it printed."""
+    """Runs pytest over some tests; returns the status and what it printed."""
 
     def run(tests, *options):
         (tmp_path / "conftest.py").write_text(CONFTEST)
-        (tmp_path / "test_it.py").write_text(HEAD + textwrap.dedent(source))
+        (tmp_path / "test_it.py").write_text(HEAD + textwrap.dedent(tests))
         (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -p no:cacheprovider\n")
         words = [sys.executable, "-m", "pytest", "--strict-markers", "-rA", *options]
         done = subprocess.run(
