@@ -99,16 +99,6 @@ enum Start {
     AtZero,
 }
 
-impl Start {
-    /// Without what was before, where totals begin at nothing.
-    fn counted(self, switched: Switched) -> Switched {
-        match (self, switched) {
-            (Start::AtZero, Switched::BeforeAll(_)) => Switched::Unknown,
-            (_, switched) => switched,
-        }
-    }
-}
-
 /// A member that ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EndedMember<'a> {
@@ -295,8 +285,8 @@ impl GroupBook {
         snapshot: &'a Snapshot,
     ) -> impl Iterator<Item = &'a ProcessSample> + 'a {
         let is_member =
-            |key: &ProcessKey| self.members.get(*key).is_some_and(|member| member.place.is_some());
-        snapshot.processes.iter().filter(move |process| is_member(&process.key))
+            |key: ProcessKey| self.members.get(key).is_some_and(|member| member.place.is_some());
+        snapshot.processes.iter().filter(move |process| is_member(process.key))
     }
 
     /// Adds one sweep, and what moved since the one before, to the groups, and reports them.
@@ -749,10 +739,12 @@ impl GroupBook {
     fn take_census(&mut self, snapshot: &Snapshot, movement: &Movement) -> Census {
         let mut tallies: Vec<Tally> = self.groups.iter().map(|_| Tally::default()).collect();
         let (mut walk, mut undecided) = (Walk::default(), 0);
-        let start = self.start;
         for process in &snapshot.processes {
             let Some(member) = self.members.next(&mut walk, process.key) else { continue };
-            let switched = start.counted(member.switched(process, self.round, movement));
+            let switched = match (member.switched(process, self.round, movement), self.start) {
+                (Switched::BeforeAll(_), Start::AtZero) => Switched::Unknown,
+                (switched, _) => switched,
+            };
             match (member.place, member.decision) {
                 (Some(place), _) => {
                     tallies[place.row].add(process, place.role, &self.needs);
