@@ -148,6 +148,7 @@ struct HeldIo {
 struct Request<'a> {
     needs: &'a Needs,
     is_of_interest: &'a dyn Fn(ProcessKey, &Identity) -> bool,
+    scope: Scope,
 }
 
 impl Request<'_> {
@@ -254,14 +255,13 @@ impl Collector {
         wait: IdentityWait,
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
-        let needs = &Request { needs, is_of_interest };
-        self.sweep_scope(needs, Scope::Everybody, wait, into)
+        let scope = Scope::Everybody;
+        self.sweep_scope(&Request { needs, is_of_interest, scope }, wait, into)
     }
 
     fn sweep_scope(
         &mut self,
         needs: &Request<'_>,
-        scope: Scope,
         wait: IdentityWait,
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
@@ -271,11 +271,11 @@ impl Collector {
         self.listen();
         let began = Instant::now();
         let moment = self.origin.now();
-        let told = match scope {
+        let told = match needs.scope {
             Scope::Everybody => self.told(),
             Scope::Tree(_) => None,
         };
-        match scope {
+        match needs.scope {
             Scope::Everybody => self.list()?,
             Scope::Tree(root_pid) => self.list_tree(root_pid)?,
         }
@@ -422,8 +422,9 @@ impl Collector {
         needs: &Needs,
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
-        let everyone = Request { needs, is_of_interest: &|_, _| true };
-        self.sweep_scope(&everyone, Scope::Tree(root_pid), IdentityWait::No, into)
+        let scope = Scope::Tree(root_pid);
+        let everyone = Request { needs, is_of_interest: &|_, _| true, scope };
+        self.sweep_scope(&everyone, IdentityWait::No, into)
     }
 
     /// Reads the processes with these PIDs, in this order; `None` where there is no such
@@ -447,7 +448,8 @@ impl Collector {
             self.list()?;
             self.pids.sort_unstable();
         }
-        let request = Request { needs, is_of_interest: &|_, _| true };
+        let scope = Scope::Everybody;
+        let request = Request { needs, is_of_interest: &|_, _| true, scope };
         let mut samples = Vec::with_capacity(pids.len());
         for &pid in pids {
             let is_process = self.known.contains_key(&pid)
@@ -772,9 +774,12 @@ impl Collector {
         }
         let is_wanted = measures.sockets || needs.needs.identity.listening_ports;
         let sockets = sockets.as_mut().filter(|_| is_wanted);
-        let threads = match self.witness.source() {
-            ExitSource::Nobody => ThreadNeeds::None,
-            ExitSource::Rounded | ExitSource::Exact => ThreadNeeds::EachAtAnyMoment,
+        let threads = match (needs.scope, self.witness.source()) {
+            (Scope::Everybody, ExitSource::Rounded | ExitSource::Exact) => {
+                ThreadNeeds::EachAtAnyMoment
+            }
+            // Of a tree without strangers all that ended is told whole.
+            (Scope::Tree(_), _) | (_, ExitSource::Nobody) => ThreadNeeds::None,
         };
         assemble(known, &subject, &measures, threads, sockets, buffers)
     }
