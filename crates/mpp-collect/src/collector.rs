@@ -33,7 +33,7 @@ use crate::measure::{
     Buffers, Counters, IoReader, Phase, Subject, ThreadNeeds, Vanished, has_reaped, is_ending,
     open_io,
 };
-use crate::memory_reader::environment_scan::{self, EnvironmentQuestion, EnvironmentScan};
+use crate::memory_reader::scan::{self, Question, Scan};
 use crate::memory_reader::{MemoryAnswer, MemoryReader, MemoryReaderKind, Submitted};
 use crate::needs::{IdentityWait, Measures, Needs};
 use crate::origin::{Origin, ProcfsKind};
@@ -148,7 +148,7 @@ struct HeldIo {
 struct Request<'a> {
     needs: &'a Needs,
     is_of_interest: &'a dyn Fn(ProcessKey, &Identity) -> bool,
-    scope: Scope,
+    scope: Scope<'a>,
 }
 
 impl Request<'_> {
@@ -177,10 +177,12 @@ enum Learned {
 
 /// Which processes are swept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scope {
+enum Scope<'a> {
     Everybody,
     /// This one and its descendants.
     Tree(u32),
+    /// These.
+    Some(&'a [u32]),
 }
 
 impl Collector {
@@ -259,6 +261,21 @@ impl Collector {
         self.sweep_scope(&Request { needs, is_of_interest, scope }, wait, into)
     }
 
+    /// As [`Collector::sweep`], but of these processes alone, ascending by PID.
+    ///
+    /// # Errors
+    /// The procfs could not be read; then `into` is left as it was.
+    pub fn sweep_some(
+        &mut self,
+        pids: &[u32],
+        needs: &Needs,
+        wait: IdentityWait,
+        into: &mut Snapshot,
+    ) -> Result<(), CollectError> {
+        let scope = Scope::Some(pids);
+        self.sweep_scope(&Request { needs, is_of_interest: &|_, _| true, scope }, wait, into)
+    }
+
     fn sweep_scope(
         &mut self,
         needs: &Request<'_>,
@@ -273,11 +290,15 @@ impl Collector {
         let moment = self.origin.now();
         let told = match needs.scope {
             Scope::Everybody => self.told(),
-            Scope::Tree(_) => None,
+            Scope::Tree(_) | Scope::Some(_) => None,
         };
         match needs.scope {
             Scope::Everybody => self.list()?,
             Scope::Tree(root_pid) => self.list_tree(root_pid)?,
+            Scope::Some(pids) => {
+                self.pids.clear();
+                self.pids.extend_from_slice(pids);
+            }
         }
         self.replaced.clear();
         self.begin_round(needs.needs);
@@ -499,32 +520,27 @@ impl Collector {
         Ok(wanted)
     }
 
-    /// The PIDs of the processes that answer a question about name, user and environment with
-    /// yes. Nobody hangs in an environment for longer than a deadline, and the whole takes no
-    /// longer than `wait`.
+    /// Asks every process a question, and reads of each no more than its answer takes. Nobody
+    /// hangs in a process's memory for longer than a deadline, and the whole takes no longer than
+    /// `wait`.
     ///
-    /// Nothing else is read of them, and nothing is remembered. Of a frozen tree everybody is
-    /// undecided.
+    /// Nothing is remembered. Of a frozen tree everybody is undecided.
     ///
     /// # Errors
     /// The processes could not be listed.
-    pub fn pids_with_environment(
-        &mut self,
-        question: &Arc<EnvironmentQuestion>,
-        wait: Duration,
-    ) -> Result<EnvironmentScan, CollectError> {
+    pub fn scan(&mut self, question: &Arc<Question>, wait: Duration) -> Result<Scan, CollectError> {
         self.origin.refresh(&self.procfs, &mut self.buffers.room)?;
         self.trouble = Trouble::default();
         self.list()?;
         let pids = mem::take(&mut self.pids);
         if self.origin.is_frozen() {
-            return Ok(EnvironmentScan { undecided: pids, ..EnvironmentScan::default() });
+            return Ok(Scan { undecided: pids, ..Scan::default() });
         }
         let root = duplicate_root(&self.origin, &self.procfs)?;
-        let found = environment_scan::scan(root, pids, question, wait);
-        found.absences.iter().for_each(|why| count(&mut self.trouble, *why));
-        let is_blocked = |why: &&Absence| **why == Absence::Blocked;
-        self.trouble.blocked = found.absences.iter().filter(is_blocked).count() as u64;
+        let found = scan::scan(root, pids, question, wait);
+        found.unknown.iter().for_each(|(_, why)| count(&mut self.trouble, *why));
+        let is_blocked = |(_, why): &&(u32, Absence)| *why == Absence::Blocked;
+        self.trouble.blocked = found.unknown.iter().filter(is_blocked).count() as u64;
         Ok(found)
     }
 
@@ -775,11 +791,9 @@ impl Collector {
         let is_wanted = measures.sockets || needs.needs.identity.listening_ports;
         let sockets = sockets.as_mut().filter(|_| is_wanted);
         let threads = match (needs.scope, self.witness.source()) {
-            (Scope::Everybody, ExitSource::Rounded | ExitSource::Exact) => {
-                ThreadNeeds::EachAtAnyMoment
-            }
-            // Of a tree without strangers all that ended is told whole.
+            // Whoever watches a tree from its begin has the whole of what ended from records.
             (Scope::Tree(_), _) | (_, ExitSource::Nobody) => ThreadNeeds::None,
+            (_, ExitSource::Rounded | ExitSource::Exact) => ThreadNeeds::EachAtAnyMoment,
         };
         assemble(known, &subject, &measures, threads, sockets, buffers)
     }

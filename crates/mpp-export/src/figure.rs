@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use mpp_accounting::metric::Need;
 use mpp_accounting::process::Absence;
-use mpp_accounting::report::{Accuracy, Column, Figure, GroupReport, Report, Tier, Value};
+use mpp_accounting::report::{Accuracy, Column, Figure, Report, Tier, Value};
 use mpp_accounting::snapshot::{Trouble, Visibility};
 
 /// A column with its name, made once for all groups.
@@ -17,12 +17,12 @@ pub(crate) fn named_columns(columns: &[Column]) -> Vec<NamedColumn<'_>> {
     columns.iter().map(|column| NamedColumn { column, name: column.name() }).collect()
 }
 
-/// A group's cells beside their columns. A number that no format can write is absent.
+/// A row's figures beside their columns. A number that no format can write is absent.
 pub(crate) fn cells<'a>(
     columns: &'a [NamedColumn<'a>],
-    group: &'a GroupReport,
+    figures: &'a [Figure],
 ) -> impl Iterator<Item = (&'a NamedColumn<'a>, Figure)> {
-    columns.iter().zip(group.figures.iter().map(|figure| finite(*figure)))
+    columns.iter().zip(figures.iter().map(|figure| finite(*figure)))
 }
 
 pub(crate) fn finite(figure: Figure) -> Figure {

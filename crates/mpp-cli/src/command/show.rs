@@ -109,13 +109,12 @@ fn progress_text(interval: Duration) -> String {
 }
 
 fn open(plan: &ShowPlan) -> Result<Monitor, Failure> {
-    // Of a single moment nothing is told that procfs does not say, and sooner.
-    let tier_max = if plan.interval.is_zero() { Tier::C } else { plan.tier_max };
-    let builder = Monitor::builder()
-        .columns(plan.columns.clone())
-        .tier_max(tier_max)
-        .procfs(&plan.procfs)
-        .memory_reader(MemoryReaderKind::HelperProcess);
+    let builder = Monitor::builder().columns(plan.columns.clone()).procfs(&plan.procfs);
+    let builder = match plan.interval.is_zero() {
+        // Of a single moment nothing is told that procfs does not say, and sooner.
+        true => builder.once().tier_max(Tier::C),
+        false => builder.tier_max(plan.tier_max).memory_reader(MemoryReaderKind::HelperProcess),
+    };
     let builder = match &plan.rows {
         Rows::One(selector) => builder.group(selector.to_string(), selector.clone()),
         Rows::By(selector, key) => {

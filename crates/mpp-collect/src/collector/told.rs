@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use mpp_accounting::process::{
     Absence, ContextSwitches, Gauges, Identity, Memory, ProcessIo, ProcessKey, ProcessSample,
-    ProcessState, Reading, Socket, ThreadIo, Usage,
+    ProcessState, Reading, Socket, ThreadIo, ThreadList, Usage,
 };
 use mpp_accounting::snapshot::Snapshot;
 use mpp_accounting::units::{BootTime, IoTotals, Totals, UsageCounter};
@@ -347,7 +347,7 @@ impl Collector {
             }
         }
         row.threads.sort_unstable_by_key(|thread| thread.key);
-        let threads: Arc<[ThreadIo]> = Arc::from(&row.threads[..]);
+        let threads = ThreadList::from(&row.threads[..]);
         let before = known.usage.own;
         let before = (before[UsageCounter::CpuUserNs], before[UsageCounter::CpuSystemNs]);
         let (user_ns, system_ns) = cpu_split(&row.usage, before);

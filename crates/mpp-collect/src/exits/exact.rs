@@ -163,7 +163,11 @@ impl ExactWitness {
             let key = ended.exit.key();
             let known = population.known.get(&key.pid).filter(|known| known.key == key);
             let identity = match known {
-                Some(known) => Arc::clone(&known.identity),
+                Some(known) if !ended.has_become_another(&known.identity) => {
+                    Arc::clone(&known.identity)
+                }
+                // What it has not executed itself it has from what it was.
+                Some(known) => Arc::new(self.execs.identity(&ended, Some(&known.identity))),
                 None => {
                     let forker = ended.exit.sample.forked_by.or(ended.exit.parent);
                     let forker = forker.and_then(|forker| {
@@ -239,6 +243,12 @@ impl Execs {
 }
 
 impl Ended {
+    /// Whether the process had another name or user in the end than it was last seen with.
+    fn has_become_another(&self, seen: &Identity) -> bool {
+        let told = &self.exit.sample.identity;
+        told.comm != seen.comm || told.uid != seen.uid
+    }
+
     /// `None` for a thread that was not its process's last.
     fn of(record: &ExitRecord<'_>, scale: Scale) -> Option<Self> {
         let group = record.group()?;

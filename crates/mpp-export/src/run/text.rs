@@ -8,8 +8,8 @@ use mpp_accounting::run::{Change, Judgement};
 use unicode_width::UnicodeWidthStr as _;
 
 use super::{
-    RunPage, cell, headline, judged, program_rows, remarks, short_time, signed_cell, signs, sized,
-    tier_note,
+    RunPage, cell, headline, limit_line, program_rows, remarks, short_time, signed_cell, signs,
+    sized, tier_note,
 };
 use crate::table::write_clauses;
 
@@ -63,7 +63,7 @@ pub fn write_limits(page: &RunPage<'_>, shown: Shown, out: &mut String) {
     for (limit, judgement) in page.limits {
         let is_trouble = matches!(judgement, Judgement::Broken(_) | Judgement::Unknown(_));
         if shown == Shown::All || is_trouble {
-            push(out, &format!("limit {}", judged(limit, judgement, page.units)));
+            push(out, &limit_line(limit, judgement, page.units));
         }
     }
 }
