@@ -148,6 +148,7 @@ struct HeldIo {
 struct Request<'a> {
     needs: &'a Needs,
     is_of_interest: &'a dyn Fn(ProcessKey, &Identity) -> bool,
+    scope: Scope<'a>,
 }
 
 impl Request<'_> {
@@ -256,8 +257,8 @@ impl Collector {
         wait: IdentityWait,
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
-        let needs = &Request { needs, is_of_interest };
-        self.sweep_scope(needs, Scope::Everybody, wait, into)
+        let scope = Scope::Everybody;
+        self.sweep_scope(&Request { needs, is_of_interest, scope }, wait, into)
     }
 
     /// As [`Collector::sweep`], but of these processes alone, ascending by PID.
@@ -271,14 +272,13 @@ impl Collector {
         wait: IdentityWait,
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
-        let everyone = Request { needs, is_of_interest: &|_, _| true };
-        self.sweep_scope(&everyone, Scope::Some(pids), wait, into)
+        let scope = Scope::Some(pids);
+        self.sweep_scope(&Request { needs, is_of_interest: &|_, _| true, scope }, wait, into)
     }
 
     fn sweep_scope(
         &mut self,
         needs: &Request<'_>,
-        scope: Scope<'_>,
         wait: IdentityWait,
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
@@ -288,11 +288,11 @@ impl Collector {
         self.listen();
         let began = Instant::now();
         let moment = self.origin.now();
-        let told = match scope {
+        let told = match needs.scope {
             Scope::Everybody => self.told(),
             Scope::Tree(_) | Scope::Some(_) => None,
         };
-        match scope {
+        match needs.scope {
             Scope::Everybody => self.list()?,
             Scope::Tree(root_pid) => self.list_tree(root_pid)?,
             Scope::Some(pids) => {
@@ -443,8 +443,9 @@ impl Collector {
         needs: &Needs,
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
-        let everyone = Request { needs, is_of_interest: &|_, _| true };
-        self.sweep_scope(&everyone, Scope::Tree(root_pid), IdentityWait::No, into)
+        let scope = Scope::Tree(root_pid);
+        let everyone = Request { needs, is_of_interest: &|_, _| true, scope };
+        self.sweep_scope(&everyone, IdentityWait::No, into)
     }
 
     /// Reads the processes with these PIDs, in this order; `None` where there is no such
@@ -468,7 +469,8 @@ impl Collector {
             self.list()?;
             self.pids.sort_unstable();
         }
-        let request = Request { needs, is_of_interest: &|_, _| true };
+        let scope = Scope::Everybody;
+        let request = Request { needs, is_of_interest: &|_, _| true, scope };
         let mut samples = Vec::with_capacity(pids.len());
         for &pid in pids {
             let is_process = self.known.contains_key(&pid)
@@ -788,9 +790,10 @@ impl Collector {
         }
         let is_wanted = measures.sockets || needs.needs.identity.listening_ports;
         let sockets = sockets.as_mut().filter(|_| is_wanted);
-        let threads = match self.witness.source() {
-            ExitSource::Nobody => ThreadNeeds::None,
-            ExitSource::Rounded | ExitSource::Exact => ThreadNeeds::EachAtAnyMoment,
+        let threads = match (needs.scope, self.witness.source()) {
+            // Whoever watches a tree from its begin has the whole of what ended from records.
+            (Scope::Tree(_), _) | (_, ExitSource::Nobody) => ThreadNeeds::None,
+            (_, ExitSource::Rounded | ExitSource::Exact) => ThreadNeeds::EachAtAnyMoment,
         };
         assemble(known, &subject, &measures, threads, sockets, buffers)
     }
