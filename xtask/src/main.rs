@@ -3,10 +3,13 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod boot;
 mod bpf;
 mod checks;
 mod fuzz;
 mod python;
+mod soak;
+mod static_programs;
 mod step;
 mod tidy;
 
@@ -23,11 +26,14 @@ usage: cargo xtask COMMAND
   tidy                                   layers, names, the one table of metrics
   fuzz [TARGET] [--seconds N]            one fuzz target, or each of them
   bench [--processes N,N] [--samples N]  what one sample costs, beside psutil and a C program
+  boot [--kernel LINE]                   Debian's 6.1, or another line, or all, emulated; with its own tests
+  soak [--seconds N]                     ten minutes beside a load, in which nothing may grow
   bpf [--check]                          compile the BPF programs, or compare what is committed
   wheel                                  the Python wheel for every Linux, and its sources
   python                                 the tests of the Python module alone
 
-test --long also searches longer: more random histories, 60 seconds for each fuzz target.
+test --long also boots Debian's 6.1, runs `soak`, watches each load every 5 seconds too, and
+searches longer: more random histories, 60 seconds for each fuzz target.
 ";
 
 fn main() -> ExitCode {
@@ -52,6 +58,8 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         }
         "fuzz" => fuzz::run(&root, &fuzz::Plan::parse(rest)?)?,
         "bench" => bench::run(&root, &bench::Plan::parse(rest)?)?,
+        "boot" => boot::run(&root, &boot::Plan::parse(rest)?)?,
+        "soak" => soak::run(&root, &soak::Plan::parse(rest)?)?,
         "bpf" => bpf::run(&root, bpf::Plan::parse(rest)?)?,
         "wheel" => {
             no_more(rest)?;
