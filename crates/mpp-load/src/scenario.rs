@@ -4,6 +4,7 @@ mod burn;
 mod connections;
 mod descriptors;
 mod double_fork;
+mod ends;
 mod exec;
 mod leaderless;
 mod names;
@@ -127,6 +128,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         help: "so many children a second that end at once",
         options: storm::OPTIONS,
         run: storm::run,
+    },
+    Scenario {
+        name: "known-ends",
+        help: "children that end by status or signal, each of which says what it wrote",
+        options: ends::OPTIONS,
+        run: ends::run,
     },
     Scenario {
         name: "burn",
