@@ -30,6 +30,7 @@ pub mod doctor;
 pub mod drop_in;
 mod error;
 mod find;
+mod lone;
 mod monitor;
 mod resolver;
 pub mod run;

@@ -1,6 +1,6 @@
 //! Samples groups again and again: sweep, ledger, groups, report.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use mpp_accounting::group::{GroupBook, Rows};
 use mpp_accounting::ledger::Ledger;
 use mpp_accounting::metric::Need;
 use mpp_accounting::report::{Column, Report, Tier};
-use mpp_accounting::selector::{GroupKey, References, Selector};
+use mpp_accounting::selector::{Descendants, GroupKey, References, Selector};
 use mpp_accounting::snapshot::Snapshot;
 use mpp_collect::exits::Refusal;
 use mpp_collect::{
@@ -19,6 +19,7 @@ use mpp_collect::{
 };
 
 use crate::error::Error;
+use crate::lone::Lone;
 use crate::resolver::Resolver;
 
 /// How long the first sample waits for command lines and environments at most.
@@ -56,6 +57,8 @@ pub struct Monitor {
     references: References,
     resolver: Resolver,
     names_users: bool,
+    /// Whom the first sample looks for, where it need not look at anybody else.
+    sought: Option<Vec<Selector>>,
     wait: Duration,
     /// `None` where nobody asks who ended.
     ended_book: Option<EndedBook>,
@@ -70,7 +73,15 @@ pub struct MonitorBuilder {
     rows_max: usize,
     columns: Vec<Column>,
     options: CollectorOptions,
+    samples: Samples,
     ended: Option<EndedOptions>,
+}
+
+/// How many samples will be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Samples {
+    Many,
+    One,
 }
 
 /// What is wanted of ended processes.
@@ -99,6 +110,7 @@ impl Monitor {
             columns: Vec::new(),
             options: CollectorOptions { exits: ExitSource::Exact, ..CollectorOptions::default() },
             ended: None,
+            samples: Samples::Many,
         }
     }
 
@@ -111,7 +123,12 @@ impl Monitor {
     pub fn sample(&mut self) -> Result<Report, Error> {
         self.resolver.refresh(&self.references, self.collector.own_pids());
         let wait = IdentityWait::UpTo(std::mem::replace(&mut self.wait, LATER_WAIT));
-        self.collector.sweep(&self.needs, wait, &mut self.snapshot)?;
+        match self.candidates()? {
+            Some(pids) => {
+                self.collector.sweep_some(&pids, &self.needs, wait, &mut self.snapshot)?;
+            }
+            None => self.collector.sweep(&self.needs, wait, &mut self.snapshot)?,
+        }
         if self.names_users {
             self.resolver.name_users(&self.snapshot);
         }
@@ -148,6 +165,26 @@ impl Monitor {
     #[must_use]
     pub fn ended(&self) -> &EndedReport {
         &self.ended
+    }
+
+    /// Those that may belong to a group, ascending by PID, where they can be told from the others
+    /// without measuring everybody.
+    fn candidates(&mut self) -> Result<Option<Vec<u32>>, Error> {
+        let Some(selectors) = self.sought.take() else { return Ok(None) };
+        let takes_descendants =
+            selectors.iter().any(|selector| selector.descendants() == Descendants::Taken);
+        let resolution = self.resolver.resolution.clone();
+        let lone = Lone { selectors, resolution, shown: None };
+        let scan = self.collector.scan(&lone.into_question(), FIRST_WAIT)?;
+        if !scan.undecided.is_empty() {
+            return Ok(None);
+        }
+        let mut pids: BTreeSet<u32> = scan.found.iter().map(|(key, _)| key.pid).collect();
+        if takes_descendants {
+            add_descendants(&scan.parents, &mut pids);
+        }
+        pids.extend(scan.unknown.iter().map(|(pid, _)| *pid));
+        Ok(Some(pids.into_iter().collect()))
     }
 
     /// Takes in what the kernel has told of ended processes since the last sample. Each sample
@@ -247,6 +284,14 @@ impl MonitorBuilder {
         self
     }
 
+    /// Takes one sample only: it reads no more of those that do not belong than tells so. Of
+    /// later samples none is any cheaper.
+    #[must_use]
+    pub fn once(mut self) -> Self {
+        self.samples = Samples::One;
+        self
+    }
+
     /// Reads another procfs than `/proc`: the host's, as a container sees it, or a frozen tree.
     #[must_use]
     pub fn procfs(mut self, path: impl Into<PathBuf>) -> Self {
@@ -289,6 +334,11 @@ impl MonitorBuilder {
             (needs.measures.io, needs.measures.memory) = (true, true);
             needs.identity.cmdline |= ended.shows_cmdline;
         }
+        let is_lone = |(_, selector): &(_, Selector)| {
+            !selector.is_unconditional() && !selector.looks_beyond_identity()
+        };
+        let is_narrow = self.samples == Samples::One && selectors.iter().all(is_lone);
+        let sought = is_narrow.then(|| selectors.iter().map(|(_, one)| one.clone()).collect());
         let collector = Collector::open(self.options)?;
         let mut resolver = Resolver::new(collector.procfs_kind());
         resolver.check(&references)?;
@@ -309,10 +359,24 @@ impl MonitorBuilder {
             references,
             resolver,
             names_users,
+            sought,
             wait: FIRST_WAIT,
             ended_book: self.ended.map(|ended| EndedBook::keeping(ended.processes_max)),
             ended: EndedReport::default(),
         })
+    }
+}
+
+/// Adds all that descend from those in `pids`.
+fn add_descendants(parents: &[(u32, u32)], pids: &mut BTreeSet<u32>) {
+    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
+    for (pid, parent_pid) in parents {
+        children.entry(*parent_pid).or_default().push(*pid);
+    }
+    let mut reached: Vec<u32> = pids.iter().copied().collect();
+    while let Some(pid) = reached.pop() {
+        let new = children.remove(&pid).unwrap_or_default();
+        reached.extend(new.into_iter().filter(|child| pids.insert(*child)));
     }
 }
 

@@ -35,6 +35,6 @@ pub use bpf::Refusal;
 pub use collector::{Collector, CollectorOptions};
 pub use error::CollectError;
 pub use memory_reader::MemoryReaderKind;
-pub use memory_reader::environment_scan::{EnvironmentQuestion, EnvironmentScan, WantedVariable};
+pub use memory_reader::scan::{Part, Question, Scan, Seen, Step};
 pub use needs::{ContextSwitchNeeds, IdentityWait, Measures, Needs};
 pub use origin::ProcfsKind;

@@ -10,7 +10,9 @@ use mpp_accounting::report::{Column, Figure, Form, GroupReport, Mark, Report};
 use mpp_accounting::snapshot::{Trouble, Visibility};
 
 use crate::escape::{ELLIPSIS, Part, terminal_parts};
-use crate::figure::{finite, interval_seconds, reason, unattributed_cpu_seconds};
+use crate::figure::{
+    counted, finite, interval_seconds, reason, trouble_classes, unattributed_cpu_seconds,
+};
 use crate::format::TableLayout;
 use crate::units::{Units, scaled};
 
@@ -294,56 +296,8 @@ fn worth(report: &Report) -> Vec<String> {
 
 /// What went wrong during the sweep.
 fn trouble_clauses(trouble: &Trouble) -> impl Iterator<Item = String> {
-    let Trouble {
-        vanished,
-        denied,
-        blocked,
-        truncated,
-        malformed,
-        failed,
-        clobbered_environments,
-        fallen_counters,
-        given_up_readings,
-        dropped_readings,
-        hanging_threads,
-        cut_sockets,
-        unreached_sockets,
-        lost_connection_reports,
-    } = *trouble;
-    let classes = [
-        (vanished, "ended while being read", "ended while being read"),
-        (denied, "reading refused", "readings refused"),
-        (blocked, "blocked while being read", "blocked while being read"),
-        (truncated, "reading cut short", "readings cut short"),
-        (malformed, "reading not understood", "readings not understood"),
-        (failed, "system call failed", "system calls failed"),
-        (clobbered_environments, "environment overwritten", "environments overwritten"),
-        (fallen_counters, "counter that went back", "counters that went back"),
-        (given_up_readings, "reading of memory given up", "readings of memory given up"),
-        (dropped_readings, "reading of memory put off", "readings of memory put off"),
-        (hanging_threads, "thread of ours hangs", "threads of ours hang"),
-        (
-            cut_sockets,
-            "with too many descriptors to find sockets",
-            "with too many descriptors to find sockets",
-        ),
-        (
-            unreached_sockets,
-            "not reached in the time for sockets",
-            "not reached in the time for sockets",
-        ),
-        (
-            lost_connection_reports,
-            "loss of reports on ended connections",
-            "losses of reports on ended connections",
-        ),
-    ];
-    let happened = classes.into_iter().filter(|(count, ..)| *count > 0);
-    happened.map(|(count, one, several)| counted(count, one, several))
-}
-
-pub(crate) fn counted(count: u64, one: &str, several: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { several })
+    let happened = trouble_classes(trouble).into_iter().filter(|class| class.count > 0);
+    happened.map(|class| class.words())
 }
 
 /// The meaning of each sign that stands in the table.

@@ -18,8 +18,10 @@ use mpp_accounting::process::{
 use mpp_accounting::units::{BootTime, Totals};
 use mpp_parse::bpf_record::{ExecRecord, ExitRecord, FreeRecord, Pool, TaskKey, Text, ThreadUsage};
 use mpp_parse::proc_pid_environ::variables;
+use rustix::io::Errno;
 
 use super::Population;
+use super::health::{Failure, Health};
 use crate::bpf::{Bpf, Capture, ExitEvent};
 use crate::scale::{Scale, cpu_split, io_totals};
 
@@ -40,6 +42,9 @@ pub(crate) struct ExactWitness {
     /// How many records had been dropped when last asked.
     dropped: u64,
     lost: u64,
+    health: Health,
+    /// That of the iterator, without which ends are told all the same.
+    health_of_living: Health,
 }
 
 /// A process that ended, before it is joined to what is known of it.
@@ -79,6 +84,8 @@ impl ExactWitness {
             keys: Vec::new(),
             dropped: 0,
             lost: 0,
+            health: Health::default(),
+            health_of_living: Health::default(),
         }
     }
 
@@ -95,6 +102,7 @@ impl ExactWitness {
     /// Takes in what has been told so far.
     pub(super) fn listen(&mut self, scale: Scale) {
         let ExactWitness { bpf, execs, keys, threads, processes, cpu_tails, spills, .. } = self;
+        let attached = bpf.are_hooks_attached();
         // An exec comes before the end of whoever it made.
         let heard_execs = bpf.drain_execs(&mut |record| execs.remember(record, keys));
         let mut take = |event: ExitEvent<'_>| match event {
@@ -112,17 +120,38 @@ impl ExactWitness {
                 io: io_totals(&spill.io),
             });
         });
-        let failures = [heard_execs, heard_exits, spilled].iter().filter(|r| r.is_err()).count();
-        self.lost += failures as u64;
-        if let Ok(lost) = self.bpf.lost() {
+        let lost = bpf.lost().map(|lost| {
             self.lost += lost.dropped.saturating_sub(self.dropped);
             self.dropped = lost.dropped;
-        }
+        });
+        // What is not known to be whole counts as a loss.
+        self.lost += self.health.note("run the hooks", attached);
+        self.lost += self.health.note("read the execs", heard_execs);
+        self.lost += self.health.note("read the exit records", heard_exits);
+        self.lost += self.health.note("read what found no room", spilled);
+        self.lost += self.health.note("count the lost records", lost);
+    }
+
+    /// Takes in whether the living could be asked for.
+    pub(super) fn note_living(&mut self, outcome: Result<(), Errno>) {
+        self.health_of_living.note("read the tasks", outcome);
+    }
+
+    /// Why the living are not told of, if that goes on.
+    pub(super) fn silence_on_living(&self) -> Option<Failure> {
+        self.health_of_living.is_gone()
+    }
+
+    /// Why nothing is to be expected any more, if that is so.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        self.health.is_gone()
     }
 
     /// Hands out what was heard, each process with who it was.
     pub(super) fn testify(&mut self, population: &Population<'_>, exits: &mut Exits) {
         self.listen(population.origin.scale);
+        self.health.end_round();
+        self.health_of_living.end_round();
         exits.threads.append(&mut self.threads);
         exits.cpu_tails.append(&mut self.cpu_tails);
         exits.spills.append(&mut self.spills);

@@ -16,6 +16,7 @@ use mpp_accounting::process::{
 use mpp_accounting::units::{BootTime, Totals, UsageTotals};
 
 use super::Population;
+use super::health::{Failure, Health};
 use crate::taskstats::{Taskstats, ThreadExitRecord};
 
 /// No more records than this wait for the next sweep; what is beyond is counted as lost.
@@ -28,10 +29,11 @@ const START_SLACK_NS: u64 = 20_000_000;
 /// Hears of ended threads by taskstats.
 #[derive(Debug)]
 pub(crate) struct RoundedWitness {
-    taskstats: Taskstats,
+    pub(super) taskstats: Taskstats,
     /// What was told before the sweep that comes next.
     waiting: Vec<Heard>,
     lost: u64,
+    health: Health,
 }
 
 /// A record, and when it was read.
@@ -61,7 +63,7 @@ struct Gathered {
 
 impl RoundedWitness {
     pub(super) fn new(taskstats: Taskstats) -> Self {
-        RoundedWitness { taskstats, waiting: Vec::new(), lost: 0 }
+        RoundedWitness { taskstats, waiting: Vec::new(), lost: 0, health: Health::default() }
     }
 
     /// Takes records in until their sockets are empty.
@@ -70,7 +72,7 @@ impl RoundedWitness {
     }
 
     fn hear(&mut self, moment: Moment) {
-        let RoundedWitness { taskstats, waiting, lost } = self;
+        let RoundedWitness { taskstats, waiting, lost, .. } = self;
         let at = crate::origin::since_boot();
         let drained = taskstats.drain(&mut |record| {
             if waiting.len() < WAITING_MAX {
@@ -79,13 +81,22 @@ impl RoundedWitness {
                 *lost += 1;
             }
         });
-        self.lost += drained.lost;
+        // A record that could not be read was received, and says nothing.
+        self.lost += drained.lost + drained.malformed;
+        let outcome = drained.failure.map_or(Ok(()), Err);
+        self.lost += self.health.note("read the records of ended threads", outcome);
+    }
+
+    /// Why nothing is to be expected any more, if that is so.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        self.health.is_gone()
     }
 
     /// Joins what was heard. Records of processes that nobody saw, and that were written since
     /// the sweep began, wait for the next one, which may see them as zombies.
     pub(super) fn testify(&mut self, population: &Population<'_>, exits: &mut Exits) {
         self.hear(Moment::AfterSweep);
+        self.health.end_round();
         exits.lost_records = std::mem::take(&mut self.lost);
         let heard = std::mem::take(&mut self.waiting);
         let mut unseen = HashMap::new();

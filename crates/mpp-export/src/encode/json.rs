@@ -30,8 +30,8 @@ pub(crate) fn write(report: &Report, origin: &Origin, layout: JsonLayout, out: &
     json.key("unattributed_cpu_sec").float(Some(unattributed_cpu_seconds(report)));
     json.key("visibility").string(visibility_word(report.host.visibility).as_bytes());
     json.key("trouble").open(b'{');
-    for (class, count) in trouble_classes(&report.trouble) {
-        json.key(class).integer(count);
+    for class in trouble_classes(&report.trouble) {
+        json.key(class.name).integer(class.count);
     }
     json.close(b'}');
     json.key("groups").open(b'[');

@@ -8,7 +8,8 @@ use super::signs::Signs;
 use super::{Cmdlines, EndedLayout, cell, cpu, spaced_cmdline, user_text};
 use crate::encode::rfc_3339;
 use crate::escape::terminal_parts;
-use crate::table::{counted, shortened, width_of, write_clauses};
+use crate::figure::counted;
+use crate::table::{shortened, width_of, write_clauses};
 use crate::units::Units;
 
 /// Narrower than this a command line goes below its process.
