@@ -202,10 +202,9 @@ impl Member {
 
     /// Whether what was decided of a process holds: it has become nobody else, and all could be
     /// said of it.
-    fn is_decided(&self, process: &ProcessSample, looks_at_ports: bool) -> bool {
-        let may_change = matches!(self.decision, Decision::Doubtful(_))
-            || (looks_at_ports && self.may_begin_to_match());
-        !may_change && Arc::ptr_eq(&self.identity, &process.identity)
+    fn is_decided(&self, process: &ProcessSample) -> bool {
+        !matches!(self.decision, Decision::Doubtful(_))
+            && Arc::ptr_eq(&self.identity, &process.identity)
     }
 
     /// Whether a process may match now though it did not and has executed nothing since: it may
@@ -433,7 +432,8 @@ impl GroupBook {
             };
             let has_new_parent = member.parent_pid != process.parent_pid;
             member.parent_pid = process.parent_pid;
-            if !member.is_decided(process, looks_at_ports) {
+            let may_begin = looks_at_ports && member.may_begin_to_match();
+            if may_begin || !member.is_decided(process) {
                 self.restless_rounds = RESTLESS_ROUNDS;
                 turns.push(Turn::of(process, position));
                 continue;
@@ -496,7 +496,8 @@ impl GroupBook {
         let member = self.members.get(process.key);
         let Some(member) = member.filter(|member| member.round != self.round) else { return };
         let remembered = member.place;
-        let is_decided = member.is_decided(process, self.looks_at_ports);
+        let may_begin = self.looks_at_ports && member.may_begin_to_match();
+        let is_decided = !may_begin && member.is_decided(process);
         let (place, decision) = match (is_decided.then_some(member.decision), remembered) {
             (Some(decision), Some(place)) => (Some(place), decision),
             (Some(Decision::Excluded), None) => (None, Decision::Excluded),
