@@ -462,6 +462,7 @@ impl Collector {
     }
 
     /// How many processes the kernel has, and something constant; `None` where it cannot say.
+    #[allow(clippy::useless_conversion, reason = "it is half as wide on other architectures")]
     fn links(&self) -> Option<u64> {
         status_of(&self.origin.root).ok().map(|status| u64::from(status.st_nlink))
     }
