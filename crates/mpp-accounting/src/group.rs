@@ -11,15 +11,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::group_totals::{GroupTotals, Marks};
+use crate::group_totals::{DelaysMissing, GroupTotals, Marks};
 use crate::ledger::{Ends, Movement, Residual};
-use crate::process::{ContextSwitches, Identity, ProcessKey, ProcessSample};
+use crate::metric::Need;
+use crate::process::{ContextSwitches, Delays, Identity, ProcessKey, ProcessSample, Reading};
 use crate::report::{Accuracy, Column, GroupReport, Mark, Report, Tier};
 use crate::selector::{Descendants, GroupKey, Resolution, Selector, Verdict};
 use crate::snapshot::Snapshot;
 use crate::tally::{Interval, Role, Tally};
 use crate::traffic::{TrafficBook, TrafficMovement};
-use crate::units::{IoCounter, IoDelta, Totals, UsageCounter, UsageDelta};
+use crate::units::{DelayTotals, IoCounter, IoDelta, Totals, UsageCounter, UsageDelta};
 
 /// After so many sweeps without a member a row gives its place to a newcomer, where
 /// there are no more rows.
@@ -59,6 +60,8 @@ pub struct GroupBook {
     traffic: TrafficBook,
     /// Whether a process can begin to match without executing anything.
     looks_at_ports: bool,
+    /// Whether a column shows for how long members waited.
+    shows_delays: bool,
     /// When the last sweep began, for the interval.
     previous: Option<crate::units::BootTime>,
     resolution: Resolution,
@@ -79,6 +82,9 @@ struct Member {
     decision: Decision,
     /// `None` until they were read once.
     switches: Option<ContextSwitches>,
+    /// For how long it was known to have waited, at the most; `None` where nobody knows what it
+    /// had waited when it was first seen.
+    delays: Option<DelayTotals>,
     /// The round in which this was first looked at.
     first_round: u64,
     /// The round in which this was last looked at.
@@ -135,6 +141,7 @@ impl GroupBook {
         };
         GroupBook {
             rows,
+            shows_delays: columns.iter().any(|column| column.metric.need == Need::Delays),
             columns,
             members: HashMap::new(),
             groups,
@@ -161,6 +168,10 @@ impl GroupBook {
             true => Marks::default(),
             false => Marks::of(movement.ends),
         };
+        if movement.spilled_records > 0 {
+            // What was added up for parents holds no waits.
+            self.marks.delays = Mark::LowerBound;
+        }
         for row in &mut self.groups {
             row.totals.begin_interval(self.marks);
         }
@@ -168,10 +179,14 @@ impl GroupBook {
             movement.processes.iter().map(|delta| self.owner_of(delta.key)).collect();
         let earlier_reapers: Vec<Option<Owner>> =
             movement.residuals.iter().map(|residual| self.owner_of(residual.reaper)).collect();
+        // What was waited across a change of group is the former one's.
+        self.add_delays(snapshot, movement);
         self.assign_all(snapshot, resolution);
         if movement.is_baseline {
             self.start_totals(snapshot);
         }
+        self.begin_delays(movement);
+        self.add_delays(snapshot, movement);
         for (delta, owner) in movement.processes.iter().zip(earlier) {
             if let Some(group) = self.group_mut(owner.or_else(|| self.owner_of(delta.key))) {
                 group.grow(delta.io.unwrap_or_default(), delta.usage);
@@ -291,6 +306,7 @@ impl GroupBook {
             identity: Arc::clone(&process.identity),
             decision,
             first_round: before.as_ref().map_or(self.round, |member| member.first_round),
+            delays: before.as_ref().and_then(|member| member.delays),
             switches: before.and_then(|member| member.switches),
             round: self.round,
         };
@@ -566,6 +582,55 @@ impl GroupBook {
         }
     }
 
+    /// What processes that were watched since they began had waited then: nothing.
+    fn begin_delays(&mut self, movement: &Movement) {
+        if !self.shows_delays || movement.is_baseline {
+            return;
+        }
+        for delta in &movement.processes {
+            if let Some(member) = self.members.get_mut(&delta.key)
+                && member.first_round == self.round
+            {
+                member.delays.get_or_insert(DelayTotals::ZERO);
+            }
+        }
+    }
+
+    /// For how long members have waited that live, and those that ended until they did. What a
+    /// process has waited only grows, so that of two sights the larger one is right.
+    fn add_delays(&mut self, snapshot: &Snapshot, movement: &Movement) {
+        if !self.shows_delays {
+            return;
+        }
+        for process in &snapshot.processes {
+            self.add_delays_of(process.key, &process.gauges.delays, movement);
+        }
+        // What had ended before the first sweep did all it did before anybody looked.
+        let first_ticks = if movement.is_baseline { snapshot.taken_at_ticks } else { 0 };
+        for exit in &snapshot.exits.threads {
+            if exit.process.start_time_ticks >= first_ticks
+                || snapshot.by_key(exit.process).is_some()
+            {
+                self.add_delays_of(exit.process, &exit.delays, movement);
+            }
+        }
+    }
+
+    fn add_delays_of(&mut self, key: ProcessKey, seen: &Reading<Delays>, movement: &Movement) {
+        let Some(member) = self.members.get_mut(&key) else { return };
+        let Reading::Value(delays) = seen else { return };
+        let total = delays.total;
+        let before = member.delays.replace(total.raised_to(member.delays.unwrap_or_default()));
+        let Some(place) = member.place else { return };
+        let group = &mut self.groups[place.row].totals;
+        group.miss_delays(DelaysMissing::of(delays));
+        match before {
+            Some(before) => group.wait(total.since_clamped(before)),
+            None if movement.is_baseline => group.delays = group.delays.plus(total.as_delta()),
+            None => group.miss_delays(DelaysMissing::ALL),
+        }
+    }
+
     /// What connections have moved. Returns the bytes of which nobody knows whose they are.
     fn add_traffic(&mut self, snapshot: &Snapshot) -> u64 {
         let mut book = std::mem::take(&mut self.traffic);
@@ -604,9 +669,13 @@ impl GroupBook {
     /// how many members' tails are lost.
     fn settle(&mut self, snapshot: &Snapshot, movement: &Movement) -> u64 {
         for key in &movement.ended {
+            let is_unread = self.members.get(key).is_some_and(|member| member.delays.is_none());
             if let Some(group) = self.group_mut(self.owner_of(*key)) {
                 group.ended += 1;
                 group.ended_moved += 1;
+                if is_unread {
+                    group.miss_delays(DelaysMissing::ALL);
+                }
             }
         }
         let is_member = |key: &&ProcessKey| matches!(self.owner_of(**key), Some(Owner::Row(_)));

@@ -39,6 +39,7 @@ use crate::needs::{IdentityWait, Measures, Needs};
 use crate::origin::{Origin, ProcfsKind};
 use crate::proc_fs::{FileError, Name, Room, open_folder, status_of};
 use crate::sockets::{SWEEP_BUDGET, SocketSource, TableScope};
+use crate::taskstats::DelayAccounting;
 
 /// How many `io` descriptors of other processes are kept open at most, whatever our own
 /// limit is: each costs the kernel 4.7 KiB.
@@ -95,6 +96,8 @@ pub struct Collector {
     round: u64,
     held: HeldIo,
     witness: Witness,
+    /// Whether the kernel counts what is waited for, as of the last sweep where that was asked.
+    delay_accounting: DelayAccounting,
     refusals: Vec<Refusal>,
     /// The process that the witness tells: a copy in a forked one would take its records.
     told_pid: u32,
@@ -189,6 +192,7 @@ impl Collector {
             procfs,
             held: HeldIo::new(&origin),
             witness,
+            delay_accounting: DelayAccounting::Unsupported,
             refusals,
             told_pid: std::process::id(),
             replaced: Vec::new(),
@@ -255,6 +259,10 @@ impl Collector {
         self.origin.find_visibility(&self.procfs, &mut self.buffers.room);
         self.take_answers(Duration::ZERO);
         self.listen();
+        if needs.needs.measures.delays {
+            self.witness.tell_delays();
+            self.delay_accounting = DelayAccounting::read(&mut self.buffers.room);
+        }
         let began = Instant::now();
         let moment = self.origin.now();
         let told = match scope {
@@ -274,6 +282,7 @@ impl Collector {
         } else {
             self.put_in_order(needs.needs);
             self.read_all(needs, into);
+            self.witness.ask_delays(self.origin.scale, &mut into.processes);
         }
         into.taken_at = moment.since_boot;
         into.taken_at_ticks = self.origin.scale.ticks_at(moment.since_boot);
@@ -335,6 +344,7 @@ impl Collector {
             replaced: &self.replaced,
             processes: &into.processes,
             previous_sweep_ticks: self.swept_at_ticks,
+            delays: self.delay_accounting,
         };
         self.witness.testify(&population, &mut into.exits);
         self.swept_at_ticks = into.taken_at_ticks;

@@ -19,6 +19,7 @@ use rustix::io::Errno;
 
 use super::{Collector, Request, Unseen};
 use crate::bpf::Bpf;
+use crate::delays::DelaySum;
 use crate::error::absence_of;
 use crate::identity::{Ending, Exec, Known};
 use crate::measure::{Phase, Subject};
@@ -46,6 +47,7 @@ pub(super) struct Row {
     io: IoTotals,
     threads: Vec<ThreadIo>,
     memory: Option<bpf_record::Memory>,
+    delays: Option<DelaySum>,
     state: ProcessState,
 }
 
@@ -104,6 +106,7 @@ impl Row {
             pool,
             threads: Vec::with_capacity(1),
             memory: None,
+            delays: DelaySum::of(leader),
             state: ProcessState::Zombie,
         })
     }
@@ -130,6 +133,9 @@ impl Row {
             self.state = ProcessState::Living;
         }
         self.memory = self.memory.or(task.memory());
+        if let Some(delays) = &mut self.delays {
+            delays.add(task);
+        }
     }
 
     /// Who it is, as far as that is told.
@@ -257,7 +263,13 @@ impl Collector {
         let untold: Vec<u32> = self.pids.iter().copied().filter(is_untold).collect();
         for pid in untold {
             match self.visit(pid, needs) {
-                Ok(sample) => into.processes.push(sample),
+                Ok(mut sample) => {
+                    // Procfs does not tell it, and whoever does is kept from this one.
+                    if sample.gauges.delays == Reading::Absent(Absence::NeedsRecords) {
+                        sample.gauges.delays = Reading::Absent(Absence::Denied);
+                    }
+                    into.processes.push(sample);
+                }
                 Err(Unseen::Vanished) => {}
                 Err(Unseen::Unreadable) => into.unreadable_pids.push(pid),
             }
@@ -329,11 +341,17 @@ impl Collector {
         needs: &Request<'_>,
     ) -> Option<ProcessSample> {
         let scale = self.origin.scale;
-        let Collector { origin, known, sockets, .. } = self;
+        let Collector { origin, known, sockets, delay_accounting, .. } = self;
         let known = known.get_mut(&key.pid)?;
         known.threads_max = known.threads_max.max(u64::from(row.thread_count));
         let measures = needs.measures_of(key, &known.identity);
         let mut gauges = row.gauges(&measures, scale);
+        if measures.delays {
+            gauges.delays = match &row.delays {
+                Some(delays) => delays.reading(*delay_accounting),
+                None => Reading::Absent(Absence::Unsupported),
+            };
+        }
         if measures.proportional_memory {
             gauges.proportional_memory = known.proportional_memory;
         }

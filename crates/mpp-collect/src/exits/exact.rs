@@ -21,6 +21,7 @@ use mpp_parse::proc_pid_environ::variables;
 
 use super::Population;
 use crate::bpf::{Bpf, Capture, ExitEvent};
+use crate::delays;
 use crate::scale::{Scale, cpu_split, io_totals};
 
 /// No more execs than this are remembered; beyond it the oldest are forgotten.
@@ -123,7 +124,10 @@ impl ExactWitness {
     /// Hands out what was heard, each process with who it was.
     pub(super) fn testify(&mut self, population: &Population<'_>, exits: &mut Exits) {
         self.listen(population.origin.scale);
-        exits.threads.append(&mut self.threads);
+        exits.threads.extend(self.threads.drain(..).map(|thread| ThreadExit {
+            delays: delays::as_counted(thread.delays, population.delays),
+            ..thread
+        }));
         exits.cpu_tails.append(&mut self.cpu_tails);
         exits.spills.append(&mut self.spills);
         exits.lost_records = std::mem::take(&mut self.lost);
@@ -300,6 +304,7 @@ fn thread_exit(record: &ExitRecord<'_>, scale: Scale) -> ThreadExit {
         process: scale.process_key(record.process()),
         thread: scale.thread_key(record.thread()),
         io: io_totals(&record.io()),
+        delays: delays::of_ended(record.delays()),
     }
 }
 

@@ -20,7 +20,7 @@ impl DelayAccounting {
     /// How it is now, with a kernel that was built for it; anybody may change it at any time.
     ///
     /// Off as well where that cannot be found out.
-    pub(super) fn read(room: &mut Room) -> Self {
+    pub(crate) fn read(room: &mut Room) -> Self {
         match room.read(CWD, c"/proc/sys/kernel/task_delayacct") {
             Ok(text) => Self::of_switch(text),
             // Before Linux 5.14 it was on unless the kernel was started otherwise.
