@@ -20,6 +20,8 @@ mod syscall;
 mod tasks;
 
 #[cfg(test)]
+mod live_delays;
+#[cfg(test)]
 mod live_privileges;
 #[cfg(test)]
 mod live_tasks;
