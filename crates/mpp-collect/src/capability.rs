@@ -386,9 +386,10 @@ fn delays(effective: CapabilitySet, room: &mut Room) -> Fact {
 fn delays_standing(told: Option<Option<DelayAccounting>>) -> (Standing, &'static str) {
     match told {
         None => (Standing::Missing, "not told to whoever does not hear of ended threads"),
-        Some(Some(DelayAccounting::On)) => {
-            (Standing::Works, "for a CPU, block I/O, swap and memory, of what started since they are counted")
-        }
+        Some(Some(DelayAccounting::On)) => (
+            Standing::Works,
+            "for a CPU, block I/O, swap and memory, of what started since they are counted",
+        ),
         Some(Some(DelayAccounting::Off | DelayAccounting::Unsupported)) => {
             (Standing::Limited, "for a CPU; others only of what starts once they are switched on")
         }
