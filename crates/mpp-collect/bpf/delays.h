@@ -17,7 +17,7 @@ ALWAYS_INLINE u32 counted_delays(void)
 
 	if (!FIELD_EXISTS(((struct signal_struct___ends *)0)->stats))
 		return 0;
-	if (FIELD_EXISTS(((struct task_struct___queues *)0)->sched_info))
+	if (FIELD_EXISTS(((struct task_struct___queues *)0)->sched_info.run_delay))
 		marks |= DELAYS_CPU;
 	if (FIELD_EXISTS(((struct task_struct___waits *)0)->delays))
 		marks |= DELAYS_OTHERS;
@@ -31,7 +31,7 @@ ALWAYS_INLINE u32 copy_delays(struct record_delays *to, const struct task_struct
 	u32 marks = counted_delays();
 
 	*to = (struct record_delays){};
-	if (FIELD_EXISTS(((struct task_struct___queues *)0)->sched_info))
+	if (FIELD_EXISTS(((struct task_struct___queues *)0)->sched_info.run_delay))
 		to->cpu = ((const struct task_struct___queues *)task)->sched_info.run_delay;
 	if (FIELD_EXISTS(((struct task_struct___waits *)0)->delays)) {
 		delays = ((const struct task_struct___waits *)task)->delays;
