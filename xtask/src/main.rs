@@ -7,6 +7,7 @@ mod bpf;
 mod checks;
 mod fuzz;
 mod python;
+mod same_load;
 mod step;
 mod tidy;
 
@@ -23,6 +24,7 @@ usage: cargo xtask COMMAND
   tidy                                   layers, names, the one table of metrics
   fuzz [TARGET] [--seconds N]            one fuzz target, or each of them
   bench [--processes N,N] [--samples N]  what one sample costs, beside psutil and a C program
+  same-load [--seconds N] [--only LOAD]  what we and other tools show of one load, by the second
   bpf [--check]                          compile the BPF programs, or compare what is committed
   wheel                                  the Python wheel for every Linux, and its sources
   python                                 the tests of the Python module alone
@@ -52,6 +54,7 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         }
         "fuzz" => fuzz::run(&root, &fuzz::Plan::parse(rest)?)?,
         "bench" => bench::run(&root, &bench::Plan::parse(rest)?)?,
+        "same-load" => same_load::run(&root, &same_load::Plan::parse(rest)?)?,
         "bpf" => bpf::run(&root, bpf::Plan::parse(rest)?)?,
         "wheel" => {
             no_more(rest)?;

@@ -25,7 +25,7 @@ use mpp_accounting::process::Absence;
 use mpp_accounting::report::{Figure, GroupReport, Mark, Report, Tier, Value};
 pub use mpp_accounting::run::{
     Change, Cost, Ending, Judgement, Limit, LimitError, PROGRAM_METRICS, Reaping, RunReport,
-    Survivor, TOTAL_METRICS, compare,
+    Survivor, TOTAL_METRICS, compare, figure_of,
 };
 use mpp_collect::CollectError;
 use mpp_collect::child::{

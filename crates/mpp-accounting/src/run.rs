@@ -109,13 +109,20 @@ impl RunReport {
     /// the whole run.
     #[must_use]
     pub fn figure(&self, column: &Column) -> Option<Figure> {
-        let position = TOTAL_METRICS.iter().position(|id| *id == column.metric.id)?;
-        let level = *self.total.groups.first()?.figures.get(position)?;
-        Some(match column.form {
-            Form::Level => level,
-            Form::PerSecond => mean_rate(level, self.total.interval.unwrap_or_default()),
-        })
+        figure_of(&self.total, column)
     }
+}
+
+/// The figure of a column in a table whose columns are those of [`TOTAL_METRICS`]; `None` where
+/// that has none of its name. A rate is the mean over the table's interval.
+#[must_use]
+pub fn figure_of(total: &Report, column: &Column) -> Option<Figure> {
+    let position = TOTAL_METRICS.iter().position(|id| *id == column.metric.id)?;
+    let level = *total.groups.first()?.figures.get(position)?;
+    Some(match column.form {
+        Form::Level => level,
+        Form::PerSecond => mean_rate(level, total.interval.unwrap_or_default()),
+    })
 }
 
 /// The columns of these metrics, as levels.

@@ -142,7 +142,7 @@ pub(crate) fn end_at_once() -> Result<Pid, Errno> {
 
 /// Runs `f` while no signal is handled in this thread, nor in a process that it starts: a handler
 /// must not run in both at once.
-fn without_signals<T>(f: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+pub(crate) fn without_signals<T>(f: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
     // SAFETY: zero is a value of this plain C struct.
     let mut all: libc::sigset_t = unsafe { mem::zeroed() };
     // SAFETY: likewise.

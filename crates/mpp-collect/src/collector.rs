@@ -33,13 +33,18 @@ use crate::measure::{
     Buffers, Counters, IoReader, Phase, Subject, ThreadNeeds, Vanished, has_reaped, is_ending,
     open_io,
 };
-use crate::memory_reader::environment_scan::{self, EnvironmentQuestion, EnvironmentScan};
+use crate::memory_reader::scan::{self, Question, Scan};
 use crate::memory_reader::{MemoryAnswer, MemoryReader, MemoryReaderKind, Submitted};
 use crate::needs::{IdentityWait, Measures, Needs};
 use crate::origin::{Origin, ProcfsKind};
 use crate::proc_fs::{FileError, Name, Room, open_folder, status_of};
 use crate::sockets::{SWEEP_BUDGET, SocketSource, TableScope};
 use crate::taskstats::DelayAccounting;
+
+/// A source of exit records that has failed is looked for again after so long, and each time
+/// after twice as long as before.
+const LOOK_WAIT_MIN: Duration = Duration::from_secs(60);
+const LOOK_WAIT_MAX: Duration = Duration::from_secs(3600);
 
 /// How many `io` descriptors of other processes are kept open at most, whatever our own
 /// limit is: each costs the kernel 4.7 KiB.
@@ -99,6 +104,12 @@ pub struct Collector {
     /// Whether the kernel counts what is waited for, as of the last sweep where that was asked.
     delay_accounting: DelayAccounting,
     refusals: Vec<Refusal>,
+    /// The best witness there may be.
+    exits_max: ExitSource,
+    /// When a better one than there is now is looked for.
+    next_look: Option<Instant>,
+    /// How long after the next failure.
+    look_wait: Duration,
     /// The process that the witness tells: a copy in a forked one would take its records.
     told_pid: u32,
     /// Processes that lost their PID to another one since the sweep before.
@@ -168,10 +179,12 @@ enum Learned {
 
 /// Which processes are swept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scope {
+enum Scope<'a> {
     Everybody,
     /// This one and its descendants.
     Tree(u32),
+    /// These.
+    Some(&'a [u32]),
 }
 
 impl Collector {
@@ -194,6 +207,9 @@ impl Collector {
             witness,
             delay_accounting: DelayAccounting::Unsupported,
             refusals,
+            exits_max: exits,
+            next_look: None,
+            look_wait: LOOK_WAIT_MIN,
             told_pid: std::process::id(),
             replaced: Vec::new(),
             swept_at_ticks: 0,
@@ -248,10 +264,25 @@ impl Collector {
         self.sweep_scope(needs, Scope::Everybody, wait, into)
     }
 
+    /// As [`Collector::sweep`], but of these processes alone, ascending by PID.
+    ///
+    /// # Errors
+    /// The procfs could not be read; then `into` is left as it was.
+    pub fn sweep_some(
+        &mut self,
+        pids: &[u32],
+        needs: &Needs,
+        wait: IdentityWait,
+        into: &mut Snapshot,
+    ) -> Result<(), CollectError> {
+        let everyone = Request { needs, is_of_interest: &|_, _| true };
+        self.sweep_scope(&everyone, Scope::Some(pids), wait, into)
+    }
+
     fn sweep_scope(
         &mut self,
         needs: &Request<'_>,
-        scope: Scope,
+        scope: Scope<'_>,
         wait: IdentityWait,
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
@@ -267,11 +298,15 @@ impl Collector {
         let moment = self.origin.now();
         let told = match scope {
             Scope::Everybody => self.told(),
-            Scope::Tree(_) => None,
+            Scope::Tree(_) | Scope::Some(_) => None,
         };
         match scope {
             Scope::Everybody => self.list()?,
             Scope::Tree(root_pid) => self.list_tree(root_pid)?,
+            Scope::Some(pids) => {
+                self.pids.clear();
+                self.pids.extend_from_slice(pids);
+            }
         }
         self.replaced.clear();
         self.begin_round(needs.needs);
@@ -320,6 +355,7 @@ impl Collector {
                 cure: None,
             });
             self.witness = Witness::Nobody;
+            self.next_look = None;
         }
         self.witness.listen(self.origin.scale);
     }
@@ -348,6 +384,59 @@ impl Collector {
         };
         self.witness.testify(&population, &mut into.exits);
         self.swept_at_ticks = into.taken_at_ticks;
+        self.note_silence();
+        // All that was told has been handed out: from here on somebody else may tell.
+        match self.witness.failure() {
+            Some(failure) => self.replace_failed(failure),
+            None => self.look_for_better(),
+        }
+    }
+
+    /// Keeps why the living are not told of, for as long as that is so.
+    fn note_silence(&mut self) {
+        let silence = self.witness.silence_on_living();
+        let is_known = silence.as_ref().is_some_and(|silence| self.refusals.contains(silence));
+        if let Some(silence) = silence.filter(|_| !is_known) {
+            self.trouble.failed_sources += 1;
+            self.refusals.retain(|refusal| refusal.source != silence.source);
+            self.refusals.push(silence);
+        }
+    }
+
+    /// Has the next best witness tell from now on. Who a process is stays what it was.
+    fn replace_failed(&mut self, failure: Refusal) {
+        let next = match failure.source {
+            ExitSource::Exact => ExitSource::Rounded,
+            ExitSource::Rounded | ExitSource::Nobody => ExitSource::Nobody,
+        };
+        let (witness, refusals) = Witness::open(next, &self.origin);
+        self.witness = witness;
+        self.trouble.failed_sources += 1;
+        self.refusals.retain(|refusal| refusal.source != failure.source);
+        self.refusals.push(failure);
+        self.refusals.extend(refusals);
+        self.put_off_look();
+    }
+
+    /// Looks now and then whether a better witness can be had again.
+    fn look_for_better(&mut self) {
+        if self.next_look.is_none_or(|next| Instant::now() < next) {
+            return;
+        }
+        let (witness, refusals) = Witness::open(self.exits_max, &self.origin);
+        if witness.source() > self.witness.source() {
+            self.witness = witness;
+            self.refusals = refusals;
+            self.next_look = None;
+        }
+        if self.witness.source() < self.exits_max {
+            self.put_off_look();
+        }
+    }
+
+    fn put_off_look(&mut self) {
+        self.next_look = Some(Instant::now() + self.look_wait);
+        self.look_wait = (self.look_wait * 2).min(LOOK_WAIT_MAX);
     }
 
     /// As [`Collector::sweep`], but of one process and its descendants alone: what they did is
@@ -439,32 +528,27 @@ impl Collector {
         Ok(wanted)
     }
 
-    /// The PIDs of the processes that answer a question about name, user and environment with
-    /// yes. Nobody hangs in an environment for longer than a deadline, and the whole takes no
-    /// longer than `wait`.
+    /// Asks every process a question, and reads of each no more than its answer takes. Nobody
+    /// hangs in a process's memory for longer than a deadline, and the whole takes no longer than
+    /// `wait`.
     ///
-    /// Nothing else is read of them, and nothing is remembered. Of a frozen tree everybody is
-    /// undecided.
+    /// Nothing is remembered. Of a frozen tree everybody is undecided.
     ///
     /// # Errors
     /// The processes could not be listed.
-    pub fn pids_with_environment(
-        &mut self,
-        question: &Arc<EnvironmentQuestion>,
-        wait: Duration,
-    ) -> Result<EnvironmentScan, CollectError> {
+    pub fn scan(&mut self, question: &Arc<Question>, wait: Duration) -> Result<Scan, CollectError> {
         self.origin.refresh(&self.procfs, &mut self.buffers.room)?;
         self.trouble = Trouble::default();
         self.list()?;
         let pids = mem::take(&mut self.pids);
         if self.origin.is_frozen() {
-            return Ok(EnvironmentScan { undecided: pids, ..EnvironmentScan::default() });
+            return Ok(Scan { undecided: pids, ..Scan::default() });
         }
         let root = duplicate_root(&self.origin, &self.procfs)?;
-        let found = environment_scan::scan(root, pids, question, wait);
-        found.absences.iter().for_each(|why| count(&mut self.trouble, *why));
-        let is_blocked = |why: &&Absence| **why == Absence::Blocked;
-        self.trouble.blocked = found.absences.iter().filter(is_blocked).count() as u64;
+        let found = scan::scan(root, pids, question, wait);
+        found.unknown.iter().for_each(|(_, why)| count(&mut self.trouble, *why));
+        let is_blocked = |(_, why): &&(u32, Absence)| *why == Absence::Blocked;
+        self.trouble.blocked = found.unknown.iter().filter(is_blocked).count() as u64;
         Ok(found)
     }
 
@@ -936,6 +1020,7 @@ fn assemble(
 ) -> Result<ProcessSample, Vanished> {
     let read_at = subject.origin.since_boot();
     let Counters { usage, io } = read_counters(known, subject, measures, threads, buffers)?;
+    let usage = known.hand_out(usage);
     let mut gauges = subject.gauges(measures, known.threads_max, buffers);
     if measures.proportional_memory {
         gauges.proportional_memory = known.proportional_memory;
@@ -1057,6 +1142,8 @@ fn thread_group(status: &[u8]) -> Option<u32> {
 
 pub(crate) mod told;
 
+#[cfg(test)]
+mod failing_sources;
 #[cfg(test)]
 mod live_faults;
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use mpp_accounting::process::{
     Absence, EnvironmentEntry, Identity, IdentityNeeds, ProcessKey, ProportionalMemory, Reading,
-    ThreadIo,
+    ThreadList, Usage,
 };
 use mpp_parse::proc_pid_environ::{is_clobbered, variables};
 use mpp_parse::proc_pid_stat::Stat;
@@ -77,13 +77,13 @@ pub(crate) struct Known {
     /// The most threads it was seen with.
     pub(crate) threads_max: u64,
     /// What its threads had done at the last sweep, where that was read.
-    pub(crate) threads: Option<Arc<[ThreadIo]>>,
+    pub(crate) threads: Option<ThreadList>,
     /// What they had done at the sweep before that.
-    pub(crate) former_threads: Option<Arc<[ThreadIo]>>,
+    pub(crate) former_threads: Option<ThreadList>,
     /// Its `io`, opened while it lived.
     pub(crate) held_io: Option<OwnedFd>,
-    /// CPU time in both modes as it was last told; neither may fall.
-    pub(crate) cpu_ns: (u64, u64),
+    /// CPU time as it was last handed out; it may not fall.
+    pub(crate) usage: Usage,
     /// What the kernel told of it when its identity was last looked at.
     pub(crate) told: Option<Told>,
     /// The number of the last sweep that saw it.
@@ -292,7 +292,7 @@ impl Known {
             threads: None,
             former_threads: None,
             held_io: None,
-            cpu_ns: (0, 0),
+            usage: Usage::default(),
             told: None,
             swept: 0,
             proportional_memory: Reading::Absent(Absence::NotYetKnown),
@@ -308,6 +308,17 @@ impl Known {
             environment: Ask::No,
             rollup: Ask::No,
         }
+    }
+
+    /// What procfs says of CPU time, in ticks, may be below what was told in nanoseconds a moment
+    /// ago, and the other way round in one of the two modes: what was counted stands until it is
+    /// passed.
+    pub(crate) fn hand_out(&mut self, read: Usage) -> Usage {
+        self.usage = Usage {
+            own: read.own.raised_to(self.usage.own.without_faults()),
+            reaped: read.reaped.raised_to(self.usage.reaped.without_faults()),
+        };
+        self.usage
     }
 
     /// Whether what is known of it holds, by what the kernel tells: the same program, name,
@@ -662,14 +673,11 @@ impl Known {
         let mut next = Identity::clone(&self.identity);
         let found = match bytes {
             Reading::Value(bytes) => {
-                self.is_environment_clobbered = is_clobbered(bytes);
-                next.is_environment_incomplete = self.is_environment_clobbered;
                 let remembered = next.environment.value().map_or(&[][..], |entries| entries);
-                let entries = select(bytes, keys, remembered);
-                match entries.is_empty() && self.is_environment_clobbered {
-                    true => Reading::Absent(Absence::Malformed),
-                    false => Reading::Value(entries),
-                }
+                let (found, is_incomplete) = environment_of(bytes, keys, remembered);
+                self.is_environment_clobbered = is_incomplete;
+                next.is_environment_incomplete = is_incomplete;
+                found
             }
             Reading::Absent(why) => Reading::Absent(why),
         };
@@ -755,21 +763,43 @@ fn executable(subject: &Subject<'_>, room: &mut Room) -> Reading<Box<[u8]>> {
             .map_err(|errno| subject.absence(errno.into()))
     });
     match target {
-        Ok(path) => Reading::Value(match path.strip_suffix(DELETED) {
-            Some(path) => Box::from(path),
-            None => path,
-        }),
+        Ok(path) => Reading::Value(Box::from(without_deleted(&path))),
         Err(why) => Reading::Absent(why),
     }
 }
 
 fn cgroup(subject: &Subject<'_>, room: &mut Room) -> Reading<Box<[u8]>> {
     match subject.read(room, c"cgroup", CGROUP_BYTES_MAX) {
-        Ok(text) => match proc_pid_cgroup::parse(text) {
-            Ok(entry) => Reading::Value(Box::from(entry.path)),
-            Err(_) => Reading::Absent(Absence::Malformed),
-        },
+        Ok(text) => cgroup_path(text).map(Box::from),
         Err(why) => Reading::Absent(why),
+    }
+}
+
+/// The path of an executable whose file may have been deleted.
+pub(crate) fn without_deleted(path: &[u8]) -> &[u8] {
+    path.strip_suffix(DELETED).unwrap_or(path)
+}
+
+/// The control group, by its file.
+pub(crate) fn cgroup_path(text: &[u8]) -> Reading<&[u8]> {
+    match proc_pid_cgroup::parse(text) {
+        Ok(entry) => Reading::Value(entry.path),
+        Err(_) => Reading::Absent(Absence::Malformed),
+    }
+}
+
+/// The variables with these keys, by the bytes of an environment, and whether some may be missing;
+/// those that are remembered count before those that stand there.
+pub(crate) fn environment_of(
+    bytes: &[u8],
+    keys: &[Box<[u8]>],
+    remembered: &[EnvironmentEntry],
+) -> (Reading<Box<[EnvironmentEntry]>>, bool) {
+    let is_incomplete = is_clobbered(bytes);
+    let entries = select(bytes, keys, remembered);
+    match entries.is_empty() && is_incomplete {
+        true => (Reading::Absent(Absence::Malformed), true),
+        false => (Reading::Value(entries), is_incomplete),
     }
 }
 

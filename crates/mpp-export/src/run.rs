@@ -7,7 +7,7 @@ mod text;
 
 use mpp_accounting::metric::{MetricId, NumberType, Unit};
 use mpp_accounting::report::{Column, Figure, Form, GroupReport, Mark, Report, Value};
-use mpp_accounting::run::{Change, Ending, Judgement, Limit, Reaping, RunReport};
+use mpp_accounting::run::{Change, Ending, Judgement, Limit, Reaping, RunReport, Survivor};
 
 use crate::escape;
 use crate::figure::finite;
@@ -37,8 +37,14 @@ pub struct RunPage<'a> {
 /// Programs beyond this are one row.
 const PROGRAMS_SHOWN: usize = 10;
 
+/// A number with its mark, as [`write_text`] writes it.
+#[must_use]
+pub fn number_text(column: &Column, number: f64, mark: Mark, units: Units) -> String {
+    cell(column, Figure::Known { value: whole_where_counted(column, number), mark }, units)
+}
+
 /// A mark and a number, or the sign for unknown.
-fn cell(column: &Column, figure: Figure, units: Units) -> String {
+pub(crate) fn cell(column: &Column, figure: Figure, units: Units) -> String {
     match finite(figure) {
         Figure::Known { value, mark } => {
             format!("{}{}", mark.prefix(), sized(column, value, units))
@@ -101,7 +107,7 @@ fn uptime() -> Column {
 fn remarks(page: &RunPage<'_>) -> Vec<String> {
     let report = page.report;
     let mut remarks = Vec::new();
-    if let Some(left) = what_is_left(report) {
+    if let Some(left) = what_is_left(&report.still_running) {
         remarks.push(left);
     }
     if report.reaping == Reaping::ByKernel {
@@ -111,10 +117,10 @@ fn remarks(page: &RunPage<'_>) -> Vec<String> {
     remarks
 }
 
-/// Who still runs.
-fn what_is_left(report: &RunReport) -> Option<String> {
+/// Who still runs, as a sentence; `None` where nobody does.
+#[must_use]
+pub fn what_is_left(left: &[Survivor]) -> Option<String> {
     const NAMED_MAX: usize = 5;
-    let left = &report.still_running;
     let named: Vec<String> = left
         .iter()
         .take(NAMED_MAX)
@@ -155,7 +161,19 @@ fn signs(figures: &[Figure]) -> Vec<String> {
     signs
 }
 
-/// A limit, and what became of it.
+/// A limit, and what became of it: the line that [`write_limits`] writes for it.
+#[must_use]
+pub fn limit_line(limit: &Limit, judgement: &Judgement, units: Units) -> String {
+    format!("limit {}", judged(limit, judgement, units))
+}
+
+/// The line of the limit that nothing may be left running; `None` where it was kept.
+#[must_use]
+pub fn left_line(left: &[Survivor]) -> Option<String> {
+    what_is_left(left).map(|sentence| format!("limit BROKEN: leaves no process: {sentence}"))
+}
+
+/// What became of a limit.
 fn judged(limit: &Limit, judgement: &Judgement, units: Units) -> String {
     let text = escape::text(limit.text().as_bytes());
     let found = |figure: &Figure| cell(limit.column(), *figure, units);

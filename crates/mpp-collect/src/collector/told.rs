@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use mpp_accounting::process::{
     Absence, ContextSwitches, Gauges, Identity, Memory, ProcessIo, ProcessKey, ProcessSample,
-    ProcessState, Reading, Socket, ThreadIo, Usage,
+    ProcessState, Reading, Socket, ThreadIo, ThreadList, Usage,
 };
 use mpp_accounting::snapshot::Snapshot;
-use mpp_accounting::units::{BootTime, IoTotals, Totals};
+use mpp_accounting::units::{BootTime, IoTotals, Totals, UsageCounter};
 use mpp_parse::bpf_record::{self, Fds, Pool, TaskKey, TaskRecord, ThreadUsage};
 use rustix::fd::AsFd;
 use rustix::io::Errno;
@@ -241,7 +241,9 @@ impl Collector {
     /// Every process by the iterator; `None` where there is none, or it failed.
     pub(super) fn told(&mut self) -> Option<Vec<Row>> {
         let scale = self.origin.scale;
-        read_rows(self.witness.bpf()?, scale).ok()
+        let outcome = read_rows(self.witness.bpf()?, scale);
+        self.witness.note_living(outcome.as_ref().map(drop).map_err(|errno| *errno));
+        outcome.ok()
     }
 
     /// Makes samples of what was told.
@@ -363,15 +365,20 @@ impl Collector {
             }
         }
         row.threads.sort_unstable_by_key(|thread| thread.key);
-        let threads: Arc<[ThreadIo]> = Arc::from(&row.threads[..]);
-        let (user_ns, system_ns) = cpu_split(&row.usage, known.cpu_ns);
-        known.cpu_ns = (user_ns, system_ns);
+        let threads = ThreadList::from(&row.threads[..]);
+        let before = known.usage.own;
+        let before = (before[UsageCounter::CpuUserNs], before[UsageCounter::CpuSystemNs]);
+        let (user_ns, system_ns) = cpu_split(&row.usage, before);
+        let pool = &row.pool;
+        let usage = known.hand_out(Usage {
+            own: Totals([user_ns, system_ns, row.usage.min_flt, row.usage.maj_flt]),
+            reaped: Totals([pool.cutime_ns, pool.cstime_ns, pool.cmin_flt, pool.cmaj_flt]),
+        });
         let absent = Absence::NotRequested;
         let io = match measures.io {
             true => ProcessIo { total: Reading::Value(row.io), threads: Reading::Value(threads) },
             false => ProcessIo { total: Reading::Absent(absent), threads: Reading::Absent(absent) },
         };
-        let pool = &row.pool;
         Some(ProcessSample {
             key,
             parent_pid: row.parent.id,
@@ -381,10 +388,7 @@ impl Collector {
             state: row.state,
             identity: Arc::clone(&known.identity),
             read_at: origin.since_boot(),
-            usage: Usage {
-                own: Totals([user_ns, system_ns, row.usage.min_flt, row.usage.maj_flt]),
-                reaped: Totals([pool.cutime_ns, pool.cstime_ns, pool.cmin_flt, pool.cmaj_flt]),
-            },
+            usage,
             io,
             gauges,
         })

@@ -16,6 +16,7 @@ use mpp_accounting::process::{
 use mpp_accounting::units::{BootTime, Totals, UsageTotals};
 
 use super::Population;
+use super::health::{Failure, Health};
 use crate::delays::{Counting, Life};
 use crate::scale::Scale;
 use crate::taskstats::{Taskstats, ThreadExitRecord};
@@ -30,11 +31,12 @@ const START_SLACK_NS: u64 = 20_000_000;
 /// Hears of ended threads by taskstats.
 #[derive(Debug)]
 pub(crate) struct RoundedWitness {
-    taskstats: Taskstats,
+    pub(super) taskstats: Taskstats,
     /// What was told before the sweep that comes next.
     waiting: Vec<Heard>,
     lost: u64,
     counting: Counting,
+    health: Health,
 }
 
 /// A record, and when it was read.
@@ -66,7 +68,13 @@ impl RoundedWitness {
     pub(super) fn new(taskstats: Taskstats) -> Self {
         let mut counting = Counting::new();
         counting.see(taskstats.delay_accounting(), crate::origin::since_boot());
-        RoundedWitness { taskstats, waiting: Vec::new(), lost: 0, counting }
+        RoundedWitness {
+            taskstats,
+            waiting: Vec::new(),
+            lost: 0,
+            counting,
+            health: Health::default(),
+        }
     }
 
     /// Asks the kernel for how long processes of which that is not known have waited. One that
@@ -98,7 +106,7 @@ impl RoundedWitness {
     }
 
     fn hear(&mut self, moment: Moment) {
-        let RoundedWitness { taskstats, waiting, lost, counting } = self;
+        let RoundedWitness { taskstats, waiting, lost, counting, .. } = self;
         let at = crate::origin::since_boot();
         let drained = taskstats.drain(&mut |record| {
             if waiting.len() < WAITING_MAX {
@@ -107,14 +115,23 @@ impl RoundedWitness {
                 *lost += 1;
             }
         });
-        *lost += drained.lost;
         counting.see(taskstats.delay_accounting(), at);
+        // A record that could not be read was received, and says nothing.
+        self.lost += drained.lost + drained.malformed;
+        let outcome = drained.failure.map_or(Ok(()), Err);
+        self.lost += self.health.note("read the records of ended threads", outcome);
+    }
+
+    /// Why nothing is to be expected any more, if that is so.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        self.health.is_gone()
     }
 
     /// Joins what was heard. Records of processes that nobody saw, and that were written since
     /// the sweep began, wait for the next one, which may see them as zombies.
     pub(super) fn testify(&mut self, population: &Population<'_>, exits: &mut Exits) {
         self.hear(Moment::AfterSweep);
+        self.health.end_round();
         exits.lost_records = std::mem::take(&mut self.lost);
         let heard = std::mem::take(&mut self.waiting);
         let mut unseen = HashMap::new();

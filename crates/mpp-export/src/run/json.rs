@@ -56,9 +56,9 @@ fn push_group(json: &mut Writer<'_>, page: &RunPage<'_>) {
     let columns = named_columns(&page.report.total.columns);
     if let Some(group) = page.report.total.groups.first() {
         json.key("metrics").open(b'{');
-        push_metrics(json, &columns, group);
+        push_metrics(json, &columns, &group.figures);
         json.close(b'}');
-        push_doubts(json, &columns, group);
+        push_doubts(json, &columns, &group.figures);
     }
 }
 
@@ -70,9 +70,9 @@ fn push_programs(json: &mut Writer<'_>, page: &RunPage<'_>) {
         json.open(b'{');
         json.key("name").string(&group.name);
         json.key("metrics").open(b'{');
-        push_metrics(json, &columns, group);
+        push_metrics(json, &columns, &group.figures);
         json.close(b'}');
-        push_doubts(json, &columns, group);
+        push_doubts(json, &columns, &group.figures);
         json.close(b'}');
     }
     json.close(b']');

@@ -8,7 +8,8 @@ use mpp_accounting::run::{Change, Judgement};
 use unicode_width::UnicodeWidthStr as _;
 
 use super::{
-    RunPage, cell, headline, judged, program_rows, remarks, short_time, signed_cell, signs, sized,
+    RunPage, cell, headline, limit_line, program_rows, remarks, short_time, signed_cell, signs,
+    sized,
 };
 use crate::table::write_clauses;
 
@@ -61,7 +62,7 @@ pub fn write_limits(page: &RunPage<'_>, shown: Shown, out: &mut String) {
     for (limit, judgement) in page.limits {
         let is_trouble = matches!(judgement, Judgement::Broken(_) | Judgement::Unknown(_));
         if shown == Shown::All || is_trouble {
-            push(out, &format!("limit {}", judged(limit, judgement, page.units)));
+            push(out, &limit_line(limit, judgement, page.units));
         }
     }
 }
