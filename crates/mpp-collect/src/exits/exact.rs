@@ -23,8 +23,8 @@ use rustix::io::Errno;
 use super::Population;
 use super::health::{Failure, Health};
 use crate::bpf::{Bpf, Capture, ExitEvent};
-use crate::identity;
 use crate::scale::{Scale, cpu_split, io_totals};
+use crate::{delays, identity};
 
 /// No more execs than this are remembered; beyond it the oldest are forgotten.
 const EXECS_MAX: usize = 16_384;
@@ -153,7 +153,10 @@ impl ExactWitness {
         self.listen(population.origin.scale);
         self.health.end_round();
         self.health_of_living.end_round();
-        exits.threads.append(&mut self.threads);
+        exits.threads.extend(self.threads.drain(..).map(|thread| ThreadExit {
+            delays: delays::as_counted(thread.delays, population.delays),
+            ..thread
+        }));
         exits.cpu_tails.append(&mut self.cpu_tails);
         exits.spills.append(&mut self.spills);
         exits.lost_records = std::mem::take(&mut self.lost);
@@ -343,6 +346,7 @@ fn thread_exit(record: &ExitRecord<'_>, scale: Scale) -> ThreadExit {
         process: scale.process_key(record.process()),
         thread: scale.thread_key(record.thread()),
         io: io_totals(&record.io()),
+        delays: delays::of_ended(record.delays()),
     }
 }
 
