@@ -85,6 +85,8 @@ pub struct GroupBook {
     marks: Marks,
     /// Exit records that never reached us.
     lost_records_total: u64,
+    /// Members that ended in the interval that was folded last.
+    ended: Vec<(ProcessKey, Place)>,
     start: Start,
 }
 
@@ -95,6 +97,17 @@ enum Start {
     AtDoneBefore,
     /// At nothing.
     AtZero,
+}
+
+/// A member that ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndedMember<'a> {
+    /// Which process.
+    pub key: ProcessKey,
+    /// The name of its group.
+    pub group: &'a [u8],
+    /// Whether it belonged there as a descendant of one that matched, not by itself.
+    pub is_descendant: bool,
 }
 
 /// How far it could be decided where a process belongs.
@@ -189,10 +202,9 @@ impl Member {
 
     /// Whether what was decided of a process holds: it has become nobody else, and all could be
     /// said of it.
-    fn is_decided(&self, process: &ProcessSample, looks_at_ports: bool) -> bool {
-        let may_change = matches!(self.decision, Decision::Doubtful(_))
-            || (looks_at_ports && self.may_begin_to_match());
-        !may_change && Arc::ptr_eq(&self.identity, &process.identity)
+    fn is_decided(&self, process: &ProcessSample) -> bool {
+        !matches!(self.decision, Decision::Doubtful(_))
+            && Arc::ptr_eq(&self.identity, &process.identity)
     }
 
     /// Whether a process may match now though it did not and has executed nothing since: it may
@@ -238,6 +250,7 @@ impl GroupBook {
             columns,
             marks: Marks::default(),
             lost_records_total: 0,
+            ended: Vec::new(),
             start: Start::AtDoneBefore,
         }
     }
@@ -336,6 +349,14 @@ impl GroupBook {
         report
     }
 
+    /// The members that ended in the interval that was folded last, each once.
+    pub fn ended(&self) -> impl Iterator<Item = EndedMember<'_>> {
+        self.ended.iter().filter_map(|(key, place)| {
+            let group = &*self.groups.get(place.row)?.name;
+            Some(EndedMember { key: *key, group, is_descendant: place.role == Role::Descendant })
+        })
+    }
+
     /// How many processes are remembered: the living, and those that ended until the ledger has
     /// settled them. For tests of that bound.
     #[doc(hidden)]
@@ -411,7 +432,8 @@ impl GroupBook {
             };
             let has_new_parent = member.parent_pid != process.parent_pid;
             member.parent_pid = process.parent_pid;
-            if !member.is_decided(process, looks_at_ports) {
+            let may_begin = looks_at_ports && member.may_begin_to_match();
+            if may_begin || !member.is_decided(process) {
                 self.restless_rounds = RESTLESS_ROUNDS;
                 turns.push(Turn::of(process, position));
                 continue;
@@ -474,7 +496,8 @@ impl GroupBook {
         let member = self.members.get(process.key);
         let Some(member) = member.filter(|member| member.round != self.round) else { return };
         let remembered = member.place;
-        let is_decided = member.is_decided(process, self.looks_at_ports);
+        let may_begin = self.looks_at_ports && member.may_begin_to_match();
+        let is_decided = !may_begin && member.is_decided(process);
         let (place, decision) = match (is_decided.then_some(member.decision), remembered) {
             (Some(decision), Some(place)) => (Some(place), decision),
             (Some(Decision::Excluded), None) => (None, Decision::Excluded),
@@ -795,10 +818,15 @@ impl GroupBook {
     /// Counts what ended, and forgets those of whom nothing more will be heard. Returns
     /// how many members' tails are lost.
     fn settle(&mut self, snapshot: &Snapshot, movement: &Movement) -> u64 {
+        self.ended.clear();
         for key in &movement.ended {
-            if let Some(group) = self.group_mut(self.owner_of(*key)) {
-                group.ended += 1;
-                group.ended_moved += 1;
+            let Some(place) = self.members.get(*key).and_then(|member| member.place) else {
+                continue;
+            };
+            self.ended.push((*key, place));
+            if let Some(row) = self.groups.get_mut(place.row) {
+                row.totals.ended += 1;
+                row.totals.ended_moved += 1;
             }
         }
         let is_member = |key: &&ProcessKey| matches!(self.owner_of(**key), Some(Owner::Row(_)));
@@ -847,7 +875,7 @@ fn distinct_needs(columns: &[Column]) -> Vec<Need> {
 }
 
 /// What an interval's records promise.
-fn tier_of(movement: &Movement) -> Tier {
+pub(crate) fn tier_of(movement: &Movement) -> Tier {
     match movement.ends {
         Ends::Exact if movement.spilled_records == 0 => Tier::A,
         Ends::Exact | Ends::Rounded => Tier::B,

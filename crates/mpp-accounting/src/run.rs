@@ -6,6 +6,7 @@
 
 mod comparison;
 mod limit;
+pub mod records;
 
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::report::{Column, Figure, Form, Report, Value};
 
 pub use comparison::{Change, Cost, compare};
 pub use limit::{Judgement, Limit, LimitError};
+pub use records::Agreement;
 
 /// What the report of a run says of its tree, in this order.
 pub const TOTAL_METRICS: [MetricId; 19] = [
@@ -75,6 +77,8 @@ pub struct RunReport {
     pub failed_samples: u64,
     /// Whether a process let the kernel reap its children, whose counters then reach nobody.
     pub reaping: Reaping,
+    /// Whether what came with waiting for the processes is what their records tell.
+    pub agreement: Agreement,
 }
 
 /// How a command ended.

@@ -32,7 +32,8 @@ pub use signals::{
     Arrival, ArrivedSignal, Sender, SignalMeaning, end_by_signal, pass_on_ignored_pipe,
 };
 pub use supervisor::{
-    Reaped, ReapedChild, ReapedTotals, RunError, Supervisor, WaitStatus, send_signal,
+    Reaped, ReapedChild, ReapedTotals, RunError, Supervisor, WaitStatus, inherited_rss_bytes,
+    send_signal,
 };
 
 /// How long a child that is not wanted any more has to end by itself, before it is killed.

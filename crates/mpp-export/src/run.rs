@@ -6,11 +6,16 @@ mod read;
 mod text;
 
 use mpp_accounting::metric::{MetricId, NumberType, Unit};
-use mpp_accounting::report::{Column, Figure, Form, GroupReport, Mark, Report, Value};
-use mpp_accounting::run::{Change, Ending, Judgement, Limit, Reaping, RunReport, Survivor};
+use mpp_accounting::report::{
+    Accuracy, Column, Figure, Form, GroupReport, Mark, Report, Tier, Value,
+};
+use mpp_accounting::run::{
+    Agreement, Change, Ending, Judgement, Limit, Reaping, RunReport, Survivor,
+};
+use mpp_accounting::units::IoCounter;
 
 use crate::escape;
-use crate::figure::finite;
+use crate::figure::{counted, finite};
 use crate::units::{Units, scaled};
 
 pub use json::write_json;
@@ -30,6 +35,8 @@ pub struct RunPage<'a> {
     pub limits: &'a [(Limit, Judgement)],
     /// What it used more or less than an earlier one; empty where there is none.
     pub changes: &'a [Change],
+    /// The tier of the earlier one, where there is one and it says.
+    pub tier_before: Option<Tier>,
     /// How numbers are scaled for people.
     pub units: Units,
 }
@@ -44,7 +51,7 @@ pub fn number_text(column: &Column, number: f64, mark: Mark, units: Units) -> St
 }
 
 /// A mark and a number, or the sign for unknown.
-fn cell(column: &Column, figure: Figure, units: Units) -> String {
+pub(crate) fn cell(column: &Column, figure: Figure, units: Units) -> String {
     match finite(figure) {
         Figure::Known { value, mark } => {
             format!("{}{}", mark.prefix(), sized(column, value, units))
@@ -110,11 +117,38 @@ fn remarks(page: &RunPage<'_>) -> Vec<String> {
     if let Some(left) = what_is_left(&report.still_running) {
         remarks.push(left);
     }
-    if report.reaping == Reaping::ByKernel {
+    let is_told_whole = report.total.accuracy.tier == Tier::A;
+    if report.reaping == Reaping::ByKernel && !is_told_whole {
         remarks
             .push("a process ignored SIGCHLD: what its children did unseen is missing".to_owned());
     }
+    if let Agreement::Differs(by) = report.agreement {
+        remarks.push(format!(
+            "what came with waiting is not what the records of ended processes tell: {} bytes \
+             written, {} read and {} calls lie between the two",
+            by[IoCounter::WriteBytes].max(by[IoCounter::WriteChars]),
+            by[IoCounter::ReadBytes].max(by[IoCounter::ReadChars]),
+            by[IoCounter::WriteCount].saturating_add(by[IoCounter::ReadCount]),
+        ));
+    }
+    let tier = report.total.accuracy.tier;
+    if let Some(before) = page.tier_before.filter(|before| *before != tier) {
+        let (before, now) = (before.letter(), tier.letter());
+        remarks.push(format!(
+            "before at tier {before}, now at tier {now}: ended processes were not seen alike"
+        ));
+    }
     remarks
+}
+
+/// How well ended processes are known, and what is missing.
+fn tier_note(report: &RunReport) -> String {
+    let Accuracy { tier, lost_records, .. } = report.total.accuracy;
+    let note = format!("tier {} ({})", tier.letter(), tier.promise());
+    match lost_records {
+        0 => note,
+        lost => format!("{note}, {}", counted(lost, "record lost", "records lost")),
+    }
 }
 
 /// Who still runs, as a sentence; `None` where nobody does.
@@ -143,7 +177,12 @@ pub fn what_is_left(left: &[Survivor]) -> Option<String> {
 /// The signs that stand in some figures, with their meaning.
 fn signs(figures: &[Figure]) -> Vec<String> {
     let mut signs = Vec::new();
-    for (mark, meaning) in [(Mark::Estimate, "an estimate"), (Mark::LowerBound, "at least")] {
+    let meanings = [
+        (Mark::Bound, "too low by a known bound"),
+        (Mark::Estimate, "an estimate"),
+        (Mark::LowerBound, "at least"),
+    ];
+    for (mark, meaning) in meanings {
         let is_used =
             |figure: &Figure| matches!(figure, Figure::Known { mark: m, .. } if *m == mark);
         if figures.iter().any(is_used) {

@@ -52,6 +52,7 @@ fn run_with(id: MetricId, figure: Figure) -> RunReport {
         samples: 3,
         failed_samples: 1,
         reaping: Reaping::ByParents,
+        agreement: Agreement::NotCompared,
     }
 }
 
