@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from . import _native
 from .figures import Figures, Seen
 from .limits import LimitBroken, Limits, LimitUnknown

@@ -119,7 +119,11 @@ else:
         if broken and outcome.excinfo is not None:
             item.add_report_section("call", "mpp", "\n".join(broken))
         elif broken:
-            outcome.force_exception(pytest.fail.Exception("\n".join(broken), pytrace=False))
+            failure = pytest.fail.Exception("\n".join(broken), pytrace=False)
+            if not hasattr(outcome, "force_exception"):
+                # Before pluggy 1.1 a wrapper raises.
+                raise failure
+            outcome.force_exception(failure)
 
     def _measurement_of(item: pytest.Item) -> Measurement:
         if _MEASUREMENT not in item.stash:

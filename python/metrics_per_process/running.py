@@ -109,8 +109,8 @@ class RunReport(Figures):
 
     @property
     def returncode(self) -> int:
-        """What it ended with, as in subprocess: negative for a signal. 1 where a limit is broken
-        that the command does not know of."""
+        """What it ended with, as in subprocess: negative for a signal. 1 where the command succeeded
+        and broke a limit."""
         returncode: int = self._row["returncode"]
         return returncode
 

@@ -165,6 +165,7 @@ def test_who_lived_before_counts_with_its_growth_alone(stage, folder, tier):
 def test_memory_is_the_most_that_all_held_at_once(tier):
     size = 100 * MIB
     code = f"held = b'x' * {size}; print(flush=True); input()"
+    own = mp.stats_per_pid(os.getpid())["memory.rss"]
     with mp.measure(tier=tier) as m:
         held = [
             subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1) for _ in range(2)
@@ -175,7 +176,8 @@ def test_memory_is_the_most_that_all_held_at_once(tier):
         for one in held:
             one.communicate(b"\n")
         assert m.processes.total == 3
-    assert 2 * size < m.memory.peak < 3 * size, m.measured
+    # Each is an interpreter besides.
+    assert own + 2 * size < m.memory.peak < own + 3 * size, m.measured
     assert m.accuracy["memory.peak"] == "lower_bound"
 
 

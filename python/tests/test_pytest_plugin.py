@@ -34,11 +34,11 @@ from conftest import write
 
 @pytest.fixture
 def run(tmp_path):
-    """Runs pytest over a source; returns the status and what it printed."""
+    """Runs pytest over some tests; returns the status and what it printed."""
 
-    def run(source, *options):
+    def run(tests, *options):
         (tmp_path / "conftest.py").write_text(CONFTEST)
-        (tmp_path / "test_it.py").write_text(HEAD + textwrap.dedent(source))
+        (tmp_path / "test_it.py").write_text(HEAD + textwrap.dedent(tests))
         (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -p no:cacheprovider\n")
         words = [sys.executable, "-m", "pytest", "--strict-markers", "-rA", *options]
         done = subprocess.run(
@@ -192,16 +192,16 @@ def test_the_fixture_tells_at_any_moment_what_was_used(run):
     ],
 )
 def test_what_cannot_be_meant_is_an_error_of_use(run, keywords, words):
-    source = f"""
+    tests = f"""
         @pytest.mark.mpp({keywords})
         def test_it():
             raise SystemError("it ran")
     """
-    check(run(source), 4, words, "test_it.py::test_it", without=["it ran", "INTERNALERROR"])
+    check(run(tests), 4, words, "test_it.py::test_it", without=["it ran", "INTERNALERROR"])
 
 
 def test_a_worker_says_by_the_test_what_cannot_be_meant(run):
-    source = """
+    tests = """
         @pytest.mark.mpp(max_memory="1MX")
         def test_it():
             raise SystemError("it ran")
@@ -212,14 +212,14 @@ def test_a_worker_says_by_the_test_what_cannot_be_meant(run):
             write(count)
     """
     words = "max_memory: expected a size such as `4GiB`, but found `1MX`"
-    outcome = run(source, "-n", "2")
+    outcome = run(tests, "-n", "2")
     check(outcome, 1, words, "2 failed, 3 passed, 1 error", without=["it ran", "INTERNALERROR"])
 
 
 def test_a_limit_that_nobody_can_judge_is_a_warning(run):
     if not IS_ROOT:
         pytest.skip("without root nobody can become somebody else")
-    source = """
+    tests = """
         @pytest.fixture
         def root():
             yield
@@ -232,12 +232,12 @@ def test_a_limit_that_nobody_can_judge_is_a_warning(run):
     """
     unknown = "limit unknown: io_counters.write_bytes > 0: "
     tier = "--mpp-tier=C"
-    check(run(source, tier), 0, "1 passed, 1 warning", f"LimitUnknown: {unknown}")
-    check(run(source, tier, "-W", "error"), 1, "1 failed", unknown)
+    check(run(tests, tier), 0, "1 passed, 1 warning", f"LimitUnknown: {unknown}")
+    check(run(tests, tier, "-W", "error"), 1, "1 failed", unknown)
 
 
 def test_the_report_names_the_tests_that_used_most(run):
-    source = """
+    tests = """
         @pytest.mark.parametrize("mib", range(12))
         def test_writes(tmp_path, mib):
             with open(tmp_path / "file", "wb") as out:
@@ -250,12 +250,12 @@ def test_the_report_names_the_tests_that_used_most(run):
 
     for workers in [], ["-n", "2"]:
         with tempfile.TemporaryDirectory(dir=folder) as base:
-            outcome = run(source, "--mpp-report", f"--basetemp={base}/t", "-q", *workers)
+            outcome = run(tests, "--mpp-report", f"--basetemp={base}/t", "-q", *workers)
         check(outcome, 0, "mpp: tests with most written", "mpp: tests with most memory at the peak")
         written = outcome[1].split("tests with most written")[1].split("mpp:")[0].splitlines()
         ranked = [line.split("[")[1].rstrip("]") for line in written if "::" in line]
         assert ranked == [str(mib) for mib in range(11, 1, -1)], outcome[1]
-    check(run(source, "-q"), 0, "12 passed", without=["mpp:"])
+    check(run(tests, "-q"), 0, "12 passed", without=["mpp:"])
 
 
 def test_without_a_mark_and_without_the_fixture_nothing_is_measured(run):

@@ -34,7 +34,8 @@ def test_a_tree_is_counted_daemons_included(load, tmp_path):
     assert report.io.write_chars >= 18 * MIB and "io_counters.write_chars" not in report.accuracy
     assert 240 * MIB < report.memory.peak < 320 * MIB
     assert report.left == () and report.programs and report.elapsed >= report.command_elapsed > 0
-    assert report.largest_process_rss > 60 * MIB
+    # Unknown where this process itself has held more: whoever it starts inherits that number.
+    assert report.largest_process_rss is None or report.largest_process_rss > 60 * MIB
     assert report.json["schema"] == 1 and report.args == tuple(tree)
 
 

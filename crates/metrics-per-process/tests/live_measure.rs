@@ -39,7 +39,7 @@ fn a_stretch_holds_what_was_done_in_it_and_nothing_else() {
     let file = folder.path().join("file");
     for tier in [Tier::A, Tier::B, Tier::C] {
         let meter = Meter::start(tier).expect("a meter");
-        assert!(meter.tier() >= tier && (meter.tier() > tier) == !meter.refusals().is_empty());
+        assert!(meter.tier() >= tier && (meter.tier() > tier) != meter.refusals().is_empty());
         write_in_child(5 * MIB, &file);
         let outer = meter.begin().expect("a measurement");
         write_in_child(MIB, &file);

@@ -99,16 +99,6 @@ enum Start {
     AtZero,
 }
 
-impl Start {
-    /// Without what was before, where totals begin at nothing.
-    fn counted(self, switched: Switched) -> Switched {
-        match (self, switched) {
-            (Start::AtZero, Switched::BeforeAll(_)) => Switched::Unknown,
-            (_, switched) => switched,
-        }
-    }
-}
-
 /// A member that ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EndedMember<'a> {
@@ -212,10 +202,9 @@ impl Member {
 
     /// Whether what was decided of a process holds: it has become nobody else, and all could be
     /// said of it.
-    fn is_decided(&self, process: &ProcessSample, looks_at_ports: bool) -> bool {
-        let may_change = matches!(self.decision, Decision::Doubtful(_))
-            || (looks_at_ports && self.may_begin_to_match());
-        !may_change && Arc::ptr_eq(&self.identity, &process.identity)
+    fn is_decided(&self, process: &ProcessSample) -> bool {
+        !matches!(self.decision, Decision::Doubtful(_))
+            && Arc::ptr_eq(&self.identity, &process.identity)
     }
 
     /// Whether a process may match now though it did not and has executed nothing since: it may
@@ -295,8 +284,8 @@ impl GroupBook {
         snapshot: &'a Snapshot,
     ) -> impl Iterator<Item = &'a ProcessSample> + 'a {
         let is_member =
-            |key: &ProcessKey| self.members.get(*key).is_some_and(|member| member.place.is_some());
-        snapshot.processes.iter().filter(move |process| is_member(&process.key))
+            |key: ProcessKey| self.members.get(key).is_some_and(|member| member.place.is_some());
+        snapshot.processes.iter().filter(move |process| is_member(process.key))
     }
 
     /// Adds one sweep, and what moved since the one before, to the groups, and reports them.
@@ -443,7 +432,8 @@ impl GroupBook {
             };
             let has_new_parent = member.parent_pid != process.parent_pid;
             member.parent_pid = process.parent_pid;
-            if !member.is_decided(process, looks_at_ports) {
+            let may_begin = looks_at_ports && member.may_begin_to_match();
+            if may_begin || !member.is_decided(process) {
                 self.restless_rounds = RESTLESS_ROUNDS;
                 turns.push(Turn::of(process, position));
                 continue;
@@ -506,7 +496,8 @@ impl GroupBook {
         let member = self.members.get(process.key);
         let Some(member) = member.filter(|member| member.round != self.round) else { return };
         let remembered = member.place;
-        let is_decided = member.is_decided(process, self.looks_at_ports);
+        let may_begin = self.looks_at_ports && member.may_begin_to_match();
+        let is_decided = !may_begin && member.is_decided(process);
         let (place, decision) = match (is_decided.then_some(member.decision), remembered) {
             (Some(decision), Some(place)) => (Some(place), decision),
             (Some(Decision::Excluded), None) => (None, Decision::Excluded),
@@ -749,10 +740,12 @@ impl GroupBook {
     fn take_census(&mut self, snapshot: &Snapshot, movement: &Movement) -> Census {
         let mut tallies: Vec<Tally> = self.groups.iter().map(|_| Tally::default()).collect();
         let (mut walk, mut undecided) = (Walk::default(), 0);
-        let start = self.start;
         for process in &snapshot.processes {
             let Some(member) = self.members.next(&mut walk, process.key) else { continue };
-            let switched = start.counted(member.switched(process, self.round, movement));
+            let switched = match (member.switched(process, self.round, movement), self.start) {
+                (Switched::BeforeAll(_), Start::AtZero) => Switched::Unknown,
+                (switched, _) => switched,
+            };
             match (member.place, member.decision) {
                 (Some(place), _) => {
                     tallies[place.row].add(process, place.role, &self.needs);

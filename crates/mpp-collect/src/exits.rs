@@ -14,8 +14,6 @@ pub(crate) mod exact;
 mod health;
 mod rounded;
 
-use std::collections::HashMap;
-
 use mpp_accounting::exit::{ExitSource, Exits, ProcessExit};
 use mpp_accounting::process::{IdentityNeeds, ProcessKey, ProcessSample};
 use mpp_parse::bpf_record::TaskKey;
@@ -25,7 +23,7 @@ use self::exact::{ExactWitness, Executed};
 use self::health::Failure;
 use self::rounded::RoundedWitness;
 use crate::bpf::Bpf;
-use crate::identity::Known;
+use crate::identity::roster::Roster;
 use crate::origin::{Origin, ProcfsKind};
 use crate::scale::Scale;
 use crate::taskstats::Taskstats;
@@ -65,7 +63,7 @@ impl Refusal {
 pub(crate) struct Population<'a> {
     pub(crate) origin: &'a Origin,
     /// By PID: those of this sweep, and those of the one before that it did not see.
-    pub(crate) known: &'a HashMap<u32, Box<Known>>,
+    pub(crate) known: &'a Roster,
     /// Those of the sweep before whose PID belongs to another process now.
     pub(crate) replaced: &'a [ProcessKey],
     /// What this sweep saw, ascending by key.

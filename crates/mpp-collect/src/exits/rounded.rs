@@ -151,7 +151,7 @@ fn process_of(
     let began_by_ns = heard.at.ns.saturating_sub(record.elapsed_us.saturating_mul(1000));
     let began_by = BootTime { ns: began_by_ns.saturating_add(START_SLACK_NS) };
     let began_by = population.origin.scale.ticks_at(began_by);
-    let current = population.known.get(&pid).map(|known| known.key);
+    let current = population.known.get(pid).map(|known| known.key);
     let current = current.filter(|_| !is_surely_another(heard, pid, population));
     let former = population.replaced.iter().copied().filter(|key| key.pid == pid);
     let bearers = current.into_iter().chain(former);
@@ -203,7 +203,7 @@ fn thread_exit(process: ProcessKey, heard: &Heard, population: &Population<'_>) 
 /// That of the thread which was last seen under the ID; else as its life tells it.
 fn thread_start(process: ProcessKey, heard: &Heard, population: &Population<'_>) -> u64 {
     let tid = heard.record.tid;
-    let known = population.known.get(&process.pid).filter(|known| known.key == process);
+    let known = population.known.get(process.pid).filter(|known| known.key == process);
     let before = known.and_then(|known| known.former_threads.as_deref()).unwrap_or_default();
     let now = known.and_then(|known| known.threads.as_deref()).unwrap_or_default();
     let seen = before.iter().chain(now).find(|thread| thread.key.tid == tid);
@@ -225,8 +225,8 @@ fn process_exit(
     unseen: &HashMap<u32, ProcessKey>,
 ) -> ProcessExit {
     let record = &heard.record;
-    let known = population.known.get(&key.pid).filter(|known| known.key == key);
-    let parent = population.known.get(&record.parent_pid);
+    let known = population.known.get(key.pid).filter(|known| known.key == key);
+    let parent = population.known.get(record.parent_pid);
     let parent_key = parent.map(|parent| parent.key);
     let parent_key = parent_key.or_else(|| unseen.get(&record.parent_pid).copied());
     let absent = Absence::NotRequested;
