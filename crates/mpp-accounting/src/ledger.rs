@@ -196,6 +196,9 @@ struct Known {
     exec_count: Option<u64>,
     /// What of its CPU time only a record tells, by another clock than its reaper's.
     foreign_cpu: UsageDelta,
+    /// CPU time of children that were taken out of it before the kernel, which shows whole
+    /// ticks, had shown all of it as inherited.
+    overdrawn: UsageDelta,
 }
 
 /// A readable I/O reading.
@@ -434,7 +437,9 @@ impl Ledger {
         if ended.is_some() || movement.ends != Ends::Inferred {
             let threads = self.records.threads(batch, &known, &[], None);
             let own = known.has_threads().then(|| batch.own(&threads));
-            let usage = ended.map(|ended| ended.own_usage.since_clamped(known.usage.own));
+            let usage = ended.map(|ended| {
+                known.usage.own.advanced_to(ended.own_usage).since_clamped(known.usage.own)
+            });
             movement.processes.push(ProcessDelta {
                 key: known.key,
                 io: own.map(|own| own.io),
@@ -522,7 +527,7 @@ impl Ledger {
             };
             match reap {
                 Reap::Into(reaper) => {
-                    accounts[reaper].take_out(&pending.last);
+                    accounts[reaper].take_out(&pending.last, tick_ns);
                     if accounts[reaper].io_left.is_none() && pending.last.io.is_some() {
                         note_lost(&pending.last, movement);
                     }
@@ -681,6 +686,7 @@ impl Known {
             started_at: process.started_at,
             exec_count: process.exec_count,
             foreign_cpu: UsageDelta::ZERO,
+            overdrawn: UsageDelta::ZERO,
         }
     }
 
@@ -699,6 +705,7 @@ impl Known {
             started_at: ended.started_at,
             exec_count: None,
             foreign_cpu: UsageDelta::ZERO,
+            overdrawn: UsageDelta::ZERO,
         };
         unseen.learn_last_cpu(ended, ends);
         unseen
@@ -712,7 +719,7 @@ impl Known {
         self.has_ended = true;
         self.fate = ended.fate();
         self.parent = self.parent.or(ended.parent);
-        self.usage.own = self.usage.own.raised_to(match ends {
+        self.usage.own = self.usage.own.advanced_to(match ends {
             Ends::Exact => ended.own_usage,
             Ends::Rounded | Ends::Inferred => ended.own_usage.without_cpu(),
         });
@@ -723,10 +730,11 @@ impl Known {
 
     /// Takes the CPU time of its record for counted, since no sweep will tell it any more.
     fn learn_last_cpu(&mut self, ended: &Ended, ends: Ends) {
+        let last = self.usage.own.advanced_to(ended.own_usage);
         if ends != Ends::Exact {
-            self.foreign_cpu = ended.own_usage.since_clamped(self.usage.own);
+            self.foreign_cpu = last.since_clamped(self.usage.own);
         }
-        self.usage.own = self.usage.own.raised_to(ended.own_usage);
+        self.usage.own = last;
     }
 
     /// The threads that were read, none where they were not.
@@ -809,7 +817,8 @@ impl KnownIo {
 
 impl Account {
     /// Of a process read now and before.
-    fn continued(current: Known, previous: Known) -> Self {
+    fn continued(mut current: Known, previous: Known) -> Self {
+        current.usage.own = previous.usage.own.advanced_to(current.usage.own);
         if !current.io_follows(&previous) {
             return Account::unreadable(current, previous);
         }
@@ -856,14 +865,20 @@ impl Account {
         Account::open(current, previous, None, Standing::Held)
     }
 
-    fn open(current: Known, previous: Known, io_left: Option<IoDelta>, standing: Standing) -> Self {
-        let reaped_left = current.usage.reaped.since_clamped(previous.usage.reaped);
+    fn open(
+        mut current: Known,
+        previous: Known,
+        io_left: Option<IoDelta>,
+        standing: Standing,
+    ) -> Self {
+        let reaped = current.usage.reaped.since_clamped(previous.usage.reaped);
+        current.overdrawn = previous.overdrawn.less_in_all(reaped);
         Account {
-            has_reaped: reaped_left[UsageCounter::MinorFaults] > 0,
+            has_reaped: reaped[UsageCounter::MinorFaults] > 0,
+            reaped_left: reaped.less_in_all(previous.overdrawn),
             current,
             previous,
             io_left,
-            reaped_left,
             standing,
             taken_io: IoDelta::ZERO,
             taken_out: Vec::new(),
@@ -910,7 +925,8 @@ impl Account {
             return false;
         }
         let slack = UsageDelta::from_cpu_ns(tick_ns).plus(child.foreign_cpu);
-        if !self.reaped_left.plus(slack).covers(child.usage_total()) {
+        let wanted = child.usage_total().plus(self.current.overdrawn);
+        if !self.reaped_left.plus(slack).covers_in_all(wanted) {
             return false;
         }
         match (&self.io_left, &child.io) {
@@ -919,8 +935,13 @@ impl Account {
         }
     }
 
-    fn take_out(&mut self, child: &Known) {
-        self.reaped_left = self.reaped_left.less(child.usage_total());
+    fn take_out(&mut self, child: &Known, tick_ns: u64) {
+        let usage = child.usage_total();
+        let missing = self.current.overdrawn.plus(usage.less_in_all(self.reaped_left));
+        let overdrawn_max = UsageDelta::from_cpu_ns(tick_ns);
+        self.current.overdrawn =
+            if overdrawn_max.covers_in_all(missing) { missing } else { overdrawn_max };
+        self.reaped_left = self.reaped_left.less_in_all(usage);
         match (&mut self.io_left, &child.io) {
             (Some(left), Some(io)) => {
                 debug_assert!(left.covers(io.total.as_delta()), "taken out beyond the growth");

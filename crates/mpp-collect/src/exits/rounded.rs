@@ -15,7 +15,10 @@ use mpp_accounting::process::{
 };
 use mpp_accounting::units::{BootTime, Totals, UsageTotals};
 
+use mpp_parse::bpf_record::ThreadUsage;
+
 use super::Population;
+use crate::scale::cpu_split;
 use crate::taskstats::{Taskstats, ThreadExitRecord};
 
 /// No more records than this wait for the next sweep; what is beyond is counted as lost.
@@ -54,7 +57,7 @@ enum Moment {
 /// What is known of one process from the records of one interval.
 #[derive(Debug, Default)]
 struct Gathered {
-    own_usage: UsageTotals,
+    usage: ThreadUsage,
     switches: [u64; 2],
     last: Option<usize>,
 }
@@ -112,13 +115,18 @@ impl RoundedWitness {
 
 impl Gathered {
     fn add(&mut self, position: usize, record: &ThreadExitRecord) {
-        let usage = Totals([
-            record.cpu_user_us.saturating_mul(1000),
-            record.cpu_system_us.saturating_mul(1000),
-            record.minor_faults,
-            record.major_faults,
-        ]);
-        self.own_usage = self.own_usage.plus(usage.as_delta());
+        let user_ns = record.cpu_user_us.saturating_mul(1000);
+        let system_ns = record.cpu_system_us.saturating_mul(1000);
+        let by_ticks_ns = user_ns.saturating_add(system_ns);
+        for (sum, more) in [
+            (&mut self.usage.utime_ns, user_ns),
+            (&mut self.usage.stime_ns, system_ns),
+            (&mut self.usage.runtime_ns, record.cpu_run_ns.unwrap_or(by_ticks_ns)),
+            (&mut self.usage.min_flt, record.minor_faults),
+            (&mut self.usage.maj_flt, record.major_faults),
+        ] {
+            *sum = sum.saturating_add(more);
+        }
         let switches = [record.voluntary_switches, record.involuntary_switches];
         for (sum, more) in self.switches.iter_mut().zip(switches) {
             *sum = sum.saturating_add(more);
@@ -126,6 +134,12 @@ impl Gathered {
         if record.is_last_thread.unwrap_or(record.tgid.is_none_or(|tgid| tgid == record.tid)) {
             self.last = Some(position);
         }
+    }
+
+    /// What its threads used, divided between the modes as procfs does it.
+    fn own_usage(&self) -> UsageTotals {
+        let (user_ns, system_ns) = cpu_split(&self.usage, (0, 0));
+        Totals([user_ns, system_ns, self.usage.min_flt, self.usage.maj_flt])
     }
 }
 
@@ -243,7 +257,7 @@ fn process_exit(
             state: ProcessState::Zombie,
             identity,
             read_at: heard.at,
-            usage: Usage { own: gathered.own_usage, ..Usage::default() },
+            usage: Usage { own: gathered.own_usage(), ..Usage::default() },
             io: ProcessIo { total: Reading::Absent(absent), threads: Reading::Absent(absent) },
             gauges,
         },
