@@ -41,6 +41,7 @@ pub use find::{FindOptions, Found, FoundProcess, Why, find};
 pub use monitor::{Monitor, MonitorBuilder};
 pub use mpp_accounting::{exit, metric, process, rate, report, selector, similar, snapshot, units};
 pub use mpp_collect::MemoryReaderKind;
+pub use mpp_collect::exits::ExitRoom;
 
 /// The programs of the two README files, which must compile and run.
 #[cfg(doctest)]

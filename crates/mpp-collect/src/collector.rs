@@ -27,7 +27,7 @@ use rustix::process::{Pid, PidfdFlags, Resource, getrlimit, pidfd_open};
 
 use crate::child::descendants::ChildLists;
 use crate::error::{CollectError, absence_of};
-use crate::exits::{Population, Refusal, Witness};
+use crate::exits::{ExitRoom, Population, Refusal, Witness};
 use crate::identity::{Known, Risk, Wants};
 use crate::measure::{
     Buffers, Counters, IoReader, Phase, Subject, ThreadNeeds, Vanished, has_reaped, is_ending,
@@ -59,6 +59,8 @@ pub struct CollectorOptions {
     pub memory_reader: MemoryReaderKind,
     /// The best source of exit records that is looked for. Only sweeps have them.
     pub exits: ExitSource,
+    /// How much of what that source tells may wait for the next sweep.
+    pub exit_room: ExitRoom,
 }
 
 impl Default for CollectorOptions {
@@ -68,6 +70,7 @@ impl Default for CollectorOptions {
             procfs: PathBuf::from("/proc"),
             memory_reader: MemoryReaderKind::HelperThreads,
             exits: ExitSource::Nobody,
+            exit_room: ExitRoom::default(),
         }
     }
 }
@@ -177,14 +180,14 @@ impl Collector {
     /// # Errors
     /// It cannot be opened, or is neither a procfs nor a frozen tree.
     pub fn open(options: CollectorOptions) -> Result<Self, CollectError> {
-        let CollectorOptions { procfs, memory_reader, exits } = options;
+        let CollectorOptions { procfs, memory_reader, exits, exit_room } = options;
         let mut buffers = Buffers::new();
         let origin = Origin::open(&procfs, &mut buffers.room)?;
         let memory = match origin.is_frozen() {
             true => None,
             false => Some(open_memory_reader(&origin, memory_reader, &procfs)?),
         };
-        let (witness, refusals) = Witness::open(exits, &origin);
+        let (witness, refusals) = Witness::open(exits, exit_room, &origin);
         Ok(Collector {
             procfs,
             held: HeldIo::new(&origin),
@@ -335,6 +338,7 @@ impl Collector {
             replaced: &self.replaced,
             processes: &into.processes,
             previous_sweep_ticks: self.swept_at_ticks,
+            sweep_ticks: into.taken_at_ticks,
         };
         self.witness.testify(&population, &mut into.exits);
         self.swept_at_ticks = into.taken_at_ticks;

@@ -10,7 +10,8 @@ use std::time::Duration;
 use metrics_per_process::report::{Figure, Mark, Report, Tier, Value};
 use metrics_per_process::selector::Selector;
 use metrics_per_process::{Monitor, metric};
-use support::{Cgroup, Load};
+use support::Load;
+use support::cgroup::Cgroup;
 
 const TIERS: [Tier; 3] = [Tier::A, Tier::B, Tier::C];
 
@@ -26,7 +27,6 @@ struct Seen {
     tier: Tier,
     seconds: f64,
     mark: Mark,
-    samples: u32,
 }
 
 /// CPU time in both modes, and how far it can be trusted.
@@ -59,7 +59,6 @@ fn watch(arguments: &[&str]) -> Option<(f64, [Seen; 3])> {
     group.take(load.pid());
     let mut monitors = TIERS.map(|tier| monitor(load.pid(), tier));
     let mut sample = || monitors.each_mut().map(|monitor| monitor.sample().expect("a sample"));
-    let mut samples = 0;
     // What is reported before the second sample is a tier lower.
     sample();
     let (before, true_before) = (sample(), group.usage_us());
@@ -67,7 +66,6 @@ fn watch(arguments: &[&str]) -> Option<(f64, [Seen; 3])> {
     while load.line_so_far().is_none_or(|line| line["event"] != "total") {
         std::thread::sleep(Duration::from_millis(200));
         sample();
-        samples += 1;
     }
     // The last of an auto-reaped process is told when the kernel has freed it.
     std::thread::sleep(Duration::from_millis(200));
@@ -75,7 +73,7 @@ fn watch(arguments: &[&str]) -> Option<(f64, [Seen; 3])> {
     let seen = std::array::from_fn(|which| {
         let ((before, _), (after, mark)) = (cpu(&before[which]), cpu(&after[which]));
         let tier = monitors[which].tier();
-        Seen { tier, seconds: after - before, mark, samples: samples + 2 }
+        Seen { tier, seconds: after - before, mark }
     });
     drop(load);
     Some(((true_after - true_before) as f64 / 1e6, seen))
@@ -87,13 +85,11 @@ fn check(child_us: u64, children: u64) {
     let work = ["work", "--child-us", &child_us, "--children", &children, "--reaped-by"];
     for (reaper, error_max) in [("parent", 0.005), ("kernel", 0.01)] {
         let Some((truth, seen)) = watch(&[&work[..], &[reaper]].concat()) else { return };
-        for Seen { tier, seconds, mark, samples } in seen {
+        for Seen { tier, seconds, mark } in seen {
             let error = seconds - truth;
             let context = format!("{reaper}, {child_us} us, {tier:?}: {seconds} of {truth} s");
-            eprintln!("{context} {:+.3} % {samples} samples", 100.0 * error / truth);
-            // Own and inherited time of both modes, each cut to a tick, at the first and last
-            // reading; and what is cut off where a child is taken out of its reaper.
-            let ticks = TICK_SECONDS * (4.0 + f64::from(samples) / 2.0);
+            // Own and inherited time in both modes, each cut to whole ticks.
+            let ticks = 4.0 * TICK_SECONDS;
             match (tier, reaper) {
                 (Tier::A, _) => assert!(error.abs() <= truth * error_max, "{context}"),
                 (_, "parent") => assert!(error.abs() <= ticks, "{context}"),

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
-mod cgroup;
+pub(crate) mod cgroup;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -14,8 +14,6 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
-
-pub(crate) use cgroup::Cgroup;
 
 /// A scenario never leaves a test without a word for longer than this.
 const SILENCE_MAX: Duration = Duration::from_secs(90);
