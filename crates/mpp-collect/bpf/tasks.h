@@ -178,15 +178,14 @@ ALWAYS_INLINE void add_parts_of_cpus(s64 *sums, const struct mm_struct *mm)
 
 ALWAYS_INLINE void copy_resident(struct record_memory *to, const struct mm_struct *mm)
 {
-	s64 sums[NR_MM_COUNTERS];
+	s64 sums[NR_MM_COUNTERS] = {};
 
 	if (TYPE_EXISTS(struct mm_rss_stat)) {
 		const struct mm_struct___atomic *old = (const void *)mm;
 
-		sums[0] = old->rss_stat.count[0].counter;
-		sums[1] = old->rss_stat.count[1].counter;
-		sums[2] = old->rss_stat.count[2].counter;
-		sums[3] = old->rss_stat.count[3].counter;
+		/* Loaded one by one they are refused there: an array of a typedef is no array of
+		 * structures to that verifier. */
+		bpf_probe_read_kernel(sums, sizeof(sums), &old->rss_stat);
 	} else {
 		sums[0] = mm->rss_stat[0].count;
 		sums[1] = mm->rss_stat[1].count;

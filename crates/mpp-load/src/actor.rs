@@ -28,6 +28,9 @@ pub(crate) enum Durability {
     Synced,
     /// They stay in the page cache and the file stays, so that a write takes no time.
     Left,
+    /// The file is removed before they reach the disk: they are counted as written, and again
+    /// as cancelled.
+    Dropped,
 }
 
 /// Who writes, as the truth distinguishes it.
@@ -120,14 +123,17 @@ impl Actor {
         let failed = || format!("cannot write {}", path.display());
         let mut file = File::create_new(&path).with_context(failed)?;
         self.fill(&mut file, writer, bytes).with_context(failed)?;
-        if matches!(durability, Durability::Synced) {
-            file.sync_all().with_context(failed)?;
-            std::fs::remove_file(&path).with_context(failed)?;
+        match durability {
+            Durability::Synced => file.sync_all().with_context(failed)?,
+            Durability::Dropped => {}
+            Durability::Left => return Ok(()),
         }
-        Ok(())
+        std::fs::remove_file(&path).with_context(failed)
     }
 
-    fn fill(&self, file: &mut File, writer: Writer, bytes: u64) -> Result<()> {
+    /// Writes so many bytes to an open file, and counts each write as it is done; the filesystem's
+    /// own blocks are left to [`Self::count_metadata`].
+    pub(crate) fn fill(&self, file: &mut File, writer: Writer, bytes: u64) -> Result<()> {
         static ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
         let mut left = usize::try_from(bytes)?;
         while left > 0 {

@@ -88,6 +88,24 @@ pub(crate) fn set_comm(comm: &[u8]) -> Result<()> {
     checked(unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) })
 }
 
+/// Whether the memory of this process may be dumped, which is whether its own user may read its
+/// counters: `PR_SET_DUMPABLE` of prctl(2).
+#[derive(Clone, Copy)]
+pub(crate) enum Dumps {
+    Forbidden,
+    Allowed,
+}
+
+/// Hands this process's files in /proc to root, or back to its user.
+pub(crate) fn set_dumps(dumps: Dumps) -> Result<()> {
+    let is_dumpable: libc::c_ulong = match dumps {
+        Dumps::Forbidden => 0,
+        Dumps::Allowed => 1,
+    };
+    // SAFETY: PR_SET_DUMPABLE takes a number and no pointer.
+    checked(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, is_dumpable, 0, 0, 0) })
+}
+
 /// Makes this process the one that orphaned descendants are handed to.
 pub(crate) fn become_subreaper() -> Result<()> {
     // SAFETY: takes no pointer.

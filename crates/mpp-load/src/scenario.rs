@@ -1,6 +1,7 @@
 //! The scenarios, as a table: name, sentence, options, function.
 
 mod burn;
+mod churn;
 mod connections;
 mod descriptors;
 mod double_fork;
@@ -14,6 +15,7 @@ mod storm;
 mod text_areas;
 mod threads;
 mod tree;
+mod undumpable;
 mod workers;
 mod zombies;
 
@@ -129,6 +131,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         run: storm::run,
     },
     Scenario {
+        name: "churn",
+        help: "processes of ever new names, threads and connections come and go for a long time",
+        options: churn::OPTIONS,
+        run: churn::run,
+    },
+    Scenario {
         name: "burn",
         help: "CPU time is used by the process itself and by children",
         options: burn::OPTIONS,
@@ -175,6 +183,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         help: "a process that writes a title over its arguments and environment",
         options: text_areas::RETITLE,
         run: text_areas::run_retitle,
+    },
+    Scenario {
+        name: "undumpable",
+        help: "a process that writes, and whose counters other users may not read for a while",
+        options: undumpable::OPTIONS,
+        run: undumpable::run,
     },
     Scenario {
         name: "sleepers",

@@ -35,6 +35,8 @@ pub(crate) enum Count {
     NotablePid,
     /// Bytes that children wrote to where nothing keeps them.
     ThrownAway,
+    /// Threads that ended, besides the first of each process.
+    ThreadsEnded,
     /// How far a child has come; each scenario says what it means.
     Stage,
 }
