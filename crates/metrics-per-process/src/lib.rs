@@ -46,6 +46,7 @@ pub use mpp_accounting::{
     ended, exit, metric, process, rate, report, selector, similar, snapshot, units,
 };
 pub use mpp_collect::MemoryReaderKind;
+pub use mpp_collect::exits::ExitRoom;
 
 /// The programs of the two README files, which must compile and run.
 #[cfg(doctest)]

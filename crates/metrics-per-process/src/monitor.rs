@@ -12,7 +12,7 @@ use mpp_accounting::metric::Need;
 use mpp_accounting::report::{Column, Report, Tier};
 use mpp_accounting::selector::{Descendants, GroupKey, References, Selector};
 use mpp_accounting::snapshot::Snapshot;
-use mpp_collect::exits::Refusal;
+use mpp_collect::exits::{ExitRoom, Refusal};
 use mpp_collect::{
     Collector, CollectorOptions, ContextSwitchNeeds, IdentityWait, Measures, MemoryReaderKind,
     Needs,
@@ -281,6 +281,13 @@ impl MonitorBuilder {
             Tier::B => ExitSource::Rounded,
             Tier::C => ExitSource::Nobody,
         };
+        self
+    }
+
+    /// How much of what the kernel tells of ended processes may wait for the next sample.
+    #[must_use]
+    pub fn exit_room(mut self, room: ExitRoom) -> Self {
+        self.options.exit_room = room;
         self
     }
 

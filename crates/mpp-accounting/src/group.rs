@@ -24,7 +24,7 @@ use crate::selector::{Descendants, GroupKey, Resolution, Selector, Verdict};
 use crate::snapshot::Snapshot;
 use crate::tally::{Interval, Role, Tally};
 use crate::traffic::{TrafficBook, TrafficMovement};
-use crate::units::{DelayTotals, IoCounter, IoDelta, Totals, UsageCounter, UsageDelta};
+use crate::units::{DelayTotals, IoCounter, IoDelta, Totals, UsageDelta};
 
 /// After so many sweeps without a member a row gives its place to a newcomer, where
 /// there are no more rows.
@@ -351,7 +351,7 @@ impl GroupBook {
             io_bound_bytes: self.io_bound_bytes(),
             unattributed_io_bytes: storage_bytes(nobodys.0),
             unattributed_tcp_bytes,
-            unattributed_cpu_ns: cpu_ns(nobodys.1),
+            unattributed_cpu_ns: nobodys.1.cpu_ns(),
             undecided: census.undecided,
         };
         let interval = Interval::between(self.previous.replace(snapshot.taken_at), snapshot);
@@ -981,11 +981,6 @@ pub fn residual_owner<G: PartialEq>(
     let mut with_tail = with_tail.map(|child| owner_of(child.key));
     let first = with_tail.next()?;
     with_tail.all(|other| other == first).then_some(first)
-}
-
-/// CPU time in both modes.
-fn cpu_ns(usage: UsageDelta) -> u64 {
-    usage[UsageCounter::CpuUserNs].saturating_add(usage[UsageCounter::CpuSystemNs])
 }
 
 /// Bytes read from and written to storage.

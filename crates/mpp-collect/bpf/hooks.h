@@ -294,6 +294,12 @@ ALWAYS_INLINE int is_group_dead(const u64 *context, const struct signal_struct *
 	return signal->live.counter == 0;
 }
 
+/* Whether a process has a single thread, and never had another. */
+ALWAYS_INLINE int is_alone(const struct signal_struct *signal)
+{
+	return signal->nr_threads == 1 && !signal->sum_sched_runtime;
+}
+
 ALWAYS_INLINE void copy_origin(struct record_exit *exit, const struct origin *origin)
 {
 	if (origin) {
@@ -412,8 +418,10 @@ SECTION("tp_btf/sched_process_exit") int write_exit(u64 *context)
 							  : EXIT_GROUP_DEAD;
 	if (origin) {
 		__sync_fetch_and_add(&origin->reported, sight.usage.runtime);
-		if (marks & EXIT_AUTO_REAPED)
+		if (marks & EXIT_AUTO_REAPED) {
 			origin->is_auto_reaped = 1;
+			origin->was_alone = is_alone(of.signal);
+		}
 	}
 	if (marks & EXIT_GROUP_DEAD) {
 		exit = begin_exit(task, &of, origin, &sight, sizeof(struct last_exit), marks);
@@ -454,7 +462,8 @@ SECTION("tp_btf/sched_process_free") int write_free(u64 *context)
 	signal = task->signal;
 	record->header = header_of(RECORD_FREE, sizeof(*record));
 	record->key = (struct record_key){ .tgid = task->tgid, .start = task->start_boottime };
-	record->runtime = signal->sum_sched_runtime;
+	/* What was added up for the process is from before its last thread let go of the CPU. */
+	record->runtime = origin->was_alone ? task->se.sum_exec_runtime : signal->sum_sched_runtime;
 	record->utime = signal->utime;
 	record->stime = signal->stime;
 	record->tail = record->runtime > origin->reported ? record->runtime - origin->reported : 0;

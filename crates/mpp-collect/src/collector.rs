@@ -26,7 +26,7 @@ use rustix::process::{Pid, PidfdFlags, Resource, getrlimit, pidfd_open};
 
 use crate::child::descendants::ChildLists;
 use crate::error::{CollectError, absence_of};
-use crate::exits::{Population, Refusal, Witness};
+use crate::exits::{ExitRoom, Population, Refusal, Witness};
 use crate::identity::roster::Roster;
 use crate::identity::{self, Known, Risk, Wants};
 use crate::measure::{
@@ -65,6 +65,8 @@ pub struct CollectorOptions {
     pub memory_reader: MemoryReaderKind,
     /// The best source of exit records that is looked for. Only sweeps have them.
     pub exits: ExitSource,
+    /// How much of what that source tells may wait for the next sweep.
+    pub exit_room: ExitRoom,
 }
 
 impl Default for CollectorOptions {
@@ -74,6 +76,7 @@ impl Default for CollectorOptions {
             procfs: PathBuf::from("/proc"),
             memory_reader: MemoryReaderKind::HelperThreads,
             exits: ExitSource::Nobody,
+            exit_room: ExitRoom::default(),
         }
     }
 }
@@ -110,6 +113,7 @@ pub struct Collector {
     refusals: Vec<Refusal>,
     /// The best witness there may be.
     exits_max: ExitSource,
+    exit_room: ExitRoom,
     /// When a better one than there is now is looked for.
     next_look: Option<Instant>,
     /// How long after the next failure.
@@ -205,14 +209,14 @@ impl Collector {
     /// # Errors
     /// It cannot be opened, or is neither a procfs nor a frozen tree.
     pub fn open(options: CollectorOptions) -> Result<Self, CollectError> {
-        let CollectorOptions { procfs, memory_reader, exits } = options;
+        let CollectorOptions { procfs, memory_reader, exits, exit_room } = options;
         let mut buffers = Buffers::new();
         let origin = Origin::open(&procfs, &mut buffers.room)?;
         let memory = match origin.is_frozen() {
             true => None,
             false => Some(open_memory_reader(&origin, memory_reader, &procfs)?),
         };
-        let (witness, refusals) = Witness::open(exits, &origin);
+        let (witness, refusals) = Witness::open(exits, exit_room, &origin);
         Ok(Collector {
             procfs,
             held: HeldIo::new(&origin),
@@ -220,6 +224,7 @@ impl Collector {
             delay_accounting: DelayAccounting::Unsupported,
             refusals,
             exits_max: exits,
+            exit_room,
             next_look: None,
             look_wait: LOOK_WAIT_MIN,
             told_pid: std::process::id(),
@@ -398,6 +403,7 @@ impl Collector {
             replaced: &self.replaced,
             processes: &into.processes,
             previous_sweep_ticks: self.swept_at_ticks,
+            sweep_ticks: into.taken_at_ticks,
             delays: self.delay_accounting,
         };
         self.witness.testify(&population, &mut into.exits);
@@ -427,7 +433,7 @@ impl Collector {
             ExitSource::Exact => ExitSource::Rounded,
             ExitSource::Rounded | ExitSource::Nobody => ExitSource::Nobody,
         };
-        let (witness, refusals) = Witness::open(next, &self.origin);
+        let (witness, refusals) = Witness::open(next, self.exit_room, &self.origin);
         self.witness = witness;
         self.trouble.failed_sources += 1;
         self.refusals.retain(|refusal| refusal.source != failure.source);
@@ -441,7 +447,7 @@ impl Collector {
         if self.next_look.is_none_or(|next| Instant::now() < next) {
             return;
         }
-        let (witness, refusals) = Witness::open(self.exits_max, &self.origin);
+        let (witness, refusals) = Witness::open(self.exits_max, self.exit_room, &self.origin);
         if witness.source() > self.witness.source() {
             self.witness = witness;
             self.refusals = refusals;

@@ -150,6 +150,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         run: burn::run,
     },
     Scenario {
+        name: "work",
+        help: "children that use so much CPU time and end, one after the other",
+        options: burn::WORK,
+        run: burn::run_work,
+    },
+    Scenario {
         name: "descriptors",
         help: "a process with so many open descriptors",
         options: descriptors::OPTIONS,

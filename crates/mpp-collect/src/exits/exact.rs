@@ -7,7 +7,7 @@
 //! from. The trap: an exec is told once and may be asked for long after by a descendant, so
 //! what was told is kept, up to a bound.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use mpp_accounting::exit::{CpuTail, Exits, ProcessExit, Spill, ThreadExit};
@@ -153,17 +153,20 @@ impl ExactWitness {
         self.listen(population.origin.scale);
         self.health.end_round();
         self.health_of_living.end_round();
-        exits.threads.extend(self.threads.drain(..).map(|thread| ThreadExit {
+        // Parents before their children, since those may be like them.
+        self.processes.sort_by_key(|ended| ended.exit.started_at);
+        let orphans = self.orphans(population);
+        let waits = |key: ProcessKey| orphans.contains(&key);
+        let told = self.threads.extract_if(.., |thread| !waits(thread.process));
+        exits.threads.extend(told.map(|thread| ThreadExit {
             delays: delays::as_counted(thread.delays, population.delays),
             ..thread
         }));
-        exits.cpu_tails.append(&mut self.cpu_tails);
+        exits.cpu_tails.extend(self.cpu_tails.extract_if(.., |tail| !waits(tail.key)));
         exits.spills.append(&mut self.spills);
         exits.lost_records = std::mem::take(&mut self.lost);
-        // Parents before their children, since those may be like them.
-        self.processes.sort_by_key(|ended| ended.exit.started_at);
         let mut identities: HashMap<ProcessKey, Arc<Identity>> = HashMap::new();
-        for mut ended in self.processes.drain(..) {
+        for mut ended in self.processes.extract_if(.., |ended| !waits(ended.exit.key())) {
             let key = ended.exit.key();
             let known = population.known.get(key.pid).filter(|known| known.key == key);
             let identity = match known {
@@ -186,6 +189,23 @@ impl ExactWitness {
             ended.exit.sample.identity = identity;
             exits.processes.push(ended.exit);
         }
+    }
+
+    /// Those of the ended whose forker, or one further up, began after the sweep did, was not
+    /// seen by it, and has not ended.
+    fn orphans(&self, population: &Population<'_>) -> HashSet<ProcessKey> {
+        let told: HashSet<ProcessKey> = self.processes.iter().map(|e| e.exit.key()).collect();
+        let mut orphans = HashSet::new();
+        for ended in &self.processes {
+            let Some(forker) = ended.exit.sample.forked_by else { continue };
+            let is_unseen = forker.start_time_ticks >= population.sweep_ticks
+                && !told.contains(&forker)
+                && !population.has_seen(forker);
+            if is_unseen || orphans.contains(&forker) {
+                orphans.insert(ended.exit.key());
+            }
+        }
+        orphans
     }
 
     /// What is known of the last exec of a process.
