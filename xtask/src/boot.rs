@@ -30,19 +30,22 @@ struct Kernel {
     /// The best tier for root.
     tier: char,
     /// Why it is no better, where it is not.
-    reason: &'static str,
+    reasons: &'static [&'static str],
 }
 
 const KERNELS: &[Kernel] = &[
-    Kernel { line: "6.1", suite: "bookworm", tier: 'A', reason: "" },
+    Kernel { line: "6.1", suite: "bookworm", tier: 'A', reasons: &[] },
     Kernel {
         line: "5.10",
         suite: "bullseye",
-        tier: 'B',
-        reason: "A: Linux 5.10 is too old: programs fit themselves to the kernel since 5.17",
+        tier: 'C',
+        reasons: &[
+            "A: Linux 5.10 is too old: programs fit themselves to the kernel since 5.17",
+            "B: this kernel does not tell to which process an ended thread belonged (taskstats before version 12)",
+        ],
     },
-    Kernel { line: "6.12", suite: "trixie", tier: 'A', reason: "" },
-    Kernel { line: "6.18", suite: "trixie-backports", tier: 'A', reason: "" },
+    Kernel { line: "6.12", suite: "trixie", tier: 'A', reasons: &[] },
+    Kernel { line: "6.18", suite: "trixie-backports", tier: 'A', reasons: &[] },
 ];
 
 const QEMU: &str = "qemu-system-x86_64";

@@ -40,7 +40,9 @@ pub(super) fn judge(kernel: &Kernel, written: &str) -> Result<String> {
     part(written, "disk")?;
     let doctor = part(written, "doctor")?;
     check_doctor(doctor, kernel.tier).with_context(|| format!("`mpp doctor` says\n{doctor}"))?;
-    ensure!(doctor.contains(kernel.reason), "no word of `{}` in\n{doctor}", kernel.reason);
+    for reason in kernel.reasons {
+        ensure!(doctor.contains(reason), "no word of `{reason}` in\n{doctor}");
+    }
     let doctor = part(written, "doctor-as-nobody")?;
     check_doctor(doctor, 'C').with_context(|| format!("to nobody `mpp doctor` says\n{doctor}"))?;
     for (load, estimate) in LOADS {
@@ -143,7 +145,7 @@ fn number(line: &Value, key: &str) -> Result<u64> {
 mod tests {
     use super::*;
 
-    const KERNEL: Kernel = Kernel { line: "6.1", suite: "bookworm", tier: 'A', reason: "" };
+    const KERNEL: Kernel = Kernel { line: "6.1", suite: "bookworm", tier: 'A', reasons: &[] };
 
     /// What a kernel that shows everything writes.
     fn written() -> String {
