@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 use crate::step::{Program, seconds, timed};
-use crate::{boot, bpf, fuzz, number, python, soak, tidy};
+use crate::{boot, bpf, fuzz, number, python, same_load, soak, tidy};
 
 /// What to run.
 pub(crate) struct Plan {
@@ -64,6 +64,7 @@ const CHECKS: &[Check] = &[
     Check { name: "clippy", run: check_clippy },
     Check { name: "tidy", run: |root, _| tidy::run(root) },
     Check { name: "compiled BPF programs", run: |root, _| bpf::check(root) },
+    Check { name: "parsers of other tools' output", run: |root, _| same_load::test(root) },
     Check { name: "programs that tests start", run: build_programs },
     Check { name: "tests", run: run_tests },
     Check { name: "examples in documentation", run: run_doc_tests },

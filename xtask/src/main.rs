@@ -8,6 +8,7 @@ mod bpf;
 mod checks;
 mod fuzz;
 mod python;
+mod same_load;
 mod soak;
 mod static_programs;
 mod step;
@@ -26,6 +27,7 @@ usage: cargo xtask COMMAND
   tidy                                   layers, names, the one table of metrics
   fuzz [TARGET] [--seconds N]            one fuzz target, or each of them
   bench [--processes N,N] [--samples N]  what one sample costs, beside psutil and a C program
+  same-load [--seconds N] [--only LOAD]  what we and other tools show of one load, by the second
   boot [--kernel LINE]                   Debian's 6.1, or another line, or all, emulated; with its own tests
   soak [--seconds N]                     ten minutes beside a load, in which nothing may grow
   bpf [--check]                          compile the BPF programs, or compare what is committed
@@ -58,6 +60,7 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         }
         "fuzz" => fuzz::run(&root, &fuzz::Plan::parse(rest)?)?,
         "bench" => bench::run(&root, &bench::Plan::parse(rest)?)?,
+        "same-load" => same_load::run(&root, &same_load::Plan::parse(rest)?)?,
         "boot" => boot::run(&root, &boot::Plan::parse(rest)?)?,
         "soak" => soak::run(&root, &soak::Plan::parse(rest)?)?,
         "bpf" => bpf::run(&root, bpf::Plan::parse(rest)?)?,

@@ -83,7 +83,7 @@ pub fn self_test(procfs: impl AsRef<Path>) -> Result<SelfTest, Error> {
     let columns = METRICS.iter().filter(written);
     let columns = columns.map(|metric| Column { metric, form: Form::Level });
     let mut monitor = Monitor::builder()
-        .group("self-test", own.map_err(|_| Error::SelfTest { source: None })?)
+        .group("self-test", own.map_err(|source| Error::SelfTestSelector { source })?)
         .columns(columns.collect())
         .procfs(procfs.as_ref())
         .build()?;
@@ -101,8 +101,8 @@ pub fn self_test(procfs: impl AsRef<Path>) -> Result<SelfTest, Error> {
             .status();
         match status {
             Ok(status) if status.success() => written_bytes += bytes,
-            Ok(_) => return Err(Error::SelfTest { source: None }),
-            Err(error) => return Err(Error::SelfTest { source: Some(error) }),
+            Ok(status) => return Err(Error::SelfTestChild { status }),
+            Err(source) => return Err(Error::SelfTestStart { source }),
         }
     }
     let report = monitor.sample()?;

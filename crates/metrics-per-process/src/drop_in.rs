@@ -23,8 +23,8 @@ use mpp_accounting::snapshot::Snapshot;
 use mpp_accounting::units::{IoCounter, IoDelta, UsageCounter, UsageDelta};
 use mpp_collect::users::{Lookup, UserNames};
 use mpp_collect::{
-    Collector, CollectorOptions, ContextSwitchNeeds, EnvironmentQuestion, IdentityWait, Measures,
-    Needs, WantedVariable,
+    Collector, CollectorOptions, ContextSwitchNeeds, IdentityWait, Measures, Needs, Part, Question,
+    Seen, Step,
 };
 
 use crate::error::Error;
@@ -361,10 +361,10 @@ impl Session {
 
     /// The PIDs of the processes that match, where the environment is asked for.
     fn pids_with_environment(&mut self, filter: &Filter<'_>) -> Result<Vec<u32>, Error> {
-        let found = self.collector.pids_with_environment(&filter.question(), WAIT)?;
-        let mut pids = found.pids;
-        if !found.undecided.is_empty() {
-            let samples = self.read_with_ancestors(found.undecided)?;
+        let scan = self.collector.scan(&filter.question(), WAIT)?;
+        let mut pids: Vec<u32> = scan.found.iter().map(|(key, _)| key.pid).collect();
+        if !scan.undecided.is_empty() {
+            let samples = self.read_with_ancestors(scan.undecided)?;
             let matching = samples.iter().filter(|process| filter.matches(process));
             pids.extend(matching.map(|process| process.key.pid));
             pids.sort_unstable();
@@ -446,21 +446,25 @@ impl<'a> Filter<'a> {
     }
 
     /// As the collector asks it of every process.
-    fn question(&self) -> Arc<EnvironmentQuestion> {
-        let names = self.selection.process_names.clone();
+    fn question(&self) -> Arc<Question> {
+        let selection = self.selection.clone();
         let uids = Arc::clone(&self.uids);
-        let has_user = move |uid| uids.contains(&uid);
-        let variables = self.selection.process_env.iter().map(|(key, value)| WantedVariable {
-            key: Box::from(key.as_slice()),
-            value: value.as_deref().map(Box::from),
-        });
-        Arc::new(EnvironmentQuestion {
-            has_name: Box::new(move |comm| is_one_of(&names, comm)),
-            has_user: match self.selection.users.is_empty() {
-                true => None,
-                false => Some(Box::new(has_user)),
-            },
-            variables: variables.collect(),
+        Arc::new(move |seen: &Seen<'_>| {
+            let has_user = selection.users.is_empty() || uids.contains(&seen.uid);
+            if !is_one_of(&selection.process_names, seen.comm) || !has_user {
+                return Step::No;
+            }
+            match seen.text(Part::Environ) {
+                None => return Step::Read(Part::Environ),
+                Some(Reading::Absent(why)) => return Step::Unknown(why),
+                Some(Reading::Value(_)) if seen.has_lost_environment() => return Step::Undecided,
+                Some(Reading::Value(_)) => {}
+            }
+            let mut variables = selection.process_env.iter();
+            match variables.all(|(key, value)| seen.variable(key) == value.as_deref()) {
+                true => Step::Yes(Box::new(seen.identity(&[]))),
+                false => Step::No,
+            }
         })
     }
 

@@ -1,5 +1,6 @@
 //! Why nothing could be measured.
 
+use mpp_accounting::selector::SelectorError;
 use mpp_collect::CollectError;
 use mpp_collect::pid_file::PidFileError;
 
@@ -30,12 +31,30 @@ pub enum Error {
     /// Several groups were to be split by one key, whose values would name rows of each.
     #[error("group key: expected at most one group to split, but found several")]
     SeveralGroupsByKey,
-    /// The children of a self test cannot be run: `head` is not there, or fails.
-    #[error("cannot run the children of the self test")]
-    SelfTest {
-        /// Why they could not be started; `None` where they ended with a failure.
-        source: Option<std::io::Error>,
+    /// The selector of this very process, by which a self test finds its children, is none.
+    #[error("cannot select the children of the self test")]
+    SelfTestSelector {
+        /// Why it is none.
+        source: SelectorError,
     },
+    /// The children of a self test cannot be started: there is no `head`.
+    #[error("cannot start the children of the self test")]
+    SelfTestStart {
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A child of a self test ended with a failure, so that nobody knows what it wrote.
+    #[error("expected the children of the self test to succeed, but one ended with {status}")]
+    SelfTestChild {
+        /// How it ended.
+        status: std::process::ExitStatus,
+    },
+    /// The thread that measures its own process cannot be started.
+    #[error("cannot start the thread that measures")]
+    MeterThread(#[source] std::io::Error),
+    /// It has ended.
+    #[error("the thread that measures has ended")]
+    MeterGone,
     /// A selector names a PID file that holds no PID.
     #[error(transparent)]
     PidFile(#[from] PidFileError),

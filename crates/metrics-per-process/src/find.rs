@@ -7,9 +7,10 @@ use std::time::Duration;
 use mpp_accounting::process::{Identity, ProcessKey, ProcessSample};
 use mpp_accounting::selector::{Descendants, Selector, Verdict};
 use mpp_accounting::snapshot::{Snapshot, Trouble, Visibility};
-use mpp_collect::{Collector, CollectorOptions, IdentityWait, MemoryReaderKind, Needs};
+use mpp_collect::{Collector, CollectorOptions, IdentityWait, MemoryReaderKind, Needs, Part};
 
 use crate::error::Error;
+use crate::lone::Lone;
 use crate::resolver::Resolver;
 
 /// How long to wait for command lines and environments at most.
@@ -82,6 +83,49 @@ pub enum Why {
 /// # Errors
 /// The processes cannot be listed, a named user does not exist, or a PID file holds no PID.
 pub fn find(selector: &Selector, options: &FindOptions) -> Result<Found, Error> {
+    let needs_tree =
+        selector.descendants() == Descendants::Taken || selector.looks_beyond_identity();
+    if !needs_tree && let Some(found) = find_alone(selector, options)? {
+        return Ok(found);
+    }
+    find_among_all(selector, options)
+}
+
+/// Looks at each process alone, and reads no more of it than decides. `None` where some cannot
+/// be decided so.
+fn find_alone(selector: &Selector, options: &FindOptions) -> Result<Option<Found>, Error> {
+    // Nobody is forked for one look: what hangs in a process's memory ends with this program.
+    let memory_reader = MemoryReaderKind::HelperThreads;
+    let procfs = options.procfs.clone();
+    let options_of_collector =
+        CollectorOptions { procfs, memory_reader, ..CollectorOptions::default() };
+    let mut collector = Collector::open(options_of_collector)?;
+    let mut resolver = Resolver::new(collector.procfs_kind());
+    let references = selector.references();
+    resolver.check(&references)?;
+    resolver.refresh(&references, collector.own_pids());
+    let shown = options.shows_cmdline.then_some(Part::Cmdline);
+    let lone = Lone { selectors: vec![selector.clone()], resolution: resolver.resolution, shown };
+    let scan = collector.scan(&lone.into_question(), WAIT)?;
+    if !scan.undecided.is_empty() {
+        return Ok(None);
+    }
+    let matched = scan.found.into_iter();
+    let matched = matched.map(|(key, identity)| FoundProcess {
+        key,
+        identity: Arc::new(*identity),
+        why: Why::Matched,
+    });
+    Ok(Some(Found {
+        processes: matched.collect(),
+        undecided: scan.unknown.len() as u64,
+        visibility: collector.visibility(),
+        trouble: collector.trouble(),
+    }))
+}
+
+/// Sweeps over all processes, since who belongs depends on others.
+fn find_among_all(selector: &Selector, options: &FindOptions) -> Result<Found, Error> {
     let mut collector = Collector::open(CollectorOptions {
         procfs: options.procfs.clone(),
         memory_reader: options.memory_reader,

@@ -1,15 +1,16 @@
 //! Samples groups again and again: sweep, ledger, groups, report.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mpp_accounting::ended::{ENDED_MAX, EndedBook, EndedReport};
 use mpp_accounting::exit::ExitSource;
 use mpp_accounting::group::{GroupBook, Rows};
 use mpp_accounting::ledger::Ledger;
 use mpp_accounting::metric::Need;
 use mpp_accounting::report::{Column, Report, Tier};
-use mpp_accounting::selector::{GroupKey, References, Selector};
+use mpp_accounting::selector::{Descendants, GroupKey, References, Selector};
 use mpp_accounting::snapshot::Snapshot;
 use mpp_collect::exits::Refusal;
 use mpp_collect::{
@@ -18,6 +19,7 @@ use mpp_collect::{
 };
 
 use crate::error::Error;
+use crate::lone::Lone;
 use crate::resolver::Resolver;
 
 /// How long the first sample waits for command lines and environments at most.
@@ -55,7 +57,12 @@ pub struct Monitor {
     references: References,
     resolver: Resolver,
     names_users: bool,
+    /// Whom the first sample looks for, where it need not look at anybody else.
+    sought: Option<Vec<Selector>>,
     wait: Duration,
+    /// `None` where nobody asks who ended.
+    ended_book: Option<EndedBook>,
+    ended: EndedReport,
 }
 
 /// What a [`Monitor`] is to sample.
@@ -66,6 +73,30 @@ pub struct MonitorBuilder {
     rows_max: usize,
     columns: Vec<Column>,
     options: CollectorOptions,
+    samples: Samples,
+    ended: Option<EndedOptions>,
+}
+
+/// How many samples will be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Samples {
+    Many,
+    One,
+}
+
+/// What is wanted of ended processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndedOptions {
+    /// Whether to also read the command line of every process, for showing it.
+    pub shows_cmdline: bool,
+    /// No more of them are kept of one interval; what is beyond is counted.
+    pub processes_max: usize,
+}
+
+impl Default for EndedOptions {
+    fn default() -> Self {
+        EndedOptions { shows_cmdline: false, processes_max: ENDED_MAX }
+    }
 }
 
 impl Monitor {
@@ -78,6 +109,8 @@ impl Monitor {
             rows_max: ROWS_MAX,
             columns: Vec::new(),
             options: CollectorOptions { exits: ExitSource::Exact, ..CollectorOptions::default() },
+            ended: None,
+            samples: Samples::Many,
         }
     }
 
@@ -90,12 +123,68 @@ impl Monitor {
     pub fn sample(&mut self) -> Result<Report, Error> {
         self.resolver.refresh(&self.references, self.collector.own_pids());
         let wait = IdentityWait::UpTo(std::mem::replace(&mut self.wait, LATER_WAIT));
-        self.collector.sweep(&self.needs, wait, &mut self.snapshot)?;
+        match self.candidates()? {
+            Some(pids) => {
+                self.collector.sweep_some(&pids, &self.needs, wait, &mut self.snapshot)?;
+            }
+            None => self.collector.sweep(&self.needs, wait, &mut self.snapshot)?,
+        }
         if self.names_users {
             self.resolver.name_users(&self.snapshot);
         }
         let movement = self.ledger.advance(&self.snapshot);
-        Ok(self.book.fold(&self.snapshot, &movement, &self.resolver.resolution))
+        let report = self.book.fold(&self.snapshot, &movement, &self.resolver.resolution);
+        if let Some(book) = &mut self.ended_book {
+            self.ended = book.advance(&self.snapshot, &movement, &self.book);
+            self.resolver.name_users_of(&mut self.ended);
+        }
+        Ok(report)
+    }
+
+    /// The processes of the groups that ended in the interval of the last sample, one by one:
+    /// who each was, how it ended and what it did itself in its whole life. Each is told of
+    /// once. Nobody is, unless [`MonitorBuilder::ended`] has asked for it.
+    ///
+    /// ```
+    /// use metrics_per_process::selector::Selector;
+    /// use metrics_per_process::{EndedOptions, Monitor};
+    /// use std::process::Command;
+    ///
+    /// let children = Selector::default().children_of(std::process::id().to_string())?;
+    /// let mut monitor =
+    ///     Monitor::builder().group("mine", children).ended(EndedOptions::default()).build()?;
+    /// monitor.sample()?;
+    /// let status = Command::new("true").status()?;
+    /// monitor.sample()?;
+    /// for ended in &monitor.ended().processes {
+    ///     println!("{} {}", ended.key.pid, ended.identity.comm.escape_ascii());
+    /// }
+    /// # assert!(status.success());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn ended(&self) -> &EndedReport {
+        &self.ended
+    }
+
+    /// Those that may belong to a group, ascending by PID, where they can be told from the others
+    /// without measuring everybody.
+    fn candidates(&mut self) -> Result<Option<Vec<u32>>, Error> {
+        let Some(selectors) = self.sought.take() else { return Ok(None) };
+        let takes_descendants =
+            selectors.iter().any(|selector| selector.descendants() == Descendants::Taken);
+        let resolution = self.resolver.resolution.clone();
+        let lone = Lone { selectors, resolution, shown: None };
+        let scan = self.collector.scan(&lone.into_question(), FIRST_WAIT)?;
+        if !scan.undecided.is_empty() {
+            return Ok(None);
+        }
+        let mut pids: BTreeSet<u32> = scan.found.iter().map(|(key, _)| key.pid).collect();
+        if takes_descendants {
+            add_descendants(&scan.parents, &mut pids);
+        }
+        pids.extend(scan.unknown.iter().map(|(pid, _)| *pid));
+        Ok(Some(pids.into_iter().collect()))
     }
 
     /// Takes in what the kernel has told of ended processes since the last sample. Each sample
@@ -174,6 +263,14 @@ impl MonitorBuilder {
         self
     }
 
+    /// Also keeps the processes that end, for [`Monitor::ended`]. Reads the I/O and memory of
+    /// all processes, whatever the columns.
+    #[must_use]
+    pub fn ended(mut self, options: EndedOptions) -> Self {
+        self.ended = Some(options);
+        self
+    }
+
     /// Sees ended processes no better than this, and so promises no more: how lower tiers
     /// are tried where a better one is to be had. The best that is to be had, unless said
     /// otherwise.
@@ -184,6 +281,14 @@ impl MonitorBuilder {
             Tier::B => ExitSource::Rounded,
             Tier::C => ExitSource::Nobody,
         };
+        self
+    }
+
+    /// Takes one sample only: it reads no more of those that do not belong than tells so. Of
+    /// later samples none is any cheaper.
+    #[must_use]
+    pub fn once(mut self) -> Self {
+        self.samples = Samples::One;
         self
     }
 
@@ -225,6 +330,15 @@ impl MonitorBuilder {
             // Which rows are the largest is told by their memory.
             needs.measures.memory = true;
         }
+        if let Some(ended) = self.ended {
+            (needs.measures.io, needs.measures.memory) = (true, true);
+            needs.identity.cmdline |= ended.shows_cmdline;
+        }
+        let is_lone = |(_, selector): &(_, Selector)| {
+            !selector.is_unconditional() && !selector.looks_beyond_identity()
+        };
+        let is_narrow = self.samples == Samples::One && selectors.iter().all(is_lone);
+        let sought = is_narrow.then(|| selectors.iter().map(|(_, one)| one.clone()).collect());
         let collector = Collector::open(self.options)?;
         let mut resolver = Resolver::new(collector.procfs_kind());
         resolver.check(&references)?;
@@ -245,8 +359,24 @@ impl MonitorBuilder {
             references,
             resolver,
             names_users,
+            sought,
             wait: FIRST_WAIT,
+            ended_book: self.ended.map(|ended| EndedBook::keeping(ended.processes_max)),
+            ended: EndedReport::default(),
         })
+    }
+}
+
+/// Adds all that descend from those in `pids`.
+fn add_descendants(parents: &[(u32, u32)], pids: &mut BTreeSet<u32>) {
+    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
+    for (pid, parent_pid) in parents {
+        children.entry(*parent_pid).or_default().push(*pid);
+    }
+    let mut reached: Vec<u32> = pids.iter().copied().collect();
+    while let Some(pid) = reached.pop() {
+        let new = children.remove(&pid).unwrap_or_default();
+        reached.extend(new.into_iter().filter(|child| pids.insert(*child)));
     }
 }
 

@@ -15,6 +15,7 @@
 //! # }
 //! ```
 
+mod programs;
 mod sampler;
 mod total;
 
@@ -22,10 +23,10 @@ use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
 use mpp_accounting::process::Absence;
-use mpp_accounting::report::{Figure, GroupReport, Mark, Report, Tier, Value};
+use mpp_accounting::report::{Accuracy, Figure, GroupReport, Mark, Report, Tier, Value};
 pub use mpp_accounting::run::{
-    Change, Cost, Ending, Judgement, Limit, LimitError, PROGRAM_METRICS, Reaping, RunReport,
-    Survivor, TOTAL_METRICS, compare,
+    Agreement, Change, Cost, Ending, Judgement, Limit, LimitError, PROGRAM_METRICS, Reaping,
+    RunReport, Survivor, TOTAL_METRICS, compare, figure_of,
 };
 use mpp_collect::CollectError;
 use mpp_collect::child::{
@@ -327,13 +328,31 @@ impl Watch<'_> {
         Ok(Progress::GoesOn)
     }
 
+    /// Where what came with waiting is not what the records tell, nothing is promised of either.
+    fn accuracy(&self, seen: Accuracy, agreement: Agreement) -> Accuracy {
+        let told = self.sampler.records().told();
+        let tier = match agreement {
+            Agreement::Differs(_) => Tier::C,
+            Agreement::Same | Agreement::NotCompared => self.sampler.tier(),
+        };
+        Accuracy {
+            tier,
+            lost: if self.sampler.is_told_whole() { 0 } else { seen.lost },
+            lost_records: told.lost_records,
+            lost_records_total: told.lost_records,
+            io_bound_bytes: self.sampler.records().io_bound_bytes(),
+            ..seen
+        }
+    }
+
     fn report(mut self, program: Box<[u8]>) -> Result<RunReport, Error> {
         let (ending, command_ended) = self.ended.ok_or(RunError::NotOurs)?;
         let wall = self.began.elapsed();
         self.sampler.settle();
         let last = self.sampler.last_report();
-        let figures = total::figures(&self.sampler, &self.supervisor, wall);
-        let largest = self.supervisor.totals().largest_rss_bytes;
+        let total::Total { figures, agreement, usage, largest_rss_bytes } =
+            total::total(&self.sampler, &self.supervisor, wall);
+        let accuracy = self.accuracy(last.accuracy, agreement);
         let row = GroupReport {
             name: program.clone(),
             matched: 0,
@@ -346,7 +365,7 @@ impl Watch<'_> {
             ending,
             command_wall: command_ended.duration_since(self.began),
             cut_short_by: self.cut_short_by,
-            largest_process: match largest {
+            largest_process: match largest_rss_bytes {
                 Some(bytes) => {
                     Figure::Known { value: Value::Integer(bytes), mark: self.sampler.doubt() }
                 }
@@ -356,8 +375,10 @@ impl Watch<'_> {
             samples: self.sampler.samples(),
             failed_samples: self.sampler.failed(),
             reaping: self.sampler.reaping(),
-            programs: self.sampler.programs(),
+            agreement,
+            programs: Report { accuracy, ..self.sampler.programs(usage) },
             total: Report {
+                accuracy,
                 interval: Some(wall),
                 columns: mpp_accounting::run::levels(&TOTAL_METRICS).into(),
                 groups: vec![row],

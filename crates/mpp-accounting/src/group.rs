@@ -8,12 +8,17 @@
 //! A group's totals start at what its members had done when they were first seen,
 //! and from then on grow only by what the ledger says. They never fall.
 
+mod members;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::group_totals::{GroupTotals, Marks};
+use self::members::{Member, Members, Walk};
+
+use crate::group_totals::{GroupTotals, Marks, Switched};
 use crate::ledger::{Ends, Movement, Residual};
-use crate::process::{ContextSwitches, Identity, ProcessKey, ProcessSample};
+use crate::metric::Need;
+use crate::process::{ProcessKey, ProcessSample};
 use crate::report::{Accuracy, Column, GroupReport, Mark, Report, Tier};
 use crate::selector::{Descendants, GroupKey, Resolution, Selector, Verdict};
 use crate::snapshot::Snapshot;
@@ -24,6 +29,10 @@ use crate::units::{IoCounter, IoDelta, Totals, UsageCounter, UsageDelta};
 /// After so many sweeps without a member a row gives its place to a newcomer, where
 /// there are no more rows.
 const ROUNDS_DESERTED: u64 = 60;
+
+/// After a process has become another, got another parent or come into sight, those without a place look for so
+/// many sweeps whether they inherit one now: an ended parent is still spoken of in the next.
+const RESTLESS_ROUNDS: u32 = 3;
 
 /// The row that takes everything beyond the largest number of rows.
 const OTHER: &[u8] = b"other";
@@ -53,7 +62,7 @@ pub enum Rows {
 pub struct GroupBook {
     rows: Rows,
     columns: Arc<[Column]>,
-    members: HashMap<ProcessKey, Member>,
+    members: Members,
     groups: Vec<Row>,
     row_of_name: HashMap<Box<[u8]>, usize>,
     traffic: TrafficBook,
@@ -63,26 +72,42 @@ pub struct GroupBook {
     previous: Option<crate::units::BootTime>,
     resolution: Resolution,
     round: u64,
+    /// For how many rounds more it is looked whether those without a place inherit one now.
+    restless_rounds: u32,
+    /// When the last sweep was over: those who began before it and are new were out of sight.
+    swept_until_ticks: u64,
+    /// What the columns need, each once.
+    needs: Vec<Need>,
+    /// Whose place is decided in this round, and who owned what moved before: kept for their room.
+    turns: Vec<Turn>,
+    earlier: Vec<Option<Owner>>,
     /// What can be promised of the interval that is being folded.
     marks: Marks,
     /// Exit records that never reached us.
     lost_records_total: u64,
+    /// Members that ended in the interval that was folded last.
+    ended: Vec<(ProcessKey, Place)>,
+    start: Start,
 }
 
-/// A process as the groups see it; also kept for those that ended, until the ledger
-/// has settled them.
-#[derive(Debug)]
-struct Member {
-    place: Option<Place>,
-    identity: Arc<Identity>,
-    /// Which conditions could be decided.
-    decision: Decision,
-    /// `None` until they were read once.
-    switches: Option<ContextSwitches>,
-    /// The round in which this was first looked at.
-    first_round: u64,
-    /// The round in which this was last looked at.
-    round: u64,
+/// Where totals begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Start {
+    /// At what the members had done before anyone looked.
+    AtDoneBefore,
+    /// At nothing.
+    AtZero,
+}
+
+/// A member that ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndedMember<'a> {
+    /// Which process.
+    pub key: ProcessKey,
+    /// The name of its group.
+    pub group: &'a [u8],
+    /// Whether it belonged there as a descendant of one that matched, not by itself.
+    pub is_descendant: bool,
 }
 
 /// How far it could be decided where a process belongs.
@@ -121,6 +146,80 @@ pub(crate) enum Owner {
     Stranger,
 }
 
+/// A process whose place is to be decided, in the order in which that happens: by start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Turn {
+    start_time_ticks: u64,
+    pid: u32,
+    /// Among the living; behind them come those that ended.
+    position: usize,
+}
+
+impl Turn {
+    fn of(process: &ProcessSample, position: usize) -> Self {
+        let ProcessKey { pid, start_time_ticks } = process.key;
+        Turn { start_time_ticks, pid, position }
+    }
+
+    fn process(self, snapshot: &Snapshot) -> Option<&ProcessSample> {
+        snapshot.processes.get(self.position).or_else(|| {
+            let position = self.position.checked_sub(snapshot.processes.len())?;
+            snapshot.exits.processes.get(position).map(|exit| &exit.sample)
+        })
+    }
+}
+
+/// What everybody holds.
+#[derive(Debug)]
+struct Census {
+    /// One for each row.
+    tallies: Vec<Tally>,
+    /// How many of the living belong nowhere, but may.
+    undecided: u64,
+}
+
+impl Member {
+    /// How often it gave up the CPU since that was last read.
+    fn switched(&mut self, process: &ProcessSample, round: u64, movement: &Movement) -> Switched {
+        let Some(switches) = process.gauges.context_switches.value() else {
+            return Switched::Unknown;
+        };
+        let before = self.switches.replace(*switches);
+        let is_new = self.first_round == round;
+        let total = Totals([switches.voluntary, switches.involuntary]);
+        match before {
+            Some(before) => {
+                let before = Totals([before.voluntary, before.involuntary]);
+                Switched::Since(total.since_clamped(before))
+            }
+            None if movement.is_baseline => Switched::BeforeAll(total),
+            None if is_new && movement.knows_start_of(process.key) => {
+                Switched::Since(total.as_delta())
+            }
+            None => Switched::Unknown,
+        }
+    }
+
+    /// Whether what was decided of a process holds: it has become nobody else, and all could be
+    /// said of it.
+    fn is_decided(&self, process: &ProcessSample) -> bool {
+        !matches!(self.decision, Decision::Doubtful(_))
+            && Arc::ptr_eq(&self.identity, &process.identity)
+    }
+
+    /// Whether a process may match now though it did not and has executed nothing since: it may
+    /// listen on a port by now. One that has stopped listening stays a member, since what it
+    /// still does, connections that it winds down say, is the group's.
+    fn may_begin_to_match(&self) -> bool {
+        !self.place.is_some_and(|place| place.role == Role::Matched)
+    }
+
+    /// Whether it would inherit a place that its parent has.
+    fn is_placeless(&self) -> bool {
+        self.place.is_none() && self.decision != Decision::Excluded
+    }
+}
+
 impl GroupBook {
     /// An empty book that will have these rows and columns.
     #[must_use]
@@ -135,8 +234,7 @@ impl GroupBook {
         };
         GroupBook {
             rows,
-            columns,
-            members: HashMap::new(),
+            members: Members::default(),
             groups,
             row_of_name: HashMap::new(),
             traffic: TrafficBook::default(),
@@ -144,9 +242,50 @@ impl GroupBook {
             previous: None,
             resolution: Resolution::default(),
             round: 0,
+            restless_rounds: 0,
+            swept_until_ticks: 0,
+            needs: distinct_needs(&columns),
+            turns: Vec::new(),
+            earlier: Vec::new(),
+            columns,
             marks: Marks::default(),
             lost_records_total: 0,
+            ended: Vec::new(),
+            start: Start::AtDoneBefore,
         }
+    }
+
+    /// An empty book whose totals hold only what is done from now on: what its members do after
+    /// the sweep that it is begun with.
+    ///
+    /// The ledger may have seen earlier sweeps: nothing of what `movement` says moved until this
+    /// one is taken in. Also returns what its members hold at the begin.
+    pub fn begun(
+        rows: Rows,
+        columns: Arc<[Column]>,
+        snapshot: &Snapshot,
+        movement: &Movement,
+        resolution: &Resolution,
+    ) -> (Self, Report) {
+        let mut book = GroupBook { start: Start::AtZero, ..GroupBook::new(rows, columns) };
+        let baseline = Movement {
+            is_baseline: true,
+            settled: movement.settled.clone(),
+            ends: movement.ends,
+            ..Movement::default()
+        };
+        let report = book.fold(snapshot, &baseline, resolution);
+        (book, report)
+    }
+
+    /// Those of the last sweep that belong to a group, ascending by key.
+    pub fn members<'a>(
+        &'a self,
+        snapshot: &'a Snapshot,
+    ) -> impl Iterator<Item = &'a ProcessSample> + 'a {
+        let is_member =
+            |key: ProcessKey| self.members.get(key).is_some_and(|member| member.place.is_some());
+        snapshot.processes.iter().filter(move |process| is_member(process.key))
     }
 
     /// Adds one sweep, and what moved since the one before, to the groups, and reports them.
@@ -164,20 +303,22 @@ impl GroupBook {
         for row in &mut self.groups {
             row.totals.begin_interval(self.marks);
         }
-        let earlier: Vec<Option<Owner>> =
-            movement.processes.iter().map(|delta| self.owner_of(delta.key)).collect();
+        let mut earlier = std::mem::take(&mut self.earlier);
+        let owners = movement.processes.iter().map(|delta| self.owner_of(delta.key));
+        earlier.extend(owners);
         let earlier_reapers: Vec<Option<Owner>> =
             movement.residuals.iter().map(|residual| self.owner_of(residual.reaper)).collect();
         self.assign_all(snapshot, resolution);
-        if movement.is_baseline {
+        if movement.is_baseline && self.start == Start::AtDoneBefore {
             self.start_totals(snapshot);
         }
-        for (delta, owner) in movement.processes.iter().zip(earlier) {
+        for (delta, owner) in movement.processes.iter().zip(earlier.drain(..)) {
             if let Some(group) = self.group_mut(owner.or_else(|| self.owner_of(delta.key))) {
                 group.grow(delta.io.unwrap_or_default(), delta.usage);
                 group.round(delta.rounded_records);
             }
         }
+        self.earlier = earlier;
         for key in &movement.unread {
             if let Some(group) = self.group_mut(self.owner_of(*key)) {
                 group.io_is_partial = true;
@@ -188,7 +329,7 @@ impl GroupBook {
             let rest = self.give_residual(residual, reaper);
             nobodys = (nobodys.0.plus(rest.0), nobodys.1.plus(rest.1));
         }
-        self.add_switches(snapshot, movement);
+        let census = self.take_census(snapshot, movement);
         let unattributed_tcp_bytes = self.add_traffic(snapshot);
         self.lost_records_total = self.lost_records_total.saturating_add(movement.missing_records);
         let accuracy = Accuracy {
@@ -200,12 +341,20 @@ impl GroupBook {
             unattributed_io_bytes: storage_bytes(nobodys.0),
             unattributed_tcp_bytes,
             unattributed_cpu_ns: cpu_ns(nobodys.1),
-            undecided: self.undecided(snapshot).count() as u64,
+            undecided: census.undecided,
         };
         let interval = Interval::between(self.previous.replace(snapshot.taken_at), snapshot);
-        let mut report = self.report(snapshot, interval, accuracy);
+        let mut report = self.report(census.tallies, snapshot, interval, accuracy);
         report.trouble.fallen_counters = movement.fallen;
         report
+    }
+
+    /// The members that ended in the interval that was folded last, each once.
+    pub fn ended(&self) -> impl Iterator<Item = EndedMember<'_>> {
+        self.ended.iter().filter_map(|(key, place)| {
+            let group = &*self.groups.get(place.row)?.name;
+            Some(EndedMember { key: *key, group, is_descendant: place.role == Role::Descendant })
+        })
     }
 
     /// How many processes are remembered: the living, and those that ended until the ledger has
@@ -241,19 +390,19 @@ impl GroupBook {
     fn assign_all(&mut self, snapshot: &Snapshot, resolution: &Resolution) {
         if self.resolution != *resolution {
             self.resolution.clone_from(resolution);
-            for member in self.members.values_mut() {
+            for member in self.members.iter_mut() {
                 member.decision = Decision::Doubtful(0);
             }
         }
         if self.groups.is_empty() {
             self.reserve_rows(snapshot);
         }
-        let unseen = snapshot.exits.processes.iter().map(|exit| &exit.sample);
-        let unseen = unseen.filter(|sample| snapshot.by_key(sample.key).is_none());
-        let mut order: Vec<&ProcessSample> = snapshot.processes.iter().chain(unseen).collect();
-        order.sort_by_key(|process| (process.key.start_time_ticks, process.key.pid));
+        let mut turns = std::mem::take(&mut self.turns);
+        self.find_turns(snapshot, &mut turns);
+        turns.sort_unstable();
         let mut waiting = Vec::new();
-        for process in order {
+        for turn in turns.drain(..) {
+            let Some(process) = turn.process(snapshot) else { continue };
             waiting.push(process);
             waiting.extend(
                 snapshot.ancestors(process).take_while(|ancestor| !self.is_looked_at(ancestor.key)),
@@ -262,47 +411,104 @@ impl GroupBook {
                 self.assign(next, snapshot);
             }
         }
+        self.turns = turns;
+    }
+
+    /// Looks over everybody, and puts those on the list whose place is to be decided: who is
+    /// new, has become another, or could not be judged. Those without a place look to their
+    /// parents anew where a place, or a parent, has just changed.
+    fn find_turns(&mut self, snapshot: &Snapshot, turns: &mut Vec<Turn>) {
+        let (mut newcomers, mut walk) = (Vec::new(), Walk::default());
+        let (round, looks_at_ports) = (self.round, self.looks_at_ports);
+        let mut has_placeless = false;
+        for (position, process) in snapshot.processes.iter().enumerate() {
+            let Some(member) = self.members.next(&mut walk, process.key) else {
+                if process.key.start_time_ticks <= self.swept_until_ticks {
+                    self.restless_rounds = RESTLESS_ROUNDS;
+                }
+                newcomers.push(Member::new(process, round));
+                turns.push(Turn::of(process, position));
+                continue;
+            };
+            let has_new_parent = member.parent_pid != process.parent_pid;
+            member.parent_pid = process.parent_pid;
+            let may_begin = looks_at_ports && member.may_begin_to_match();
+            if may_begin || !member.is_decided(process) {
+                self.restless_rounds = RESTLESS_ROUNDS;
+                turns.push(Turn::of(process, position));
+                continue;
+            }
+            if has_new_parent {
+                self.restless_rounds = RESTLESS_ROUNDS;
+            }
+            member.round = round;
+            has_placeless |= member.is_placeless();
+        }
+        self.remember_when_over(snapshot);
+        if self.restless_rounds > 0 {
+            self.restless_rounds -= 1;
+            if has_placeless {
+                self.find_placeless(snapshot, turns);
+            }
+        }
+        self.find_ended(snapshot, turns, &mut newcomers);
+        self.members.enter(&mut newcomers);
+    }
+
+    fn remember_when_over(&mut self, snapshot: &Snapshot) {
+        let sweep_ms = u64::try_from(snapshot.duration.as_millis()).unwrap_or(u64::MAX);
+        let sweep_ticks = sweep_ms.saturating_mul(snapshot.host.ticks_per_second) / 1000;
+        self.swept_until_ticks = snapshot.taken_at_ticks.saturating_add(sweep_ticks + 1);
+    }
+
+    /// Puts those on the list that ended.
+    fn find_ended(&self, snapshot: &Snapshot, turns: &mut Vec<Turn>, newcomers: &mut Vec<Member>) {
+        for (position, exit) in snapshot.exits.processes.iter().enumerate() {
+            let process = &exit.sample;
+            if snapshot.by_key(process.key).is_some() {
+                continue;
+            }
+            if self.members.get(process.key).is_none() {
+                newcomers.push(Member::new(process, self.round));
+            }
+            turns.push(Turn::of(process, snapshot.processes.len() + position));
+        }
+    }
+
+    /// Puts those on the list that have no place though nothing excludes them.
+    fn find_placeless(&mut self, snapshot: &Snapshot, turns: &mut Vec<Turn>) {
+        let (mut walk, round) = (Walk::default(), self.round);
+        for (position, process) in snapshot.processes.iter().enumerate() {
+            let member = self.members.next(&mut walk, process.key);
+            if let Some(member) = member.filter(|m| m.round == round && m.is_placeless()) {
+                member.round = 0;
+                turns.push(Turn::of(process, position));
+            }
+        }
     }
 
     fn is_looked_at(&self, key: ProcessKey) -> bool {
-        self.members.get(&key).is_some_and(|member| member.round == self.round)
+        self.members.get(key).is_some_and(|member| member.round == self.round)
     }
 
     /// Decides where one process belongs; its parent has been decided before.
     fn assign(&mut self, process: &ProcessSample, snapshot: &Snapshot) {
-        if self.is_looked_at(process.key) {
-            return;
-        }
-        let before = self.members.remove(&process.key);
-        let remembered = before.as_ref().and_then(|member| member.place);
-        let known = before.as_ref().filter(|member| {
-            !matches!(member.decision, Decision::Doubtful(_))
-                && !self.may_begin_to_match(member)
-                && Arc::ptr_eq(&member.identity, &process.identity)
-        });
-        let (place, decision) = match (known.map(|member| member.decision), remembered) {
+        let member = self.members.get(process.key);
+        let Some(member) = member.filter(|member| member.round != self.round) else { return };
+        let remembered = member.place;
+        let may_begin = self.looks_at_ports && member.may_begin_to_match();
+        let is_decided = !may_begin && member.is_decided(process);
+        let (place, decision) = match (is_decided.then_some(member.decision), remembered) {
             (Some(decision), Some(place)) => (Some(place), decision),
             (Some(Decision::Excluded), None) => (None, Decision::Excluded),
             (Some(decision), None) => self.inherit(process, snapshot, None, decision),
             (None, _) => self.decide(process, snapshot, remembered),
         };
-        let member = Member {
-            place,
-            identity: Arc::clone(&process.identity),
-            decision,
-            first_round: before.as_ref().map_or(self.round, |member| member.first_round),
-            switches: before.and_then(|member| member.switches),
-            round: self.round,
-        };
-        self.members.insert(process.key, member);
-    }
-
-    /// Whether a process may match now though it did not and has executed nothing since: it may
-    /// listen on a port by now. One that has stopped listening stays a member, since what it
-    /// still does, connections that it winds down say, is the group's.
-    fn may_begin_to_match(&self, member: &Member) -> bool {
-        let has_matched = member.place.is_some_and(|place| place.role == Role::Matched);
-        self.looks_at_ports && !has_matched
+        let round = self.round;
+        if let Some(member) = self.members.get_mut(process.key) {
+            (member.place, member.decision, member.round) = (place, decision, round);
+            member.identity.clone_from(&process.identity);
+        }
     }
 
     /// A process's own match; else what it was, an exec that matches nothing keeping the
@@ -379,22 +585,14 @@ impl GroupBook {
         (row, decision)
     }
 
-    /// The living that belong nowhere, but may: with the row that could not say.
-    fn undecided<'a>(&'a self, snapshot: &'a Snapshot) -> impl Iterator<Item = usize> + 'a {
-        snapshot.processes.iter().filter_map(|process| match self.members.get(&process.key)? {
-            Member { place: None, decision: Decision::Doubtful(row), .. } => Some(*row),
-            _ => None,
-        })
-    }
-
     /// The row of the nearest ancestor, past those that were excluded.
     fn nearest_row(&self, process: &ProcessSample, snapshot: &Snapshot) -> Option<usize> {
-        let forker = process.forked_by.and_then(|key| self.members.get(&key)?.place);
+        let forker = process.forked_by.and_then(|key| self.members.get(key)?.place);
         if let Some(place) = forker {
             return Some(place.row);
         }
         for ancestor in snapshot.ancestors(process) {
-            let member = self.members.get(&ancestor.key)?;
+            let member = self.members.get(ancestor.key)?;
             match member.place {
                 None if member.decision == Decision::Excluded => {}
                 place => return Some(place?.row),
@@ -474,7 +672,7 @@ impl GroupBook {
     }
 
     fn owner_of(&self, key: ProcessKey) -> Option<Owner> {
-        let member = self.members.get(&key)?;
+        let member = self.members.get(key)?;
         Some(member.place.map_or(Owner::Stranger, |place| Owner::Row(place.row)))
     }
 
@@ -488,12 +686,12 @@ impl GroupBook {
     /// What the members had done before anyone looked.
     fn start_totals(&mut self, snapshot: &Snapshot) {
         for process in &snapshot.processes {
-            let Some(place) = self.members.get(&process.key).and_then(|member| member.place) else {
+            let Some(place) = self.members.get(process.key).and_then(|member| member.place) else {
                 continue;
             };
             let has_foreign_parent = snapshot
                 .by_pid(process.parent_pid)
-                .and_then(|parent| self.members.get(&parent.key)?.place)
+                .and_then(|parent| self.members.get(parent.key)?.place)
                 .filter(|parent| parent.row != place.row);
             if let Some(parent) = has_foreign_parent {
                 self.groups[parent.row].totals.start_has_foreign = true;
@@ -538,30 +736,47 @@ impl GroupBook {
         }
     }
 
-    /// Context switches: of the living threads, and where ends are recorded, of all.
-    fn add_switches(&mut self, snapshot: &Snapshot, movement: &Movement) {
-        let ended = snapshot.exits.processes.iter().map(|exit| &exit.sample);
-        let ended = ended.filter(|_| movement.ends == Ends::Exact && !movement.is_baseline);
-        for process in snapshot.processes.iter().chain(ended) {
-            let Some(switches) = process.gauges.context_switches.value() else { continue };
-            let Some(member) = self.members.get_mut(&process.key) else { continue };
-            let before = member.switches.replace(*switches);
-            let is_new = member.first_round == self.round;
-            let Some(place) = member.place else { continue };
-            let total = Totals([switches.voluntary, switches.involuntary]);
-            let group = &mut self.groups[place.row].totals;
-            match before {
-                Some(before) => {
-                    let before = Totals([before.voluntary, before.involuntary]);
-                    group.switch(total.since_clamped(before));
+    /// Looks at everybody once: what the members hold, and how often they gave up the CPU.
+    fn take_census(&mut self, snapshot: &Snapshot, movement: &Movement) -> Census {
+        let mut tallies: Vec<Tally> = self.groups.iter().map(|_| Tally::default()).collect();
+        let (mut walk, mut undecided) = (Walk::default(), 0);
+        for process in &snapshot.processes {
+            let Some(member) = self.members.next(&mut walk, process.key) else { continue };
+            let switched = match (member.switched(process, self.round, movement), self.start) {
+                (Switched::BeforeAll(_), Start::AtZero) => Switched::Unknown,
+                (switched, _) => switched,
+            };
+            match (member.place, member.decision) {
+                (Some(place), _) => {
+                    tallies[place.row].add(process, place.role, &self.needs);
+                    let row = &mut self.groups[place.row];
+                    row.last_peopled = self.round;
+                    row.totals.switch_as(switched);
                 }
-                None if movement.is_baseline => {
-                    group.switches = group.switches.plus(total.as_delta());
+                (None, Decision::Doubtful(row)) => {
+                    undecided += 1;
+                    match &self.rows {
+                        Rows::Named(_) => tallies[row].add_undecided(),
+                        Rows::Keyed { .. } => tallies.iter_mut().for_each(Tally::add_undecided),
+                    }
                 }
-                None if is_new && movement.knows_start_of(process.key) => {
-                    group.switch(total.as_delta());
-                }
-                None => {}
+                (None, _) => {}
+            }
+        }
+        self.add_last_switches(snapshot, movement);
+        Census { tallies, undecided }
+    }
+
+    /// Context switches of those that ended, where that is recorded.
+    fn add_last_switches(&mut self, snapshot: &Snapshot, movement: &Movement) {
+        if movement.ends != Ends::Exact || movement.is_baseline {
+            return;
+        }
+        for process in snapshot.exits.processes.iter().map(|exit| &exit.sample) {
+            let Some(member) = self.members.get_mut(process.key) else { continue };
+            let switched = member.switched(process, self.round, movement);
+            if let Some(place) = member.place {
+                self.groups[place.row].totals.switch_as(switched);
             }
         }
     }
@@ -603,46 +818,37 @@ impl GroupBook {
     /// Counts what ended, and forgets those of whom nothing more will be heard. Returns
     /// how many members' tails are lost.
     fn settle(&mut self, snapshot: &Snapshot, movement: &Movement) -> u64 {
+        self.ended.clear();
         for key in &movement.ended {
-            if let Some(group) = self.group_mut(self.owner_of(*key)) {
-                group.ended += 1;
-                group.ended_moved += 1;
+            let Some(place) = self.members.get(*key).and_then(|member| member.place) else {
+                continue;
+            };
+            self.ended.push((*key, place));
+            if let Some(row) = self.groups.get_mut(place.row) {
+                row.totals.ended += 1;
+                row.totals.ended_moved += 1;
             }
         }
         let is_member = |key: &&ProcessKey| matches!(self.owner_of(**key), Some(Owner::Row(_)));
         let lost = movement.lost.iter().filter(is_member).count();
-        for key in movement.settled.iter().filter(|key| snapshot.by_key(**key).is_none()) {
-            self.members.remove(key);
-        }
+        let gone = movement.settled.iter().filter(|key| snapshot.by_key(**key).is_none());
+        self.members.forget(gone.copied().collect());
         lost as u64
     }
 
     fn report(
         &mut self,
+        mut tallies: Vec<Tally>,
         snapshot: &Snapshot,
         interval: Option<Interval>,
         accuracy: Accuracy,
     ) -> Report {
-        let mut tallies: Vec<Tally> = self.groups.iter().map(|_| Tally::default()).collect();
-        for process in &snapshot.processes {
-            if let Some(place) = self.members.get(&process.key).and_then(|member| member.place) {
-                tallies[place.row].add(process, place.role, &self.columns);
+        for pid in &snapshot.unreadable_pids {
+            let bearers = self.members.bearers_of(*pid);
+            for place in bearers.iter().filter_map(|member| member.place) {
+                tallies[place.row].add_unreadable();
                 self.groups[place.row].last_peopled = self.round;
             }
-        }
-        for row in self.undecided(snapshot) {
-            match &self.rows {
-                Rows::Named(_) => tallies[row].add_undecided(),
-                Rows::Keyed { .. } => tallies.iter_mut().for_each(Tally::add_undecided),
-            }
-        }
-        let unreadable = self
-            .members
-            .iter()
-            .filter(|(key, _)| snapshot.unreadable_pids.binary_search(&key.pid).is_ok());
-        for place in unreadable.filter_map(|(_, member)| member.place) {
-            tallies[place.row].add_unreadable();
-            self.groups[place.row].last_peopled = self.round;
         }
         let columns = Arc::clone(&self.columns);
         let rows = self.groups.iter_mut().zip(tallies);
@@ -659,8 +865,17 @@ impl GroupBook {
     }
 }
 
+/// What columns need, each once, without what always comes.
+fn distinct_needs(columns: &[Column]) -> Vec<Need> {
+    let mut needs: Vec<Need> = columns.iter().map(|column| column.metric.need).collect();
+    needs.sort_unstable();
+    needs.dedup();
+    needs.retain(|need| *need != Need::Always);
+    needs
+}
+
 /// What an interval's records promise.
-fn tier_of(movement: &Movement) -> Tier {
+pub(crate) fn tier_of(movement: &Movement) -> Tier {
     match movement.ends {
         Ends::Exact if movement.spilled_records == 0 => Tier::A,
         Ends::Exact | Ends::Rounded => Tier::B,

@@ -55,6 +55,17 @@ impl Marks {
     }
 }
 
+/// How often a process gave up the CPU, by choice or not.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Switched {
+    /// Nobody can say.
+    Unknown,
+    /// Until the first sweep.
+    BeforeAll(Totals<2>),
+    /// Since the last one.
+    Since(Delta<2>),
+}
+
 /// A group's totals. They never fall.
 #[derive(Debug, Default)]
 pub(crate) struct GroupTotals {
@@ -126,10 +137,16 @@ impl GroupTotals {
         self.usage_moved = self.usage_moved.plus(usage);
     }
 
-    /// Adds context switches.
-    pub(crate) fn switch(&mut self, moved: Delta<2>) {
-        self.switches = self.switches.plus(moved);
-        self.switches_moved = self.switches_moved.plus(moved);
+    /// Adds a member's context switches.
+    pub(crate) fn switch_as(&mut self, switched: Switched) {
+        match switched {
+            Switched::Unknown => {}
+            Switched::BeforeAll(total) => self.switches = self.switches.plus(total.as_delta()),
+            Switched::Since(moved) => {
+                self.switches = self.switches.plus(moved);
+                self.switches_moved = self.switches_moved.plus(moved);
+            }
+        }
     }
 
     /// Adds what members' connections moved.

@@ -30,13 +30,14 @@
 mod records;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use self::records::{Batch, Ended, Missing, OwnIo, Records};
 use crate::exit::{ExitSource, Exits, Spill};
-use crate::process::{ProcessKey, ProcessSample, ProcessState, ThreadIo, ThreadKey, Usage};
+use crate::process::{
+    ProcessKey, ProcessSample, ProcessState, Reading, ThreadIo, ThreadKey, ThreadList, Usage,
+};
 use crate::snapshot::Snapshot;
-use crate::units::{BootTime, IoDelta, IoTotals, UsageCounter, UsageDelta};
+use crate::units::{BootTime, IoDelta, IoTotals, UsageCounter, UsageDelta, UsageTotals};
 
 /// A pending process is given up after this many sweeps in which its candidate
 /// reapers were readable: it was reaped automatically, or out of our sight.
@@ -80,7 +81,8 @@ pub struct Ledger {
 pub struct Movement {
     /// Whether this was the first sweep: totals stand, but nothing moved yet.
     pub is_baseline: bool,
-    /// What each process itself did, ascending by key.
+    /// What each process itself did, ascending by key. Of those that were there before, that did
+    /// nothing and have the same parent, nothing is said.
     pub processes: Vec<ProcessDelta>,
     /// What came with reaped children and no one was seen doing.
     pub residuals: Vec<Residual>,
@@ -106,7 +108,7 @@ pub struct Movement {
 }
 
 impl Movement {
-    /// Whether this process has been watched since it began, or since the sweep before.
+    /// Whether a process that this sweep was the first to see has been watched since it began.
     #[must_use]
     pub fn knows_start_of(&self, key: ProcessKey) -> bool {
         self.processes.binary_search_by_key(&key, |delta| delta.key).is_ok()
@@ -184,6 +186,8 @@ struct Known {
     io: Option<KnownIo>,
     /// For how many sweeps its I/O, once readable, has not been.
     held_sweeps: u32,
+    /// Whether only its place is left, while its account is open or it is pending.
+    is_taken_out: bool,
     /// Whether its end has been recorded, though a sweep may have seen it, or see it, as a zombie.
     has_ended: bool,
     /// Whether that was told in an earlier interval.
@@ -194,8 +198,16 @@ struct Known {
     started_at: Option<BootTime>,
     /// How many programs were executed, where that is known.
     exec_count: Option<u64>,
-    /// What of its CPU time only a record tells, by another clock than its reaper's.
-    foreign_cpu: UsageDelta,
+}
+
+/// What a process did that needs no balance.
+#[derive(Clone, Copy, Debug)]
+struct QuietStep {
+    /// `None` while that is unreadable.
+    io: Option<IoDelta>,
+    usage: UsageDelta,
+    /// Whether its CPU time went back.
+    has_fallen: bool,
 }
 
 /// A readable I/O reading.
@@ -204,13 +216,15 @@ struct KnownIo {
     /// T.
     total: IoTotals,
     /// L; `None` where it was not read, because the process never had children.
-    threads: Option<Arc<[ThreadIo]>>,
+    threads: Option<ThreadList>,
 }
 
 /// A vanished process whose reaper is not found yet.
 #[derive(Debug)]
 struct Pending {
     last: Known,
+    /// What of its CPU time only a record tells, by another clock than its reaper's.
+    foreign_cpu: UsageDelta,
     /// Sweeps in which every candidate was readable and none had room.
     sweeps: u32,
 }
@@ -295,7 +309,7 @@ impl Ledger {
         });
         let missing = self.records.missing(&self.known, snapshot, &batch);
         let recorded = self.choose_law(snapshot, &missing, &mut batch, &mut movement);
-        let mut accounts =
+        let (mut accounts, quiet) =
             self.open_accounts(snapshot, &batch, previous_sweep_ticks, &mut movement);
         let held = accounts.iter().filter(|account| account.standing == Standing::Held);
         let held: HashSet<ProcessKey> = held.map(|account| account.current.key).collect();
@@ -303,6 +317,7 @@ impl Ledger {
         self.enter_unseen(snapshot, &batch, previous_sweep_ticks, &mut movement);
         let tick_ns = 1_000_000_000 / snapshot.host.ticks_per_second.max(1);
         self.settle_pending(&mut accounts, tick_ns, &mut movement);
+        movement.processes.extend(quiet);
         for account in &accounts {
             account.emit(&mut movement);
         }
@@ -311,7 +326,7 @@ impl Ledger {
         }
         give_cpu_tails(&snapshot.exits, &mut movement);
         movement.processes.sort_by_key(|delta| delta.key);
-        self.known = accounts.into_iter().map(Account::close).collect();
+        self.close_accounts(accounts);
         self.records.remember(recorded, &held);
         movement.unread = unread(&self.known);
         movement
@@ -370,50 +385,99 @@ impl Ledger {
         self.records.recorded_in(batch, &self.known, snapshot)
     }
 
-    /// Joins the processes of both sweeps, ascending by key, and makes those that
-    /// vanished pending.
+    /// Joins the processes of both sweeps, ascending by key, and makes those that vanished
+    /// pending. Accounts are only opened where something must be balanced; what all others did
+    /// is returned beside them, and they are remembered as they are now.
     fn open_accounts(
         &mut self,
         snapshot: &Snapshot,
         batch: &Batch,
         previous_sweep_ticks: u64,
         movement: &mut Movement,
-    ) -> Vec<Account> {
-        let mut accounts = Vec::with_capacity(snapshot.processes.len());
-        let mut before = std::mem::take(&mut self.known).into_iter().peekable();
+    ) -> (Vec<Account>, Vec<ProcessDelta>) {
+        let (mut accounts, mut quiet) = (Vec::new(), Vec::new());
+        let mut known = std::mem::take(&mut self.known);
+        let mut position = 0;
         for process in &snapshot.processes {
-            while let Some(gone) = before.next_if(|known| known.key < process.key) {
-                self.leave(gone, snapshot, batch, &mut accounts, movement);
+            while let Some(gone) = known.get_mut(position).filter(|k| k.key < process.key) {
+                self.leave(gone.take_out(), snapshot, batch, &mut accounts, movement);
+                position += 1;
+            }
+            let previous = known.get_mut(position).filter(|known| known.key == process.key);
+            if let Some(previous) = previous {
+                position += 1;
+                let step = previous.quiet_step(process, &self.records, batch, movement.ends);
+                if let Some(step) = step {
+                    movement.fallen += u64::from(step.has_fallen);
+                    quiet.extend(previous.follow(process, snapshot, step));
+                    continue;
+                }
+                let previous = previous.take_out();
+                let account =
+                    self.meet(previous, process, snapshot, batch, &mut accounts, movement);
+                accounts.push(account);
+                continue;
             }
             let current = Known::of(process, snapshot);
-            let mut account = match before.next_if(|known| known.key == process.key) {
-                Some(previous) if current.continues(&previous) => {
-                    movement.fallen += u64::from(current.has_fallen(&previous));
-                    Account::continued(current, previous)
-                }
-                Some(another) => {
-                    movement.replaced += 1;
-                    movement.fallen += 1;
-                    if batch.is_of_another(process.key, process.started_at) {
-                        self.leave(another, snapshot, batch, &mut accounts, movement);
-                    } else {
-                        self.make_pending(another, movement);
-                    }
-                    Account::born(current)
-                }
-                None if process.key.start_time_ticks >= previous_sweep_ticks => {
-                    Account::born(current)
-                }
-                None => Account::baseline(current),
+            let mut account = match process.key.start_time_ticks >= previous_sweep_ticks {
+                true => Account::born(current),
+                false => Account::baseline(current),
             };
             account.take_records(&self.records, batch, movement);
             accounts.push(account);
         }
-        for gone in before {
-            self.leave(gone, snapshot, batch, &mut accounts, movement);
+        for gone in known.iter_mut().skip(position) {
+            self.leave(gone.take_out(), snapshot, batch, &mut accounts, movement);
         }
+        self.known = known;
         accounts.sort_by_key(|account| account.current.key);
-        accounts
+        (accounts, quiet)
+    }
+
+    /// Opens the account of a key that both sweeps saw, be it the same process or another.
+    fn meet(
+        &mut self,
+        previous: Known,
+        process: &ProcessSample,
+        snapshot: &Snapshot,
+        batch: &Batch,
+        accounts: &mut Vec<Account>,
+        movement: &mut Movement,
+    ) -> Account {
+        let current = Known::of(process, snapshot);
+        let mut account = if current.continues(&previous) {
+            movement.fallen += u64::from(current.has_fallen(&previous));
+            Account::continued(current, previous)
+        } else {
+            movement.replaced += 1;
+            movement.fallen += 1;
+            if batch.is_of_another(process.key, process.started_at) {
+                self.leave(previous, snapshot, batch, accounts, movement);
+            } else {
+                self.make_pending(previous, UsageDelta::ZERO, movement);
+            }
+            Account::born(current)
+        };
+        account.take_records(&self.records, batch, movement);
+        account
+    }
+
+    /// Remembers those with an account as they are now, each in its place.
+    fn close_accounts(&mut self, accounts: Vec<Account>) {
+        let mut added = Vec::new();
+        for account in accounts {
+            let current = account.close();
+            let slot = self.known.binary_search_by_key(&current.key, |known| known.key);
+            match slot.ok().and_then(|position| self.known.get_mut(position)) {
+                Some(slot) => *slot = current,
+                None => added.push(current),
+            }
+        }
+        self.known.retain(|known| !known.is_taken_out);
+        if !added.is_empty() {
+            self.known.append(&mut added);
+            self.known.sort_by_key(|known| known.key);
+        }
     }
 
     /// A process that was not seen again: still there where its PID could not be read, else
@@ -430,6 +494,7 @@ impl Ledger {
             accounts.push(Account::held(known));
             return;
         }
+        let mut foreign_cpu = UsageDelta::ZERO;
         let ended = batch.ended(known.key);
         if ended.is_some() || movement.ends != Ends::Inferred {
             let threads = self.records.threads(batch, &known, &[], None);
@@ -445,10 +510,10 @@ impl Ledger {
                 let own_io = own.map_or(IoDelta::ZERO, |own| own.io);
                 let total = known.io.as_ref().map(|io| io.total.plus(own_io));
                 known.learn_end(ended, total, movement.ends);
-                known.learn_last_cpu(ended, movement.ends);
+                foreign_cpu = known.learn_last_cpu(ended, movement.ends);
             }
         }
-        self.make_pending(known, movement);
+        self.make_pending(known, foreign_cpu, movement);
     }
 
     /// Counts those that no sweep ever saw.
@@ -481,8 +546,7 @@ impl Ledger {
                 rounded_records: own.rounded_records,
             });
             movement.ended.push(ended.key);
-            self.pending
-                .push(Pending { last: Known::unseen(ended, own.io, movement.ends), sweeps: 0 });
+            self.pending.push(Pending::unseen(ended, own.io, movement.ends));
         }
         if movement.ends == Ends::Inferred {
             return;
@@ -494,11 +558,11 @@ impl Ledger {
         movement.processes.extend(batch.of_others(is_strange));
     }
 
-    fn make_pending(&mut self, last: Known, movement: &mut Movement) {
+    fn make_pending(&mut self, last: Known, foreign_cpu: UsageDelta, movement: &mut Movement) {
         if !last.was_told_ended {
             movement.ended.push(last.key);
         }
-        self.pending.push(Pending { last, sweeps: 0 });
+        self.pending.push(Pending { last, foreign_cpu, sweeps: 0 });
     }
 
     /// Looks for the reaper of every pending process, the longest pending first, parents
@@ -517,7 +581,7 @@ impl Ledger {
         for (position, mut pending) in std::mem::take(&mut self.pending).into_iter().enumerate() {
             let key = pending.last.key;
             let reap = match pending.last.fate {
-                Fate::Reaped => find_reaper(&pending.last, accounts, &parents, tick_ns),
+                Fate::Reaped => find_reaper(&pending, accounts, &self.known, &parents, tick_ns),
                 Fate::Dropped => Reap::Nobody,
             };
             match reap {
@@ -626,41 +690,59 @@ fn give_cpu_tails(exits: &Exits, movement: &mut Movement) {
 
 /// The candidates are its last parent and, where that is gone or a zombie, each ancestor
 /// in turn: any of them may be a subreaper, and the last is the init of its namespace.
+/// `quiet` are those without an account, who waited for nobody.
 fn find_reaper(
-    last: &Known,
+    pending: &Pending,
     accounts: &[Account],
+    quiet: &[Known],
     parents: &HashMap<ProcessKey, Option<ProcessKey>>,
     tick_ns: u64,
 ) -> Reap {
-    let mut candidate = last.parent;
+    let mut candidate = pending.last.parent;
     let mut is_orphaned = false;
     // A frozen tree may hold a circle of parents.
-    for _ in 0..=accounts.len() + parents.len() {
+    for _ in 0..=accounts.len() + quiet.len() + parents.len() {
         let Some(key) = candidate else { return Reap::Nobody };
-        let Ok(position) = accounts.binary_search_by_key(&key, |account| account.current.key)
-        else {
+        let seen = match accounts.binary_search_by_key(&key, |account| account.current.key) {
+            Ok(position) => {
+                let account = &accounts[position];
+                if account.standing == Standing::Held {
+                    return Reap::Unreadable;
+                }
+                if account.has_room_for(pending, tick_ns) {
+                    return Reap::Into(position);
+                }
+                Some(&account.current)
+            }
+            Err(_) => find_quiet(quiet, key),
+        };
+        let Some(seen) = seen else {
             is_orphaned = true;
             candidate = match parents.get(&key) {
                 Some(parent) => *parent,
                 // It was never seen, and no record of it came: its children are init's now.
-                None => accounts.first().map(|init| init.current.key).filter(|k| k.pid == INIT),
+                None => find_init(accounts, quiet),
             };
             continue;
         };
-        let account = &accounts[position];
-        if account.standing == Standing::Held {
-            return Reap::Unreadable;
-        }
-        if account.has_room_for(last, tick_ns) {
-            return Reap::Into(position);
-        }
-        is_orphaned |= account.current.is_zombie;
+        is_orphaned |= seen.is_zombie;
         if !is_orphaned {
             return Reap::Nobody;
         }
-        candidate = account.current.parent;
+        candidate = seen.parent;
     }
     Reap::Nobody
+}
+
+fn find_quiet(quiet: &[Known], key: ProcessKey) -> Option<&Known> {
+    let position = quiet.binary_search_by_key(&key, |known| known.key).ok()?;
+    quiet.get(position).filter(|known| !known.is_taken_out)
+}
+
+fn find_init(accounts: &[Account], quiet: &[Known]) -> Option<ProcessKey> {
+    let with_account = accounts.first().map(|account| account.current.key);
+    let without = quiet.iter().find(|known| !known.is_taken_out).map(|known| known.key);
+    [with_account, without].into_iter().flatten().find(|key| key.pid == INIT)
 }
 
 impl Known {
@@ -675,33 +757,73 @@ impl Known {
                 threads: process.io.threads.value().cloned(),
             }),
             held_sweeps: 0,
+            is_taken_out: false,
             has_ended: false,
             was_told_ended: false,
             fate: Fate::Reaped,
             started_at: process.started_at,
             exec_count: process.exec_count,
-            foreign_cpu: UsageDelta::ZERO,
         }
     }
 
-    /// One that only its record tells of.
-    fn unseen(ended: &Ended, own: IoDelta, ends: Ends) -> Self {
-        let mut unseen = Known {
-            key: ended.key,
-            parent: ended.parent,
-            is_zombie: false,
-            usage: Usage { own: ended.own_usage.without_cpu(), ..Usage::default() },
-            io: Some(KnownIo { total: IoTotals::ZERO.plus(own), threads: Some(Arc::default()) }),
-            held_sweeps: 0,
-            has_ended: true,
-            was_told_ended: true,
-            fate: ended.fate(),
-            started_at: ended.started_at,
-            exec_count: None,
-            foreign_cpu: UsageDelta::ZERO,
+    /// What it did since it was remembered, where it reaped nobody and its threads are the same:
+    /// then there is nothing to balance. `None` where there may be.
+    fn quiet_step(
+        &self,
+        process: &ProcessSample,
+        records: &Records,
+        batch: &Batch,
+        ends: Ends,
+    ) -> Option<QuietStep> {
+        let faults = |usage: UsageTotals| usage.without_cpu();
+        let is_strange = self.held_sweeps > 0
+            || self.has_ended
+            || self.is_another(process.started_at)
+            || self.usage.reaped != process.usage.reaped
+            || faults(process.usage.own).since(faults(self.usage.own)).is_none()
+            || batch.concerns(self.key)
+            || records.has_recorded_main_thread_of(self.key);
+        if is_strange {
+            return None;
+        }
+        let io = match (&self.io, process.io.total.value()) {
+            (None, None) => None,
+            (Some(then), Some(now)) => Some(then.quiet_growth(*now, &process.io.threads, ends)?),
+            _ => return None,
         };
-        unseen.learn_last_cpu(ended, ends);
-        unseen
+        let (now, then) = (process.usage.own, self.usage.own);
+        let has_fallen = now.since(then).is_none();
+        Some(QuietStep { io, usage: now.since_clamped(then), has_fallen })
+    }
+
+    /// Becomes what was read of it. Returns what to say of that.
+    fn follow(
+        &mut self,
+        process: &ProcessSample,
+        snapshot: &Snapshot,
+        step: QuietStep,
+    ) -> Option<ProcessDelta> {
+        let QuietStep { io, usage, .. } = step;
+        let mut is_unchanged = usage.is_zero() && io.is_some_and(IoDelta::is_zero);
+        if self.parent.map(|parent| parent.pid) != Some(process.parent_pid) {
+            let parent = snapshot.by_pid(process.parent_pid).map(|parent| parent.key);
+            is_unchanged &= self.parent == parent;
+            self.parent = parent;
+        }
+        self.is_zombie = process.state == ProcessState::Zombie;
+        self.usage = process.usage;
+        self.exec_count = process.exec_count;
+        if let (Some(known), Some(total)) = (&mut self.io, process.io.total.value()) {
+            known.follow(*total, &process.io.threads);
+        }
+        (!is_unchanged).then_some(ProcessDelta { key: self.key, io, usage, rounded_records: 0 })
+    }
+
+    /// Hands itself out, and leaves its place behind.
+    fn take_out(&mut self) -> Known {
+        let taken = Known { io: self.io.take(), ..*self };
+        self.is_taken_out = true;
+        taken
     }
 
     /// Takes a record for the last sight: no sweep has a better one. `total` is what its I/O
@@ -722,11 +844,11 @@ impl Known {
     }
 
     /// Takes the CPU time of its record for counted, since no sweep will tell it any more.
-    fn learn_last_cpu(&mut self, ended: &Ended, ends: Ends) {
-        if ends != Ends::Exact {
-            self.foreign_cpu = ended.own_usage.since_clamped(self.usage.own);
-        }
+    /// Returns what of it is by another clock than its reaper's.
+    fn learn_last_cpu(&mut self, ended: &Ended, ends: Ends) -> UsageDelta {
+        let beyond = ended.own_usage.since_clamped(self.usage.own);
         self.usage.own = self.usage.own.raised_to(ended.own_usage);
+        if ends == Ends::Exact { UsageDelta::ZERO } else { beyond }
     }
 
     /// The threads that were read, none where they were not.
@@ -786,7 +908,58 @@ impl Known {
     }
 }
 
+impl Pending {
+    /// One that only its record tells of.
+    fn unseen(ended: &Ended, own: IoDelta, ends: Ends) -> Self {
+        let mut last = Known {
+            key: ended.key,
+            parent: ended.parent,
+            is_zombie: false,
+            usage: Usage { own: ended.own_usage.without_cpu(), ..Usage::default() },
+            io: Some(KnownIo {
+                total: IoTotals::ZERO.plus(own),
+                threads: Some(ThreadList::default()),
+            }),
+            held_sweeps: 0,
+            is_taken_out: false,
+            has_ended: true,
+            was_told_ended: true,
+            fate: ended.fate(),
+            started_at: ended.started_at,
+            exec_count: None,
+        };
+        let foreign_cpu = last.learn_last_cpu(ended, ends);
+        Pending { last, foreign_cpu, sweeps: 0 }
+    }
+}
+
 impl KnownIo {
+    /// What was done since by threads of which none is new and none has ended. `None` where
+    /// that is not so, or a counter fell.
+    fn quiet_growth(
+        &self,
+        total: IoTotals,
+        threads: &Reading<ThreadList>,
+        ends: Ends,
+    ) -> Option<IoDelta> {
+        let growth = total.since(self.total)?;
+        match (&self.threads, threads.value()) {
+            (None, None) => Some(growth),
+            (Some(then), Some(now)) => {
+                let own = quiet_growth_of_threads(then, now)?;
+                Some(if ends == Ends::Inferred { growth } else { own })
+            }
+            _ => None,
+        }
+    }
+
+    fn follow(&mut self, total: IoTotals, threads: &Reading<ThreadList>) {
+        self.total = total;
+        if self.threads.as_ref() != threads.value() {
+            self.threads = threads.value().cloned();
+        }
+    }
+
     /// F: what the total holds beyond the living threads' own; `None` where L was not read.
     fn folded(&self) -> Option<IoDelta> {
         let threads = self.threads.as_ref()?;
@@ -805,6 +978,24 @@ impl KnownIo {
             .filter(|thread| !living.contains(&thread.key))
             .fold(IoDelta::ZERO, |sum, thread| sum.plus(thread.total.as_delta()))
     }
+}
+
+/// What threads did themselves of which none is new and none has ended since `then`; `None`
+/// where that is not so.
+fn quiet_growth_of_threads(then: &[ThreadIo], now: &[ThreadIo]) -> Option<IoDelta> {
+    if then.len() != now.len() {
+        return None;
+    }
+    let mut growth = IoDelta::ZERO;
+    for (then, now) in then.iter().zip(now) {
+        if then.key != now.key || then.has_exited != now.has_exited {
+            return None;
+        }
+        if !now.has_exited {
+            growth = growth.plus(now.total.since_clamped(then.total));
+        }
+    }
+    Some(growth)
 }
 
 impl Account {
@@ -827,7 +1018,7 @@ impl Account {
             io: current
                 .io
                 .is_some()
-                .then(|| KnownIo { total: IoTotals::ZERO, threads: Some(Arc::default()) }),
+                .then(|| KnownIo { total: IoTotals::ZERO, threads: Some(ThreadList::default()) }),
             ..current.clone()
         };
         Account::continued(current, nothing)
@@ -902,14 +1093,15 @@ impl Account {
         }
     }
 
-    /// Whether all that `child` was last seen to have done fits into what this process
+    /// Whether all that a pending child was last seen to have done fits into what this process
     /// inherited and that nobody else has been found for. CPU time may be off by one
     /// tick, for the rounding of the two readings, and by what another clock has told.
-    fn has_room_for(&self, child: &Known, tick_ns: u64) -> bool {
+    fn has_room_for(&self, pending: &Pending, tick_ns: u64) -> bool {
+        let child = &pending.last;
         if !self.has_reaped {
             return false;
         }
-        let slack = UsageDelta::from_cpu_ns(tick_ns).plus(child.foreign_cpu);
+        let slack = UsageDelta::from_cpu_ns(tick_ns).plus(pending.foreign_cpu);
         if !self.reaped_left.plus(slack).covers(child.usage_total()) {
             return false;
         }

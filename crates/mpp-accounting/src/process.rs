@@ -3,9 +3,12 @@
 //! A field that may be unreadable is a [`Reading`]: a value, or the reason there
 //! is none. Unknown is never zero.
 
+mod thread_list;
+
 use std::fmt;
 use std::sync::Arc;
 
+pub use self::thread_list::ThreadList;
 use crate::units::{BootTime, IoTotals, UsageTotals};
 
 /// A process for as long as the machine runs: its PID and when it started.
@@ -214,7 +217,7 @@ pub struct ProcessIo {
     pub total: Reading<IoTotals>,
     /// Each living thread's own I/O, KERNEL's L. `NotRequested` where a process never
     /// had children: then its `total` is all its own.
-    pub threads: Reading<Arc<[ThreadIo]>>,
+    pub threads: Reading<ThreadList>,
 }
 
 /// One living thread's own I/O, `/proc/PID/task/TID/io`. Never receives a child's.

@@ -419,6 +419,44 @@ impl Selector {
         self.exclusions.iter().any(|other| verdict(other) == Verdict::Yes)
     }
 
+    /// Whether it looks at more of a process than its PID and identity: its ancestors, or the
+    /// ports it listens on.
+    #[must_use]
+    pub fn looks_beyond_identity(&self) -> bool {
+        !self.roots.is_empty()
+            || !self.ports.is_empty()
+            || self.exclusions.iter().any(Selector::looks_beyond_identity)
+    }
+
+    /// As [`Selector::matches`], by the PID and the identity alone; what it looks at beyond
+    /// these, see [`Selector::looks_beyond_identity`], is unknown.
+    ///
+    /// Parts of the identity may be absent: a verdict that stands without them is given.
+    #[must_use]
+    pub fn matches_identity(
+        &self,
+        pid: u32,
+        identity: &Identity,
+        resolution: &Resolution,
+    ) -> Verdict {
+        if resolution.own_pids.contains(&pid) && !self.pids.contains(&pid) {
+            return Verdict::No;
+        }
+        self.judge_alone(pid, identity, resolution)
+    }
+
+    fn judge_alone(&self, pid: u32, identity: &Identity, resolution: &Resolution) -> Verdict {
+        let is_more = !self.roots.is_empty() || !self.ports.is_empty();
+        let beyond = match is_more {
+            true => Verdict::Unknown(Absence::NotRequested),
+            false => Verdict::Yes,
+        };
+        let own = std::iter::once_with(|| self.judge_identity(pid, identity, resolution));
+        let others = self.exclusions.iter();
+        let others = others.map(|other| other.judge_alone(pid, identity, resolution).not());
+        Verdict::all(own.chain([beyond]).chain(others))
+    }
+
     /// Every kind in turn, the cheap ones first, until one says no.
     fn judge(
         &self,
@@ -426,17 +464,23 @@ impl Selector {
         snapshot: &Snapshot,
         resolution: &Resolution,
     ) -> Verdict {
-        let identity = process.identity.as_ref();
-        let kinds: [&dyn Fn() -> Verdict; 9] = [
-            &|| self.judge_pid(process.key.pid, resolution),
+        let kinds: [&dyn Fn() -> Verdict; 4] = [
+            &|| self.judge_identity(process.key.pid, &process.identity, resolution),
+            &|| self.judge_ports(process.key, snapshot),
+            &|| self.judge_ancestors(process, snapshot),
+            &|| self.judge_exclusions(process, snapshot, resolution),
+        ];
+        Verdict::all(kinds.iter().map(|judge| judge()))
+    }
+
+    fn judge_identity(&self, pid: u32, identity: &Identity, resolution: &Resolution) -> Verdict {
+        let kinds: [&dyn Fn() -> Verdict; 6] = [
+            &|| self.judge_pid(pid, resolution),
             &|| self.judge_user(identity.uid, resolution),
             &|| self.judge_name(identity),
             &|| self.judge_cgroup(identity),
-            &|| self.judge_ports(process.key, snapshot),
             &|| self.judge_environment(identity),
             &|| self.judge_cmdline(identity),
-            &|| self.judge_ancestors(process, snapshot),
-            &|| self.judge_exclusions(process, snapshot, resolution),
         ];
         Verdict::all(kinds.iter().map(|judge| judge()))
     }

@@ -134,4 +134,6 @@ pub struct Trouble {
     /// How often, since the sweep before, the kernel had more to say of ended connections than
     /// could be kept.
     pub lost_connection_reports: u64,
+    /// Sources of exit records that worked at first, and were given up in this sweep.
+    pub failed_sources: u64,
 }

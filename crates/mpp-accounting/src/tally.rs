@@ -108,8 +108,8 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Adds one living member.
-    pub(crate) fn add(&mut self, process: &ProcessSample, role: Role, columns: &[Column]) {
+    /// Adds one living member. `needs` is what somebody looks at.
+    pub(crate) fn add(&mut self, process: &ProcessSample, role: Role, needs: &[Need]) {
         match role {
             Role::Matched => self.matched += 1,
             Role::Descendant => self.descendants += 1,
@@ -117,7 +117,7 @@ impl Tally {
         self.zombies += u64::from(process.state == ProcessState::Zombie);
         let start = process.key.start_time_ticks;
         self.oldest_start_ticks = Some(self.oldest_start_ticks.map_or(start, |o| o.min(start)));
-        self.unreadable += u64::from(columns.iter().any(|c| is_missing(process, c.metric.need)));
+        self.unreadable += u64::from(needs.iter().any(|need| is_missing(process, *need)));
         self.add_memory(process);
         self.threads.add(process.gauges.threads);
         self.add_fds(process);

@@ -192,6 +192,13 @@ impl UsageTotals {
         let [_, _, minor_faults, major_faults] = self.0;
         Totals([0, 0, minor_faults, major_faults])
     }
+
+    /// The CPU time alone.
+    #[must_use]
+    pub fn without_faults(self) -> Self {
+        let [user_ns, system_ns, ..] = self.0;
+        Totals([user_ns, system_ns, 0, 0])
+    }
 }
 
 impl UsageDelta {

@@ -168,6 +168,15 @@ impl Bpf {
         self.hooks.lost()
     }
 
+    /// Whether the hooks still run, as far as descriptors tell: they do for as long as nobody
+    /// closes those behind our back.
+    ///
+    /// # Errors
+    /// What bpf(2) says of the first that does not.
+    pub(crate) fn are_hooks_attached(&self) -> Result<(), Errno> {
+        self.hooks.are_attached()
+    }
+
     /// Hooks that this kernel did not take, and why.
     pub(crate) fn missing_hooks(&self) -> &[(Hook, Errno)] {
         self.hooks.missing()
@@ -184,6 +193,18 @@ impl Bpf {
     #[cfg(test)]
     pub(crate) fn exit_ring(&self) -> BorrowedFd<'_> {
         self.hooks.exit_ring()
+    }
+
+    /// What keeps the hook at exits running, for tests that close it.
+    #[cfg(test)]
+    pub(crate) fn exit_link(&self) -> BorrowedFd<'_> {
+        self.hooks.exit_link()
+    }
+
+    /// What tells of the living, for tests that close it.
+    #[cfg(test)]
+    pub(crate) fn iterator(&self) -> BorrowedFd<'_> {
+        self.tasks.link()
     }
 }
 

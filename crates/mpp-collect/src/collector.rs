@@ -6,7 +6,6 @@
 //! to others, processes end between two files, one call fails. Each of these spoils one
 //! field of one process at most, and is counted.
 
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::mem;
 use std::path::PathBuf;
@@ -28,17 +27,23 @@ use rustix::process::{Pid, PidfdFlags, Resource, getrlimit, pidfd_open};
 use crate::child::descendants::ChildLists;
 use crate::error::{CollectError, absence_of};
 use crate::exits::{Population, Refusal, Witness};
-use crate::identity::{Known, Risk, Wants};
+use crate::identity::roster::Roster;
+use crate::identity::{self, Known, Risk, Wants};
 use crate::measure::{
     Buffers, Counters, IoReader, Phase, Subject, ThreadNeeds, Vanished, has_reaped, is_ending,
     open_io,
 };
-use crate::memory_reader::environment_scan::{self, EnvironmentQuestion, EnvironmentScan};
+use crate::memory_reader::scan::{self, Question, Scan};
 use crate::memory_reader::{MemoryAnswer, MemoryReader, MemoryReaderKind, Submitted};
 use crate::needs::{IdentityWait, Measures, Needs};
 use crate::origin::{Origin, ProcfsKind};
 use crate::proc_fs::{FileError, Name, Room, open_folder, status_of};
 use crate::sockets::{SWEEP_BUDGET, SocketSource, TableScope};
+
+/// A source of exit records that has failed is looked for again after so long, and each time
+/// after twice as long as before.
+const LOOK_WAIT_MIN: Duration = Duration::from_secs(60);
+const LOOK_WAIT_MAX: Duration = Duration::from_secs(3600);
 
 /// How many `io` descriptors of other processes are kept open at most, whatever our own
 /// limit is: each costs the kernel 4.7 KiB.
@@ -83,8 +88,12 @@ pub struct Collector {
     sockets: Option<SocketSource>,
     /// `None` until somebody asks for a tree.
     child_lists: Option<ChildLists>,
-    /// Boxed, since a table has room for up to twice as many as it holds.
-    known: HashMap<u32, Box<Known>>,
+    known: Roster,
+    /// Stands in a sample until it is known who the process is.
+    nobody: Arc<Identity>,
+    desk: told::Desk,
+    /// Whether somebody must be looked at again after the sweep.
+    attention: Attention,
     /// Processes that are asked through a thread of theirs, by that thread.
     threads_asked: HashMap<ProcessKey, u32>,
     /// PIDs that were a parent's in the last sweep, or are in this one.
@@ -96,6 +105,12 @@ pub struct Collector {
     held: HeldIo,
     witness: Witness,
     refusals: Vec<Refusal>,
+    /// The best witness there may be.
+    exits_max: ExitSource,
+    /// When a better one than there is now is looked for.
+    next_look: Option<Instant>,
+    /// How long after the next failure.
+    look_wait: Duration,
     /// The process that the witness tells: a copy in a forked one would take its records.
     told_pid: u32,
     /// Processes that lost their PID to another one since the sweep before.
@@ -137,6 +152,7 @@ struct HeldIo {
 struct Request<'a> {
     needs: &'a Needs,
     is_of_interest: &'a dyn Fn(ProcessKey, &Identity) -> bool,
+    scope: Scope<'a>,
 }
 
 impl Request<'_> {
@@ -163,12 +179,21 @@ enum Learned {
     Something,
 }
 
+/// Who must be looked at again after a sweep: asked for more, completed, or counted as trouble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attention {
+    Nobody,
+    Everybody,
+}
+
 /// Which processes are swept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scope {
+enum Scope<'a> {
     Everybody,
     /// This one and its descendants.
     Tree(u32),
+    /// These.
+    Some(&'a [u32]),
 }
 
 impl Collector {
@@ -190,6 +215,9 @@ impl Collector {
             held: HeldIo::new(&origin),
             witness,
             refusals,
+            exits_max: exits,
+            next_look: None,
+            look_wait: LOOK_WAIT_MIN,
             told_pid: std::process::id(),
             replaced: Vec::new(),
             swept_at_ticks: 0,
@@ -197,7 +225,10 @@ impl Collector {
             memory,
             sockets: None,
             child_lists: None,
-            known: HashMap::new(),
+            known: Roster::default(),
+            nobody: Arc::new(nobody()),
+            desk: told::Desk::default(),
+            attention: Attention::Everybody,
             threads_asked: HashMap::new(),
             parents: HashSet::new(),
             former_parents: HashSet::new(),
@@ -215,7 +246,8 @@ impl Collector {
     /// Reads every process into `into`, whose storage is used again.
     ///
     /// # Errors
-    /// The processes could not be listed; then `into` is left as it was.
+    /// The processes could not be listed; then `into` is left as it was, or without processes
+    /// where those who were to tell of them had failed before.
     pub fn sweep(
         &mut self,
         needs: &Needs,
@@ -240,14 +272,28 @@ impl Collector {
         wait: IdentityWait,
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
-        let needs = &Request { needs, is_of_interest };
-        self.sweep_scope(needs, Scope::Everybody, wait, into)
+        let scope = Scope::Everybody;
+        self.sweep_scope(&Request { needs, is_of_interest, scope }, wait, into)
+    }
+
+    /// As [`Collector::sweep`], but of these processes alone, ascending by PID.
+    ///
+    /// # Errors
+    /// The procfs could not be read; then `into` is left as it was.
+    pub fn sweep_some(
+        &mut self,
+        pids: &[u32],
+        needs: &Needs,
+        wait: IdentityWait,
+        into: &mut Snapshot,
+    ) -> Result<(), CollectError> {
+        let scope = Scope::Some(pids);
+        self.sweep_scope(&Request { needs, is_of_interest: &|_, _| true, scope }, wait, into)
     }
 
     fn sweep_scope(
         &mut self,
         needs: &Request<'_>,
-        scope: Scope,
         wait: IdentityWait,
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
@@ -257,24 +303,25 @@ impl Collector {
         self.listen();
         let began = Instant::now();
         let moment = self.origin.now();
-        let told = match scope {
-            Scope::Everybody => self.told(),
-            Scope::Tree(_) => None,
-        };
-        match scope {
-            Scope::Everybody => self.list()?,
-            Scope::Tree(root_pid) => self.list_tree(root_pid)?,
+        let may_be_told =
+            needs.scope == Scope::Everybody && self.witness.source() == ExitSource::Exact;
+        if !may_be_told {
+            self.list_scope(needs.scope)?;
         }
         self.replaced.clear();
         self.begin_round(needs.needs);
-        into.processes.clear();
         into.unreadable_pids.clear();
-        if let Some(rows) = told {
-            self.read_told(rows, needs, into);
-        } else {
+        if !may_be_told || !self.read_told(needs, into) {
+            if may_be_told {
+                into.processes.clear();
+                self.list_scope(needs.scope)?;
+            }
+            into.processes.clear();
+            self.attention = Attention::Everybody;
             self.put_in_order(needs.needs);
             self.read_all(needs, into);
         }
+        let has_gone = self.known.len() != into.processes.len();
         into.taken_at = moment.since_boot;
         into.taken_at_ticks = self.origin.scale.ticks_at(moment.since_boot);
         into.wall_time = moment.wall_time;
@@ -282,11 +329,17 @@ impl Collector {
         into.host = self.origin.host;
         into.network = self.network(needs.needs);
         self.hear_of_ends(into);
-        self.forget_ended(1);
-        if self.learn(wait) == Learned::Something {
-            into.processes.iter_mut().for_each(|sample| self.complete(sample, needs.needs));
+        if has_gone {
+            self.forget_ended(1);
         }
-        self.count_troubles(into.processes.iter());
+        let processes = match self.attention {
+            Attention::Nobody => &mut [],
+            Attention::Everybody => &mut into.processes[..],
+        };
+        if self.attention == Attention::Everybody && self.learn(wait) == Learned::Something {
+            processes.iter_mut().for_each(|sample| self.complete(sample, needs.needs));
+        }
+        self.count_troubles(processes.iter());
         if !needs.needs.measures.sockets
             && let Reading::Value(listening) = &into.network.listening
         {
@@ -311,6 +364,7 @@ impl Collector {
                 cure: None,
             });
             self.witness = Witness::Nobody;
+            self.next_look = None;
         }
         self.witness.listen(self.origin.scale);
     }
@@ -338,6 +392,59 @@ impl Collector {
         };
         self.witness.testify(&population, &mut into.exits);
         self.swept_at_ticks = into.taken_at_ticks;
+        self.note_silence();
+        // All that was told has been handed out: from here on somebody else may tell.
+        match self.witness.failure() {
+            Some(failure) => self.replace_failed(failure),
+            None => self.look_for_better(),
+        }
+    }
+
+    /// Keeps why the living are not told of, for as long as that is so.
+    fn note_silence(&mut self) {
+        let silence = self.witness.silence_on_living();
+        let is_known = silence.as_ref().is_some_and(|silence| self.refusals.contains(silence));
+        if let Some(silence) = silence.filter(|_| !is_known) {
+            self.trouble.failed_sources += 1;
+            self.refusals.retain(|refusal| refusal.source != silence.source);
+            self.refusals.push(silence);
+        }
+    }
+
+    /// Has the next best witness tell from now on. Who a process is stays what it was.
+    fn replace_failed(&mut self, failure: Refusal) {
+        let next = match failure.source {
+            ExitSource::Exact => ExitSource::Rounded,
+            ExitSource::Rounded | ExitSource::Nobody => ExitSource::Nobody,
+        };
+        let (witness, refusals) = Witness::open(next, &self.origin);
+        self.witness = witness;
+        self.trouble.failed_sources += 1;
+        self.refusals.retain(|refusal| refusal.source != failure.source);
+        self.refusals.push(failure);
+        self.refusals.extend(refusals);
+        self.put_off_look();
+    }
+
+    /// Looks now and then whether a better witness can be had again.
+    fn look_for_better(&mut self) {
+        if self.next_look.is_none_or(|next| Instant::now() < next) {
+            return;
+        }
+        let (witness, refusals) = Witness::open(self.exits_max, &self.origin);
+        if witness.source() > self.witness.source() {
+            self.witness = witness;
+            self.refusals = refusals;
+            self.next_look = None;
+        }
+        if self.witness.source() < self.exits_max {
+            self.put_off_look();
+        }
+    }
+
+    fn put_off_look(&mut self) {
+        self.next_look = Some(Instant::now() + self.look_wait);
+        self.look_wait = (self.look_wait * 2).min(LOOK_WAIT_MAX);
     }
 
     /// As [`Collector::sweep`], but of one process and its descendants alone: what they did is
@@ -354,8 +461,9 @@ impl Collector {
         needs: &Needs,
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
-        let everyone = Request { needs, is_of_interest: &|_, _| true };
-        self.sweep_scope(&everyone, Scope::Tree(root_pid), IdentityWait::No, into)
+        let scope = Scope::Tree(root_pid);
+        let everyone = Request { needs, is_of_interest: &|_, _| true, scope };
+        self.sweep_scope(&everyone, IdentityWait::No, into)
     }
 
     /// Reads the processes with these PIDs, in this order; `None` where there is no such
@@ -379,10 +487,11 @@ impl Collector {
             self.list()?;
             self.pids.sort_unstable();
         }
-        let request = Request { needs, is_of_interest: &|_, _| true };
+        let scope = Scope::Everybody;
+        let request = Request { needs, is_of_interest: &|_, _| true, scope };
         let mut samples = Vec::with_capacity(pids.len());
         for &pid in pids {
-            let is_process = self.known.contains_key(&pid)
+            let is_process = self.known.get(pid).is_some()
                 || if is_listed { self.is_listed(pid) } else { self.is_process(pid) };
             samples.push(is_process.then(|| self.visit(pid, &request).ok()).flatten());
         }
@@ -429,32 +538,27 @@ impl Collector {
         Ok(wanted)
     }
 
-    /// The PIDs of the processes that answer a question about name, user and environment with
-    /// yes. Nobody hangs in an environment for longer than a deadline, and the whole takes no
-    /// longer than `wait`.
+    /// Asks every process a question, and reads of each no more than its answer takes. Nobody
+    /// hangs in a process's memory for longer than a deadline, and the whole takes no longer than
+    /// `wait`.
     ///
-    /// Nothing else is read of them, and nothing is remembered. Of a frozen tree everybody is
-    /// undecided.
+    /// Nothing is remembered. Of a frozen tree everybody is undecided.
     ///
     /// # Errors
     /// The processes could not be listed.
-    pub fn pids_with_environment(
-        &mut self,
-        question: &Arc<EnvironmentQuestion>,
-        wait: Duration,
-    ) -> Result<EnvironmentScan, CollectError> {
+    pub fn scan(&mut self, question: &Arc<Question>, wait: Duration) -> Result<Scan, CollectError> {
         self.origin.refresh(&self.procfs, &mut self.buffers.room)?;
         self.trouble = Trouble::default();
         self.list()?;
         let pids = mem::take(&mut self.pids);
         if self.origin.is_frozen() {
-            return Ok(EnvironmentScan { undecided: pids, ..EnvironmentScan::default() });
+            return Ok(Scan { undecided: pids, ..Scan::default() });
         }
         let root = duplicate_root(&self.origin, &self.procfs)?;
-        let found = environment_scan::scan(root, pids, question, wait);
-        found.absences.iter().for_each(|why| count(&mut self.trouble, *why));
-        let is_blocked = |why: &&Absence| **why == Absence::Blocked;
-        self.trouble.blocked = found.absences.iter().filter(is_blocked).count() as u64;
+        let found = scan::scan(root, pids, question, wait);
+        found.unknown.iter().for_each(|(_, why)| count(&mut self.trouble, *why));
+        let is_blocked = |(_, why): &&(u32, Absence)| *why == Absence::Blocked;
+        self.trouble.blocked = found.unknown.iter().filter(is_blocked).count() as u64;
         Ok(found)
     }
 
@@ -521,6 +625,18 @@ impl Collector {
             .map_err(|errno| CollectError::system("list", &self.procfs, errno))
     }
 
+    fn list_scope(&mut self, scope: Scope<'_>) -> Result<(), CollectError> {
+        match scope {
+            Scope::Everybody => self.list(),
+            Scope::Tree(root_pid) => self.list_tree(root_pid),
+            Scope::Some(pids) => {
+                self.pids.clear();
+                self.pids.extend_from_slice(pids);
+                Ok(())
+            }
+        }
+    }
+
     /// Everybody, where the kernel does not list children.
     fn list_tree(&mut self, root_pid: u32) -> Result<(), CollectError> {
         let lists = self.child_lists.get_or_insert_with(ChildLists::new);
@@ -558,7 +674,7 @@ impl Collector {
         self.order.clear();
         for position in 0..self.pids.len() {
             let pid = self.pids[position];
-            let start_time_ticks = match self.known.get(&pid) {
+            let start_time_ticks = match self.known.get(pid) {
                 Some(known) => Some(known.key.start_time_ticks),
                 None if is_first && needs.measures.io => self.scout(pid),
                 None => None,
@@ -633,7 +749,7 @@ impl Collector {
                 return Unseen::Vanished;
             }
             // Unreadable is not gone: what is known of it stays.
-            if let Some(known) = self.known.get_mut(&pid) {
+            if let Some(known) = self.known.get_mut(pid) {
                 known.swept = self.round;
             }
             Unseen::Unreadable
@@ -679,16 +795,11 @@ impl Collector {
         self.forget_former_bearer(key);
         let Collector { origin, known, buffers, wants, round, sockets, .. } = self;
         let subject = Subject { origin, folder, pid, stat, phase };
-        let known = match known.entry(pid) {
-            Entry::Occupied(entry) => {
-                let known = entry.into_mut();
-                known.refresh(uid, &subject, wants, *round, buffers);
-                known
-            }
-            Entry::Vacant(entry) => {
-                entry.insert(Box::new(Known::new(key, uid, &subject, wants, buffers)))
-            }
-        };
+        match known.get_mut(pid) {
+            Some(known) => known.refresh(uid, &subject, wants, *round, buffers),
+            None => known.insert(Known::new(key, uid, &subject, wants, buffers)),
+        }
+        let Some(known) = known.get_mut(pid) else { return Err(Vanished) };
         if origin.is_frozen() {
             known.read_frozen(&subject, wants, &mut buffers.room);
         }
@@ -704,16 +815,17 @@ impl Collector {
         }
         let is_wanted = measures.sockets || needs.needs.identity.listening_ports;
         let sockets = sockets.as_mut().filter(|_| is_wanted);
-        let threads = match self.witness.source() {
-            ExitSource::Nobody => ThreadNeeds::None,
-            ExitSource::Rounded | ExitSource::Exact => ThreadNeeds::EachAtAnyMoment,
+        let threads = match (needs.scope, self.witness.source()) {
+            // Whoever watches a tree from its begin has the whole of what ended from records.
+            (Scope::Tree(_), _) | (_, ExitSource::Nobody) => ThreadNeeds::None,
+            (_, ExitSource::Rounded | ExitSource::Exact) => ThreadNeeds::EachAtAnyMoment,
         };
         assemble(known, &subject, &measures, threads, sockets, buffers)
     }
 
     fn remember_parent(&mut self, stat: &Stat<'_>) {
         if self.parents.insert(stat.ppid)
-            && let Some(parent) = self.known.get_mut(&stat.ppid)
+            && let Some(parent) = self.known.get_mut(stat.ppid)
             && parent.key.start_time_ticks <= stat.start_time_ticks
         {
             parent.had_children = true;
@@ -722,14 +834,14 @@ impl Collector {
 
     /// What is known of a process is worth nothing for the next one with its PID.
     fn forget_former_bearer(&mut self, key: ProcessKey) {
-        if let Some(former) = self.known.get(&key.pid).filter(|known| known.key != key) {
+        if let Some(former) = self.known.get(key.pid).filter(|known| known.key != key) {
             self.replaced.push(former.key);
             self.forget(key.pid);
         }
     }
 
     fn forget(&mut self, pid: u32) {
-        if let Some(known) = self.known.remove(&pid) {
+        if let Some(known) = self.known.remove(pid) {
             self.held.let_go(&known);
         }
     }
@@ -737,16 +849,22 @@ impl Collector {
     /// Forgets whom nobody has seen in the last rounds.
     fn forget_ended(&mut self, rounds: u64) {
         let oldest = (self.round + 1).saturating_sub(rounds);
-        let ended = self.known.extract_if(|_, known| known.swept < oldest);
-        ended.for_each(|(_, known)| self.held.let_go(&known));
-        let known = &self.known;
-        self.threads_asked
-            .retain(|key, pid| known.get(pid).is_some_and(|known| known.reader_key == *key));
+        let Collector { known, held, threads_asked, .. } = self;
+        known.forget(|known| {
+            let has_ended = known.swept < oldest;
+            if has_ended {
+                held.let_go(known);
+            }
+            has_ended
+        });
+        let known = &*known;
+        threads_asked
+            .retain(|key, pid| known.get(*pid).is_some_and(|known| known.reader_key == *key));
         if let Some(memory) = &mut self.memory {
             let threads = &self.threads_asked;
             memory.forget_ended(|key| {
                 threads.contains_key(&key)
-                    || known.get(&key.pid).is_some_and(|known| known.key == key)
+                    || known.get(key.pid).is_some_and(|known| known.key == key)
             });
         }
     }
@@ -767,14 +885,14 @@ impl Collector {
     fn inherit_environments(&mut self) -> Learned {
         let mut heirs: Vec<_> = self
             .known
-            .values()
+            .iter()
             .filter(|known| known.lacks_environment() && known.parent_pid != known.key.pid)
             .map(|known| (known.key.start_time_ticks, known.key.pid, known.parent_pid))
             .collect();
         // A parent may have inherited its own.
         heirs.sort_unstable();
         for (_, pid, parent_pid) in &heirs {
-            if let [Some(heir), Some(parent)] = self.known.get_disjoint_mut([pid, parent_pid]) {
+            if let Some((heir, parent)) = self.known.pair_mut(*pid, *parent_pid) {
                 heir.inherit_environment(parent);
             }
         }
@@ -786,7 +904,7 @@ impl Collector {
     fn ask(&mut self) {
         let Collector { memory, known, wants, round, .. } = self;
         let Some(memory) = memory else { return };
-        let swept = known.values_mut().filter(|known| known.swept == *round);
+        let swept = known.iter_mut().filter(|known| known.swept == *round);
         let asked = swept.filter_map(|known| known.has_requests(wants).then_some(&*known));
         let mut asked: Vec<_> = asked
             .map(|known| match memory.has_blocked(known.reader_key) {
@@ -796,7 +914,7 @@ impl Collector {
             .collect();
         asked.sort_unstable();
         for (_, pid) in asked {
-            if let Some(known) = known.get_mut(&pid) {
+            if let Some(known) = known.get_mut(pid) {
                 known.requests(|request| memory.submit(request) != Submitted::Dropped);
             }
         }
@@ -809,7 +927,7 @@ impl Collector {
         memory.collect_each(longest, |answer: MemoryAnswer| {
             let key = answer.request.key;
             let pid = threads_asked.get(&key).copied().unwrap_or(key.pid);
-            if let Some(known) = known.get_mut(&pid) {
+            if let Some(known) = known.get_mut(pid) {
                 known.accept(&answer, wants);
             }
         });
@@ -817,7 +935,7 @@ impl Collector {
 
     /// Brings a sample up to what has become known since it was read.
     fn complete(&self, sample: &mut ProcessSample, needs: &Needs) {
-        let Some(known) = self.known.get(&sample.key.pid).filter(|known| known.key == sample.key)
+        let Some(known) = self.known.get(sample.key.pid).filter(|known| known.key == sample.key)
         else {
             return;
         };
@@ -832,7 +950,7 @@ impl Collector {
     fn count_troubles<'a>(&mut self, samples: impl Iterator<Item = &'a ProcessSample>) {
         for sample in samples {
             count_absences(sample, &mut self.trouble);
-            if let Some(known) = self.known.get(&sample.key.pid) {
+            if let Some(known) = self.known.get(sample.key.pid) {
                 self.trouble.clobbered_environments += u64::from(known.is_environment_clobbered);
                 self.trouble.truncated += u64::from(known.is_cmdline_truncated);
             }
@@ -926,6 +1044,7 @@ fn assemble(
 ) -> Result<ProcessSample, Vanished> {
     let read_at = subject.origin.since_boot();
     let Counters { usage, io } = read_counters(known, subject, measures, threads, buffers)?;
+    let usage = known.hand_out(usage);
     let mut gauges = subject.gauges(measures, known.threads_max, buffers);
     if measures.proportional_memory {
         gauges.proportional_memory = known.proportional_memory;
@@ -939,7 +1058,8 @@ fn assemble(
     if has_vanished(&io, &gauges) {
         return Err(Vanished);
     }
-    known.former_threads = std::mem::replace(&mut known.threads, io.threads.value().cloned());
+    let threads = io.threads.value().map(|threads| Box::from(&threads[..]));
+    known.former_threads = mem::replace(&mut known.threads, threads);
     Ok(ProcessSample {
         key: known.key,
         parent_pid: subject.stat.ppid,
@@ -990,6 +1110,11 @@ fn has_vanished(io: &ProcessIo, gauges: &Gauges) -> bool {
         || is_gone(gauges.sockets.absence())
 }
 
+/// Stands for a process of which it is not known yet who it is.
+fn nobody() -> Identity {
+    identity::named(Box::default(), u32::MAX)
+}
+
 fn count(trouble: &mut Trouble, why: Absence) {
     match why {
         Absence::Denied => trouble.denied += 1,
@@ -1024,6 +1149,13 @@ fn count_absences(sample: &ProcessSample, trouble: &mut Trouble) {
     absences.into_iter().flatten().for_each(|why| count(trouble, why));
 }
 
+/// Whether something could not be read of a process.
+fn has_trouble(sample: &ProcessSample) -> bool {
+    let mut trouble = Trouble::default();
+    count_absences(sample, &mut trouble);
+    trouble != Trouble::default()
+}
+
 /// Whether a PID is a process's and not a thread's, pidfd_open(2); `None` where the kernel does
 /// not say.
 fn bears_process(pid: u32) -> Option<bool> {
@@ -1047,6 +1179,8 @@ fn thread_group(status: &[u8]) -> Option<u32> {
 
 pub(crate) mod told;
 
+#[cfg(test)]
+mod failing_sources;
 #[cfg(test)]
 mod live_faults;
 #[cfg(test)]

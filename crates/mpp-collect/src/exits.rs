@@ -11,18 +11,19 @@
 //! died behind its back.
 
 pub(crate) mod exact;
+mod health;
 mod rounded;
-
-use std::collections::HashMap;
 
 use mpp_accounting::exit::{ExitSource, Exits, ProcessExit};
 use mpp_accounting::process::{IdentityNeeds, ProcessKey, ProcessSample};
 use mpp_parse::bpf_record::TaskKey;
+use rustix::io::Errno;
 
 use self::exact::{ExactWitness, Executed};
+use self::health::Failure;
 use self::rounded::RoundedWitness;
 use crate::bpf::Bpf;
-use crate::identity::Known;
+use crate::identity::roster::Roster;
 use crate::origin::{Origin, ProcfsKind};
 use crate::scale::Scale;
 use crate::taskstats::Taskstats;
@@ -49,11 +50,20 @@ pub(crate) enum Witness {
     Exact(Box<ExactWitness>),
 }
 
+impl Refusal {
+    /// Of a source that worked when it was opened.
+    fn of_failure(source: ExitSource, failure: Failure) -> Self {
+        let Failure { action, errno } = failure;
+        let reason = format!("it worked at first, but now it is not possible to {action}: {errno}");
+        Refusal { source, reason, cure: None }
+    }
+}
+
 /// What a witness's records are joined to.
 pub(crate) struct Population<'a> {
     pub(crate) origin: &'a Origin,
     /// By PID: those of this sweep, and those of the one before that it did not see.
-    pub(crate) known: &'a HashMap<u32, Box<Known>>,
+    pub(crate) known: &'a Roster,
     /// Those of the sweep before whose PID belongs to another process now.
     pub(crate) replaced: &'a [ProcessKey],
     /// What this sweep saw, ascending by key.
@@ -140,6 +150,41 @@ impl Witness {
         match self {
             Witness::Exact(witness) => Some(&mut witness.bpf),
             Witness::Nobody | Witness::Rounded(_) => None,
+        }
+    }
+
+    /// Takes in that the living could not be asked for.
+    pub(crate) fn note_living(&mut self, outcome: Result<(), Errno>) {
+        if let Witness::Exact(witness) = self {
+            witness.note_living(outcome);
+        }
+    }
+
+    /// Why the living are not told of though the ended are, if that goes on.
+    pub(crate) fn silence_on_living(&self) -> Option<Refusal> {
+        match self {
+            Witness::Exact(witness) => witness.silence_on_living(),
+            Witness::Nobody | Witness::Rounded(_) => None,
+        }
+        .map(|failure| Refusal::of_failure(self.source(), failure))
+    }
+
+    /// Why nothing is to be expected from this witness any more, if that is so.
+    pub(crate) fn failure(&self) -> Option<Refusal> {
+        match self {
+            Witness::Nobody => None,
+            Witness::Rounded(witness) => witness.failure(),
+            Witness::Exact(witness) => witness.failure(),
+        }
+        .map(|failure| Refusal::of_failure(self.source(), failure))
+    }
+
+    /// What this witness is told by, for tests that close it.
+    #[cfg(test)]
+    pub(crate) fn taskstats(&self) -> Option<&Taskstats> {
+        match self {
+            Witness::Rounded(witness) => Some(&witness.taskstats),
+            Witness::Nobody | Witness::Exact(_) => None,
         }
     }
 

@@ -7,11 +7,13 @@
 //! an exec must change: `PF_FORKNOEXEC`, the places of code and stack, and, where those
 //! may not be read, the name.
 
+pub(crate) mod roster;
+
 use std::sync::Arc;
 
 use mpp_accounting::process::{
     Absence, EnvironmentEntry, Identity, IdentityNeeds, ProcessKey, ProportionalMemory, Reading,
-    ThreadIo,
+    ThreadIo, Usage,
 };
 use mpp_parse::proc_pid_environ::{is_clobbered, variables};
 use mpp_parse::proc_pid_stat::Stat;
@@ -77,13 +79,13 @@ pub(crate) struct Known {
     /// The most threads it was seen with.
     pub(crate) threads_max: u64,
     /// What its threads had done at the last sweep, where that was read.
-    pub(crate) threads: Option<Arc<[ThreadIo]>>,
+    pub(crate) threads: Option<Box<[ThreadIo]>>,
     /// What they had done at the sweep before that.
-    pub(crate) former_threads: Option<Arc<[ThreadIo]>>,
+    pub(crate) former_threads: Option<Box<[ThreadIo]>>,
     /// Its `io`, opened while it lived.
     pub(crate) held_io: Option<OwnedFd>,
-    /// CPU time in both modes as it was last told; neither may fall.
-    pub(crate) cpu_ns: (u64, u64),
+    /// CPU time as it was last handed out; it may not fall.
+    pub(crate) usage: Usage,
     /// What the kernel told of it when its identity was last looked at.
     pub(crate) told: Option<Told>,
     /// The number of the last sweep that saw it.
@@ -251,6 +253,21 @@ impl Image {
     }
 }
 
+/// An identity of which nothing is known, and cannot be any more, but name and user.
+pub(crate) fn named(comm: Box<[u8]>, uid: u32) -> Identity {
+    let gone = Absence::Vanished;
+    Identity {
+        comm,
+        uid,
+        executable: Reading::Absent(gone),
+        cmdline: Reading::Absent(gone),
+        environment: Reading::Absent(gone),
+        cgroup: Reading::Absent(gone),
+        is_environment_incomplete: false,
+        is_kernel_thread: false,
+    }
+}
+
 impl Known {
     /// Meets a process for the first time.
     pub(crate) fn new(
@@ -292,7 +309,7 @@ impl Known {
             threads: None,
             former_threads: None,
             held_io: None,
-            cpu_ns: (0, 0),
+            usage: Usage::default(),
             told: None,
             swept: 0,
             proportional_memory: Reading::Absent(Absence::NotYetKnown),
@@ -308,6 +325,17 @@ impl Known {
             environment: Ask::No,
             rollup: Ask::No,
         }
+    }
+
+    /// What procfs says of CPU time, in ticks, may be below what was told in nanoseconds a moment
+    /// ago, and the other way round in one of the two modes: what was counted stands until it is
+    /// passed.
+    pub(crate) fn hand_out(&mut self, read: Usage) -> Usage {
+        self.usage = Usage {
+            own: read.own.raised_to(self.usage.own.without_faults()),
+            reaped: read.reaped.raised_to(self.usage.reaped.without_faults()),
+        };
+        self.usage
     }
 
     /// Whether what is known of it holds, by what the kernel tells: the same program, name,
@@ -326,6 +354,19 @@ impl Known {
             self.settle_without_memory();
         }
         is_same && !has_failed && self.generation == wants.generation
+    }
+
+    /// Whether nothing is asked or missing of it, and nothing to be counted as trouble.
+    pub(crate) fn is_settled(&self, wants: &Wants) -> bool {
+        let Identity { executable, cmdline, environment, cgroup, .. } = &*self.identity;
+        let absences =
+            [executable.absence(), cmdline.absence(), environment.absence(), cgroup.absence()];
+        let is_whole = |why: &Option<Absence>| matches!(why, None | Some(Absence::NotRequested));
+        [self.cmdline, self.environment, self.rollup] == [Ask::No; 3]
+            && !wants.proportional_memory
+            && !self.is_environment_clobbered
+            && !self.is_cmdline_truncated
+            && absences.iter().all(is_whole)
     }
 
     /// Takes what was captured at its last exec for what its memory would say, and was not
@@ -662,14 +703,11 @@ impl Known {
         let mut next = Identity::clone(&self.identity);
         let found = match bytes {
             Reading::Value(bytes) => {
-                self.is_environment_clobbered = is_clobbered(bytes);
-                next.is_environment_incomplete = self.is_environment_clobbered;
                 let remembered = next.environment.value().map_or(&[][..], |entries| entries);
-                let entries = select(bytes, keys, remembered);
-                match entries.is_empty() && self.is_environment_clobbered {
-                    true => Reading::Absent(Absence::Malformed),
-                    false => Reading::Value(entries),
-                }
+                let (found, is_incomplete) = environment_of(bytes, keys, remembered);
+                self.is_environment_clobbered = is_incomplete;
+                next.is_environment_incomplete = is_incomplete;
+                found
             }
             Reading::Absent(why) => Reading::Absent(why),
         };
@@ -755,21 +793,43 @@ fn executable(subject: &Subject<'_>, room: &mut Room) -> Reading<Box<[u8]>> {
             .map_err(|errno| subject.absence(errno.into()))
     });
     match target {
-        Ok(path) => Reading::Value(match path.strip_suffix(DELETED) {
-            Some(path) => Box::from(path),
-            None => path,
-        }),
+        Ok(path) => Reading::Value(Box::from(without_deleted(&path))),
         Err(why) => Reading::Absent(why),
     }
 }
 
 fn cgroup(subject: &Subject<'_>, room: &mut Room) -> Reading<Box<[u8]>> {
     match subject.read(room, c"cgroup", CGROUP_BYTES_MAX) {
-        Ok(text) => match proc_pid_cgroup::parse(text) {
-            Ok(entry) => Reading::Value(Box::from(entry.path)),
-            Err(_) => Reading::Absent(Absence::Malformed),
-        },
+        Ok(text) => cgroup_path(text).map(Box::from),
         Err(why) => Reading::Absent(why),
+    }
+}
+
+/// The path of an executable whose file may have been deleted.
+pub(crate) fn without_deleted(path: &[u8]) -> &[u8] {
+    path.strip_suffix(DELETED).unwrap_or(path)
+}
+
+/// The control group, by its file.
+pub(crate) fn cgroup_path(text: &[u8]) -> Reading<&[u8]> {
+    match proc_pid_cgroup::parse(text) {
+        Ok(entry) => Reading::Value(entry.path),
+        Err(_) => Reading::Absent(Absence::Malformed),
+    }
+}
+
+/// The variables with these keys, by the bytes of an environment, and whether some may be missing;
+/// those that are remembered count before those that stand there.
+pub(crate) fn environment_of(
+    bytes: &[u8],
+    keys: &[Box<[u8]>],
+    remembered: &[EnvironmentEntry],
+) -> (Reading<Box<[EnvironmentEntry]>>, bool) {
+    let is_incomplete = is_clobbered(bytes);
+    let entries = select(bytes, keys, remembered);
+    match entries.is_empty() && is_incomplete {
+        true => (Reading::Absent(Absence::Malformed), true),
+        false => (Reading::Value(entries), is_incomplete),
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use mpp_accounting::process::{
     Absence, ContextSwitches, Gauges, Memory, ProcessIo, ProcessKey, ProcessState, Reading, Socket,
-    ThreadIo, ThreadKey, Usage,
+    ThreadIo, ThreadKey, ThreadList, Usage,
 };
 use mpp_accounting::units::{IoTotals, UsageTotals};
 use mpp_parse::proc_pid_stat::Stat;
@@ -556,7 +556,7 @@ impl IoReader<'_> {
     }
 
     /// Each living thread's own part. A process with one thread needs no listing.
-    fn threads(&self, count: u64, buffers: &mut Buffers) -> Reading<Arc<[ThreadIo]>> {
+    fn threads(&self, count: u64, buffers: &mut Buffers) -> Reading<ThreadList> {
         if count <= 1 {
             buffers.tids.clear();
             buffers.tids.push(self.subject.pid);
@@ -573,7 +573,7 @@ impl IoReader<'_> {
             }
         }
         buffers.threads.sort_unstable_by_key(|thread| thread.key);
-        Reading::Value(Arc::from(&buffers.threads[..]))
+        Reading::Value(ThreadList::from(&buffers.threads[..]))
     }
 
     fn thread(&self, tid: u32, buffers: &mut Buffers) -> Reading<ThreadIo> {

@@ -12,12 +12,13 @@
 //! abandoned.
 
 mod backoff;
-pub mod environment_scan;
 mod hanging;
 mod helper;
+pub mod scan;
 mod thread_pool;
 
 use std::collections::HashSet;
+use std::ffi::CStr;
 use std::fmt;
 use std::fmt::Write as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -359,11 +360,11 @@ impl MemoryFile {
         }
     }
 
-    fn name(self) -> &'static str {
+    fn name(self) -> &'static CStr {
         match self {
-            MemoryFile::Cmdline => "cmdline",
-            MemoryFile::Environ => "environ",
-            MemoryFile::SmapsRollup => "smaps_rollup",
+            MemoryFile::Cmdline => c"cmdline",
+            MemoryFile::Environ => c"environ",
+            MemoryFile::SmapsRollup => c"smaps_rollup",
         }
     }
 }
@@ -409,7 +410,7 @@ fn open_process(procfs: BorrowedFd<'_>, key: ProcessKey) -> Result<OwnedFd, Abse
 }
 
 fn start_time_ticks(directory: BorrowedFd<'_>) -> Result<u64, Absence> {
-    let bytes = read_file(directory, "stat", 4096).map_err(absence_of)?;
+    let bytes = read_file(directory, c"stat", 4096).map_err(absence_of)?;
     mpp_parse::proc_pid_stat::parse(&bytes)
         .map(|stat| stat.start_time_ticks)
         .map_err(|_| Absence::Malformed)
@@ -431,7 +432,7 @@ fn explain(directory: BorrowedFd<'_>, errno: Errno) -> Result<Vec<u8>, Absence> 
 }
 
 /// Reads a file whole, but at most `limit` bytes of it.
-fn read_file(directory: BorrowedFd<'_>, name: &str, limit: usize) -> Result<Vec<u8>, Errno> {
+fn read_file(directory: BorrowedFd<'_>, name: &CStr, limit: usize) -> Result<Vec<u8>, Errno> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = sys::retrying(|| openat(directory, name, flags, Mode::empty()))?;
     let mut bytes = vec![0; limit.min(4096)];
@@ -607,7 +608,8 @@ mod tests {
     fn a_large_environment_is_refused_and_a_large_command_line_is_cut() {
         fn check(file: MemoryFile, size: usize, expected: Result<(usize, bool), Absence>) {
             let tree = Tree::new();
-            fs::write(tree.process(1).join(file.name()), vec![b'x'; size]).unwrap();
+            fs::write(tree.process(1).join(file.name().to_str().unwrap()), vec![b'x'; size])
+                .unwrap();
             let answer = read_memory_file(tree.root().as_fd(), request(1, file));
             let found = match answer.outcome {
                 Reading::Value(bytes) => Ok((bytes.len(), answer.is_truncated)),

@@ -23,6 +23,9 @@ mod sequences;
 #[cfg(test)]
 mod live;
 
+#[cfg(test)]
+use std::os::fd::{AsFd, BorrowedFd};
+
 use mpp_accounting::process::Absence;
 use mpp_parse::genetlink::{CONTROL_FAMILY, family_request, parse_family};
 use mpp_parse::netlink::{Body, Message, messages};
@@ -97,6 +100,8 @@ pub(crate) struct Drained {
     pub(crate) malformed: u64,
     /// Sockets that could not be read, or not to their end.
     pub(crate) unfinished: u64,
+    /// Why the first of them could not be read, where there was anything to hinder it.
+    pub(crate) failure: Option<Errno>,
 }
 
 /// A socket to which records of one CPU come.
@@ -167,6 +172,12 @@ impl Taskstats {
     #[cfg(test)]
     pub(crate) fn lost_total(&self) -> u64 {
         self.sequences.lost()
+    }
+
+    /// Where records come in, for tests that close it.
+    #[cfg(test)]
+    pub(crate) fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.listeners.iter().map(|listener| listener.channel.as_fd())
     }
 
     /// Whether the kernel accounted delays at the last drain.
@@ -246,7 +257,10 @@ impl Taskstats {
                     drained.overflows += 1;
                     continue;
                 }
-                Err(_) => break,
+                Err(errno) => {
+                    drained.failure.get_or_insert(errno);
+                    break;
+                }
             }
             for datagram in inbox.datagrams() {
                 let mut take = |message: Message<'_>, record: Option<ThreadExitRecord>| {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use mpp_accounting::metric::Need;
 use mpp_accounting::process::Absence;
-use mpp_accounting::report::{Accuracy, Column, Figure, GroupReport, Report, Tier, Value};
+use mpp_accounting::report::{Accuracy, Column, Figure, Report, Tier, Value};
 use mpp_accounting::snapshot::{Trouble, Visibility};
 
 /// A column with its name, made once for all groups.
@@ -17,12 +17,12 @@ pub(crate) fn named_columns(columns: &[Column]) -> Vec<NamedColumn<'_>> {
     columns.iter().map(|column| NamedColumn { column, name: column.name() }).collect()
 }
 
-/// A group's cells beside their columns. A number that no format can write is absent.
+/// A row's figures beside their columns. A number that no format can write is absent.
 pub(crate) fn cells<'a>(
     columns: &'a [NamedColumn<'a>],
-    group: &'a GroupReport,
+    figures: &'a [Figure],
 ) -> impl Iterator<Item = (&'a NamedColumn<'a>, Figure)> {
-    columns.iter().zip(group.figures.iter().map(|figure| finite(*figure)))
+    columns.iter().zip(figures.iter().map(|figure| finite(*figure)))
 }
 
 pub(crate) fn finite(figure: Figure) -> Figure {
@@ -91,8 +91,36 @@ pub(crate) fn visibility_number(visibility: Visibility) -> u64 {
     }
 }
 
+/// One class of what may go wrong in a sweep.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TroubleClass {
+    /// As machine formats spell it.
+    pub(crate) name: &'static str,
+    pub(crate) count: u64,
+    /// What one of them is for people.
+    one: &'static str,
+    /// The same of none and several.
+    several: &'static str,
+}
+
+impl TroubleClass {
+    /// `2 readings refused`.
+    pub(crate) fn words(&self) -> String {
+        counted(self.count, self.one, self.several)
+    }
+}
+
+/// A count, and what is counted.
+pub(crate) fn counted(count: u64, one: &str, several: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { several })
+}
+
+/// What is said of one as of several.
+const CUT: &str = "with too many descriptors to find sockets";
+const UNREACHED: &str = "not reached in the time for sockets";
+
 /// The classes of what may go wrong in a sweep, with their counts.
-pub(crate) fn trouble_classes(trouble: &Trouble) -> [(&'static str, u64); 14] {
+pub(crate) fn trouble_classes(trouble: &Trouble) -> [TroubleClass; 15] {
     let Trouble {
         vanished,
         denied,
@@ -108,23 +136,51 @@ pub(crate) fn trouble_classes(trouble: &Trouble) -> [(&'static str, u64); 14] {
         cut_sockets,
         unreached_sockets,
         lost_connection_reports,
+        failed_sources,
     } = *trouble;
     [
-        ("vanished", vanished),
-        ("denied", denied),
-        ("blocked", blocked),
-        ("truncated", truncated),
-        ("malformed", malformed),
-        ("failed", failed),
-        ("clobbered_environments", clobbered_environments),
-        ("fallen_counters", fallen_counters),
-        ("given_up_readings", given_up_readings),
-        ("dropped_readings", dropped_readings),
-        ("hanging_threads", hanging_threads),
-        ("cut_sockets", cut_sockets),
-        ("unreached_sockets", unreached_sockets),
-        ("lost_connection_reports", lost_connection_reports),
+        ("vanished", vanished, "ended while being read", "ended while being read"),
+        ("denied", denied, "reading refused", "readings refused"),
+        ("blocked", blocked, "blocked while being read", "blocked while being read"),
+        ("truncated", truncated, "reading cut short", "readings cut short"),
+        ("malformed", malformed, "reading not understood", "readings not understood"),
+        ("failed", failed, "system call failed", "system calls failed"),
+        (
+            "clobbered_environments",
+            clobbered_environments,
+            "environment overwritten",
+            "environments overwritten",
+        ),
+        ("fallen_counters", fallen_counters, "counter that went back", "counters that went back"),
+        (
+            "given_up_readings",
+            given_up_readings,
+            "reading of memory given up",
+            "readings of memory given up",
+        ),
+        (
+            "dropped_readings",
+            dropped_readings,
+            "reading of memory put off",
+            "readings of memory put off",
+        ),
+        ("hanging_threads", hanging_threads, "thread of ours hangs", "threads of ours hang"),
+        ("cut_sockets", cut_sockets, CUT, CUT),
+        ("unreached_sockets", unreached_sockets, UNREACHED, UNREACHED),
+        (
+            "lost_connection_reports",
+            lost_connection_reports,
+            "loss of reports on ended connections",
+            "losses of reports on ended connections",
+        ),
+        (
+            "failed_sources",
+            failed_sources,
+            "source of exit records failed",
+            "sources of exit records failed",
+        ),
     ]
+    .map(|(name, count, one, several)| TroubleClass { name, count, one, several })
 }
 
 /// How much of the machine is seen, in one word.

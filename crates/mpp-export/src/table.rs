@@ -10,7 +10,9 @@ use mpp_accounting::report::{Column, Figure, Form, GroupReport, Mark, Report};
 use mpp_accounting::snapshot::{Trouble, Visibility};
 
 use crate::escape::{ELLIPSIS, Part, terminal_parts};
-use crate::figure::{finite, interval_seconds, reason, unattributed_cpu_seconds};
+use crate::figure::{
+    counted, finite, interval_seconds, reason, trouble_classes, unattributed_cpu_seconds,
+};
 use crate::format::TableLayout;
 use crate::units::{Units, scaled};
 
@@ -26,33 +28,43 @@ const MEMBERS_HEADING: &str = "PROCS";
 pub(crate) fn write(report: &Report, layout: &TableLayout, out: &mut Vec<u8>) {
     let columns = table_columns(report, layout.units);
     let names: Vec<Vec<Part>> = report.groups.iter().map(|group| name_parts(&group.name)).collect();
-    let frame = Frame::fit(&columns, &names, layout.width);
-    let mut rest = columns.as_slice();
+    write_blocks(&columns, &names, layout.width, out);
+    write_footer(report, layout.width, out);
+}
+
+/// Rows under their headings, in as many blocks as it takes.
+pub(crate) fn write_blocks(
+    columns: &[TableColumn],
+    names: &[Vec<Part>],
+    width: usize,
+    out: &mut Vec<u8>,
+) {
+    let frame = Frame::fit(columns, names, width);
+    let mut rest = columns;
     for length in &frame.block_lengths {
         if rest.len() < columns.len() {
             out.push(b'\n');
         }
         let (block, behind) = rest.split_at(*length);
-        frame.write_block(block, &names, out);
+        frame.write_block(block, names, out);
         rest = behind;
     }
-    write_footer(report, layout.width, out);
 }
 
 /// A name in pieces; two quotes stand for the empty one.
-fn name_parts(name: &[u8]) -> Vec<Part> {
+pub(crate) fn name_parts(name: &[u8]) -> Vec<Part> {
     terminal_parts(if name.is_empty() { b"\"\"" } else { name })
 }
 
 /// A column of cells, ready to print.
-struct TableColumn {
+pub(crate) struct TableColumn {
     heading: String,
     cells: Vec<String>,
     width: usize,
 }
 
 impl TableColumn {
-    fn new(heading: String, cells: Vec<String>) -> Self {
+    pub(crate) fn new(heading: String, cells: Vec<String>) -> Self {
         let width = cells.iter().map(String::len).chain([heading.len()]).max().unwrap_or(0);
         TableColumn { heading, cells, width }
     }
@@ -190,12 +202,12 @@ fn block_lengths(columns: &[TableColumn], width: usize) -> Vec<usize> {
     lengths
 }
 
-fn width_of(name: &[Part]) -> usize {
+pub(crate) fn width_of(name: &[Part]) -> usize {
     name.iter().map(|part| part.width).sum()
 }
 
 /// A name of at most this width, its middle left out where it was longer, and its width.
-fn shortened(name: &[Part], width_max: usize) -> (String, usize) {
+pub(crate) fn shortened(name: &[Part], width_max: usize) -> (String, usize) {
     let whole = width_of(name);
     if whole <= width_max {
         return (name.iter().map(|part| part.text.as_str()).collect(), whole);
@@ -284,56 +296,8 @@ fn worth(report: &Report) -> Vec<String> {
 
 /// What went wrong during the sweep.
 fn trouble_clauses(trouble: &Trouble) -> impl Iterator<Item = String> {
-    let Trouble {
-        vanished,
-        denied,
-        blocked,
-        truncated,
-        malformed,
-        failed,
-        clobbered_environments,
-        fallen_counters,
-        given_up_readings,
-        dropped_readings,
-        hanging_threads,
-        cut_sockets,
-        unreached_sockets,
-        lost_connection_reports,
-    } = *trouble;
-    let classes = [
-        (vanished, "ended while being read", "ended while being read"),
-        (denied, "reading refused", "readings refused"),
-        (blocked, "blocked while being read", "blocked while being read"),
-        (truncated, "reading cut short", "readings cut short"),
-        (malformed, "reading not understood", "readings not understood"),
-        (failed, "system call failed", "system calls failed"),
-        (clobbered_environments, "environment overwritten", "environments overwritten"),
-        (fallen_counters, "counter that went back", "counters that went back"),
-        (given_up_readings, "reading of memory given up", "readings of memory given up"),
-        (dropped_readings, "reading of memory put off", "readings of memory put off"),
-        (hanging_threads, "thread of ours hangs", "threads of ours hang"),
-        (
-            cut_sockets,
-            "with too many descriptors to find sockets",
-            "with too many descriptors to find sockets",
-        ),
-        (
-            unreached_sockets,
-            "not reached in the time for sockets",
-            "not reached in the time for sockets",
-        ),
-        (
-            lost_connection_reports,
-            "loss of reports on ended connections",
-            "losses of reports on ended connections",
-        ),
-    ];
-    let happened = classes.into_iter().filter(|(count, ..)| *count > 0);
-    happened.map(|(count, one, several)| counted(count, one, several))
-}
-
-fn counted(count: u64, one: &str, several: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { several })
+    let happened = trouble_classes(trouble).into_iter().filter(|class| class.count > 0);
+    happened.map(|class| class.words())
 }
 
 /// The meaning of each sign that stands in the table.

@@ -1,8 +1,10 @@
 //! What a full sample costs: every process read, the ledger advanced, groups by name reported.
 //!
-//! Usage: `sample_cost [--samples N] [--interval-ms N] [--switches] [--sockets]
-//! [--traffic]`
-//! Prints one line of KEY=VALUE words, like the programs that it is measured beside.
+//! Usage: `sample_cost [--samples N] [--interval-ms N] [--tier a|b|c] [--switches] [--sockets]
+//! [--traffic] [--hold]`
+//! Prints one line of KEY=VALUE words, like the programs that it is measured beside. With
+//! `--hold` it measures nothing, but prints `ready` and holds what it opened, its BPF programs
+//! for one, until its standard input ends.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -10,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use metrics_per_process::Monitor;
 use metrics_per_process::metric::{self, Need};
+use metrics_per_process::report::Tier;
 use metrics_per_process::selector::GroupKey;
 
 /// Samples before the measured ones: the first finds out who everybody is.
@@ -19,7 +22,16 @@ fn main() -> Result<()> {
     let plan = Plan::parse(std::env::args().skip(1))?;
     let mut columns = metric::choose("all").context("cannot choose the metrics")?;
     columns.retain(|column| plan.needs.contains(&column.metric.need));
-    let mut monitor = Monitor::builder().by(GroupKey::Name).columns(columns).build()?;
+    let builder = Monitor::builder().by(GroupKey::Name).columns(columns);
+    let mut monitor = builder.tier_max(plan.tier).build()?;
+    if monitor.tier() != plan.tier {
+        let why = monitor.refusals().iter().map(|refusal| refusal.reason.as_str());
+        let why = why.collect::<Vec<_>>().join("; ");
+        bail!("tier {:?} is not to be had here: {why}", plan.tier);
+    }
+    if plan.holds {
+        return hold();
+    }
     for _ in 0..WARM_UPS {
         sample(&mut monitor)?;
         std::thread::sleep(plan.interval);
@@ -44,23 +56,36 @@ fn sample(monitor: &mut Monitor) -> Result<u64> {
     Ok(monitor.snapshot().processes.len() as u64)
 }
 
+/// Says that everything is there, and keeps it so until somebody closes the standard input.
+fn hold() -> Result<()> {
+    writeln!(std::io::stdout(), "ready")?;
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
+    Ok(())
+}
+
 struct Plan {
     samples: u64,
     interval: Duration,
     /// What is read of each process.
     needs: Vec<Need>,
+    /// How ended processes are seen; no sample is taken where they can only be seen worse.
+    tier: Tier,
+    holds: bool,
 }
 
 impl Plan {
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self> {
         let needs = vec![Need::Always, Need::Memory, Need::Io, Need::Fds];
-        let mut plan = Plan { samples: 10, interval: Duration::from_secs(1), needs };
+        let interval = Duration::from_secs(1);
+        let mut plan = Plan { samples: 10, interval, needs, tier: Tier::C, holds: false };
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--samples" => plan.samples = number(&argument, arguments.next())?,
                 "--interval-ms" => {
                     plan.interval = Duration::from_millis(number(&argument, arguments.next())?);
                 }
+                "--tier" => plan.tier = tier(arguments.next())?,
+                "--hold" => plan.holds = true,
                 "--switches" => plan.needs.push(Need::ContextSwitches),
                 "--sockets" => plan.needs.push(Need::Sockets),
                 "--traffic" => plan.needs.push(Need::TcpTraffic),
@@ -68,6 +93,15 @@ impl Plan {
             }
         }
         Ok(plan)
+    }
+}
+
+fn tier(word: Option<String>) -> Result<Tier> {
+    match word.as_deref() {
+        Some("a") => Ok(Tier::A),
+        Some("b") => Ok(Tier::B),
+        Some("c") => Ok(Tier::C),
+        other => bail!("`--tier {}`: expected a, b or c", other.unwrap_or_default()),
     }
 }
 

@@ -131,7 +131,9 @@ impl Actor {
         std::fs::remove_file(&path).with_context(failed)
     }
 
-    fn fill(&self, file: &mut File, writer: Writer, bytes: u64) -> Result<()> {
+    /// Writes so many bytes to an open file, and counts each write as it is done; the filesystem's
+    /// own blocks are left to [`Self::count_metadata`].
+    pub(crate) fn fill(&self, file: &mut File, writer: Writer, bytes: u64) -> Result<()> {
         static ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
         let mut left = usize::try_from(bytes)?;
         while left > 0 {

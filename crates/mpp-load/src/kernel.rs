@@ -32,6 +32,12 @@ pub(crate) fn exit_now(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
+/// Ends this process by a signal whose default is to end it.
+pub(crate) fn end_by_signal(signal: i32) -> Result<()> {
+    // SAFETY: takes no pointer, and no handler of ours can run, since this program has none.
+    checked(unsafe { libc::raise(signal) })
+}
+
 /// Ends the calling thread alone, the leader too, as the bare system call does.
 pub(crate) fn exit_this_thread() -> ! {
     // SAFETY: takes no pointer; the stack stays mapped while other threads live.
@@ -86,6 +92,24 @@ pub(crate) fn set_comm(comm: &[u8]) -> Result<()> {
     let name = CString::new(&comm[..comm.len().min(15)])?;
     // SAFETY: `name` ends with NUL and lives through the call.
     checked(unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) })
+}
+
+/// Whether the memory of this process may be dumped, which is whether its own user may read its
+/// counters: `PR_SET_DUMPABLE` of prctl(2).
+#[derive(Clone, Copy)]
+pub(crate) enum Dumps {
+    Forbidden,
+    Allowed,
+}
+
+/// Hands this process's files in /proc to root, or back to its user.
+pub(crate) fn set_dumps(dumps: Dumps) -> Result<()> {
+    let is_dumpable: libc::c_ulong = match dumps {
+        Dumps::Forbidden => 0,
+        Dumps::Allowed => 1,
+    };
+    // SAFETY: PR_SET_DUMPABLE takes a number and no pointer.
+    checked(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, is_dumpable, 0, 0, 0) })
 }
 
 /// Makes this process the one that orphaned descendants are handed to.

@@ -5,6 +5,7 @@ mod churn;
 mod connections;
 mod descriptors;
 mod double_fork;
+mod ends;
 mod exec;
 mod leaderless;
 mod names;
@@ -15,6 +16,7 @@ mod storm;
 mod text_areas;
 mod threads;
 mod tree;
+mod undumpable;
 mod workers;
 mod zombies;
 
@@ -130,6 +132,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         run: storm::run,
     },
     Scenario {
+        name: "known-ends",
+        help: "children that end by status or signal, each of which says what it wrote",
+        options: ends::OPTIONS,
+        run: ends::run,
+    },
+    Scenario {
         name: "churn",
         help: "processes of ever new names, threads and connections come and go for a long time",
         options: churn::OPTIONS,
@@ -176,6 +184,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         help: "a process that writes a title over its arguments and environment",
         options: text_areas::RETITLE,
         run: text_areas::run_retitle,
+    },
+    Scenario {
+        name: "undumpable",
+        help: "a process that writes, and whose counters other users may not read for a while",
+        options: undumpable::OPTIONS,
+        run: undumpable::run,
     },
     Scenario {
         name: "sleepers",

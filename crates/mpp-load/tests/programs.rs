@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::os::unix::fs::MetadataExt as _;
+
 use support::{Load, children_of, io_counters, number, state_of};
 
 fn write_bytes(path: &str) -> u64 {
@@ -34,6 +36,7 @@ fn check_all_folded(arguments: &[&str]) {
 fn what_reaped_children_wrote_ends_up_with_their_reaper() {
     check_all_folded(&["parent-and-children", "--seconds", "1"]);
     check_all_folded(&["short-lived", "--seconds", "1"]);
+    check_all_folded(&["known-ends", "--children", "50", "--threads", "1"]);
     check_all_folded(&["nested-deaths", "--seconds", "1"]);
     check_all_folded(&["double-fork", "--seconds", "1"]);
     check_all_folded(&["threads", "--seconds", "1"]);
@@ -146,6 +149,23 @@ fn cpu_time_is_used_where_it_is_said_to_be() {
     assert!(number(&total, "own_cpu_us") >= 200_000, "{total}");
     assert!(number(&total, "ended_cpu_us") >= 400_000, "{total}");
     assert!(number(&total, "reaped_cpu_us") >= number(&total, "ended_cpu_us"), "{total}");
+}
+
+#[test]
+fn an_undumpable_process_belongs_to_root_and_writes_on() {
+    let times = ["--before", "0.2", "--hidden", "0.3", "--after", "0.2"];
+    let mut load = Load::start(&[&["undumpable"][..], &times].concat());
+    let path = format!("/proc/{}/io", load.pid());
+    let owner = || std::fs::metadata(&path).unwrap().uid();
+    let (own, before) = (owner(), write_bytes(&path));
+    load.begin();
+    load.wait_for("hidden");
+    assert_eq!(owner(), 0);
+    let total = load.total();
+    assert_eq!(owner(), own);
+    let written = number(&total, "parent_write_bytes");
+    assert!(written >= (64 << 20) + (6 << 19), "{total}");
+    assert_eq!(write_bytes(&path) - before, written);
 }
 
 #[test]

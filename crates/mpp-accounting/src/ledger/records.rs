@@ -189,13 +189,28 @@ impl Records {
         }
     }
 
+    /// Whether the sweep before saw the main thread of a process living, and counted it to its
+    /// end.
+    pub(super) fn has_recorded_main_thread_of(&self, key: ProcessKey) -> bool {
+        !self.recorded.is_empty() && self.recorded.contains_key(&leader_of(key))
+    }
+
     /// Which threads are gone of which there is no record.
     pub(super) fn missing(&self, known: &[Known], snapshot: &Snapshot, batch: &Batch) -> Missing {
         let mut missing = Missing::default();
-        for known in known.iter().filter(|known| !known.is_zombie && !known.has_ended) {
-            let unrecorded = match snapshot.by_key(known.key) {
+        let mut samples = snapshot.processes.iter().peekable();
+        for known in known {
+            while samples.next_if(|sample| sample.key < known.key).is_some() {}
+            let sample = samples.peek().filter(|sample| sample.key == known.key);
+            if known.is_zombie || known.has_ended {
+                continue;
+            }
+            let unrecorded = match sample {
                 Some(sample) => {
                     let Some(current) = sample.io.threads.value() else { continue };
+                    if has_all_of(current, known.threads()) {
+                        continue;
+                    }
                     self.threads(batch, known, current, sample.exec_count).unrecorded()
                 }
                 None if snapshot.unreadable_pids.binary_search(&known.key.pid).is_ok() => continue,
@@ -252,6 +267,12 @@ impl Batch {
         let begin = self.threads.partition_point(|record| record.process < key);
         let end = self.threads.partition_point(|record| record.process <= key);
         &self.threads[begin..end]
+    }
+
+    /// Whether anything was written of a process or a thread of it.
+    pub(super) fn concerns(&self, key: ProcessKey) -> bool {
+        let is_empty = self.threads.is_empty() && self.processes.is_empty();
+        !is_empty && (self.ended(key).is_some() || !self.of_process(key).is_empty())
     }
 
     /// The record of a process, if it ended.
@@ -326,7 +347,7 @@ impl Ended {
 
 impl Threads<'_> {
     fn leader(&self) -> ThreadKey {
-        ThreadKey { tid: self.key.pid, start_time_ticks: self.key.start_time_ticks }
+        leader_of(self.key)
     }
 
     fn is_recorded(&self, thread: ThreadKey) -> bool {
@@ -480,6 +501,19 @@ impl Missing {
     pub(super) fn processes(&self) -> &[MissingThreads] {
         &self.processes
     }
+}
+
+/// Whether the same threads are there, and live or have exited as before.
+fn has_all_of(now: &[ThreadIo], then: &[ThreadIo]) -> bool {
+    let is_same = |(now, then): (&ThreadIo, &ThreadIo)| {
+        now.key == then.key && now.has_exited == then.has_exited
+    };
+    now.len() == then.len() && now.iter().zip(then).all(is_same)
+}
+
+/// The main thread bears its process's numbers.
+fn leader_of(key: ProcessKey) -> ThreadKey {
+    ThreadKey { tid: key.pid, start_time_ticks: key.start_time_ticks }
 }
 
 /// Threads stand ascending by key.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use mpp_accounting::exit::{CpuTail, ExitSource, Exits, ProcessExit, Spill, ThreadExit};
 use mpp_accounting::process::{
     Absence, ContextSwitches, Gauges, Identity, ProcessIo, ProcessKey, ProcessSample, ProcessState,
-    Reading, ThreadIo, ThreadKey, Usage,
+    Reading, ThreadIo, ThreadKey, ThreadList, Usage,
 };
 use mpp_accounting::snapshot::{Host, Snapshot};
 use mpp_accounting::units::{BootTime, Delta, IoDelta, IoTotals, Totals, UsageDelta, UsageTotals};
@@ -473,7 +473,7 @@ impl Kernel {
             let total = self.processes.get(&pid)?.total();
             between(self);
             let process = self.processes.get(&pid)?;
-            let threads: Arc<[ThreadIo]> = process
+            let threads: Vec<ThreadIo> = process
                 .threads
                 .iter()
                 .map(|(tid, thread)| ThreadIo {
@@ -486,7 +486,7 @@ impl Kernel {
             if process.usage.reaped == before || self.recorder.is_some() {
                 return Some(ProcessIo {
                     total: Reading::Value(total),
-                    threads: Reading::Value(threads),
+                    threads: Reading::Value(ThreadList::from(&threads[..])),
                 });
             }
         }

@@ -15,6 +15,7 @@ use crate::plan::{Rows, ShowPlan, Sort};
 use crate::printer::Printer;
 use crate::progress::{Progress, QUIET};
 use crate::schedule::Schedule;
+use crate::screen;
 use crate::selection::{nothing_matched, seclusion};
 
 /// Between two samples ended processes are heard of at least so often.
@@ -47,6 +48,7 @@ pub(crate) fn run(typed: &args::Show, out: &mut dyn Write) -> Result<Status, Fai
         return Ok(Status::Ok);
     }
     let mut progress = Some(progress);
+    let mut tier = monitor.tier();
     let mut schedule = Schedule::new(begin, plan.interval);
     for printed in 0..plan.count {
         let due = schedule.next(Instant::now());
@@ -56,6 +58,7 @@ pub(crate) fn run(typed: &args::Show, out: &mut dyn Write) -> Result<Status, Fai
         }
         let report = sample(&mut monitor, plan.sort)?;
         drop(progress.take());
+        tell_of_fall(&monitor, &mut tier);
         printer.print(&report, out)?;
         if wait == Wait::Interrupted {
             break;
@@ -81,6 +84,21 @@ fn wait_listening(
     }
 }
 
+/// Says once where ended processes are seen less well than before, and why, and once where they
+/// are seen better again.
+fn tell_of_fall(monitor: &Monitor, before: &mut Tier) {
+    let tier = monitor.tier();
+    let (letter, promise) = (tier.letter(), tier.promise());
+    if tier > *before {
+        let reasons: Vec<&str> = monitor.refusals().iter().map(|r| r.reason.as_str()).collect();
+        let reasons = reasons.join("; ");
+        screen::note(&format!("tier {letter} ({promise}) from here on: {reasons}"));
+    } else if tier < *before {
+        screen::note(&format!("tier {letter} ({promise}) again"));
+    }
+    *before = tier;
+}
+
 /// What is said while the first numbers are not there yet.
 fn progress_text(interval: Duration) -> String {
     if interval < QUIET {
@@ -91,13 +109,12 @@ fn progress_text(interval: Duration) -> String {
 }
 
 fn open(plan: &ShowPlan) -> Result<Monitor, Failure> {
-    // Of a single moment nothing is told that procfs does not say, and sooner.
-    let tier_max = if plan.interval.is_zero() { Tier::C } else { plan.tier_max };
-    let builder = Monitor::builder()
-        .columns(plan.columns.clone())
-        .tier_max(tier_max)
-        .procfs(&plan.procfs)
-        .memory_reader(MemoryReaderKind::HelperProcess);
+    let builder = Monitor::builder().columns(plan.columns.clone()).procfs(&plan.procfs);
+    let builder = match plan.interval.is_zero() {
+        // Of a single moment nothing is told that procfs does not say, and sooner.
+        true => builder.once().tier_max(Tier::C),
+        false => builder.tier_max(plan.tier_max).memory_reader(MemoryReaderKind::HelperProcess),
+    };
     let builder = match &plan.rows {
         Rows::One(selector) => builder.group(selector.to_string(), selector.clone()),
         Rows::By(selector, key) => {

@@ -123,7 +123,7 @@ pub(super) struct Hooks {
     missing: Vec<(Hook, Errno)>,
     exit_program: OwnedFd,
     /// Programs run while these are open.
-    _links: Vec<OwnedFd>,
+    links: Vec<OwnedFd>,
 }
 
 impl Hooks {
@@ -159,13 +159,18 @@ impl Hooks {
             is_closing: false,
             missing,
             exit_program,
-            _links: links,
+            links,
         })
     }
 
     /// Hooks that this kernel did not take, and why.
     pub(super) fn missing(&self) -> &[(Hook, Errno)] {
         &self.missing
+    }
+
+    /// Whether every link is still one.
+    pub(super) fn are_attached(&self) -> Result<(), Errno> {
+        self.links.iter().try_for_each(|link| syscall::is_link(link.as_fd()))
     }
 
     /// From now on copies these texts at each exec, and no others.
@@ -266,6 +271,12 @@ impl Hooks {
     #[cfg(test)]
     pub(super) fn exit_ring(&self) -> BorrowedFd<'_> {
         self.exits.as_fd()
+    }
+
+    /// What keeps the hook at exits running: it was attached last.
+    #[cfg(test)]
+    pub(super) fn exit_link(&self) -> BorrowedFd<'_> {
+        self.links.last().map_or(self.exit_program.as_fd(), AsFd::as_fd)
     }
 }
 

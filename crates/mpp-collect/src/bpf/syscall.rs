@@ -146,6 +146,8 @@ struct IterCreate {
     flags: u32,
 }
 
+/// Words of `struct bpf_link_info` up to what depends on its kind.
+const LINK_INFO_WORDS: usize = 4;
 /// Words of `struct bpf_prog_info` up to `recursion_misses`, which is the last two.
 const PROG_INFO_WORDS: usize = 54;
 
@@ -319,6 +321,12 @@ fn describe(fd: BorrowedFd<'_>, words: &mut [u32]) -> Result<(), Errno> {
     };
     // SAFETY: the kernel writes at most as many bytes as are said to be there.
     unsafe { bpf(OBJECT_INFO, &mut attribute) }.map(drop)
+}
+
+/// Whether a descriptor is still what keeps a program running: of what is none of BPF's there is
+/// no description.
+pub(super) fn is_link(link: BorrowedFd<'_>) -> Result<(), Errno> {
+    describe(link, &mut [0; LINK_INFO_WORDS])
 }
 
 /// Loads a program that makes system calls: the one that loads the others. `map` is the only

@@ -1,5 +1,7 @@
 //! Every thread of the machine, by the iterator of `bpf/tasks.h`.
 
+#[cfg(test)]
+use std::os::fd::BorrowedFd;
 use std::os::fd::{AsFd, OwnedFd};
 
 use mpp_parse::bpf_record::{self, Record, TaskRecord};
@@ -29,6 +31,12 @@ impl Tasks {
         let program = loaded.program("write_task")?;
         let link = syscall::link_iterator(program.as_fd()).map_err(Failure::at(Step::Attach))?;
         Ok(Tasks { link, buffer: vec![0; BUFFER] })
+    }
+
+    /// What is asked for the living.
+    #[cfg(test)]
+    pub(super) fn link(&self) -> BorrowedFd<'_> {
+        self.link.as_fd()
     }
 
     /// Hands out every thread, those of a process after their leader.

@@ -18,9 +18,12 @@ use mpp_accounting::process::{
 use mpp_accounting::units::{BootTime, Totals};
 use mpp_parse::bpf_record::{ExecRecord, ExitRecord, FreeRecord, Pool, TaskKey, Text, ThreadUsage};
 use mpp_parse::proc_pid_environ::variables;
+use rustix::io::Errno;
 
 use super::Population;
+use super::health::{Failure, Health};
 use crate::bpf::{Bpf, Capture, ExitEvent};
+use crate::identity;
 use crate::scale::{Scale, cpu_split, io_totals};
 
 /// No more execs than this are remembered; beyond it the oldest are forgotten.
@@ -40,6 +43,9 @@ pub(crate) struct ExactWitness {
     /// How many records had been dropped when last asked.
     dropped: u64,
     lost: u64,
+    health: Health,
+    /// That of the iterator, without which ends are told all the same.
+    health_of_living: Health,
 }
 
 /// A process that ended, before it is joined to what is known of it.
@@ -79,6 +85,8 @@ impl ExactWitness {
             keys: Vec::new(),
             dropped: 0,
             lost: 0,
+            health: Health::default(),
+            health_of_living: Health::default(),
         }
     }
 
@@ -95,6 +103,7 @@ impl ExactWitness {
     /// Takes in what has been told so far.
     pub(super) fn listen(&mut self, scale: Scale) {
         let ExactWitness { bpf, execs, keys, threads, processes, cpu_tails, spills, .. } = self;
+        let attached = bpf.are_hooks_attached();
         // An exec comes before the end of whoever it made.
         let heard_execs = bpf.drain_execs(&mut |record| execs.remember(record, keys));
         let mut take = |event: ExitEvent<'_>| match event {
@@ -112,17 +121,38 @@ impl ExactWitness {
                 io: io_totals(&spill.io),
             });
         });
-        let failures = [heard_execs, heard_exits, spilled].iter().filter(|r| r.is_err()).count();
-        self.lost += failures as u64;
-        if let Ok(lost) = self.bpf.lost() {
+        let lost = bpf.lost().map(|lost| {
             self.lost += lost.dropped.saturating_sub(self.dropped);
             self.dropped = lost.dropped;
-        }
+        });
+        // What is not known to be whole counts as a loss.
+        self.lost += self.health.note("run the hooks", attached);
+        self.lost += self.health.note("read the execs", heard_execs);
+        self.lost += self.health.note("read the exit records", heard_exits);
+        self.lost += self.health.note("read what found no room", spilled);
+        self.lost += self.health.note("count the lost records", lost);
+    }
+
+    /// Takes in whether the living could be asked for.
+    pub(super) fn note_living(&mut self, outcome: Result<(), Errno>) {
+        self.health_of_living.note("read the tasks", outcome);
+    }
+
+    /// Why the living are not told of, if that goes on.
+    pub(super) fn silence_on_living(&self) -> Option<Failure> {
+        self.health_of_living.is_gone()
+    }
+
+    /// Why nothing is to be expected any more, if that is so.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        self.health.is_gone()
     }
 
     /// Hands out what was heard, each process with who it was.
     pub(super) fn testify(&mut self, population: &Population<'_>, exits: &mut Exits) {
         self.listen(population.origin.scale);
+        self.health.end_round();
+        self.health_of_living.end_round();
         exits.threads.append(&mut self.threads);
         exits.cpu_tails.append(&mut self.cpu_tails);
         exits.spills.append(&mut self.spills);
@@ -132,13 +162,17 @@ impl ExactWitness {
         let mut identities: HashMap<ProcessKey, Arc<Identity>> = HashMap::new();
         for mut ended in self.processes.drain(..) {
             let key = ended.exit.key();
-            let known = population.known.get(&key.pid).filter(|known| known.key == key);
+            let known = population.known.get(key.pid).filter(|known| known.key == key);
             let identity = match known {
-                Some(known) => Arc::clone(&known.identity),
+                Some(known) if !ended.has_become_another(&known.identity) => {
+                    Arc::clone(&known.identity)
+                }
+                // What it has not executed itself it has from what it was.
+                Some(known) => Arc::new(self.execs.identity(&ended, Some(&known.identity))),
                 None => {
                     let forker = ended.exit.sample.forked_by.or(ended.exit.parent);
                     let forker = forker.and_then(|forker| {
-                        let known = population.known.get(&forker.pid);
+                        let known = population.known.get(forker.pid);
                         let known = known.filter(|known| known.key == forker);
                         known.map(|known| &known.identity).or_else(|| identities.get(&forker))
                     });
@@ -210,6 +244,12 @@ impl Execs {
 }
 
 impl Ended {
+    /// Whether the process had another name or user in the end than it was last seen with.
+    fn has_become_another(&self, seen: &Identity) -> bool {
+        let told = &self.exit.sample.identity;
+        told.comm != seen.comm || told.uid != seen.uid
+    }
+
     /// `None` for a thread that was not its process's last.
     fn of(record: &ExitRecord<'_>, scale: Scale) -> Option<Self> {
         let group = record.group()?;
@@ -268,7 +308,7 @@ impl Ended {
 }
 
 /// What the last thread used, and those before it.
-fn whole_usage(last: &ThreadUsage, pool: &Pool) -> ThreadUsage {
+pub(crate) fn whole_usage(last: &ThreadUsage, pool: &Pool) -> ThreadUsage {
     ThreadUsage {
         utime_ns: last.utime_ns.saturating_add(pool.utime_ns),
         stime_ns: last.stime_ns.saturating_add(pool.stime_ns),
@@ -280,19 +320,22 @@ fn whole_usage(last: &ThreadUsage, pool: &Pool) -> ThreadUsage {
     }
 }
 
+/// What two used together.
+pub(crate) fn plus_usage(one: &ThreadUsage, other: &ThreadUsage) -> ThreadUsage {
+    ThreadUsage {
+        utime_ns: one.utime_ns.saturating_add(other.utime_ns),
+        stime_ns: one.stime_ns.saturating_add(other.stime_ns),
+        runtime_ns: one.runtime_ns.saturating_add(other.runtime_ns),
+        nvcsw: one.nvcsw.saturating_add(other.nvcsw),
+        nivcsw: one.nivcsw.saturating_add(other.nivcsw),
+        min_flt: one.min_flt.saturating_add(other.min_flt),
+        maj_flt: one.maj_flt.saturating_add(other.maj_flt),
+    }
+}
+
 /// What a record says by itself.
 fn named(record: &ExitRecord<'_>) -> Identity {
-    let gone = Absence::Vanished;
-    Identity {
-        comm: Box::from(record.comm()),
-        uid: record.euid(),
-        executable: Reading::Absent(gone),
-        cmdline: Reading::Absent(gone),
-        environment: Reading::Absent(gone),
-        is_environment_incomplete: false,
-        cgroup: Reading::Absent(gone),
-        is_kernel_thread: false,
-    }
+    identity::named(Box::from(record.comm()), record.euid())
 }
 
 fn thread_exit(record: &ExitRecord<'_>, scale: Scale) -> ThreadExit {

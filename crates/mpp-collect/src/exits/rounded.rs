@@ -16,6 +16,7 @@ use mpp_accounting::process::{
 use mpp_accounting::units::{BootTime, Totals, UsageTotals};
 
 use super::Population;
+use super::health::{Failure, Health};
 use crate::taskstats::{Taskstats, ThreadExitRecord};
 
 /// No more records than this wait for the next sweep; what is beyond is counted as lost.
@@ -28,10 +29,11 @@ const START_SLACK_NS: u64 = 20_000_000;
 /// Hears of ended threads by taskstats.
 #[derive(Debug)]
 pub(crate) struct RoundedWitness {
-    taskstats: Taskstats,
+    pub(super) taskstats: Taskstats,
     /// What was told before the sweep that comes next.
     waiting: Vec<Heard>,
     lost: u64,
+    health: Health,
 }
 
 /// A record, and when it was read.
@@ -61,7 +63,7 @@ struct Gathered {
 
 impl RoundedWitness {
     pub(super) fn new(taskstats: Taskstats) -> Self {
-        RoundedWitness { taskstats, waiting: Vec::new(), lost: 0 }
+        RoundedWitness { taskstats, waiting: Vec::new(), lost: 0, health: Health::default() }
     }
 
     /// Takes records in until their sockets are empty.
@@ -70,7 +72,7 @@ impl RoundedWitness {
     }
 
     fn hear(&mut self, moment: Moment) {
-        let RoundedWitness { taskstats, waiting, lost } = self;
+        let RoundedWitness { taskstats, waiting, lost, .. } = self;
         let at = crate::origin::since_boot();
         let drained = taskstats.drain(&mut |record| {
             if waiting.len() < WAITING_MAX {
@@ -79,13 +81,22 @@ impl RoundedWitness {
                 *lost += 1;
             }
         });
-        self.lost += drained.lost;
+        // A record that could not be read was received, and says nothing.
+        self.lost += drained.lost + drained.malformed;
+        let outcome = drained.failure.map_or(Ok(()), Err);
+        self.lost += self.health.note("read the records of ended threads", outcome);
+    }
+
+    /// Why nothing is to be expected any more, if that is so.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        self.health.is_gone()
     }
 
     /// Joins what was heard. Records of processes that nobody saw, and that were written since
     /// the sweep began, wait for the next one, which may see them as zombies.
     pub(super) fn testify(&mut self, population: &Population<'_>, exits: &mut Exits) {
         self.hear(Moment::AfterSweep);
+        self.health.end_round();
         exits.lost_records = std::mem::take(&mut self.lost);
         let heard = std::mem::take(&mut self.waiting);
         let mut unseen = HashMap::new();
@@ -140,7 +151,7 @@ fn process_of(
     let began_by_ns = heard.at.ns.saturating_sub(record.elapsed_us.saturating_mul(1000));
     let began_by = BootTime { ns: began_by_ns.saturating_add(START_SLACK_NS) };
     let began_by = population.origin.scale.ticks_at(began_by);
-    let current = population.known.get(&pid).map(|known| known.key);
+    let current = population.known.get(pid).map(|known| known.key);
     let current = current.filter(|_| !is_surely_another(heard, pid, population));
     let former = population.replaced.iter().copied().filter(|key| key.pid == pid);
     let bearers = current.into_iter().chain(former);
@@ -192,7 +203,7 @@ fn thread_exit(process: ProcessKey, heard: &Heard, population: &Population<'_>) 
 /// That of the thread which was last seen under the ID; else as its life tells it.
 fn thread_start(process: ProcessKey, heard: &Heard, population: &Population<'_>) -> u64 {
     let tid = heard.record.tid;
-    let known = population.known.get(&process.pid).filter(|known| known.key == process);
+    let known = population.known.get(process.pid).filter(|known| known.key == process);
     let before = known.and_then(|known| known.former_threads.as_deref()).unwrap_or_default();
     let now = known.and_then(|known| known.threads.as_deref()).unwrap_or_default();
     let seen = before.iter().chain(now).find(|thread| thread.key.tid == tid);
@@ -214,8 +225,8 @@ fn process_exit(
     unseen: &HashMap<u32, ProcessKey>,
 ) -> ProcessExit {
     let record = &heard.record;
-    let known = population.known.get(&key.pid).filter(|known| known.key == key);
-    let parent = population.known.get(&record.parent_pid);
+    let known = population.known.get(key.pid).filter(|known| known.key == key);
+    let parent = population.known.get(record.parent_pid);
     let parent_key = parent.map(|parent| parent.key);
     let parent_key = parent_key.or_else(|| unseen.get(&record.parent_pid).copied());
     let absent = Absence::NotRequested;

@@ -63,7 +63,8 @@ fn write_worth(report: &Report, out: &mut Vec<u8>) {
         kinds.map(|kind| (visibility_word(kind), u64::from(kind == report.host.visibility)));
     write_by_label("mpp_visibility", help, "visibility", &kinds, out);
     let help = "What went wrong during the last sweep, by class.";
-    write_by_label("mpp_sweep_trouble", help, "class", &trouble_classes(&report.trouble), out);
+    let classes = trouble_classes(&report.trouble).map(|class| (class.name, class.count));
+    write_by_label("mpp_sweep_trouble", help, "class", &classes, out);
 }
 
 /// A family of one series.

@@ -12,6 +12,7 @@ pub(super) const OPTIONS: &[OptionRow] = &[
     row("seconds", "3", "how long it goes on"),
     row("every-ms", "200", "milliseconds from one family to the next"),
     row("life-ms", "20", "milliseconds that the grandchild lives"),
+    row("linger-ms", "0", "milliseconds that the child lives on after it has written"),
     row("bytes", "64KiB", "bytes that the grandchild writes, and the child after reaping it"),
 ];
 
@@ -19,6 +20,7 @@ pub(super) fn run(stage: &Stage, options: &Options) -> Result<()> {
     let actor = stage.actor();
     let bytes = options.bytes("bytes")?;
     let life = options.milliseconds("life-ms")?;
+    let linger = options.milliseconds("linger-ms")?;
     let every = options.milliseconds("every-ms")?.max(Duration::from_millis(1));
     let families = options.seconds("seconds")?.as_millis() / every.as_millis();
     stage.ready_and_wait()?;
@@ -29,7 +31,8 @@ pub(super) fn run(stage: &Stage, options: &Options) -> Result<()> {
                 actor.live_for(life)
             })?;
             actor.reap(grandchild)?;
-            actor.write(Writer::Child, bytes, Durability::Left)
+            actor.write(Writer::Child, bytes, Durability::Left)?;
+            actor.live_for(linger)
         })?;
         actor.reap(child)?;
         stage.tick()?;

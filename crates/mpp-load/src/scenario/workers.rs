@@ -16,6 +16,7 @@ pub(super) const MASSINDEXER: &[OptionRow] = &[
     row("bytes", "1MiB", "bytes that one worker writes"),
     row("reap-every", "4", "seconds between two reapings"),
     row("rest", "2", "seconds of rest before the first write and after the last reaping"),
+    row("tick-ms", "1000", "milliseconds between two lines of truth"),
     row("worker-comm", "", "command name of the workers; the parent's unless given"),
 ];
 
@@ -25,6 +26,7 @@ pub(super) const FAMILY: &[OptionRow] = &[
     row("bytes", "64KiB", "bytes that one child writes"),
     row("parent-bytes", "64KiB", "bytes that the parent writes with each batch"),
     row("life-ms", "50", "milliseconds that a child lives"),
+    row("tick-ms", "1000", "milliseconds between two lines of truth"),
     row("worker-comm", "", "command name of the children; the parent's unless given"),
 ];
 
@@ -33,6 +35,7 @@ pub(super) const SHORT_LIVED: &[OptionRow] = &[
     row("per-second", "100", "children a second"),
     row("bytes", "16KiB", "bytes that one child writes"),
     row("life-ms", "2", "milliseconds that a child lives"),
+    row("tick-ms", "1000", "milliseconds between two lines of truth"),
     row("worker-comm", "", "command name of the children; the parent's unless given"),
 ];
 
@@ -47,6 +50,7 @@ struct Plan {
     reaping: Reaping,
     rest: Duration,
     duration: Duration,
+    tick: Duration,
     worker_comm: Option<Vec<u8>>,
 }
 
@@ -72,6 +76,7 @@ pub(super) fn run_massindexer(stage: &Stage, options: &Options) -> Result<()> {
         reaping: Reaping::Every(options.seconds("reap-every")?),
         rest: options.seconds("rest")?,
         duration: options.seconds("seconds")?,
+        tick: tick(options)?,
         worker_comm: worker_comm(options),
     };
     plan.run(stage)
@@ -96,6 +101,7 @@ fn family(options: &Options, reaping: Reaping) -> Result<Plan> {
         reaping,
         rest: Duration::ZERO,
         duration: options.seconds("seconds")?,
+        tick: tick(options)?,
         worker_comm: worker_comm(options),
     })
 }
@@ -112,9 +118,15 @@ pub(super) fn run_short_lived(stage: &Stage, options: &Options) -> Result<()> {
         reaping: Reaping::Every(Duration::from_millis(1)),
         rest: Duration::ZERO,
         duration: options.seconds("seconds")?,
+        tick: tick(options)?,
         worker_comm: worker_comm(options),
     };
     plan.run(stage)
+}
+
+/// How often the truth is told; never at every turn of the loop.
+fn tick(options: &Options) -> Result<Duration> {
+    Ok(options.milliseconds("tick-ms")?.max(Duration::from_millis(1)))
 }
 
 fn worker_comm(options: &Options) -> Option<Vec<u8>> {
@@ -127,7 +139,7 @@ impl Plan {
             kernel::ignore_children()?;
         }
         stage.ready_and_wait()?;
-        let mut ticks = Pace::new(kernel::boottime(), Duration::from_secs(1));
+        let mut ticks = Pace::new(kernel::boottime(), self.tick);
         pass(stage, &mut ticks, self.rest)?;
         self.work(stage, &mut ticks)?;
         stage.actor().reap_all()?;

@@ -1,0 +1,107 @@
+//! Every process that is remembered, ascending by key.
+//!
+//! A sweep is ascending too, so the two are walked side by side and nothing is looked up.
+
+use std::sync::Arc;
+
+use super::{Decision, Place};
+use crate::process::{ContextSwitches, Identity, ProcessKey, ProcessSample};
+
+/// A process as the groups see it; also kept for those that ended, until the ledger has
+/// settled them.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) key: ProcessKey,
+    pub(super) place: Option<Place>,
+    pub(super) identity: Arc<Identity>,
+    /// Which conditions could be decided.
+    pub(super) decision: Decision,
+    /// Its parent when it was last looked at.
+    pub(super) parent_pid: u32,
+    /// `None` until they were read once.
+    pub(super) switches: Option<ContextSwitches>,
+    /// The round in which this was first looked at.
+    pub(super) first_round: u64,
+    /// The round in which this was last looked at.
+    pub(super) round: u64,
+}
+
+impl Member {
+    /// One of which nothing is decided yet.
+    pub(super) fn new(process: &ProcessSample, round: u64) -> Self {
+        Member {
+            key: process.key,
+            place: None,
+            identity: Arc::clone(&process.identity),
+            decision: Decision::Doubtful(0),
+            parent_pid: process.parent_pid,
+            switches: None,
+            first_round: round,
+            round: 0,
+        }
+    }
+}
+
+/// See the top of this file.
+#[derive(Debug, Default)]
+pub(super) struct Members {
+    rows: Vec<Member>,
+}
+
+/// How far a list has been walked. Keys are asked for in ascending order.
+#[derive(Debug, Default)]
+pub(super) struct Walk {
+    position: usize,
+}
+
+impl Members {
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(super) fn get(&self, key: ProcessKey) -> Option<&Member> {
+        let position = self.rows.binary_search_by_key(&key, |member| member.key).ok()?;
+        self.rows.get(position)
+    }
+
+    pub(super) fn get_mut(&mut self, key: ProcessKey) -> Option<&mut Member> {
+        let position = self.rows.binary_search_by_key(&key, |member| member.key).ok()?;
+        self.rows.get_mut(position)
+    }
+
+    /// The next one on a walk.
+    pub(super) fn next(&mut self, walk: &mut Walk, key: ProcessKey) -> Option<&mut Member> {
+        while self.rows.get(walk.position).is_some_and(|member| member.key < key) {
+            walk.position += 1;
+        }
+        self.rows.get_mut(walk.position).filter(|member| member.key == key)
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Member> {
+        self.rows.iter_mut()
+    }
+
+    /// Those that ever bore this PID and are remembered.
+    pub(super) fn bearers_of(&self, pid: u32) -> &[Member] {
+        let begin = self.rows.partition_point(|member| member.key.pid < pid);
+        let end = self.rows.partition_point(|member| member.key.pid <= pid);
+        self.rows.get(begin..end).unwrap_or_default()
+    }
+
+    /// Takes newcomers in, whom nobody knows yet.
+    pub(super) fn enter(&mut self, newcomers: &mut Vec<Member>) {
+        if !newcomers.is_empty() {
+            self.rows.append(newcomers);
+            self.rows.sort_by_key(|member| member.key);
+            self.rows.dedup_by_key(|member| member.key);
+        }
+    }
+
+    /// Forgets these.
+    pub(super) fn forget(&mut self, mut keys: Vec<ProcessKey>) {
+        if !keys.is_empty() {
+            keys.sort_unstable();
+            self.rows.retain(|member| keys.binary_search(&member.key).is_err());
+        }
+    }
+}
