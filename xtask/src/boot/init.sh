@@ -51,7 +51,7 @@ watch() {
     echo begin >&3
     wait_for /run/truth '"total"' || return
     sleep 1
-    killall -INT mpp
+    killall -INT mpp 2>/dev/null
     sleep 1
     tail -n 1 /run/truth
     for tier in A B C; do

@@ -51,6 +51,9 @@ pub(super) struct Account {
     pub(super) lines: u64,
     /// By how much the written bytes grew.
     pub(super) written_bytes: u64,
+    /// By how much of that in intervals of a lower tier, because a record was missing, and in
+    /// those before and after them.
+    pub(super) estimated_bytes: u64,
     /// Exit records that never reached it.
     pub(super) lost_records: u64,
     /// The tier of the last line.
@@ -90,7 +93,7 @@ impl Watcher {
         let stdout = child.stdout.take().context("its output is no pipe")?;
         let lines = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&lines);
-        let reader = std::thread::spawn(move || read(stdout, setup.scope, &counter));
+        let reader = std::thread::spawn(move || read(stdout, setup, &counter));
         Ok(Watcher { setup, holdings: Vec::new(), child, lines, reader: Some(reader) })
     }
 
@@ -126,13 +129,15 @@ impl Drop for Watcher {
 }
 
 /// Reads all it says.
-fn read(stdout: ChildStdout, scope: Scope, lines: &AtomicU64) -> Result<Account> {
+fn read(stdout: ChildStdout, setup: &Setup, lines: &AtomicU64) -> Result<Account> {
     let mut account = Account::default();
     let mut first_and_last = None;
+    let mut grown_before = 0;
+    let mut is_after_estimate = false;
     for line in BufReader::new(stdout).lines() {
         let line = line?;
         account.lines = lines.fetch_add(1, Ordering::Relaxed) + 1;
-        if scope == Scope::Everybody {
+        if setup.scope == Scope::Everybody {
             continue;
         }
         let line: Value = serde_json::from_str(&line)?;
@@ -144,6 +149,15 @@ fn read(stdout: ChildStdout, scope: Scope, lines: &AtomicU64) -> Result<Account>
         first_and_last = Some((first, total));
         account.written_bytes = total.saturating_sub(first);
         account.lost_records += number("lost_records")?;
+        let is_estimate = line["tier"] != setup.tier;
+        let grown = total.saturating_sub(last);
+        account.estimated_bytes += match (is_estimate, is_after_estimate) {
+            (true, _) => grown_before + grown,
+            (false, true) => grown,
+            (false, false) => 0,
+        };
+        grown_before = if is_estimate || is_after_estimate { 0 } else { grown };
+        is_after_estimate = is_estimate;
         line["tier"].as_str().unwrap_or_default().clone_into(&mut account.tier);
     }
     Ok(account)

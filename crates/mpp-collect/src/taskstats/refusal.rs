@@ -28,6 +28,12 @@ pub(crate) enum Refusal {
     /// What arrives cannot be read.
     #[error("this kernel tells of ended threads in a form that is not known")]
     UnknownForm,
+    /// Records name the thread alone, before version 12 of them: what short-lived threads did
+    /// would be their process's parent's.
+    #[error(
+        "this kernel does not tell to which process an ended thread belonged (taskstats before version 12)"
+    )]
+    NoThreadGroup,
     /// A system call has failed.
     #[error("cannot {action}: {errno}")]
     System {
@@ -50,7 +56,10 @@ impl Refusal {
                 }
             }
             Refusal::OtherNamespace | Refusal::OtherNetworkNamespace => Some(IN_CONTAINER),
-            Refusal::Unsupported | Refusal::UnknownForm | Refusal::System { .. } => None,
+            Refusal::Unsupported
+            | Refusal::UnknownForm
+            | Refusal::NoThreadGroup
+            | Refusal::System { .. } => None,
         }
     }
 
@@ -86,6 +95,10 @@ mod tests {
             Refusal::NotPermitted,
             "the kernel tells of ended threads only whoever has CAP_NET_ADMIN",
         );
+        check(
+            Refusal::NoThreadGroup,
+            "this kernel does not tell to which process an ended thread belonged (taskstats before version 12)",
+        );
         check(Refusal::of("x", Errno::NOENT), "this kernel was built without CONFIG_TASKSTATS");
         check(
             Refusal::of("x", Errno::INVAL),
@@ -105,5 +118,6 @@ mod tests {
             assert!(refusal.cure().is_some_and(|cure| cure.to_lowercase().contains("net_admin")));
         }
         assert_eq!(Refusal::Unsupported.cure(), None);
+        assert_eq!(Refusal::NoThreadGroup.cure(), None);
     }
 }
