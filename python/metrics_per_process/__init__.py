@@ -17,6 +17,9 @@ and a small typed interface beyond them::
     for sample in mp.Sampler(mp.Selector(names=["nginx"]), interval=1.0):
         print(sample["cpu.percent"])
 
+    for process in mp.ended("name:make", seconds=60):
+        print(process.name, process.status, process.write_bytes)
+
 Linux only: it reads ``/proc``. Nothing else need be installed.
 """
 
@@ -35,12 +38,15 @@ from .compat import (
     multi_pid_process_stats,
     stats_per_pid,
 )
+from .ended import Ended, EndedStream, ended
 from .found import Process, find
 from .metric import Metric, metrics
 from .sample import Sample
 from .sampler import Sampler, show
 
 __all__ = [
+    "Ended",
+    "EndedStream",
     "Metric",
     "PermissionLimited",
     "Process",
@@ -49,6 +55,7 @@ __all__ = [
     "Selector",
     "SelectorError",
     "__version__",
+    "ended",
     "find",
     "find_pids",
     "find_pids_from_name",
