@@ -31,6 +31,7 @@ pub mod drop_in;
 mod error;
 mod find;
 mod lone;
+pub mod measure;
 mod monitor;
 mod resolver;
 pub mod run;

@@ -392,6 +392,7 @@ fn measures(columns: &[Column]) -> Measures {
             Need::Fds => measures.fds = true,
             Need::FdLimit => (measures.fds, measures.fd_limit) = (true, true),
             Need::ContextSwitches => measures.context_switches = ContextSwitchNeeds::AllThreads,
+            Need::Delays => measures.delays = true,
             Need::Swap => measures.swap = true,
             Need::ProportionalMemory => measures.proportional_memory = true,
             Need::Sockets => measures.sockets = true,

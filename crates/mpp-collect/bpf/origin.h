@@ -14,7 +14,8 @@ struct origin {
 	struct record_key exec;
 	u64 exec_time;
 	u64 reported; /* CPU time of its threads that exit records have told */
-	u64 is_auto_reaped;
+	u32 is_auto_reaped;
+	u32 misses_delays; /* not all waits of a thread that ended were counted */
 };
 
 struct {

@@ -6,7 +6,6 @@
 //! to others, processes end between two files, one call fails. Each of these spoils one
 //! field of one process at most, and is counted.
 
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::mem;
 use std::path::PathBuf;
@@ -28,7 +27,8 @@ use rustix::process::{Pid, PidfdFlags, Resource, getrlimit, pidfd_open};
 use crate::child::descendants::ChildLists;
 use crate::error::{CollectError, absence_of};
 use crate::exits::{Population, Refusal, Witness};
-use crate::identity::{Known, Risk, Wants};
+use crate::identity::roster::Roster;
+use crate::identity::{self, Known, Risk, Wants};
 use crate::measure::{
     Buffers, Counters, IoReader, Phase, Subject, ThreadNeeds, Vanished, has_reaped, is_ending,
     open_io,
@@ -39,6 +39,7 @@ use crate::needs::{IdentityWait, Measures, Needs};
 use crate::origin::{Origin, ProcfsKind};
 use crate::proc_fs::{FileError, Name, Room, open_folder, status_of};
 use crate::sockets::{SWEEP_BUDGET, SocketSource, TableScope};
+use crate::taskstats::DelayAccounting;
 
 /// A source of exit records that has failed is looked for again after so long, and each time
 /// after twice as long as before.
@@ -88,8 +89,12 @@ pub struct Collector {
     sockets: Option<SocketSource>,
     /// `None` until somebody asks for a tree.
     child_lists: Option<ChildLists>,
-    /// Boxed, since a table has room for up to twice as many as it holds.
-    known: HashMap<u32, Box<Known>>,
+    known: Roster,
+    /// Stands in a sample until it is known who the process is.
+    nobody: Arc<Identity>,
+    desk: told::Desk,
+    /// Whether somebody must be looked at again after the sweep.
+    attention: Attention,
     /// Processes that are asked through a thread of theirs, by that thread.
     threads_asked: HashMap<ProcessKey, u32>,
     /// PIDs that were a parent's in the last sweep, or are in this one.
@@ -100,6 +105,8 @@ pub struct Collector {
     round: u64,
     held: HeldIo,
     witness: Witness,
+    /// Whether the kernel counts what is waited for, as of the last sweep where that was asked.
+    delay_accounting: DelayAccounting,
     refusals: Vec<Refusal>,
     /// The best witness there may be.
     exits_max: ExitSource,
@@ -148,6 +155,7 @@ struct HeldIo {
 struct Request<'a> {
     needs: &'a Needs,
     is_of_interest: &'a dyn Fn(ProcessKey, &Identity) -> bool,
+    scope: Scope<'a>,
 }
 
 impl Request<'_> {
@@ -172,6 +180,13 @@ enum Unseen {
 enum Learned {
     Nothing,
     Something,
+}
+
+/// Who must be looked at again after a sweep: asked for more, completed, or counted as trouble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attention {
+    Nobody,
+    Everybody,
 }
 
 /// Which processes are swept.
@@ -202,6 +217,7 @@ impl Collector {
             procfs,
             held: HeldIo::new(&origin),
             witness,
+            delay_accounting: DelayAccounting::Unsupported,
             refusals,
             exits_max: exits,
             next_look: None,
@@ -213,7 +229,10 @@ impl Collector {
             memory,
             sockets: None,
             child_lists: None,
-            known: HashMap::new(),
+            known: Roster::default(),
+            nobody: Arc::new(nobody()),
+            desk: told::Desk::default(),
+            attention: Attention::Everybody,
             threads_asked: HashMap::new(),
             parents: HashSet::new(),
             former_parents: HashSet::new(),
@@ -231,7 +250,8 @@ impl Collector {
     /// Reads every process into `into`, whose storage is used again.
     ///
     /// # Errors
-    /// The processes could not be listed; then `into` is left as it was.
+    /// The processes could not be listed; then `into` is left as it was, or without processes
+    /// where those who were to tell of them had failed before.
     pub fn sweep(
         &mut self,
         needs: &Needs,
@@ -256,8 +276,8 @@ impl Collector {
         wait: IdentityWait,
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
-        let needs = &Request { needs, is_of_interest };
-        self.sweep_scope(needs, Scope::Everybody, wait, into)
+        let scope = Scope::Everybody;
+        self.sweep_scope(&Request { needs, is_of_interest, scope }, wait, into)
     }
 
     /// As [`Collector::sweep`], but of these processes alone, ascending by PID.
@@ -271,14 +291,13 @@ impl Collector {
         wait: IdentityWait,
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
-        let everyone = Request { needs, is_of_interest: &|_, _| true };
-        self.sweep_scope(&everyone, Scope::Some(pids), wait, into)
+        let scope = Scope::Some(pids);
+        self.sweep_scope(&Request { needs, is_of_interest: &|_, _| true, scope }, wait, into)
     }
 
     fn sweep_scope(
         &mut self,
         needs: &Request<'_>,
-        scope: Scope<'_>,
         wait: IdentityWait,
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
@@ -286,30 +305,32 @@ impl Collector {
         self.origin.find_visibility(&self.procfs, &mut self.buffers.room);
         self.take_answers(Duration::ZERO);
         self.listen();
+        if needs.needs.measures.delays {
+            self.witness.tell_delays();
+            self.delay_accounting = DelayAccounting::read(&mut self.buffers.room);
+        }
         let began = Instant::now();
         let moment = self.origin.now();
-        let told = match scope {
-            Scope::Everybody => self.told(),
-            Scope::Tree(_) | Scope::Some(_) => None,
-        };
-        match scope {
-            Scope::Everybody => self.list()?,
-            Scope::Tree(root_pid) => self.list_tree(root_pid)?,
-            Scope::Some(pids) => {
-                self.pids.clear();
-                self.pids.extend_from_slice(pids);
-            }
+        let may_be_told =
+            needs.scope == Scope::Everybody && self.witness.source() == ExitSource::Exact;
+        if !may_be_told {
+            self.list_scope(needs.scope)?;
         }
         self.replaced.clear();
         self.begin_round(needs.needs);
-        into.processes.clear();
         into.unreadable_pids.clear();
-        if let Some(rows) = told {
-            self.read_told(rows, needs, into);
-        } else {
+        if !may_be_told || !self.read_told(needs, into) {
+            if may_be_told {
+                into.processes.clear();
+                self.list_scope(needs.scope)?;
+            }
+            into.processes.clear();
+            self.attention = Attention::Everybody;
             self.put_in_order(needs.needs);
             self.read_all(needs, into);
+            self.witness.ask_delays(self.origin.scale, &mut into.processes);
         }
+        let has_gone = self.known.len() != into.processes.len();
         into.taken_at = moment.since_boot;
         into.taken_at_ticks = self.origin.scale.ticks_at(moment.since_boot);
         into.wall_time = moment.wall_time;
@@ -317,11 +338,17 @@ impl Collector {
         into.host = self.origin.host;
         into.network = self.network(needs.needs);
         self.hear_of_ends(into);
-        self.forget_ended(1);
-        if self.learn(wait) == Learned::Something {
-            into.processes.iter_mut().for_each(|sample| self.complete(sample, needs.needs));
+        if has_gone {
+            self.forget_ended(1);
         }
-        self.count_troubles(into.processes.iter());
+        let processes = match self.attention {
+            Attention::Nobody => &mut [],
+            Attention::Everybody => &mut into.processes[..],
+        };
+        if self.attention == Attention::Everybody && self.learn(wait) == Learned::Something {
+            processes.iter_mut().for_each(|sample| self.complete(sample, needs.needs));
+        }
+        self.count_troubles(processes.iter());
         if !needs.needs.measures.sockets
             && let Reading::Value(listening) = &into.network.listening
         {
@@ -371,6 +398,7 @@ impl Collector {
             replaced: &self.replaced,
             processes: &into.processes,
             previous_sweep_ticks: self.swept_at_ticks,
+            delays: self.delay_accounting,
         };
         self.witness.testify(&population, &mut into.exits);
         self.swept_at_ticks = into.taken_at_ticks;
@@ -443,8 +471,9 @@ impl Collector {
         needs: &Needs,
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
-        let everyone = Request { needs, is_of_interest: &|_, _| true };
-        self.sweep_scope(&everyone, Scope::Tree(root_pid), IdentityWait::No, into)
+        let scope = Scope::Tree(root_pid);
+        let everyone = Request { needs, is_of_interest: &|_, _| true, scope };
+        self.sweep_scope(&everyone, IdentityWait::No, into)
     }
 
     /// Reads the processes with these PIDs, in this order; `None` where there is no such
@@ -468,10 +497,11 @@ impl Collector {
             self.list()?;
             self.pids.sort_unstable();
         }
-        let request = Request { needs, is_of_interest: &|_, _| true };
+        let scope = Scope::Everybody;
+        let request = Request { needs, is_of_interest: &|_, _| true, scope };
         let mut samples = Vec::with_capacity(pids.len());
         for &pid in pids {
-            let is_process = self.known.contains_key(&pid)
+            let is_process = self.known.get(pid).is_some()
                 || if is_listed { self.is_listed(pid) } else { self.is_process(pid) };
             samples.push(is_process.then(|| self.visit(pid, &request).ok()).flatten());
         }
@@ -605,6 +635,18 @@ impl Collector {
             .map_err(|errno| CollectError::system("list", &self.procfs, errno))
     }
 
+    fn list_scope(&mut self, scope: Scope<'_>) -> Result<(), CollectError> {
+        match scope {
+            Scope::Everybody => self.list(),
+            Scope::Tree(root_pid) => self.list_tree(root_pid),
+            Scope::Some(pids) => {
+                self.pids.clear();
+                self.pids.extend_from_slice(pids);
+                Ok(())
+            }
+        }
+    }
+
     /// Everybody, where the kernel does not list children.
     fn list_tree(&mut self, root_pid: u32) -> Result<(), CollectError> {
         let lists = self.child_lists.get_or_insert_with(ChildLists::new);
@@ -642,7 +684,7 @@ impl Collector {
         self.order.clear();
         for position in 0..self.pids.len() {
             let pid = self.pids[position];
-            let start_time_ticks = match self.known.get(&pid) {
+            let start_time_ticks = match self.known.get(pid) {
                 Some(known) => Some(known.key.start_time_ticks),
                 None if is_first && needs.measures.io => self.scout(pid),
                 None => None,
@@ -717,7 +759,7 @@ impl Collector {
                 return Unseen::Vanished;
             }
             // Unreadable is not gone: what is known of it stays.
-            if let Some(known) = self.known.get_mut(&pid) {
+            if let Some(known) = self.known.get_mut(pid) {
                 known.swept = self.round;
             }
             Unseen::Unreadable
@@ -763,16 +805,11 @@ impl Collector {
         self.forget_former_bearer(key);
         let Collector { origin, known, buffers, wants, round, sockets, .. } = self;
         let subject = Subject { origin, folder, pid, stat, phase };
-        let known = match known.entry(pid) {
-            Entry::Occupied(entry) => {
-                let known = entry.into_mut();
-                known.refresh(uid, &subject, wants, *round, buffers);
-                known
-            }
-            Entry::Vacant(entry) => {
-                entry.insert(Box::new(Known::new(key, uid, &subject, wants, buffers)))
-            }
-        };
+        match known.get_mut(pid) {
+            Some(known) => known.refresh(uid, &subject, wants, *round, buffers),
+            None => known.insert(Known::new(key, uid, &subject, wants, buffers)),
+        }
+        let Some(known) = known.get_mut(pid) else { return Err(Vanished) };
         if origin.is_frozen() {
             known.read_frozen(&subject, wants, &mut buffers.room);
         }
@@ -788,16 +825,17 @@ impl Collector {
         }
         let is_wanted = measures.sockets || needs.needs.identity.listening_ports;
         let sockets = sockets.as_mut().filter(|_| is_wanted);
-        let threads = match self.witness.source() {
-            ExitSource::Nobody => ThreadNeeds::None,
-            ExitSource::Rounded | ExitSource::Exact => ThreadNeeds::EachAtAnyMoment,
+        let threads = match (needs.scope, self.witness.source()) {
+            // Whoever watches a tree from its begin has the whole of what ended from records.
+            (Scope::Tree(_), _) | (_, ExitSource::Nobody) => ThreadNeeds::None,
+            (_, ExitSource::Rounded | ExitSource::Exact) => ThreadNeeds::EachAtAnyMoment,
         };
         assemble(known, &subject, &measures, threads, sockets, buffers)
     }
 
     fn remember_parent(&mut self, stat: &Stat<'_>) {
         if self.parents.insert(stat.ppid)
-            && let Some(parent) = self.known.get_mut(&stat.ppid)
+            && let Some(parent) = self.known.get_mut(stat.ppid)
             && parent.key.start_time_ticks <= stat.start_time_ticks
         {
             parent.had_children = true;
@@ -806,14 +844,14 @@ impl Collector {
 
     /// What is known of a process is worth nothing for the next one with its PID.
     fn forget_former_bearer(&mut self, key: ProcessKey) {
-        if let Some(former) = self.known.get(&key.pid).filter(|known| known.key != key) {
+        if let Some(former) = self.known.get(key.pid).filter(|known| known.key != key) {
             self.replaced.push(former.key);
             self.forget(key.pid);
         }
     }
 
     fn forget(&mut self, pid: u32) {
-        if let Some(known) = self.known.remove(&pid) {
+        if let Some(known) = self.known.remove(pid) {
             self.held.let_go(&known);
         }
     }
@@ -821,16 +859,22 @@ impl Collector {
     /// Forgets whom nobody has seen in the last rounds.
     fn forget_ended(&mut self, rounds: u64) {
         let oldest = (self.round + 1).saturating_sub(rounds);
-        let ended = self.known.extract_if(|_, known| known.swept < oldest);
-        ended.for_each(|(_, known)| self.held.let_go(&known));
-        let known = &self.known;
-        self.threads_asked
-            .retain(|key, pid| known.get(pid).is_some_and(|known| known.reader_key == *key));
+        let Collector { known, held, threads_asked, .. } = self;
+        known.forget(|known| {
+            let has_ended = known.swept < oldest;
+            if has_ended {
+                held.let_go(known);
+            }
+            has_ended
+        });
+        let known = &*known;
+        threads_asked
+            .retain(|key, pid| known.get(*pid).is_some_and(|known| known.reader_key == *key));
         if let Some(memory) = &mut self.memory {
             let threads = &self.threads_asked;
             memory.forget_ended(|key| {
                 threads.contains_key(&key)
-                    || known.get(&key.pid).is_some_and(|known| known.key == key)
+                    || known.get(key.pid).is_some_and(|known| known.key == key)
             });
         }
     }
@@ -851,14 +895,14 @@ impl Collector {
     fn inherit_environments(&mut self) -> Learned {
         let mut heirs: Vec<_> = self
             .known
-            .values()
+            .iter()
             .filter(|known| known.lacks_environment() && known.parent_pid != known.key.pid)
             .map(|known| (known.key.start_time_ticks, known.key.pid, known.parent_pid))
             .collect();
         // A parent may have inherited its own.
         heirs.sort_unstable();
         for (_, pid, parent_pid) in &heirs {
-            if let [Some(heir), Some(parent)] = self.known.get_disjoint_mut([pid, parent_pid]) {
+            if let Some((heir, parent)) = self.known.pair_mut(*pid, *parent_pid) {
                 heir.inherit_environment(parent);
             }
         }
@@ -870,7 +914,7 @@ impl Collector {
     fn ask(&mut self) {
         let Collector { memory, known, wants, round, .. } = self;
         let Some(memory) = memory else { return };
-        let swept = known.values_mut().filter(|known| known.swept == *round);
+        let swept = known.iter_mut().filter(|known| known.swept == *round);
         let asked = swept.filter_map(|known| known.has_requests(wants).then_some(&*known));
         let mut asked: Vec<_> = asked
             .map(|known| match memory.has_blocked(known.reader_key) {
@@ -880,7 +924,7 @@ impl Collector {
             .collect();
         asked.sort_unstable();
         for (_, pid) in asked {
-            if let Some(known) = known.get_mut(&pid) {
+            if let Some(known) = known.get_mut(pid) {
                 known.requests(|request| memory.submit(request) != Submitted::Dropped);
             }
         }
@@ -893,7 +937,7 @@ impl Collector {
         memory.collect_each(longest, |answer: MemoryAnswer| {
             let key = answer.request.key;
             let pid = threads_asked.get(&key).copied().unwrap_or(key.pid);
-            if let Some(known) = known.get_mut(&pid) {
+            if let Some(known) = known.get_mut(pid) {
                 known.accept(&answer, wants);
             }
         });
@@ -901,7 +945,7 @@ impl Collector {
 
     /// Brings a sample up to what has become known since it was read.
     fn complete(&self, sample: &mut ProcessSample, needs: &Needs) {
-        let Some(known) = self.known.get(&sample.key.pid).filter(|known| known.key == sample.key)
+        let Some(known) = self.known.get(sample.key.pid).filter(|known| known.key == sample.key)
         else {
             return;
         };
@@ -916,7 +960,7 @@ impl Collector {
     fn count_troubles<'a>(&mut self, samples: impl Iterator<Item = &'a ProcessSample>) {
         for sample in samples {
             count_absences(sample, &mut self.trouble);
-            if let Some(known) = self.known.get(&sample.key.pid) {
+            if let Some(known) = self.known.get(sample.key.pid) {
                 self.trouble.clobbered_environments += u64::from(known.is_environment_clobbered);
                 self.trouble.truncated += u64::from(known.is_cmdline_truncated);
             }
@@ -1024,7 +1068,8 @@ fn assemble(
     if has_vanished(&io, &gauges) {
         return Err(Vanished);
     }
-    known.former_threads = std::mem::replace(&mut known.threads, io.threads.value().cloned());
+    let threads = io.threads.value().map(|threads| Box::from(&threads[..]));
+    known.former_threads = mem::replace(&mut known.threads, threads);
     Ok(ProcessSample {
         key: known.key,
         parent_pid: subject.stat.ppid,
@@ -1075,6 +1120,11 @@ fn has_vanished(io: &ProcessIo, gauges: &Gauges) -> bool {
         || is_gone(gauges.sockets.absence())
 }
 
+/// Stands for a process of which it is not known yet who it is.
+fn nobody() -> Identity {
+    identity::named(Box::default(), u32::MAX)
+}
+
 fn count(trouble: &mut Trouble, why: Absence) {
     match why {
         Absence::Denied => trouble.denied += 1,
@@ -1107,6 +1157,13 @@ fn count_absences(sample: &ProcessSample, trouble: &mut Trouble) {
         gauges.sockets.absence(),
     ];
     absences.into_iter().flatten().for_each(|why| count(trouble, why));
+}
+
+/// Whether something could not be read of a process.
+fn has_trouble(sample: &ProcessSample) -> bool {
+    let mut trouble = Trouble::default();
+    count_absences(sample, &mut trouble);
+    trouble != Trouble::default()
 }
 
 /// Whether a PID is a process's and not a thread's, pidfd_open(2); `None` where the kernel does

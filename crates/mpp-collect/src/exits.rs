@@ -14,8 +14,6 @@ pub(crate) mod exact;
 mod health;
 mod rounded;
 
-use std::collections::HashMap;
-
 use mpp_accounting::exit::{ExitSource, Exits, ProcessExit};
 use mpp_accounting::process::{IdentityNeeds, ProcessKey, ProcessSample};
 use mpp_parse::bpf_record::TaskKey;
@@ -25,10 +23,10 @@ use self::exact::{ExactWitness, Executed};
 use self::health::Failure;
 use self::rounded::RoundedWitness;
 use crate::bpf::Bpf;
-use crate::identity::Known;
+use crate::identity::roster::Roster;
 use crate::origin::{Origin, ProcfsKind};
 use crate::scale::Scale;
-use crate::taskstats::Taskstats;
+use crate::taskstats::{DelayAccounting, Taskstats};
 
 /// Why ends are not seen better than they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,13 +63,15 @@ impl Refusal {
 pub(crate) struct Population<'a> {
     pub(crate) origin: &'a Origin,
     /// By PID: those of this sweep, and those of the one before that it did not see.
-    pub(crate) known: &'a HashMap<u32, Box<Known>>,
+    pub(crate) known: &'a Roster,
     /// Those of the sweep before whose PID belongs to another process now.
     pub(crate) replaced: &'a [ProcessKey],
     /// What this sweep saw, ascending by key.
     pub(crate) processes: &'a [ProcessSample],
     /// When the sweep before began; 0 ticks before the first.
     pub(crate) previous_sweep_ticks: u64,
+    /// Whether the kernel counts what is waited for now.
+    pub(crate) delays: DelayAccounting,
 }
 
 impl Population<'_> {
@@ -134,6 +134,22 @@ impl Witness {
     pub(crate) fn capture(&mut self, needs: &IdentityNeeds) {
         if let Witness::Exact(witness) = self {
             witness.capture(needs);
+        }
+    }
+
+    /// Has everybody's waits told from now on.
+    pub(crate) fn tell_delays(&mut self) {
+        if let Witness::Exact(witness) = self {
+            // Where this fails nothing is told, and the processes say so.
+            let _ = witness.bpf.tell_delays();
+        }
+    }
+
+    /// Says of the processes of a sweep that was not told for how long they have waited, as far
+    /// as that was asked for.
+    pub(crate) fn ask_delays(&mut self, scale: Scale, processes: &mut [ProcessSample]) {
+        if let Witness::Rounded(witness) = self {
+            witness.ask_delays(scale, processes);
         }
     }
 

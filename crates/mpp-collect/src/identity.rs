@@ -7,11 +7,13 @@
 //! an exec must change: `PF_FORKNOEXEC`, the places of code and stack, and, where those
 //! may not be read, the name.
 
+pub(crate) mod roster;
+
 use std::sync::Arc;
 
 use mpp_accounting::process::{
     Absence, EnvironmentEntry, Identity, IdentityNeeds, ProcessKey, ProportionalMemory, Reading,
-    ThreadList, Usage,
+    ThreadIo, Usage,
 };
 use mpp_parse::proc_pid_environ::{is_clobbered, variables};
 use mpp_parse::proc_pid_stat::Stat;
@@ -77,9 +79,9 @@ pub(crate) struct Known {
     /// The most threads it was seen with.
     pub(crate) threads_max: u64,
     /// What its threads had done at the last sweep, where that was read.
-    pub(crate) threads: Option<ThreadList>,
+    pub(crate) threads: Option<Box<[ThreadIo]>>,
     /// What they had done at the sweep before that.
-    pub(crate) former_threads: Option<ThreadList>,
+    pub(crate) former_threads: Option<Box<[ThreadIo]>>,
     /// Its `io`, opened while it lived.
     pub(crate) held_io: Option<OwnedFd>,
     /// CPU time as it was last handed out; it may not fall.
@@ -251,6 +253,21 @@ impl Image {
     }
 }
 
+/// An identity of which nothing is known, and cannot be any more, but name and user.
+pub(crate) fn named(comm: Box<[u8]>, uid: u32) -> Identity {
+    let gone = Absence::Vanished;
+    Identity {
+        comm,
+        uid,
+        executable: Reading::Absent(gone),
+        cmdline: Reading::Absent(gone),
+        environment: Reading::Absent(gone),
+        cgroup: Reading::Absent(gone),
+        is_environment_incomplete: false,
+        is_kernel_thread: false,
+    }
+}
+
 impl Known {
     /// Meets a process for the first time.
     pub(crate) fn new(
@@ -337,6 +354,19 @@ impl Known {
             self.settle_without_memory();
         }
         is_same && !has_failed && self.generation == wants.generation
+    }
+
+    /// Whether nothing is asked or missing of it, and nothing to be counted as trouble.
+    pub(crate) fn is_settled(&self, wants: &Wants) -> bool {
+        let Identity { executable, cmdline, environment, cgroup, .. } = &*self.identity;
+        let absences =
+            [executable.absence(), cmdline.absence(), environment.absence(), cgroup.absence()];
+        let is_whole = |why: &Option<Absence>| matches!(why, None | Some(Absence::NotRequested));
+        [self.cmdline, self.environment, self.rollup] == [Ask::No; 3]
+            && !wants.proportional_memory
+            && !self.is_environment_clobbered
+            && !self.is_cmdline_truncated
+            && absences.iter().all(is_whole)
     }
 
     /// Takes what was captured at its last exec for what its memory would say, and was not

@@ -33,6 +33,8 @@ pub(crate) enum Count {
     EndedCpuUs,
     /// A PID worth naming: the daemon's, the leaderless process's.
     NotablePid,
+    /// Threads that ended, besides the first of each process.
+    ThreadsEnded,
     /// How far a child has come; each scenario says what it means.
     Stage,
 }

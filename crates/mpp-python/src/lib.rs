@@ -18,6 +18,8 @@ mod ended;
 #[cfg(target_os = "linux")]
 mod failure;
 #[cfg(target_os = "linux")]
+mod measure;
+#[cfg(target_os = "linux")]
 mod metric_table;
 #[cfg(target_os = "linux")]
 mod monitor;
@@ -41,6 +43,8 @@ mod _native {
     };
     #[pymodule_export]
     use crate::failure::{PermissionLimited, SelectorError};
+    #[pymodule_export]
+    use crate::measure::{Measured, Measurement, Meter, check_limit, closest_word, figure_text};
     #[pymodule_export]
     use crate::metric_table::{closest_metric, metrics};
     #[pymodule_export]

@@ -29,6 +29,12 @@ impl From<&[ThreadIo]> for ThreadList {
     }
 }
 
+impl FromIterator<ThreadIo> for ThreadList {
+    fn from_iter<I: IntoIterator<Item = ThreadIo>>(threads: I) -> Self {
+        ThreadList::from(&threads.into_iter().collect::<Vec<_>>()[..])
+    }
+}
+
 impl From<ThreadIo> for ThreadList {
     fn from(thread: ThreadIo) -> Self {
         ThreadList(Form::One(thread))

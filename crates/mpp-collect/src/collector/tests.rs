@@ -38,6 +38,7 @@ fn everything() -> Needs {
             fd_limit: true,
             sockets: false,
             tcp_traffic: false,
+            delays: true,
             context_switches: ContextSwitchNeeds::AllThreads,
         },
     }
@@ -418,7 +419,7 @@ fn who_may_hang_a_reader_is_asked_last() {
         let tree = tree.write(&format!("{pid}/stat"), stat.replace(from, to));
         let mut collector = open(tree.0.path()).unwrap();
         collector.sweep(&everything(), IdentityWait::No, &mut Snapshot::default()).unwrap();
-        assert_eq!(collector.known[&pid].risk(), expected, "{pid}: {to}");
+        assert_eq!(collector.known.get(pid).unwrap().risk(), expected, "{pid}: {to}");
     }
     check(1011, ") R ", ") S ", Risk::Least);
     check(1011, ") R ", ") D ", Risk::Uninterruptible);
@@ -689,7 +690,7 @@ fn descriptors_are_held_within_their_budget_and_given_back() {
     for _ in 0..2 {
         let samples = collector.read(&sleepers.pids(), &needs, IdentityWait::No).unwrap();
         assert!(samples.iter().flatten().all(|sample| sample.io.total.value().is_some()));
-        let held = collector.known.values().filter(|known| known.held_io.is_some());
+        let held = collector.known.iter().filter(|known| known.held_io.is_some());
         assert_eq!((held.count(), collector.held.free), (2, 0));
     }
     drop(sleepers);

@@ -1,53 +1,48 @@
 //! The sweep without procfs: every living thread as our own iterator in the kernel tells it.
 //!
-//! One pass hands out what procfs spreads over half a dozen files of each process. Only who a
-//! process is, is still read there, once, and again after an exec or where its name or user
-//! has changed. Whom the iterator keeps back is read as ever.
+//! One pass hands out what procfs spreads over half a dozen files of each process. Each record
+//! becomes a sample in the place of one of the sweep before, beside what is remembered of the
+//! process: nothing is allocated for one that is still the same. Only who a process is, is read
+//! from procfs, once, and again after an exec or where its name or user has changed. Whom the
+//! iterator keeps back is read as ever.
+//!
+//! The trap: threads are told in the order of their IDs, those of all processes mixed. Once the
+//! IDs have begun anew, a thread may be told before its process.
 
-use std::collections::HashMap;
+mod kept_back;
+mod leader;
+
 use std::sync::Arc;
 
 use mpp_accounting::process::{
-    Absence, ContextSwitches, Gauges, Identity, Memory, ProcessIo, ProcessKey, ProcessSample,
-    ProcessState, Reading, Socket, ThreadIo, ThreadList, Usage,
+    Absence, Delays, Gauges, Identity, ProcessKey, ProcessSample, ProcessState, ProportionalMemory,
+    Reading, Socket, ThreadIo, ThreadList, Usage,
 };
 use mpp_accounting::snapshot::Snapshot;
-use mpp_accounting::units::{BootTime, IoTotals, Totals, UsageCounter};
-use mpp_parse::bpf_record::{self, Fds, Pool, TaskKey, TaskRecord, ThreadUsage};
+use mpp_accounting::units::{BootTime, IoTotals, Totals, UsageCounter, UsageTotals};
+use mpp_parse::bpf_record::{self, Pool, TaskKey, TaskRecord, ThreadUsage};
 use rustix::fd::AsFd;
-use rustix::io::Errno;
 
-use super::{Collector, Request, Unseen};
-use crate::bpf::Bpf;
+use self::kept_back::{Count, KeptBack};
+use self::leader::{Leader, add_memory, io_of, switches, thread_io};
+use super::{Attention, Collector, Request, Unseen, has_trouble};
+use crate::delays::{DelaySum, ThreadDelays};
 use crate::error::absence_of;
-use crate::identity::{Ending, Exec, Known};
+use crate::exits::exact::plus_usage;
+use crate::identity::{self, Exec, Known, Wants};
 use crate::measure::{Phase, Subject};
-use crate::needs::{ContextSwitchNeeds, Measures};
-use crate::origin::Origin;
-use crate::proc_fs::{FileError, Name, open_folder};
-use crate::scale::{Scale, cpu_split, io_totals};
+use crate::origin::{Origin, since_boot};
+use crate::proc_fs::{FileError, Name, open_folder, status_of};
+use crate::scale::{Scale, cpu_split};
 use crate::sockets::SocketSource;
+use crate::taskstats::DelayAccounting;
 
-/// One process, as its threads tell it.
-#[derive(Debug)]
-pub(super) struct Row {
-    key: TaskKey,
-    parent: TaskKey,
-    forker: Option<TaskKey>,
-    comm: Box<[u8]>,
-    euid: u32,
-    exec_id: u64,
-    cgroup_id: u64,
-    is_kernel_thread: bool,
-    thread_count: u32,
-    fd_limit: u64,
-    pool: Pool,
-    usage: ThreadUsage,
-    io: IoTotals,
-    threads: Vec<ThreadIo>,
-    memory: Option<bpf_record::Memory>,
-    state: ProcessState,
-}
+/// The clock is looked at once for so many records: the kernel fills its buffer with about as
+/// many at a time, within a fraction of a millisecond.
+const RECORDS_PER_CLOCK: u32 = 64;
+
+/// Room for so many newcomers is kept from one sweep to the next.
+const STRANGERS_KEPT: usize = 256;
 
 /// What tells whether the identity that is known still holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,243 +52,361 @@ pub(crate) struct Told {
     cgroup_id: u64,
 }
 
-/// Every process of the machine, ascending by PID.
-fn read_rows(bpf: &mut Bpf, scale: Scale) -> Result<Vec<Row>, Errno> {
-    let mut rows: Vec<Row> = Vec::new();
-    let mut row_of: HashMap<u32, usize> = HashMap::new();
-    bpf.read_tasks(&mut |task| {
-        if task.process().is_some() {
-            row_of.insert(task.tgid(), rows.len());
-            rows.extend(Row::of(task));
-        }
-        // A thread whose leader was not told was born behind the iterator's back.
-        if let Some(row) = row_of.get(&task.tgid()).and_then(|position| rows.get_mut(*position)) {
-            row.add(task, scale);
-        }
-    })?;
-    rows.sort_by_key(|row| row.key.id);
-    rows.dedup_by_key(|row| row.key.id);
-    Ok(rows)
+/// What a sweep needs besides its snapshot, kept for its room.
+#[derive(Debug, Default)]
+pub(super) struct Desk {
+    kept_back: KeptBack,
+    rest: Rest,
 }
 
-impl Row {
-    fn of(leader: &TaskRecord<'_>) -> Option<Self> {
-        let process = leader.process()?;
-        let pool = process.pool();
-        Some(Row {
-            key: leader.thread(),
-            parent: process.parent(),
-            forker: process.forker(),
-            comm: Box::from(process.comm()),
-            euid: process.euid(),
-            exec_id: process.self_exec_id(),
-            cgroup_id: process.cgroup_id(),
-            is_kernel_thread: leader.is_kernel_thread(),
-            thread_count: process.thread_count(),
-            fd_limit: process.fd_limit(),
-            usage: ThreadUsage {
-                utime_ns: pool.utime_ns,
-                stime_ns: pool.stime_ns,
-                runtime_ns: pool.runtime_ns,
-                nvcsw: pool.nvcsw,
-                nivcsw: pool.nivcsw,
-                min_flt: pool.min_flt,
-                maj_flt: pool.maj_flt,
-            },
-            io: io_totals(&pool.io),
-            pool,
-            threads: Vec::with_capacity(1),
-            memory: None,
-            state: ProcessState::Zombie,
-        })
-    }
+/// What cannot be finished before everything has been told.
+#[derive(Debug, Default)]
+struct Rest {
+    strangers: Vec<Stranger>,
+    crowds: Vec<Crowd>,
+    /// The threads of crowds, each with the position of its crowd.
+    threads: Vec<(usize, ThreadIo)>,
+    early: Vec<Companion>,
+}
 
-    fn add(&mut self, task: &TaskRecord<'_>, scale: Scale) {
-        let usage = task.usage();
-        let sum = &mut self.usage;
-        for (sum, more) in [
-            (&mut sum.utime_ns, usage.utime_ns),
-            (&mut sum.stime_ns, usage.stime_ns),
-            (&mut sum.runtime_ns, usage.runtime_ns),
-            (&mut sum.nvcsw, usage.nvcsw),
-            (&mut sum.nivcsw, usage.nivcsw),
-            (&mut sum.min_flt, usage.min_flt),
-            (&mut sum.maj_flt, usage.maj_flt),
-        ] {
-            *sum = sum.saturating_add(more);
+/// A process of which it is not known who it is, or whether it is still the same.
+#[derive(Debug)]
+struct Stranger {
+    /// That of its sample.
+    position: usize,
+    task: TaskKey,
+    told: Told,
+    comm: Box<[u8]>,
+    is_kernel_thread: bool,
+    usage: ThreadUsage,
+}
+
+/// A process with several threads.
+#[derive(Debug)]
+struct Crowd {
+    /// That of its sample.
+    position: usize,
+    pid: u32,
+    usage: ThreadUsage,
+    io: IoTotals,
+    /// `None` where nobody asked.
+    delays: Option<DelaySum>,
+    has_memory: bool,
+    /// Its threads in the sweep before.
+    former: Option<ThreadList>,
+}
+
+/// A thread beside the main one.
+#[derive(Debug)]
+struct Companion {
+    pid: u32,
+    usage: ThreadUsage,
+    thread: ThreadIo,
+    delays: Option<ThreadDelays>,
+    memory: Option<bpf_record::Memory>,
+}
+
+/// What is known of a process, as far as its sample needs it.
+struct Recognized {
+    identity: Arc<Identity>,
+    usage: Usage,
+    proportional_memory: Reading<ProportionalMemory>,
+}
+
+/// A sweep that is being told.
+struct Telling<'a> {
+    scale: Scale,
+    delay_accounting: DelayAccounting,
+    needs: &'a Request<'a>,
+    wants: &'a Wants,
+    round: u64,
+    known: &'a mut [Known],
+    /// How many of them were walked past.
+    walked: usize,
+    samples: &'a mut Vec<ProcessSample>,
+    /// How many of them are of this sweep.
+    filled: usize,
+    rest: &'a mut Rest,
+    nobody: &'a Arc<Identity>,
+    attention: Attention,
+    read_at: BootTime,
+    records: u32,
+}
+
+impl Telling<'_> {
+    fn take(&mut self, task: &TaskRecord<'_>) {
+        if self.records.is_multiple_of(RECORDS_PER_CLOCK) {
+            self.read_at = since_boot();
         }
-        let total = io_totals(&task.io());
-        self.io = self.io.plus(total.as_delta());
-        let key = scale.thread_key(task.thread());
-        self.threads.push(ThreadIo { key, total, has_exited: task.has_ended() });
-        if !task.has_ended() {
-            self.state = ProcessState::Living;
-        }
-        self.memory = self.memory.or(task.memory());
-    }
-
-    /// Who it is, as far as that is told.
-    fn identity(&self) -> Identity {
-        let gone = Absence::Vanished;
-        Identity {
-            comm: self.comm.clone(),
-            uid: self.euid,
-            executable: Reading::Absent(gone),
-            cmdline: Reading::Absent(gone),
-            environment: Reading::Absent(gone),
-            cgroup: Reading::Absent(gone),
-            is_environment_incomplete: false,
-            is_kernel_thread: self.is_kernel_thread,
+        self.records = self.records.wrapping_add(1);
+        match task.process() {
+            Some(process) => self.take_leader(&Leader::new(task, process, self.scale)),
+            None => self.take_companion(Companion {
+                pid: task.tgid(),
+                usage: task.usage(),
+                thread: thread_io(task, self.scale),
+                delays: ThreadDelays::of(task),
+                memory: task.memory(),
+            }),
         }
     }
 
-    fn told(&self) -> Told {
-        Told { exec_id: self.exec_id, euid: self.euid, cgroup_id: self.cgroup_id }
-    }
-
-    fn ending(&self) -> Ending {
-        if self.has_no_memory() { Ending::NoMemory } else { Ending::HasMemory }
-    }
-
-    fn has_no_memory(&self) -> bool {
-        self.is_kernel_thread || self.state == ProcessState::Zombie
-    }
-
-    fn gauges(&self, measures: &Measures, scale: Scale) -> Gauges {
-        let mut gauges = Gauges::absent(Absence::NotRequested);
-        gauges.threads = Reading::Value(u64::from(self.thread_count));
-        if measures.memory {
-            gauges.memory = self.memory_reading(|memory| scale.told_memory(memory));
+    fn take_leader(&mut self, leader: &Leader<'_>) {
+        let last = self.filled.checked_sub(1).and_then(|last| self.samples.get(last));
+        if last.is_some_and(|last| last.key.pid >= leader.key.pid) {
+            return;
         }
-        if measures.swap {
-            gauges.swap_bytes = self.memory_reading(|memory| scale.bytes(memory.swap_entries));
+        let Recognized { identity, usage, proportional_memory } = self.recognize(leader);
+        let measures = self.needs.measures_of(leader.key, &identity);
+        let mut gauges = leader.gauges(&measures, self.scale);
+        if measures.proportional_memory {
+            gauges.proportional_memory = proportional_memory;
         }
-        if measures.fds {
-            gauges.fds = match self.memory.map(|memory| memory.fds) {
-                Some(Fds::Exactly(count)) => Reading::Value(u64::from(count)),
-                Some(Fds::AtLeast(_)) => Reading::Absent(Absence::TooLarge),
-                Some(Fds::Unknown) => Reading::Value(0),
-                None => self.memory_reading(|_| 0),
+        if gauges.fds.absence().is_some_and(|why| why != Absence::NotRequested) {
+            self.attention = Attention::Everybody;
+        }
+        let delays = DelaySum::begun(&leader.task);
+        if measures.delays {
+            gauges.delays = reading(delays.as_ref(), self.delay_accounting);
+        }
+        if leader.is_crowd() {
+            self.open_crowd(leader, delays);
+        }
+        self.put(ProcessSample {
+            key: leader.key,
+            parent_pid: leader.process.parent().id,
+            forked_by: leader.process.forker().map(|forker| self.scale.process_key(forker)),
+            started_at: Some(BootTime { ns: leader.task.thread().start_ns }),
+            exec_count: Some(leader.told.exec_id),
+            state: leader.state(),
+            identity,
+            read_at: self.read_at,
+            usage,
+            io: io_of(&measures, leader.io(), ThreadList::from(leader.thread)),
+            gauges,
+        });
+    }
+
+    /// Looks whether it is known who a process is; notes a stranger where it is not.
+    fn recognize(&mut self, leader: &Leader<'_>) -> Recognized {
+        let Leader { key, told, .. } = *leader;
+        while self.known.get(self.walked).is_some_and(|known| known.key.pid < key.pid) {
+            self.walked += 1;
+        }
+        let ending = leader.ending();
+        if let Some(known) = self.known.get_mut(self.walked).filter(|known| known.key == key)
+            && known.is_still(leader.process.comm(), told, ending, self.wants)
+        {
+            known.swept = self.round;
+            known.threads_max = known.threads_max.max(u64::from(leader.process.thread_count()));
+            if !known.is_settled(self.wants) {
+                self.attention = Attention::Everybody;
+            }
+            let reaped = reaped(&leader.pool);
+            let usage = match leader.is_crowd() {
+                true => Usage { own: UsageTotals::default(), reaped },
+                false => hand_out(known, &leader.usage, reaped),
+            };
+            return Recognized {
+                identity: Arc::clone(&known.identity),
+                usage,
+                proportional_memory: known.proportional_memory,
             };
         }
-        if measures.fd_limit {
-            gauges.fd_limit = Reading::Value(self.fd_limit);
-        }
-        gauges.context_switches = match measures.context_switches {
-            ContextSwitchNeeds::None => Reading::Absent(Absence::NotRequested),
-            ContextSwitchNeeds::MainThread | ContextSwitchNeeds::AllThreads => {
-                Reading::Value(ContextSwitches {
-                    voluntary: self.usage.nvcsw,
-                    involuntary: self.usage.nivcsw,
-                    is_partial: false,
-                })
-            }
-        };
-        gauges
-    }
-
-    /// A zombie's sockets are closed. Where the main thread has exited, another one that lives
-    /// is looked at.
-    fn sockets(
-        &self,
-        origin: &Origin,
-        key: ProcessKey,
-        source: &mut SocketSource,
-    ) -> Reading<Arc<[Socket]>> {
-        if self.has_no_memory() {
-            return Reading::Value(Arc::from([]));
-        }
-        let main_lives = |thread: &ThreadIo| !thread.has_exited && thread.key.tid == key.pid;
-        let living = self.threads.iter().find(|thread| !thread.has_exited);
-        let folder = open_folder(&origin.root, Name::of(key.pid).as_c_str());
-        let folder = folder.and_then(|folder| match living {
-            Some(thread) if !self.threads.iter().any(main_lives) => {
-                open_folder(&folder, Name::in_thread(thread.key.tid, ".").as_c_str())
-            }
-            _ => Ok(folder),
+        self.rest.strangers.push(Stranger {
+            position: self.filled,
+            task: leader.task.thread(),
+            told,
+            comm: Box::from(leader.process.comm()),
+            is_kernel_thread: leader.task.is_kernel_thread(),
+            usage: leader.usage,
         });
-        let found = match folder {
-            Ok(folder) => source.sockets_of(key, folder.as_fd()),
-            Err(errno) => Reading::Absent(absence_of(errno)),
-        };
-        if let Reading::Absent(why) = found {
-            source.note_unread(key, why);
+        Recognized {
+            identity: Arc::clone(self.nobody),
+            usage: Usage { own: UsageTotals::default(), reaped: reaped(&leader.pool) },
+            proportional_memory: Reading::Absent(Absence::NotYetKnown),
         }
-        found
     }
 
-    /// Something of its memory. Zombies, kernel threads, and who is giving it back have none.
-    fn memory_reading<T: Default>(&self, of: impl FnOnce(&bpf_record::Memory) -> T) -> Reading<T> {
-        match &self.memory {
-            Some(memory) => Reading::Value(of(memory)),
-            None => Reading::Value(T::default()),
+    fn put(&mut self, sample: ProcessSample) {
+        match self.samples.get_mut(self.filled) {
+            Some(slot) => *slot = sample,
+            None => self.samples.push(sample),
         }
+        self.filled += 1;
+    }
+
+    fn open_crowd(&mut self, leader: &Leader<'_>, delays: Option<DelaySum>) {
+        let former = self.samples.get_mut(self.filled).filter(|former| former.key == leader.key);
+        let former = former.and_then(|former| former.io.threads.value().cloned());
+        self.rest.threads.push((self.rest.crowds.len(), leader.thread));
+        self.rest.crowds.push(Crowd {
+            position: self.filled,
+            pid: leader.key.pid,
+            usage: leader.usage,
+            io: leader.io(),
+            delays,
+            has_memory: leader.task.memory().is_some(),
+            former,
+        });
+    }
+
+    /// A thread of a process that had no other one when it was told is younger than that; it
+    /// comes with the next sweep.
+    fn take_companion(&mut self, companion: Companion) {
+        let pid = companion.pid;
+        let last = self.filled.checked_sub(1).and_then(|last| self.samples.get(last));
+        if last.is_none_or(|last| last.key.pid < pid) {
+            self.rest.early.push(companion);
+        } else if let Some(position) = self.rest.crowd_of(pid) {
+            self.join(position, &companion);
+        }
+    }
+
+    fn join(&mut self, position: usize, companion: &Companion) {
+        let Some(crowd) = self.rest.crowds.get_mut(position) else { return };
+        crowd.usage = plus_usage(&crowd.usage, &companion.usage);
+        crowd.io = crowd.io.plus(companion.thread.total.as_delta());
+        if let (Some(sum), Some(delays)) = (&mut crowd.delays, &companion.delays) {
+            sum.add(delays);
+        }
+        self.rest.threads.push((position, companion.thread));
+        let Some(sample) = self.samples.get_mut(crowd.position) else { return };
+        if !companion.thread.has_exited {
+            sample.state = ProcessState::Living;
+        }
+        if companion.memory.is_some() && !crowd.has_memory {
+            crowd.has_memory = true;
+            let measures = self.needs.measures_of(sample.key, &sample.identity);
+            add_memory(&mut sample.gauges, companion.memory.as_ref(), &measures, self.scale);
+        }
+    }
+
+    /// Lets those join that were told before their process.
+    fn join_early(&mut self) {
+        for companion in std::mem::take(&mut self.rest.early) {
+            if let Some(position) = self.rest.crowd_of(companion.pid) {
+                self.join(position, &companion);
+            }
+        }
+    }
+}
+
+impl Rest {
+    /// Crowds stand ascending by PID, and threads of one follow one another more often than not.
+    fn crowd_of(&self, pid: u32) -> Option<usize> {
+        match self.crowds.last() {
+            Some(last) if last.pid == pid => Some(self.crowds.len() - 1),
+            _ => self.crowds.binary_search_by_key(&pid, |crowd| crowd.pid).ok(),
+        }
+    }
+
+    fn clear(&mut self) {
+        self.strangers.clear();
+        self.crowds.clear();
+        self.threads.clear();
+        self.early.clear();
     }
 }
 
 impl Collector {
-    /// Every process by the iterator; `None` where there is none, or it failed.
-    pub(super) fn told(&mut self) -> Option<Vec<Row>> {
-        let scale = self.origin.scale;
-        let outcome = read_rows(self.witness.bpf()?, scale);
-        self.witness.note_living(outcome.as_ref().map(drop).map_err(|errno| *errno));
-        outcome.ok()
-    }
-
-    /// Makes samples of what was told.
-    pub(super) fn read_told(&mut self, rows: Vec<Row>, needs: &Request<'_>, into: &mut Snapshot) {
-        for mut row in rows {
-            let key = self.origin.scale.process_key(row.key);
-            self.forget_former_bearer(key);
-            self.identify(&row, key);
-            into.processes.extend(self.told_sample(&mut row, key, needs));
+    /// Makes samples of what the iterator tells, and reads by procfs whom it keeps back. Returns
+    /// `false` where there is no iterator, or it failed: then the snapshot has no processes.
+    pub(super) fn read_told(&mut self, needs: &Request<'_>, into: &mut Snapshot) -> bool {
+        let links_before = self.links();
+        let mut rest = std::mem::take(&mut self.desk.rest);
+        let is_told = self.tell(needs, into, &mut rest);
+        if is_told {
+            let told = into.processes.len();
+            self.identify_all(&mut rest, needs, into);
+            self.finish_crowds(&mut rest, needs, into);
+            self.add_sockets(needs, into);
+            let links_after = self.links();
+            self.read_kept_back(Count { told, links_before, links_after }, needs, into);
         }
-        self.read_untold(needs, into);
+        rest.clear();
+        self.desk.rest = rest;
+        is_told
     }
 
-    /// Reads those by procfs that it lists and the iterator did not hand out: born since, or
-    /// kept from BPF programs, as some sandboxes keep their init.
-    fn read_untold(&mut self, needs: &Request<'_>, into: &mut Snapshot) {
-        let is_untold =
-            |pid: &u32| into.processes.binary_search_by_key(pid, |p| p.key.pid).is_err();
-        let untold: Vec<u32> = self.pids.iter().copied().filter(is_untold).collect();
-        for pid in untold {
-            match self.visit(pid, needs) {
-                Ok(sample) => into.processes.push(sample),
-                Err(Unseen::Vanished) => {}
-                Err(Unseen::Unreadable) => into.unreadable_pids.push(pid),
+    fn tell(&mut self, needs: &Request<'_>, into: &mut Snapshot, rest: &mut Rest) -> bool {
+        let Collector { witness, known, wants, round, origin, nobody, delay_accounting, .. } = self;
+        let Some(bpf) = witness.bpf() else { return false };
+        let mut telling = Telling {
+            scale: origin.scale,
+            delay_accounting: *delay_accounting,
+            needs,
+            wants,
+            round: *round,
+            known: known.ascending(),
+            walked: 0,
+            samples: &mut into.processes,
+            filled: 0,
+            rest,
+            nobody,
+            attention: Attention::Nobody,
+            read_at: BootTime::default(),
+            records: 0,
+        };
+        let outcome = bpf.read_tasks(&mut |task| telling.take(task));
+        telling.join_early();
+        let Telling { filled, attention, .. } = telling;
+        self.attention = attention;
+        match outcome {
+            Ok(()) => into.processes.truncate(filled),
+            Err(_) => into.processes.clear(),
+        }
+        let is_told = outcome.is_ok();
+        witness.note_living(outcome);
+        is_told
+    }
+
+    /// Finds out who the strangers are.
+    fn identify_all(&mut self, rest: &mut Rest, needs: &Request<'_>, into: &mut Snapshot) {
+        for stranger in rest.strangers.drain(..) {
+            self.attention = Attention::Everybody;
+            let Some(sample) = into.processes.get_mut(stranger.position) else { continue };
+            self.forget_former_bearer(sample.key);
+            self.identify(&stranger, sample);
+            let Some(known) = self.known.get_mut(sample.key.pid) else { continue };
+            let threads = sample.gauges.threads.value().copied().unwrap_or(0);
+            known.threads_max = known.threads_max.max(threads);
+            if threads <= 1 {
+                sample.usage = hand_out(known, &stranger.usage, sample.usage.reaped);
+            }
+            sample.identity = Arc::clone(&known.identity);
+            let measures = needs.measures_of(sample.key, &sample.identity);
+            if measures != needs.needs.measures {
+                let threads = sample.gauges.threads;
+                sample.gauges = Gauges { threads, ..Gauges::absent(Absence::NotRequested) };
+            } else if measures.proportional_memory {
+                sample.gauges.proportional_memory = known.proportional_memory;
             }
         }
-        into.processes.sort_by_key(|sample| sample.key);
-        into.unreadable_pids.sort_unstable();
+        // The first sweep meets nobody but strangers.
+        rest.strangers.shrink_to(STRANGERS_KEPT);
     }
 
-    /// Makes sure that it is known who a process is.
-    fn identify(&mut self, row: &Row, key: ProcessKey) {
-        let Collector { known, round, wants, .. } = self;
-        if let Some(known) = known.get_mut(&key.pid)
-            && known.is_still(&row.comm, row.told(), row.ending(), wants)
-        {
-            known.swept = *round;
-            return;
-        }
-        if self.visit_identity(row, key).is_none() {
+    fn identify(&mut self, stranger: &Stranger, sample: &ProcessSample) {
+        let key = sample.key;
+        if self.visit_identity(stranger, key).is_none() {
             // It ended meanwhile, or is hidden from us.
-            let new = || Box::new(Known::untold(key, row.parent.id, row.identity()));
-            self.known.entry(key.pid).or_insert_with(new);
+            if self.known.get(key.pid).is_none() {
+                self.known.insert(Known::untold(key, sample.parent_pid, stranger.identity()));
+            }
         }
-        let executed = self.witness.executed(row.key).cloned();
+        let executed = self.witness.executed(stranger.task).cloned();
         let Collector { known, round, wants, .. } = self;
-        if let Some(known) = known.get_mut(&key.pid) {
+        if let Some(known) = known.get_mut(key.pid) {
             known.swept = *round;
-            known.told = Some(row.told());
+            known.told = Some(stranger.told);
             if let Some(executed) = executed {
                 known.take_exec(&executed, wants);
             }
         }
     }
 
-    fn visit_identity(&mut self, row: &Row, key: ProcessKey) -> Option<()> {
+    fn visit_identity(&mut self, stranger: &Stranger, key: ProcessKey) -> Option<()> {
         let folder = open_folder(&self.origin.root, Name::of(key.pid).as_c_str()).ok()?;
         let mut stat_room = std::mem::take(&mut self.stat_room);
         let text = stat_room.read_lines(&folder, c"stat", 1).map_err(FileError::absence).ok();
@@ -305,18 +418,16 @@ impl Collector {
             }
             let Collector { origin, known, buffers, wants, round, .. } = self;
             let subject = Subject { origin, folder: &folder, pid: key.pid, stat: &stat, phase };
-            match known.get_mut(&key.pid) {
+            let Told { exec_id, euid, .. } = stranger.told;
+            match known.get_mut(key.pid) {
                 Some(known) => {
                     let exec = match known.told {
-                        Some(told) if told.exec_id != row.exec_id => Exec::Happened,
+                        Some(told) if told.exec_id != exec_id => Exec::Happened,
                         _ => Exec::NotToldOf,
                     };
-                    known.refresh_after(exec, row.euid, &subject, wants, *round, buffers);
+                    known.refresh_after(exec, euid, &subject, wants, *round, buffers);
                 }
-                None => {
-                    let new = Known::new(key, row.euid, &subject, wants, buffers);
-                    known.insert(key.pid, Box::new(new));
-                }
+                None => known.insert(Known::new(key, euid, &subject, wants, buffers)),
             }
             Some(())
         });
@@ -324,69 +435,155 @@ impl Collector {
         visited
     }
 
-    fn told_sample(
-        &mut self,
-        row: &mut Row,
-        key: ProcessKey,
-        needs: &Request<'_>,
-    ) -> Option<ProcessSample> {
-        let scale = self.origin.scale;
-        let Collector { origin, known, sockets, .. } = self;
-        let known = known.get_mut(&key.pid)?;
-        known.threads_max = known.threads_max.max(u64::from(row.thread_count));
-        let measures = needs.measures_of(key, &known.identity);
-        let mut gauges = row.gauges(&measures, scale);
-        if measures.proportional_memory {
-            gauges.proportional_memory = known.proportional_memory;
+    /// Adds the threads of each process up that has several.
+    fn finish_crowds(&mut self, rest: &mut Rest, needs: &Request<'_>, into: &mut Snapshot) {
+        rest.threads.sort_unstable_by_key(|(crowd, thread)| (*crowd, thread.key));
+        let mut chunks = rest.threads.chunk_by(|one, next| one.0 == next.0);
+        for crowd in rest.crowds.drain(..) {
+            let chunk = chunks.next().unwrap_or_default();
+            let Some(sample) = into.processes.get_mut(crowd.position) else { continue };
+            if let Some(known) = self.known.get_mut(crowd.pid) {
+                sample.usage = hand_out(known, &crowd.usage, sample.usage.reaped);
+            }
+            if sample.gauges.context_switches.value().is_some() {
+                sample.gauges.context_switches = switches(&crowd.usage);
+            }
+            let is_same =
+                |former: &ThreadList| former.iter().eq(chunk.iter().map(|(_, thread)| thread));
+            let threads = crowd.former.filter(is_same);
+            let threads =
+                threads.unwrap_or_else(|| chunk.iter().map(|(_, thread)| *thread).collect());
+            let measures = needs.measures_of(sample.key, &sample.identity);
+            if measures.delays {
+                sample.gauges.delays = reading(crowd.delays.as_ref(), self.delay_accounting);
+            }
+            sample.io = io_of(&measures, crowd.io, threads);
         }
-        let is_wanted = measures.sockets || needs.needs.identity.listening_ports;
-        if let Some(source) = sockets.as_mut().filter(|_| is_wanted) {
-            let found = row.sockets(origin, key, source);
-            if measures.sockets {
-                gauges.sockets = found;
+    }
+
+    fn add_sockets(&mut self, needs: &Request<'_>, into: &mut Snapshot) {
+        let Collector { origin, sockets, attention, .. } = self;
+        let listens = needs.needs.identity.listening_ports;
+        let Some(source) = sockets.as_mut().filter(|_| listens || needs.needs.measures.sockets)
+        else {
+            return;
+        };
+        *attention = Attention::Everybody;
+        for sample in &mut into.processes {
+            let measures = needs.measures_of(sample.key, &sample.identity);
+            if measures.sockets || listens {
+                let found = sockets_of(sample, origin, source);
+                if measures.sockets {
+                    sample.gauges.sockets = found;
+                }
             }
         }
-        row.threads.sort_unstable_by_key(|thread| thread.key);
-        let threads = ThreadList::from(&row.threads[..]);
-        let before = known.usage.own;
-        let before = (before[UsageCounter::CpuUserNs], before[UsageCounter::CpuSystemNs]);
-        let (user_ns, system_ns) = cpu_split(&row.usage, before);
-        let pool = &row.pool;
-        let usage = known.hand_out(Usage {
-            own: Totals([user_ns, system_ns, row.usage.min_flt, row.usage.maj_flt]),
-            reaped: Totals([pool.cutime_ns, pool.cstime_ns, pool.cmin_flt, pool.cmaj_flt]),
+    }
+
+    /// How many processes the kernel has, and something constant; `None` where it cannot say.
+    #[allow(clippy::useless_conversion, reason = "it is half as wide on other architectures")]
+    fn links(&self) -> Option<u64> {
+        status_of(&self.origin.root).ok().map(|status| u64::from(status.st_nlink))
+    }
+
+    /// Reads those by procfs that it lists and the iterator did not hand out: kept from BPF
+    /// programs, or born since.
+    fn read_kept_back(&mut self, count: Count, needs: &Request<'_>, into: &mut Snapshot) {
+        let is_told = |pid: &u32| into.processes.binary_search_by_key(pid, |p| p.key.pid).is_ok();
+        if self.desk.kept_back.is_listing_due(count) {
+            match self.list() {
+                Ok(()) => {
+                    let untold = self.pids.iter().copied().filter(|pid| !is_told(pid));
+                    self.desk.kept_back.listed(count, untold);
+                }
+                // Those that were kept back before are read all the same.
+                Err(_) => self.trouble.failed += 1,
+            }
+        }
+        let mut pids = std::mem::take(self.desk.kept_back.pids());
+        pids.retain(|pid| !is_told(pid));
+        let told = into.processes.len();
+        pids.retain(|pid| match self.visit(*pid, needs) {
+            Ok(mut sample) => {
+                // Procfs does not tell it, and whoever does is kept from this one.
+                if sample.gauges.delays == Reading::Absent(Absence::NeedsRecords) {
+                    sample.gauges.delays = Reading::Absent(Absence::Denied);
+                }
+                into.processes.push(sample);
+                true
+            }
+            Err(Unseen::Vanished) => false,
+            Err(Unseen::Unreadable) => {
+                into.unreadable_pids.push(*pid);
+                true
+            }
         });
-        let absent = Absence::NotRequested;
-        let io = match measures.io {
-            true => ProcessIo { total: Reading::Value(row.io), threads: Reading::Value(threads) },
-            false => ProcessIo { total: Reading::Absent(absent), threads: Reading::Absent(absent) },
-        };
-        Some(ProcessSample {
-            key,
-            parent_pid: row.parent.id,
-            forked_by: row.forker.map(|forker| scale.process_key(forker)),
-            started_at: Some(BootTime { ns: row.key.start_ns }),
-            exec_count: Some(row.exec_id),
-            state: row.state,
-            identity: Arc::clone(&known.identity),
-            read_at: origin.since_boot(),
-            usage,
-            io,
-            gauges,
-        })
+        *self.desk.kept_back.pids() = pids;
+        for sample in into.processes.iter().skip(told) {
+            let known = self.known.get(sample.key.pid);
+            if has_trouble(sample) || known.is_none_or(|known| !known.is_settled(&self.wants)) {
+                self.attention = Attention::Everybody;
+            }
+        }
+        if into.processes.len() > told {
+            into.processes.sort_by_key(|sample| sample.key);
+        }
+        into.unreadable_pids.sort_unstable();
     }
 }
 
-impl Scale {
-    /// What statm would say.
-    fn told_memory(self, memory: &bpf_record::Memory) -> Memory {
-        let shared_pages = memory.file_pages.saturating_add(memory.shmem_pages);
-        Memory {
-            rss_bytes: self.bytes(shared_pages.saturating_add(memory.anon_pages)),
-            vms_bytes: self.bytes(memory.total_pages),
-            shared_bytes: self.bytes(shared_pages),
-            text_bytes: self.whole_pages(memory.start_code, memory.end_code),
-            data_bytes: self.bytes(memory.data_pages),
-        }
+impl Stranger {
+    /// Who it is, as far as that is told.
+    fn identity(&self) -> Identity {
+        let named = identity::named(self.comm.clone(), self.told.euid);
+        Identity { is_kernel_thread: self.is_kernel_thread, ..named }
     }
+}
+
+/// What a process did, with CPU time divided so that neither part falls below what was said.
+fn hand_out(known: &mut Known, usage: &ThreadUsage, reaped: UsageTotals) -> Usage {
+    let before = known.usage.own;
+    let before = (before[UsageCounter::CpuUserNs], before[UsageCounter::CpuSystemNs]);
+    let (user_ns, system_ns) = cpu_split(usage, before);
+    let own = Totals([user_ns, system_ns, usage.min_flt, usage.maj_flt]);
+    known.hand_out(Usage { own, reaped })
+}
+
+fn reading(delays: Option<&DelaySum>, accounting: DelayAccounting) -> Reading<Delays> {
+    delays.map_or(Reading::Absent(Absence::Unsupported), |delays| delays.reading(accounting))
+}
+
+fn reaped(pool: &Pool) -> UsageTotals {
+    Totals([pool.cutime_ns, pool.cstime_ns, pool.cmin_flt, pool.cmaj_flt])
+}
+
+/// A zombie's sockets are closed. Where the main thread has exited, another one that lives is
+/// looked at.
+fn sockets_of(
+    sample: &ProcessSample,
+    origin: &Origin,
+    source: &mut SocketSource,
+) -> Reading<Arc<[Socket]>> {
+    if sample.identity.is_kernel_thread || sample.state == ProcessState::Zombie {
+        return Reading::Value(Arc::from([]));
+    }
+    let key = sample.key;
+    let threads = sample.io.threads.value().map_or(&[][..], |threads| threads);
+    let main_lives = |thread: &ThreadIo| !thread.has_exited && thread.key.tid == key.pid;
+    let living = threads.iter().find(|thread| !thread.has_exited);
+    let folder = open_folder(&origin.root, Name::of(key.pid).as_c_str());
+    let folder = folder.and_then(|folder| match living {
+        Some(thread) if !threads.iter().any(main_lives) => {
+            open_folder(&folder, Name::in_thread(thread.key.tid, ".").as_c_str())
+        }
+        _ => Ok(folder),
+    });
+    let found = match folder {
+        Ok(folder) => source.sockets_of(key, folder.as_fd()),
+        Err(errno) => Reading::Absent(absence_of(errno)),
+    };
+    if let Reading::Absent(why) = found {
+        source.note_unread(key, why);
+    }
+    found
 }

@@ -24,6 +24,7 @@ use super::Population;
 use super::health::{Failure, Health};
 use crate::bpf::{Bpf, Capture, ExitEvent};
 use crate::scale::{Scale, cpu_split, io_totals};
+use crate::{delays, identity};
 
 /// No more execs than this are remembered; beyond it the oldest are forgotten.
 const EXECS_MAX: usize = 16_384;
@@ -152,7 +153,10 @@ impl ExactWitness {
         self.listen(population.origin.scale);
         self.health.end_round();
         self.health_of_living.end_round();
-        exits.threads.append(&mut self.threads);
+        exits.threads.extend(self.threads.drain(..).map(|thread| ThreadExit {
+            delays: delays::as_counted(thread.delays, population.delays),
+            ..thread
+        }));
         exits.cpu_tails.append(&mut self.cpu_tails);
         exits.spills.append(&mut self.spills);
         exits.lost_records = std::mem::take(&mut self.lost);
@@ -161,7 +165,7 @@ impl ExactWitness {
         let mut identities: HashMap<ProcessKey, Arc<Identity>> = HashMap::new();
         for mut ended in self.processes.drain(..) {
             let key = ended.exit.key();
-            let known = population.known.get(&key.pid).filter(|known| known.key == key);
+            let known = population.known.get(key.pid).filter(|known| known.key == key);
             let identity = match known {
                 Some(known) if !ended.has_become_another(&known.identity) => {
                     Arc::clone(&known.identity)
@@ -171,7 +175,7 @@ impl ExactWitness {
                 None => {
                     let forker = ended.exit.sample.forked_by.or(ended.exit.parent);
                     let forker = forker.and_then(|forker| {
-                        let known = population.known.get(&forker.pid);
+                        let known = population.known.get(forker.pid);
                         let known = known.filter(|known| known.key == forker);
                         known.map(|known| &known.identity).or_else(|| identities.get(&forker))
                     });
@@ -307,7 +311,7 @@ impl Ended {
 }
 
 /// What the last thread used, and those before it.
-fn whole_usage(last: &ThreadUsage, pool: &Pool) -> ThreadUsage {
+pub(crate) fn whole_usage(last: &ThreadUsage, pool: &Pool) -> ThreadUsage {
     ThreadUsage {
         utime_ns: last.utime_ns.saturating_add(pool.utime_ns),
         stime_ns: last.stime_ns.saturating_add(pool.stime_ns),
@@ -319,19 +323,22 @@ fn whole_usage(last: &ThreadUsage, pool: &Pool) -> ThreadUsage {
     }
 }
 
+/// What two used together.
+pub(crate) fn plus_usage(one: &ThreadUsage, other: &ThreadUsage) -> ThreadUsage {
+    ThreadUsage {
+        utime_ns: one.utime_ns.saturating_add(other.utime_ns),
+        stime_ns: one.stime_ns.saturating_add(other.stime_ns),
+        runtime_ns: one.runtime_ns.saturating_add(other.runtime_ns),
+        nvcsw: one.nvcsw.saturating_add(other.nvcsw),
+        nivcsw: one.nivcsw.saturating_add(other.nivcsw),
+        min_flt: one.min_flt.saturating_add(other.min_flt),
+        maj_flt: one.maj_flt.saturating_add(other.maj_flt),
+    }
+}
+
 /// What a record says by itself.
 fn named(record: &ExitRecord<'_>) -> Identity {
-    let gone = Absence::Vanished;
-    Identity {
-        comm: Box::from(record.comm()),
-        uid: record.euid(),
-        executable: Reading::Absent(gone),
-        cmdline: Reading::Absent(gone),
-        environment: Reading::Absent(gone),
-        is_environment_incomplete: false,
-        cgroup: Reading::Absent(gone),
-        is_kernel_thread: false,
-    }
+    identity::named(Box::from(record.comm()), record.euid())
 }
 
 fn thread_exit(record: &ExitRecord<'_>, scale: Scale) -> ThreadExit {
@@ -339,6 +346,7 @@ fn thread_exit(record: &ExitRecord<'_>, scale: Scale) -> ThreadExit {
         process: scale.process_key(record.process()),
         thread: scale.thread_key(record.thread()),
         io: io_totals(&record.io()),
+        delays: delays::of_ended(record.delays()),
     }
 }
 

@@ -10,13 +10,15 @@ use std::sync::Arc;
 
 use mpp_accounting::exit::{Exits, ProcessExit, ThreadExit};
 use mpp_accounting::process::{
-    Absence, ContextSwitches, Gauges, Identity, ProcessIo, ProcessKey, ProcessSample, ProcessState,
-    Reading, ThreadKey, Usage,
+    Absence, ContextSwitches, Delays, Gauges, Identity, ProcessIo, ProcessKey, ProcessSample,
+    ProcessState, Reading, ThreadKey, Usage,
 };
 use mpp_accounting::units::{BootTime, Totals, UsageTotals};
 
 use super::Population;
 use super::health::{Failure, Health};
+use crate::delays::{Counting, Life};
+use crate::scale::Scale;
 use crate::taskstats::{Taskstats, ThreadExitRecord};
 
 /// No more records than this wait for the next sweep; what is beyond is counted as lost.
@@ -33,6 +35,7 @@ pub(crate) struct RoundedWitness {
     /// What was told before the sweep that comes next.
     waiting: Vec<Heard>,
     lost: u64,
+    counting: Counting,
     health: Health,
 }
 
@@ -63,7 +66,38 @@ struct Gathered {
 
 impl RoundedWitness {
     pub(super) fn new(taskstats: Taskstats) -> Self {
-        RoundedWitness { taskstats, waiting: Vec::new(), lost: 0, health: Health::default() }
+        let mut counting = Counting::new();
+        counting.see(taskstats.delay_accounting(), crate::origin::since_boot());
+        RoundedWitness {
+            taskstats,
+            waiting: Vec::new(),
+            lost: 0,
+            counting,
+            health: Health::default(),
+        }
+    }
+
+    /// Asks the kernel for how long processes of which that is not known have waited. One that
+    /// ends meanwhile is [`Absence::Vanished`], as is a zombie, which its record has told of.
+    pub(super) fn ask_delays(&mut self, scale: Scale, processes: &mut [ProcessSample]) {
+        let RoundedWitness { taskstats, counting, .. } = self;
+        let is_asked = |process: &&mut ProcessSample| {
+            process.gauges.delays == Reading::Absent(Absence::NeedsRecords)
+        };
+        let mut asked: Vec<_> = processes.iter_mut().filter(is_asked).collect();
+        let tgids: Vec<u32> = asked.iter().map(|process| process.key.pid).collect();
+        let mut next = asked.iter_mut();
+        taskstats.of_process(&tgids, &mut |_, account| {
+            let Some(process) = next.next() else { return };
+            let life = Life {
+                began: scale.moment_at(process.key.start_time_ticks),
+                threads_max: process.gauges.threads.value().copied().unwrap_or(u64::MAX),
+            };
+            process.gauges.delays = match account {
+                Ok(account) => counting.reading(&account.delays, life),
+                Err(why) => Reading::Absent(why),
+            };
+        });
     }
 
     /// Takes records in until their sockets are empty.
@@ -72,7 +106,7 @@ impl RoundedWitness {
     }
 
     fn hear(&mut self, moment: Moment) {
-        let RoundedWitness { taskstats, waiting, lost, .. } = self;
+        let RoundedWitness { taskstats, waiting, lost, counting, .. } = self;
         let at = crate::origin::since_boot();
         let drained = taskstats.drain(&mut |record| {
             if waiting.len() < WAITING_MAX {
@@ -81,6 +115,7 @@ impl RoundedWitness {
                 *lost += 1;
             }
         });
+        counting.see(taskstats.delay_accounting(), at);
         // A record that could not be read was received, and says nothing.
         self.lost += drained.lost + drained.malformed;
         let outcome = drained.failure.map_or(Ok(()), Err);
@@ -109,7 +144,8 @@ impl RoundedWitness {
             }
         }
         for (position, (process, heard)) in joined.iter().enumerate() {
-            exits.threads.push(thread_exit(*process, heard, population));
+            let delays = heard.delays(&self.counting);
+            exits.threads.push(thread_exit(*process, heard, delays, population));
             processes.entry(*process).or_default().add(position, &heard.record);
         }
         for (process, gathered) in processes {
@@ -118,6 +154,21 @@ impl RoundedWitness {
                 exits.processes.push(process_exit(process, heard, &gathered, population, &unseen));
             }
         }
+    }
+}
+
+impl Heard {
+    /// For how long its process waited, where this was the last of several threads; else the
+    /// thread itself.
+    fn delays(&self, counting: &Counting) -> Reading<Delays> {
+        let record = &self.record;
+        let life_ns = record.elapsed_us.saturating_mul(1000);
+        let is_alone = record.process.is_none() && record.is_last_thread == Some(true);
+        let life = Life {
+            began: BootTime { ns: self.at.ns.saturating_sub(life_ns) },
+            threads_max: if is_alone { 1 } else { u64::MAX },
+        };
+        counting.reading(record.process.as_ref().map_or(&record.delays, |p| &p.delays), life)
     }
 }
 
@@ -151,7 +202,7 @@ fn process_of(
     let began_by_ns = heard.at.ns.saturating_sub(record.elapsed_us.saturating_mul(1000));
     let began_by = BootTime { ns: began_by_ns.saturating_add(START_SLACK_NS) };
     let began_by = population.origin.scale.ticks_at(began_by);
-    let current = population.known.get(&pid).map(|known| known.key);
+    let current = population.known.get(pid).map(|known| known.key);
     let current = current.filter(|_| !is_surely_another(heard, pid, population));
     let former = population.replaced.iter().copied().filter(|key| key.pid == pid);
     let bearers = current.into_iter().chain(former);
@@ -177,7 +228,12 @@ fn is_surely_another(heard: &Heard, pid: u32, population: &Population<'_>) -> bo
         && population.sample(pid).is_some_and(|sample| sample.state == ProcessState::Living)
 }
 
-fn thread_exit(process: ProcessKey, heard: &Heard, population: &Population<'_>) -> ThreadExit {
+fn thread_exit(
+    process: ProcessKey,
+    heard: &Heard,
+    delays: Reading<Delays>,
+    population: &Population<'_>,
+) -> ThreadExit {
     let record = &heard.record;
     let start_time_ticks = match record.tid == process.pid {
         true => process.start_time_ticks,
@@ -197,13 +253,14 @@ fn thread_exit(process: ProcessKey, heard: &Heard, population: &Population<'_>) 
             io.write_bytes,
             io.cancelled_write_bytes,
         ]),
+        delays,
     }
 }
 
 /// That of the thread which was last seen under the ID; else as its life tells it.
 fn thread_start(process: ProcessKey, heard: &Heard, population: &Population<'_>) -> u64 {
     let tid = heard.record.tid;
-    let known = population.known.get(&process.pid).filter(|known| known.key == process);
+    let known = population.known.get(process.pid).filter(|known| known.key == process);
     let before = known.and_then(|known| known.former_threads.as_deref()).unwrap_or_default();
     let now = known.and_then(|known| known.threads.as_deref()).unwrap_or_default();
     let seen = before.iter().chain(now).find(|thread| thread.key.tid == tid);
@@ -225,8 +282,8 @@ fn process_exit(
     unseen: &HashMap<u32, ProcessKey>,
 ) -> ProcessExit {
     let record = &heard.record;
-    let known = population.known.get(&key.pid).filter(|known| known.key == key);
-    let parent = population.known.get(&record.parent_pid);
+    let known = population.known.get(key.pid).filter(|known| known.key == key);
+    let parent = population.known.get(record.parent_pid);
     let parent_key = parent.map(|parent| parent.key);
     let parent_key = parent_key.or_else(|| unseen.get(&record.parent_pid).copied());
     let absent = Absence::NotRequested;
