@@ -23,6 +23,9 @@ and a small typed interface beyond them::
     for sample in mp.Sampler(mp.Selector(names=["nginx"]), interval=1.0):
         print(sample["cpu.percent"])
 
+    for process in mp.ended("name:make", seconds=60):
+        print(process.name, process.status, process.write_bytes)
+
 Linux only: it reads ``/proc``. Nothing else need be installed.
 """
 
@@ -41,6 +44,7 @@ from .compat import (
     multi_pid_process_stats,
     stats_per_pid,
 )
+from .ended import Ended, EndedStream, ended
 from .found import Process, find
 from .limits import LimitBroken, LimitUnknown
 from .measuring import Measured, Measurement, measure
@@ -50,6 +54,8 @@ from .sample import Sample
 from .sampler import Sampler, show
 
 __all__ = [
+    "Ended",
+    "EndedStream",
     "Judged",
     "LimitBroken",
     "LimitUnknown",
@@ -65,6 +71,7 @@ __all__ = [
     "Selector",
     "SelectorError",
     "__version__",
+    "ended",
     "find",
     "find_pids",
     "find_pids_from_name",

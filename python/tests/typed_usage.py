@@ -35,6 +35,9 @@ lost: int = sample.lost
 is_partial: bool = sample.partial
 found: List[mp.Process] = mp.find(selector, children=True, strict=True)
 first: mp.Metric = mp.metrics()[0]
+deaths: List[mp.Ended] = mp.ended(selector, seconds=1.0, tier="B", cmdline=True)
+wrote: Optional[int] = deaths[0].write_bytes
+how: Optional[int] = deaths[0].status
 
 lost_records: int = sample.lost_records
 io_bound_bytes: int = sample.io_bound_bytes
@@ -71,6 +74,12 @@ def watch() -> None:
     with mp.Sampler(selector, interval=1.0, metrics="io") as samples:
         for taken in samples:
             print(taken.cpu.percent)
+
+
+def mourn() -> None:
+    with mp.ended(interval=0.5) as ends:
+        for process in ends:
+            print(process.name, process.failed, process["cpu.user"])
 
 
 async def watch_async() -> None:

@@ -14,6 +14,8 @@ mod argument;
 #[cfg(target_os = "linux")]
 mod drop_in;
 #[cfg(target_os = "linux")]
+mod ended;
+#[cfg(target_os = "linux")]
 mod failure;
 #[cfg(target_os = "linux")]
 mod measure;

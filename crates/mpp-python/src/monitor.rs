@@ -3,6 +3,7 @@
 use std::mem::ManuallyDrop;
 use std::sync::{Mutex, PoisonError};
 
+use metrics_per_process::ended::EndedReport;
 use metrics_per_process::metric::{self, Need};
 use metrics_per_process::process::Absence;
 use metrics_per_process::report::{Column, Figure, GroupReport, Report, Tier, Value};
@@ -13,6 +14,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
 use crate::argument::list_of_bytes;
+use crate::ended::{ended_of, ended_options};
 use crate::failure::refuse;
 use crate::selector::core_of;
 
@@ -32,11 +34,13 @@ pub(crate) struct Monitor {
 #[pymethods]
 impl Monitor {
     #[new]
+    #[pyo3(signature = (selector, metrics, tier, ends = None))]
     fn new(
         py: Python<'_>,
         selector: &Bound<'_, PyAny>,
         metrics: Option<&Bound<'_, PyAny>>,
         tier: Option<&Bound<'_, PyAny>>,
+        ends: Option<&str>,
     ) -> PyResult<Self> {
         let selector = core_of(selector)?;
         let columns = columns(metrics)?;
@@ -45,6 +49,10 @@ impl Monitor {
         let core = py
             .detach(|| {
                 let monitor = Core::builder().group(name, selector).columns(columns);
+                let monitor = match ends.map(ended_options) {
+                    Some(options) => monitor.ended(options),
+                    None => monitor,
+                };
                 monitor.tier_max(tier).build()
             })
             .map_err(refuse)?;
@@ -54,18 +62,22 @@ impl Monitor {
 
     /// Sweeps once and says what the group used, as a dict.
     fn sample<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        if self.is_foreign() {
-            return Err(PyRuntimeError::new_err(
-                "a Sampler does not work in a forked child: make a new one there",
-            ));
-        }
-        let report = py.detach(|| -> Result<Option<Report>, Error> {
-            let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
-            core.as_mut().map(|core| core.sample()).transpose()
-        });
-        let report = report.map_err(refuse)?;
-        let report = report.ok_or_else(|| PyRuntimeError::new_err("the Sampler is closed"))?;
-        sample_of(py, &report)
+        let report = self.with_core(py, Core::sample)?;
+        sample_of(py, &report.map_err(refuse)?)
+    }
+
+    /// Sweeps once and says who has ended since the sweep before, as a dict.
+    fn ended<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let report = self.with_core(py, |core| -> Result<EndedReport, Error> {
+            core.sample()?;
+            Ok(core.ended().clone())
+        })?;
+        ended_of(py, &report.map_err(refuse)?)
+    }
+
+    /// Takes in what has been told of ends, so that it does not pile up in the kernel.
+    fn listen(&self, py: Python<'_>) -> PyResult<()> {
+        self.with_core(py, Core::listen)
     }
 
     /// Lets everything go; further samples raise.
@@ -80,6 +92,24 @@ impl Monitor {
 }
 
 impl Monitor {
+    /// Does something without the GIL.
+    fn with_core<T: Send>(
+        &self,
+        py: Python<'_>,
+        act: impl FnOnce(&mut Core) -> T + Send,
+    ) -> PyResult<T> {
+        if self.is_foreign() {
+            return Err(PyRuntimeError::new_err(
+                "a Sampler does not work in a forked child: make a new one there",
+            ));
+        }
+        let done = py.detach(|| {
+            let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+            core.as_mut().map(|core| act(core))
+        });
+        done.ok_or_else(|| PyRuntimeError::new_err("the Sampler is closed"))
+    }
+
     /// Whether this process is a fork of the one that made it. There its threads are gone and
     /// their locks may be held for ever, so it is not even dropped.
     fn is_foreign(&self) -> bool {
