@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 use crate::step::{Program, seconds, timed};
-use crate::{boot, bpf, fuzz, number, python, same_load, soak, tidy};
+use crate::{boot, bpf, fuzz, instructions, number, python, same_load, soak, tidy};
 
 /// What to run.
 pub(crate) struct Plan {
@@ -71,6 +71,10 @@ const CHECKS: &[Check] = &[
     Check { name: "documentation", run: build_documentation },
     Check { name: "fuzz targets", run: run_fuzz_targets },
     Check { name: "release build", run: build_release },
+    Check {
+        name: "instructions",
+        run: |root, _| instructions::run(root, instructions::Plan::Compare),
+    },
     Check { name: "Python module", run: |root, _| python::test(root) },
     Check { name: "Python wheel", run: |root, _| python::wheel(root) },
 ];

@@ -7,6 +7,7 @@ mod boot;
 mod bpf;
 mod checks;
 mod fuzz;
+mod instructions;
 mod python;
 mod same_load;
 mod soak;
@@ -27,6 +28,7 @@ usage: cargo xtask COMMAND
   tidy                                   layers, names, the one table of metrics
   fuzz [TARGET] [--seconds N]            one fuzz target, or each of them
   bench [--processes N,N] [--samples N]  what one sample costs, beside psutil and a C program
+  instructions [--accept]                what parsers, ledger, groups and encoders take, by valgrind
   same-load [--seconds N] [--only LOAD]  what we and other tools show of one load, by the second
   boot [--kernel LINE]                   Debian's 6.1, or another line, or all, emulated; with its own tests
   soak [--seconds N]                     ten minutes beside a load, in which nothing may grow
@@ -60,6 +62,7 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         }
         "fuzz" => fuzz::run(&root, &fuzz::Plan::parse(rest)?)?,
         "bench" => bench::run(&root, &bench::Plan::parse(rest)?)?,
+        "instructions" => instructions::run(&root, instructions::Plan::parse(rest)?)?,
         "same-load" => same_load::run(&root, &same_load::Plan::parse(rest)?)?,
         "boot" => boot::run(&root, &boot::Plan::parse(rest)?)?,
         "soak" => soak::run(&root, &soak::Plan::parse(rest)?)?,

@@ -28,11 +28,14 @@ use crate::units::{DelayTotals, IoCounter, IoDelta, Totals, UsageDelta};
 
 /// After so many sweeps without a member a row gives its place to a newcomer, where
 /// there are no more rows.
-const ROUNDS_DESERTED: u64 = 60;
+const ROUNDS_DESERTED: u32 = 60;
 
 /// After a process has become another, got another parent or come into sight, those without a place look for so
 /// many sweeps whether they inherit one now: an ended parent is still spoken of in the next.
 const RESTLESS_ROUNDS: u32 = 3;
+
+/// Room for so many is kept from one sweep to the next.
+const TURNS_KEPT: usize = 1024;
 
 /// The row that takes everything beyond the largest number of rows.
 const OTHER: &[u8] = b"other";
@@ -73,7 +76,7 @@ pub struct GroupBook {
     /// When the last sweep began, for the interval.
     previous: Option<crate::units::BootTime>,
     resolution: Resolution,
-    round: u64,
+    round: u32,
     /// For how many rounds more it is looked whether those without a place inherit one now.
     restless_rounds: u32,
     /// When the last sweep was over: those who began before it and are new were out of sight.
@@ -136,7 +139,7 @@ struct Row {
     name: Box<[u8]>,
     totals: GroupTotals,
     /// The last round in which it had a member.
-    last_peopled: u64,
+    last_peopled: u32,
 }
 
 /// Whose something is.
@@ -182,7 +185,7 @@ struct Census {
 
 impl Member {
     /// How often it gave up the CPU since that was last read.
-    fn switched(&mut self, process: &ProcessSample, round: u64, movement: &Movement) -> Switched {
+    fn switched(&mut self, process: &ProcessSample, round: u32, movement: &Movement) -> Switched {
         let Some(switches) = process.gauges.context_switches.value() else {
             return Switched::Unknown;
         };
@@ -422,6 +425,7 @@ impl GroupBook {
                 self.assign(next, snapshot);
             }
         }
+        turns.shrink_to(TURNS_KEPT);
         self.turns = turns;
     }
 
@@ -429,7 +433,9 @@ impl GroupBook {
     /// new, has become another, or could not be judged. Those without a place look to their
     /// parents anew where a place, or a parent, has just changed.
     fn find_turns(&mut self, snapshot: &Snapshot, turns: &mut Vec<Turn>) {
-        let (mut newcomers, mut walk) = (Vec::new(), Walk::default());
+        // As much room as the first sweep needs, and no more.
+        let expected = snapshot.processes.len().saturating_sub(self.members.len());
+        let (mut newcomers, mut walk) = (Vec::with_capacity(expected), Walk::default());
         let (round, looks_at_ports) = (self.round, self.looks_at_ports);
         let mut has_placeless = false;
         for (position, process) in snapshot.processes.iter().enumerate() {

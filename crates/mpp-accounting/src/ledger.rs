@@ -31,10 +31,10 @@ mod records;
 
 use std::collections::{HashMap, HashSet};
 
-use self::records::{Batch, Ended, Missing, OwnIo, Records};
+use self::records::{Batch, Ended, Missing, OwnIo, Records, leader_of};
 use crate::exit::{ExitSource, Exits, Spill};
 use crate::process::{
-    ProcessKey, ProcessSample, ProcessState, Reading, ThreadIo, ThreadKey, ThreadList, Usage,
+    ProcessKey, ProcessSample, ProcessState, ThreadIo, ThreadKey, ThreadList, Usage,
 };
 use crate::snapshot::Snapshot;
 use crate::units::{BootTime, IoDelta, IoTotals, UsageCounter, UsageDelta, UsageTotals};
@@ -214,12 +214,22 @@ struct QuietStep {
 }
 
 /// A readable I/O reading.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct KnownIo {
     /// T.
     total: IoTotals,
-    /// L; `None` where it was not read, because the process never had children.
-    threads: Option<ThreadList>,
+    threads: KnownThreads,
+}
+
+/// L, as it is remembered.
+#[derive(Clone, Debug)]
+enum KnownThreads {
+    /// Not read, because the process never had children.
+    Unread,
+    /// The main thread alone, and T is all its own: as of nearly every process.
+    MainAlone { has_exited: bool },
+    /// Boxed, since there are few.
+    Listed(Box<ThreadList>),
 }
 
 /// A vanished process whose reaper is not found yet.
@@ -759,7 +769,7 @@ impl Known {
             usage: process.usage,
             io: process.io.total.value().map(|total| KnownIo {
                 total: *total,
-                threads: process.io.threads.value().cloned(),
+                threads: KnownThreads::of(process.key, *total, process.io.threads.value()),
             }),
             held_sweeps: 0,
             is_taken_out: false,
@@ -794,7 +804,10 @@ impl Known {
         }
         let io = match (&self.io, process.io.total.value()) {
             (None, None) => None,
-            (Some(then), Some(now)) => Some(then.quiet_growth(*now, &process.io.threads, ends)?),
+            (Some(then), Some(now)) => {
+                let threads = process.io.threads.value();
+                Some(then.quiet_growth(self.key, *now, threads, ends)?)
+            }
             _ => return None,
         };
         let (now, then) = (process.usage.own, self.usage.own);
@@ -821,7 +834,7 @@ impl Known {
         self.usage.reaped = process.usage.reaped;
         self.exec_count = process.exec_count;
         if let (Some(known), Some(total)) = (&mut self.io, process.io.total.value()) {
-            known.follow(*total, &process.io.threads);
+            known.follow(self.key, *total, process.io.threads.value());
         }
         (!is_unchanged).then_some(ProcessDelta { key: self.key, io, usage, rounded_records: 0 })
     }
@@ -846,6 +859,8 @@ impl Known {
             Ends::Rounded | Ends::Inferred => ended.own_usage.without_cpu(),
         });
         if let (Some(io), Some(total)) = (&mut self.io, total) {
+            // What is counted beyond a sweep is no sight of any thread.
+            io.threads = io.threads.as_listed(self.key, io.total);
             io.total = io.total.raised_to(total);
         }
     }
@@ -860,13 +875,14 @@ impl Known {
     }
 
     /// The threads that were read, none where they were not.
-    fn threads(&self) -> &[ThreadIo] {
-        self.io.as_ref().and_then(|io| io.threads.as_deref()).unwrap_or_default()
+    fn threads(&self) -> ThreadList {
+        let list = self.io.as_ref().and_then(|io| io.threads.list(self.key, io.total));
+        list.unwrap_or_default()
     }
 
     /// Whether the threads were read.
     fn has_threads(&self) -> bool {
-        self.io.as_ref().is_some_and(|io| io.threads.is_some())
+        self.io.as_ref().is_some_and(|io| !matches!(io.threads, KnownThreads::Unread))
     }
 
     /// Whether this can be a later reading of the same process: it started at the same moment,
@@ -924,10 +940,7 @@ impl Pending {
             parent: ended.parent,
             is_zombie: false,
             usage: Usage { own: ended.own_usage.without_cpu(), ..Usage::default() },
-            io: Some(KnownIo {
-                total: IoTotals::ZERO.plus(own),
-                threads: Some(ThreadList::default()),
-            }),
+            io: Some(KnownIo::without_threads(IoTotals::ZERO.plus(own))),
             held_sweeps: 0,
             is_taken_out: false,
             has_ended: true,
@@ -943,50 +956,102 @@ impl Pending {
 }
 
 impl KnownIo {
+    /// None was seen, and there was none to be seen.
+    fn without_threads(total: IoTotals) -> Self {
+        KnownIo { total, threads: KnownThreads::Listed(Box::default()) }
+    }
+
     /// What was done since by threads of which none is new and none has ended. `None` where
     /// that is not so, or a counter fell.
     fn quiet_growth(
         &self,
+        key: ProcessKey,
         total: IoTotals,
-        threads: &Reading<ThreadList>,
+        threads: Option<&ThreadList>,
         ends: Ends,
     ) -> Option<IoDelta> {
         let growth = total.since(self.total)?;
-        match (&self.threads, threads.value()) {
-            (None, None) => Some(growth),
-            (Some(then), Some(now)) => {
-                let own = quiet_growth_of_threads(then, now)?;
-                Some(if ends == Ends::Inferred { growth } else { own })
+        let own = match (&self.threads, threads) {
+            (KnownThreads::Unread, None) => return Some(growth),
+            (KnownThreads::MainAlone { has_exited }, Some(now)) => {
+                let then = main_alone(key, self.total, *has_exited);
+                quiet_growth_of_threads(&[then], now)?
             }
-            _ => None,
-        }
+            (KnownThreads::Listed(then), Some(now)) => quiet_growth_of_threads(then, now)?,
+            _ => return None,
+        };
+        Some(if ends == Ends::Inferred { growth } else { own })
     }
 
-    fn follow(&mut self, total: IoTotals, threads: &Reading<ThreadList>) {
+    fn follow(&mut self, key: ProcessKey, total: IoTotals, threads: Option<&ThreadList>) {
         self.total = total;
-        if self.threads.as_ref() != threads.value() {
-            self.threads = threads.value().cloned();
+        match (&mut self.threads, threads) {
+            (KnownThreads::Listed(known), Some(now)) if !is_main_alone(key, total, now) => {
+                if **known != *now {
+                    **known = now.clone();
+                }
+            }
+            (known, now) => *known = KnownThreads::of(key, total, now),
         }
     }
 
     /// F: what the total holds beyond the living threads' own; `None` where L was not read.
-    fn folded(&self) -> Option<IoDelta> {
-        let threads = self.threads.as_ref()?;
+    fn folded(&self, key: ProcessKey) -> Option<IoDelta> {
+        let threads = self.threads.list(key, self.total)?;
         let own = threads.iter().fold(IoTotals::ZERO, |sum, t| sum.plus(t.total.as_delta()));
         Some(self.total.since_clamped(own))
     }
 
     /// The last own I/O of the threads that `later` no longer has.
-    fn ended_threads(&self, later: &KnownIo) -> IoDelta {
-        let (Some(before), Some(after)) = (&self.threads, &later.threads) else {
-            return IoDelta::ZERO;
-        };
+    fn ended_threads(&self, key: ProcessKey, later: &KnownIo) -> IoDelta {
+        let lists = (self.threads.list(key, self.total), later.threads.list(key, later.total));
+        let (Some(before), Some(after)) = lists else { return IoDelta::ZERO };
         let living: HashSet<_> = after.iter().map(|thread| thread.key).collect();
         before
             .iter()
             .filter(|thread| !living.contains(&thread.key))
             .fold(IoDelta::ZERO, |sum, thread| sum.plus(thread.total.as_delta()))
     }
+}
+
+impl KnownThreads {
+    fn of(key: ProcessKey, total: IoTotals, threads: Option<&ThreadList>) -> Self {
+        match threads {
+            None => KnownThreads::Unread,
+            Some(threads) if is_main_alone(key, total, threads) => {
+                KnownThreads::MainAlone { has_exited: threads.iter().all(|main| main.has_exited) }
+            }
+            Some(threads) => KnownThreads::Listed(Box::new(threads.clone())),
+        }
+    }
+
+    /// The threads of this process, whose T this was; `None` where they were not read.
+    fn list(&self, key: ProcessKey, total: IoTotals) -> Option<ThreadList> {
+        match self {
+            KnownThreads::Unread => None,
+            KnownThreads::MainAlone { has_exited } => {
+                Some(ThreadList::from(main_alone(key, total, *has_exited)))
+            }
+            KnownThreads::Listed(threads) => Some(ThreadList::clone(threads)),
+        }
+    }
+
+    /// The same, though T goes on without them.
+    fn as_listed(&self, key: ProcessKey, total: IoTotals) -> Self {
+        match self.list(key, total) {
+            Some(threads) => KnownThreads::Listed(Box::new(threads)),
+            None => KnownThreads::Unread,
+        }
+    }
+}
+
+/// A main thread that did all that its process did.
+fn main_alone(key: ProcessKey, total: IoTotals, has_exited: bool) -> ThreadIo {
+    ThreadIo { key: leader_of(key), total, has_exited }
+}
+
+fn is_main_alone(key: ProcessKey, total: IoTotals, threads: &[ThreadIo]) -> bool {
+    matches!(threads, [main] if main.key == leader_of(key) && main.total == total)
 }
 
 /// What threads did themselves of which none is new and none has ended since `then`; `None`
@@ -1025,10 +1090,7 @@ impl Account {
     fn born(current: Known) -> Self {
         let nothing = Known {
             usage: Usage::default(),
-            io: current
-                .io
-                .is_some()
-                .then(|| KnownIo { total: IoTotals::ZERO, threads: Some(ThreadList::default()) }),
+            io: current.io.is_some().then(|| KnownIo::without_threads(IoTotals::ZERO)),
             ..current.clone()
         };
         Account::continued(current, nothing)
@@ -1095,7 +1157,7 @@ impl Account {
         let is_readable = self.previous.has_threads() && self.current.has_threads();
         if is_readable && self.standing == Standing::Continued {
             let (threads, exec_count) = (self.current.threads(), self.current.exec_count);
-            let threads = records.threads(batch, &self.previous, threads, exec_count);
+            let threads = records.threads(batch, &self.previous, &threads, exec_count);
             self.recorded_io = Some(batch.own(&threads));
         }
         if let Some(ended) = batch.ended(key) {
@@ -1193,13 +1255,18 @@ impl Account {
     /// living threads, beyond ended threads' own and the children taken out. It is only a
     /// split, so it is held between nothing and the whole credit.
     fn inherited_io(&self, credit: IoDelta) -> IoDelta {
+        let key = self.current.key;
         let (Some(now), Some(then)) = (&self.current.io, &self.previous.io) else {
             return IoDelta::ZERO;
         };
-        let (Some(folded_now), Some(folded_then)) = (now.folded(), then.folded()) else {
+        let (Some(folded_now), Some(folded_then)) = (now.folded(key), then.folded(key)) else {
             return if self.took_unread_io { credit } else { IoDelta::ZERO };
         };
-        folded_now.less(folded_then).less(then.ended_threads(now)).less(self.taken_io).min(credit)
+        folded_now
+            .less(folded_then)
+            .less(then.ended_threads(key, now))
+            .less(self.taken_io)
+            .min(credit)
     }
 
     /// What is remembered until the next sweep.

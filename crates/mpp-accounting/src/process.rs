@@ -147,7 +147,7 @@ pub enum ProcessState {
 ///
 /// Shared between samples and replaced as a whole at an exec or a change of user,
 /// so two samples with the same pointer have the same identity.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// The command name, at most 15 bytes, chosen by the process: any bytes but NUL.
     pub comm: Box<[u8]>,
@@ -173,7 +173,7 @@ pub struct Identity {
 }
 
 /// One variable of a process's environment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EnvironmentEntry {
     /// Left of the first `=`.
     pub key: Box<[u8]>,

@@ -28,6 +28,7 @@ use crate::child::descendants::ChildLists;
 use crate::error::{CollectError, absence_of};
 use crate::exits::{ExitRoom, Population, Refusal, Witness};
 use crate::identity::roster::Roster;
+use crate::identity::shared::SharedIdentities;
 use crate::identity::{self, Known, Risk, Wants};
 use crate::measure::{
     Buffers, Counters, IoReader, Phase, Subject, ThreadNeeds, Vanished, has_reaped, is_ending,
@@ -93,6 +94,7 @@ pub struct Collector {
     /// `None` until somebody asks for a tree.
     child_lists: Option<ChildLists>,
     known: Roster,
+    identities: SharedIdentities,
     /// Stands in a sample until it is known who the process is.
     nobody: Arc<Identity>,
     desk: told::Desk,
@@ -235,6 +237,7 @@ impl Collector {
             sockets: None,
             child_lists: None,
             known: Roster::default(),
+            identities: SharedIdentities::default(),
             nobody: Arc::new(nobody()),
             desk: told::Desk::default(),
             attention: Attention::Everybody,
@@ -938,13 +941,14 @@ impl Collector {
 
     /// Takes what the bounded reader has found, waiting for the rest no longer than this.
     fn take_answers(&mut self, longest: Duration) {
-        let Collector { memory, known, threads_asked, wants, .. } = self;
+        let Collector { memory, known, identities, threads_asked, wants, .. } = self;
         let Some(memory) = memory else { return };
         memory.collect_each(longest, |answer: MemoryAnswer| {
             let key = answer.request.key;
             let pid = threads_asked.get(&key).copied().unwrap_or(key.pid);
             if let Some(known) = known.get_mut(pid) {
                 known.accept(&answer, wants);
+                identities.share(&mut known.identity);
             }
         });
     }

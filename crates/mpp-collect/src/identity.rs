@@ -8,6 +8,7 @@
 //! may not be read, the name.
 
 pub(crate) mod roster;
+pub(crate) mod shared;
 
 use std::sync::Arc;
 

@@ -34,7 +34,11 @@ const ROWS: &[Row] = &[
     row("mpp-cli", &["metrics-per-process", "mpp-export", "mpp-history", "mpp-agent"], &[]),
     row("mpp-python", &["metrics-per-process", "mpp-export", "mpp-cli"], &[]),
     // Loads for tests: they know nothing of what measures them, their tests know it all.
-    row("mpp-load", &[], &["mpp-accounting", "mpp-collect", "metrics-per-process", "mpp-export"]),
+    row(
+        "mpp-load",
+        &[],
+        &["mpp-parse", "mpp-accounting", "mpp-collect", "metrics-per-process", "mpp-export"],
+    ),
     row("mpp-fuzz", &["mpp-parse", "mpp-accounting", "mpp-export"], &[]),
     row("xtask", &[], &[]),
 ];

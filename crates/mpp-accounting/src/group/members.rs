@@ -25,14 +25,14 @@ pub(super) struct Member {
     /// had waited when it was first seen.
     pub(super) delays: Option<DelayTotals>,
     /// The round in which this was first looked at.
-    pub(super) first_round: u64,
+    pub(super) first_round: u32,
     /// The round in which this was last looked at.
-    pub(super) round: u64,
+    pub(super) round: u32,
 }
 
 impl Member {
     /// One of which nothing is decided yet.
-    pub(super) fn new(process: &ProcessSample, round: u64) -> Self {
+    pub(super) fn new(process: &ProcessSample, round: u32) -> Self {
         Member {
             key: process.key,
             place: None,
@@ -95,8 +95,15 @@ impl Members {
 
     /// Takes newcomers in, whom nobody knows yet.
     pub(super) fn enter(&mut self, newcomers: &mut Vec<Member>) {
-        if !newcomers.is_empty() {
+        if newcomers.is_empty() {
+            return;
+        }
+        if self.rows.is_empty() {
+            std::mem::swap(&mut self.rows, newcomers);
+        } else {
             self.rows.append(newcomers);
+        }
+        if !self.rows.is_sorted_by_key(|member| member.key) {
             self.rows.sort_by_key(|member| member.key);
             self.rows.dedup_by_key(|member| member.key);
         }

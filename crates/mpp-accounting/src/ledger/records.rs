@@ -16,7 +16,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::{Fate, Known, ProcessDelta};
 use crate::exit::{ExitSource, Exits, ProcessExit, ROUNDED_TO_BYTES, ThreadExit};
-use crate::process::{ProcessKey, ThreadIo, ThreadKey};
+use crate::process::{ProcessKey, ThreadIo, ThreadKey, ThreadList};
 use crate::snapshot::Snapshot;
 use crate::units::{BootTime, Delta, IoDelta, IoTotals, UsageDelta, UsageTotals};
 
@@ -89,7 +89,7 @@ pub(super) struct OwnIo {
 /// The threads of one process in two sweeps, and the records between.
 pub(super) struct Threads<'a> {
     key: ProcessKey,
-    previous: &'a [ThreadIo],
+    previous: ThreadList,
     current: &'a [ThreadIo],
     records: &'a [ThreadExit],
     recorded: &'a HashMap<ThreadKey, ProcessKey>,
@@ -179,7 +179,7 @@ impl Records {
     ) -> Threads<'a> {
         Threads {
             key,
-            previous: &[],
+            previous: ThreadList::default(),
             current,
             records: batch.of_process(key),
             recorded: &self.recorded,
@@ -208,7 +208,7 @@ impl Records {
             let unrecorded = match sample {
                 Some(sample) => {
                     let Some(current) = sample.io.threads.value() else { continue };
-                    if has_all_of(current, known.threads()) {
+                    if has_all_of(current, &known.threads()) {
                         continue;
                     }
                     self.threads(batch, known, current, sample.exec_count).unrecorded()
@@ -375,7 +375,7 @@ impl Threads<'_> {
     /// What bore the main thread's name, one after the other.
     fn leader_lives(&self) -> LeaderLives {
         let leader = self.leader();
-        let before = find(self.previous, leader);
+        let before = find(&self.previous, leader);
         let is_another =
             self.recorded.contains_key(&leader) || before.is_some_and(|thread| thread.has_exited);
         let counted = before.map_or(IoTotals::ZERO, |thread| thread.total);
@@ -429,14 +429,15 @@ impl Threads<'_> {
             own = own.plus(lives.later.less(self.counted_of_successor()));
         }
         for thread in self.current.iter().filter(|t| !t.has_exited && t.key != leader) {
-            let counted = find(self.previous, thread.key).map_or(IoTotals::ZERO, |t| t.total);
+            let counted = find(&self.previous, thread.key).map_or(IoTotals::ZERO, |t| t.total);
             own = own.plus(thread.total.since_clamped(counted));
         }
         let mut last = None;
         for record in self.records.iter().filter(|record| record.thread != leader) {
             let is_another = last.replace(record.thread) == Some(record.thread)
                 || self.recorded.contains_key(&record.thread);
-            let seen = || self.living(record.thread).or_else(|| find(self.previous, record.thread));
+            let seen =
+                || self.living(record.thread).or_else(|| find(&self.previous, record.thread));
             let counted = if is_another { None } else { seen() };
             let counted = counted.map_or(IoTotals::ZERO, |thread| thread.total);
             own = own.plus(record.io.since_clamped(counted));
@@ -512,7 +513,7 @@ fn has_all_of(now: &[ThreadIo], then: &[ThreadIo]) -> bool {
 }
 
 /// The main thread bears its process's numbers.
-fn leader_of(key: ProcessKey) -> ThreadKey {
+pub(super) fn leader_of(key: ProcessKey) -> ThreadKey {
     ThreadKey { tid: key.pid, start_time_ticks: key.start_time_ticks }
 }
 

@@ -41,8 +41,17 @@ use crate::taskstats::DelayAccounting;
 /// many at a time, within a fraction of a millisecond.
 const RECORDS_PER_CLOCK: u32 = 64;
 
+/// The threads of a process in the sweep before are looked for in so many places behind its own.
+const FORMER_LOOKED_AT: usize = 8;
+
+/// Room is made for no more processes than this before anybody has been told of.
+const PROCESSES_EXPECTED_MAX: usize = 1 << 20;
+
 /// Room for so many newcomers is kept from one sweep to the next.
 const STRANGERS_KEPT: usize = 256;
+
+/// A command name is never longer, `TASK_COMM_LEN` of `include/linux/sched.h`.
+const COMM_BYTES_MAX: usize = 16;
 
 /// What tells whether the identity that is known still holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +85,8 @@ struct Stranger {
     position: usize,
     task: TaskKey,
     told: Told,
-    comm: Box<[u8]>,
+    /// Filled up with zeros.
+    comm: [u8; COMM_BYTES_MAX],
     is_kernel_thread: bool,
     usage: ThreadUsage,
 }
@@ -217,7 +227,7 @@ impl Telling<'_> {
             position: self.filled,
             task: leader.task.thread(),
             told,
-            comm: Box::from(leader.process.comm()),
+            comm: padded(leader.process.comm()),
             is_kernel_thread: leader.task.is_kernel_thread(),
             usage: leader.usage,
         });
@@ -237,7 +247,9 @@ impl Telling<'_> {
     }
 
     fn open_crowd(&mut self, leader: &Leader<'_>, delays: Option<DelaySum>) {
-        let former = self.samples.get_mut(self.filled).filter(|former| former.key == leader.key);
+        // Those that were read by procfs since stand between the others.
+        let mut former = self.samples.iter().skip(self.filled).take(FORMER_LOOKED_AT);
+        let former = former.find(|former| former.key == leader.key);
         let former = former.and_then(|former| former.io.threads.value().cloned());
         self.rest.threads.push((self.rest.crowds.len(), leader.thread));
         self.rest.crowds.push(Crowd {
@@ -314,6 +326,14 @@ impl Collector {
     /// `false` where there is no iterator, or it failed: then the snapshot has no processes.
     pub(super) fn read_told(&mut self, needs: &Request<'_>, into: &mut Snapshot) -> bool {
         let links_before = self.links();
+        if self.known.is_empty() {
+            // As much as is needed and no more, since the first sweep needs most.
+            let count = links_before.map_or(0, |links| usize::try_from(links).unwrap_or(0));
+            let count = count.min(PROCESSES_EXPECTED_MAX);
+            self.known.reserve(count);
+            into.processes.reserve_exact(count);
+            self.desk.rest.strangers.reserve_exact(count);
+        }
         let mut rest = std::mem::take(&mut self.desk.rest);
         let is_told = self.tell(needs, into, &mut rest);
         if is_told {
@@ -374,6 +394,7 @@ impl Collector {
             if threads <= 1 {
                 sample.usage = hand_out(known, &stranger.usage, sample.usage.reaped);
             }
+            self.identities.share(&mut known.identity);
             sample.identity = Arc::clone(&known.identity);
             let measures = needs.measures_of(sample.key, &sample.identity);
             if measures != needs.needs.measures {
@@ -535,7 +556,8 @@ impl Collector {
 impl Stranger {
     /// Who it is, as far as that is told.
     fn identity(&self) -> Identity {
-        let named = identity::named(self.comm.clone(), self.told.euid);
+        let comm = self.comm.split(|byte| *byte == 0).next().unwrap_or_default();
+        let named = identity::named(Box::from(comm), self.told.euid);
         Identity { is_kernel_thread: self.is_kernel_thread, ..named }
     }
 }
@@ -555,6 +577,12 @@ fn reading(delays: Option<&DelaySum>, accounting: DelayAccounting) -> Reading<De
 
 fn reaped(pool: &Pool) -> UsageTotals {
     Totals([pool.cutime_ns, pool.cstime_ns, pool.cmin_flt, pool.cmaj_flt])
+}
+
+fn padded(comm: &[u8]) -> [u8; COMM_BYTES_MAX] {
+    let mut padded = [0; COMM_BYTES_MAX];
+    padded.iter_mut().zip(comm).for_each(|(to, from)| *to = *from);
+    padded
 }
 
 /// A zombie's sockets are closed. Where the main thread has exited, another one that lives is

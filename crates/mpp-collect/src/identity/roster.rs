@@ -39,6 +39,11 @@ impl Roster {
         self.len() == 0
     }
 
+    /// Makes room for so many more.
+    pub(crate) fn reserve(&mut self, count: usize) {
+        self.rows.reserve_exact(count);
+    }
+
     /// Remembers a process, in the place of whoever had its PID.
     pub(crate) fn insert(&mut self, known: Known) {
         let pid = known.key.pid;

@@ -1,0 +1,144 @@
+//! A process that is the same as at the last sample costs no allocation, and not more memory
+//! than it needs.
+
+#[path = "support/population.rs"]
+mod population;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use metrics_per_process::report::Tier;
+use metrics_per_process::selector::{GroupKey, Resolution, Selector};
+use metrics_per_process::{Monitor, metric};
+use mpp_accounting::group::{GroupBook, Rows};
+use mpp_accounting::ledger::Ledger;
+use mpp_accounting::process::{Gauges, ProcessSample};
+use mpp_accounting::snapshot::Snapshot;
+
+const METRICS: &str = "processes.*,cpu.*,memory.rss,fds,threads,io_counters.*";
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The system's allocator, which counts for each thread.
+struct Counting;
+
+// SAFETY: every call is handed to the system's allocator as it is.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller keeps the promises of this very call.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the pointer came from the system's allocator with this layout.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+fn allocations_of(body: impl FnOnce()) -> u64 {
+    let before = ALLOCATIONS.get();
+    body();
+    ALLOCATIONS.get() - before
+}
+
+/// What one more sample of so many processes allocates, of which one in `every` does something,
+/// past the purity line.
+fn check(count: u32, every: usize) -> u64 {
+    let mut snapshot = population::population(count);
+    let rows = Rows::Keyed {
+        selector: Box::new(Selector::default()),
+        key: GroupKey::Name,
+        rows_max: 1000,
+    };
+    let columns = metric::choose(METRICS).unwrap();
+    let (mut ledger, mut book) = (Ledger::new(), GroupBook::new(rows, columns.into()));
+    let mut fold = |snapshot: &Snapshot| {
+        let movement = ledger.advance(snapshot);
+        book.fold(snapshot, &movement, &Resolution::default())
+    };
+    let mut spent = 0;
+    for _ in 0..4 {
+        population::pass(&mut snapshot, every);
+        spent = allocations_of(|| drop(fold(&snapshot)));
+    }
+    spent
+}
+
+#[test]
+fn ledger_and_groups_allocate_nothing_for_a_process() {
+    let few = check(100, 1000);
+    assert_eq!(check(20_000, 20_000), few, "processes that do nothing");
+    // Lists of what moved grow by doubling.
+    let active = check(20_000, 1);
+    assert!(active <= few + 64, "{active} allocations for 20,000 active processes, {few} for 100");
+}
+
+/// Sleeping processes, until they are dropped.
+struct Sleepers(Child);
+
+impl Sleepers {
+    fn start(count: u32) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mpp-load"));
+        command.args(["sleepers", "--count", &count.to_string(), "--directory"]);
+        command.arg(directory.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.contains("\"ready\""), "{line}");
+        Sleepers(child)
+    }
+}
+
+impl Drop for Sleepers {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        self.0.wait().unwrap();
+    }
+}
+
+/// Others on this machine come and go, so the cheapest of many samples is looked at.
+fn cheapest_sample(monitor: &mut Monitor) -> u64 {
+    for _ in 0..3 {
+        monitor.sample().unwrap();
+    }
+    let allocations = (0..40).map(|_| allocations_of(|| drop(monitor.sample().unwrap())));
+    allocations.min().unwrap()
+}
+
+#[test]
+fn a_sample_by_the_kernels_iterator_allocates_nothing_for_a_process() {
+    const COUNT: u32 = 500;
+    let columns = metric::choose(METRICS).unwrap();
+    let mut monitor = Monitor::builder().by(GroupKey::Name).columns(columns).build().unwrap();
+    if monitor.tier() != Tier::A {
+        assert!(!monitor.refusals().is_empty(), "nobody says why it is no better");
+        return;
+    }
+    // Each name costs, in every report.
+    let _few = Sleepers::start(population::NAMES * 4);
+    let before = cheapest_sample(&mut monitor);
+    let _many = Sleepers::start(COUNT);
+    let after = cheapest_sample(&mut monitor);
+    assert!(monitor.snapshot().processes.len() > COUNT as usize);
+    assert!(after < before + u64::from(COUNT) / 5, "{before} allocations, then {after}");
+}
+
+/// Whoever adds a field decides here that ten thousand processes are worth it.
+#[test]
+fn what_is_held_of_a_process_does_not_grow_unnoticed() {
+    fn check<T>(bytes_max: usize) {
+        let found = size_of::<T>();
+        assert!(found <= bytes_max, "{}: {found} bytes", std::any::type_name::<T>());
+    }
+    check::<ProcessSample>(480);
+    check::<Gauges>(176);
+}
