@@ -974,7 +974,7 @@ impl KnownIo {
         let own = match (&self.threads, threads) {
             (KnownThreads::Unread, None) => return Some(growth),
             (KnownThreads::MainAlone { has_exited }, Some(now)) => {
-                let then = main_alone(key, self.total, *has_exited);
+                let then = ThreadIo { has_exited: *has_exited, ..main_alone(key, self.total) };
                 quiet_growth_of_threads(&[then], now)?
             }
             (KnownThreads::Listed(then), Some(now)) => quiet_growth_of_threads(then, now)?,
@@ -1030,7 +1030,8 @@ impl KnownThreads {
         match self {
             KnownThreads::Unread => None,
             KnownThreads::MainAlone { has_exited } => {
-                Some(ThreadList::from(main_alone(key, total, *has_exited)))
+                let main = ThreadIo { has_exited: *has_exited, ..main_alone(key, total) };
+                Some(ThreadList::from(main))
             }
             KnownThreads::Listed(threads) => Some(ThreadList::clone(threads)),
         }
@@ -1045,9 +1046,9 @@ impl KnownThreads {
     }
 }
 
-/// A main thread that did all that its process did.
-fn main_alone(key: ProcessKey, total: IoTotals, has_exited: bool) -> ThreadIo {
-    ThreadIo { key: leader_of(key), total, has_exited }
+/// A living main thread that did all that its process did.
+fn main_alone(key: ProcessKey, total: IoTotals) -> ThreadIo {
+    ThreadIo { key: leader_of(key), total, has_exited: false }
 }
 
 fn is_main_alone(key: ProcessKey, total: IoTotals, threads: &[ThreadIo]) -> bool {
