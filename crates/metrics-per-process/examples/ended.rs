@@ -3,7 +3,7 @@
 //!
 //! `cargo run --release --example ended -p metrics-per-process`
 
-#![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a command")]
+#![expect(clippy::print_stdout, reason = "a command")]
 
 use std::error::Error;
 use std::time::Duration;

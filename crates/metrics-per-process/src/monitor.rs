@@ -109,8 +109,8 @@ impl Monitor {
             rows_max: ROWS_MAX,
             columns: Vec::new(),
             options: CollectorOptions { exits: ExitSource::Exact, ..CollectorOptions::default() },
-            samples: Samples::Many,
             ended: None,
+            samples: Samples::Many,
         }
     }
 
@@ -337,15 +337,15 @@ impl MonitorBuilder {
             // Which rows are the largest is told by their memory.
             needs.measures.memory = true;
         }
+        if let Some(ended) = self.ended {
+            (needs.measures.io, needs.measures.memory) = (true, true);
+            needs.identity.cmdline |= ended.shows_cmdline;
+        }
         let is_lone = |(_, selector): &(_, Selector)| {
             !selector.is_unconditional() && !selector.looks_beyond_identity()
         };
         let is_narrow = self.samples == Samples::One && selectors.iter().all(is_lone);
         let sought = is_narrow.then(|| selectors.iter().map(|(_, one)| one.clone()).collect());
-        if let Some(ended) = self.ended {
-            (needs.measures.io, needs.measures.memory) = (true, true);
-            needs.identity.cmdline |= ended.shows_cmdline;
-        }
         let collector = Collector::open(self.options)?;
         let mut resolver = Resolver::new(collector.procfs_kind());
         resolver.check(&references)?;
@@ -399,6 +399,7 @@ fn measures(columns: &[Column]) -> Measures {
             Need::Fds => measures.fds = true,
             Need::FdLimit => (measures.fds, measures.fd_limit) = (true, true),
             Need::ContextSwitches => measures.context_switches = ContextSwitchNeeds::AllThreads,
+            Need::Delays => measures.delays = true,
             Need::Swap => measures.swap = true,
             Need::ProportionalMemory => measures.proportional_memory = true,
             Need::Sockets => measures.sockets = true,

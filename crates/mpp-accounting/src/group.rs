@@ -15,16 +15,16 @@ use std::sync::Arc;
 
 use self::members::{Member, Members, Walk};
 
-use crate::group_totals::{GroupTotals, Marks, Switched};
+use crate::group_totals::{DelaysMissing, GroupTotals, Marks, Switched};
 use crate::ledger::{Ends, Movement, Residual};
 use crate::metric::Need;
-use crate::process::{ProcessKey, ProcessSample};
+use crate::process::{Delays, ProcessKey, ProcessSample, Reading};
 use crate::report::{Accuracy, Column, GroupReport, Mark, Report, Tier};
 use crate::selector::{Descendants, GroupKey, Resolution, Selector, Verdict};
 use crate::snapshot::Snapshot;
 use crate::tally::{Interval, Role, Tally};
 use crate::traffic::{TrafficBook, TrafficMovement};
-use crate::units::{IoCounter, IoDelta, Totals, UsageDelta};
+use crate::units::{DelayTotals, IoCounter, IoDelta, Totals, UsageDelta};
 
 /// After so many sweeps without a member a row gives its place to a newcomer, where
 /// there are no more rows.
@@ -68,6 +68,8 @@ pub struct GroupBook {
     traffic: TrafficBook,
     /// Whether a process can begin to match without executing anything.
     looks_at_ports: bool,
+    /// Whether a column shows for how long members waited.
+    shows_delays: bool,
     /// When the last sweep began, for the interval.
     previous: Option<crate::units::BootTime>,
     resolution: Resolution,
@@ -202,10 +204,9 @@ impl Member {
 
     /// Whether what was decided of a process holds: it has become nobody else, and all could be
     /// said of it.
-    fn is_decided(&self, process: &ProcessSample, looks_at_ports: bool) -> bool {
-        let may_change = matches!(self.decision, Decision::Doubtful(_))
-            || (looks_at_ports && self.may_begin_to_match());
-        !may_change && Arc::ptr_eq(&self.identity, &process.identity)
+    fn is_decided(&self, process: &ProcessSample) -> bool {
+        !matches!(self.decision, Decision::Doubtful(_))
+            && Arc::ptr_eq(&self.identity, &process.identity)
     }
 
     /// Whether a process may match now though it did not and has executed nothing since: it may
@@ -235,6 +236,7 @@ impl GroupBook {
         };
         GroupBook {
             rows,
+            shows_delays: columns.iter().any(|column| column.metric.need == Need::Delays),
             members: Members::default(),
             groups,
             row_of_name: HashMap::new(),
@@ -301,6 +303,10 @@ impl GroupBook {
             true => Marks::default(),
             false => Marks::of(movement.ends),
         };
+        if movement.spilled_records > 0 {
+            // What was added up for parents holds no waits.
+            self.marks.delays = Mark::LowerBound;
+        }
         for row in &mut self.groups {
             row.totals.begin_interval(self.marks);
         }
@@ -309,10 +315,14 @@ impl GroupBook {
         earlier.extend(owners);
         let earlier_reapers: Vec<Option<Owner>> =
             movement.residuals.iter().map(|residual| self.owner_of(residual.reaper)).collect();
+        // What was waited across a change of group is the former one's.
+        self.add_delays(snapshot, movement);
         self.assign_all(snapshot, resolution);
         if movement.is_baseline && self.start == Start::AtDoneBefore {
             self.start_totals(snapshot);
         }
+        self.begin_delays(movement);
+        self.add_delays(snapshot, movement);
         for (delta, owner) in movement.processes.iter().zip(earlier.drain(..)) {
             if let Some(group) = self.group_mut(owner.or_else(|| self.owner_of(delta.key))) {
                 group.grow(delta.io.unwrap_or_default(), delta.usage);
@@ -433,7 +443,8 @@ impl GroupBook {
             };
             let has_new_parent = member.parent_pid != process.parent_pid;
             member.parent_pid = process.parent_pid;
-            if !member.is_decided(process, looks_at_ports) {
+            let may_begin = looks_at_ports && member.may_begin_to_match();
+            if may_begin || !member.is_decided(process) {
                 self.restless_rounds = RESTLESS_ROUNDS;
                 turns.push(Turn::of(process, position));
                 continue;
@@ -496,7 +507,8 @@ impl GroupBook {
         let member = self.members.get(process.key);
         let Some(member) = member.filter(|member| member.round != self.round) else { return };
         let remembered = member.place;
-        let is_decided = member.is_decided(process, self.looks_at_ports);
+        let may_begin = self.looks_at_ports && member.may_begin_to_match();
+        let is_decided = !may_begin && member.is_decided(process);
         let (place, decision) = match (is_decided.then_some(member.decision), remembered) {
             (Some(decision), Some(place)) => (Some(place), decision),
             (Some(Decision::Excluded), None) => (None, Decision::Excluded),
@@ -780,6 +792,59 @@ impl GroupBook {
         }
     }
 
+    /// What processes that were watched since they began had waited then: nothing.
+    fn begin_delays(&mut self, movement: &Movement) {
+        if !self.shows_delays || movement.is_baseline {
+            return;
+        }
+        for delta in &movement.processes {
+            if let Some(member) = self.members.get_mut(delta.key)
+                && member.first_round == self.round
+            {
+                member.delays.get_or_insert(DelayTotals::ZERO);
+            }
+        }
+    }
+
+    /// For how long members have waited that live, and those that ended until they did. What a
+    /// process has waited only grows, so that of two sights the larger one is right.
+    fn add_delays(&mut self, snapshot: &Snapshot, movement: &Movement) {
+        if !self.shows_delays {
+            return;
+        }
+        for process in &snapshot.processes {
+            self.add_delays_of(process.key, &process.gauges.delays, movement);
+        }
+        // What had ended before the first sweep did all it did before anybody looked.
+        let first_ticks = if movement.is_baseline { snapshot.taken_at_ticks } else { 0 };
+        for exit in &snapshot.exits.threads {
+            if exit.process.start_time_ticks >= first_ticks
+                || snapshot.by_key(exit.process).is_some()
+            {
+                self.add_delays_of(exit.process, &exit.delays, movement);
+            }
+        }
+    }
+
+    fn add_delays_of(&mut self, key: ProcessKey, seen: &Reading<Delays>, movement: &Movement) {
+        let Some(member) = self.members.get_mut(key) else { return };
+        let Reading::Value(delays) = seen else { return };
+        let total = delays.total;
+        let before = member.delays.replace(total.raised_to(member.delays.unwrap_or_default()));
+        let Some(place) = member.place else { return };
+        let group = &mut self.groups[place.row].totals;
+        group.miss_delays(DelaysMissing::of(delays));
+        match before {
+            Some(before) => group.wait(total.since_clamped(before)),
+            None if movement.is_baseline => {
+                if self.start == Start::AtDoneBefore {
+                    group.delays = group.delays.plus(total.as_delta());
+                }
+            }
+            None => group.miss_delays(DelaysMissing::ALL),
+        }
+    }
+
     /// What connections have moved. Returns the bytes of which nobody knows whose they are.
     fn add_traffic(&mut self, snapshot: &Snapshot) -> u64 {
         let mut book = std::mem::take(&mut self.traffic);
@@ -819,13 +884,16 @@ impl GroupBook {
     fn settle(&mut self, snapshot: &Snapshot, movement: &Movement) -> u64 {
         self.ended.clear();
         for key in &movement.ended {
-            let Some(place) = self.members.get(*key).and_then(|member| member.place) else {
-                continue;
-            };
+            let Some(member) = self.members.get(*key) else { continue };
+            let Some(place) = member.place else { continue };
+            let is_unread = member.delays.is_none();
             self.ended.push((*key, place));
             if let Some(row) = self.groups.get_mut(place.row) {
                 row.totals.ended += 1;
                 row.totals.ended_moved += 1;
+                if is_unread {
+                    row.totals.miss_delays(DelaysMissing::ALL);
+                }
             }
         }
         let is_member = |key: &&ProcessKey| matches!(self.owner_of(**key), Some(Owner::Row(_)));

@@ -65,6 +65,20 @@ pub enum UsageCounter {
     MajorFaults,
 }
 
+/// What a thread can wait for, as the kernel's taskstats count it, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(usize)]
+pub enum DelayCounter {
+    /// Ready to run, for a CPU.
+    Cpu,
+    /// For block I/O that it began itself.
+    BlockIo,
+    /// For pages of its own to be swapped in; may lie within block I/O.
+    Swap,
+    /// For memory to be freed that it wants to have.
+    Reclaim,
+}
+
 /// A counter of a TCP connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TcpCounter {
@@ -92,6 +106,11 @@ pub type IoDelta = Delta<7>;
 pub type UsageTotals = Totals<4>;
 /// Differences of the counters of [`UsageCounter`].
 pub type UsageDelta = Delta<4>;
+
+/// Totals of the counters of [`DelayCounter`].
+pub type DelayTotals = Totals<4>;
+/// Differences of the counters of [`DelayCounter`].
+pub type DelayDelta = Delta<4>;
 
 /// Totals of the counters of [`TcpCounter`].
 pub type TcpTotals = Totals<3>;
@@ -259,6 +278,20 @@ impl std::ops::Index<IoCounter> for IoTotals {
 impl std::ops::Index<IoCounter> for IoDelta {
     type Output = u64;
     fn index(&self, counter: IoCounter) -> &u64 {
+        &self.0[counter as usize]
+    }
+}
+
+impl std::ops::Index<DelayCounter> for DelayTotals {
+    type Output = u64;
+    fn index(&self, counter: DelayCounter) -> &u64 {
+        &self.0[counter as usize]
+    }
+}
+
+impl std::ops::Index<DelayCounter> for DelayDelta {
+    type Output = u64;
+    fn index(&self, counter: DelayCounter) -> &u64 {
         &self.0[counter as usize]
     }
 }

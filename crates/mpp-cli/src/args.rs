@@ -189,7 +189,7 @@ pub(crate) struct Show {
     pub(crate) count: Option<OsString>,
 
     /// Names or globs (`mpp metrics` lists them), or the presets default, all, io, mem, cpu,
-    /// net.
+    /// net, delays.
     #[arg(short, long, value_name = "GLOB,...", help_heading = "Measuring")]
     pub(crate) metrics: Option<OsString>,
 

@@ -15,6 +15,7 @@ struct origin {
 	u64 exec_time;
 	u64 reported; /* CPU time of its threads that exit records have told */
 	u32 is_auto_reaped;
+	u32 misses_delays; /* not all waits of a thread that ended were counted */
 	u32 was_alone; /* at its end it had a single thread, and never had another */
 };
 

@@ -39,6 +39,7 @@ use crate::needs::{IdentityWait, Measures, Needs};
 use crate::origin::{Origin, ProcfsKind};
 use crate::proc_fs::{FileError, Name, Room, open_folder, status_of};
 use crate::sockets::{SWEEP_BUDGET, SocketSource, TableScope};
+use crate::taskstats::DelayAccounting;
 
 /// A source of exit records that has failed is looked for again after so long, and each time
 /// after twice as long as before.
@@ -107,6 +108,8 @@ pub struct Collector {
     round: u64,
     held: HeldIo,
     witness: Witness,
+    /// Whether the kernel counts what is waited for, as of the last sweep where that was asked.
+    delay_accounting: DelayAccounting,
     refusals: Vec<Refusal>,
     /// The best witness there may be.
     exits_max: ExitSource,
@@ -218,6 +221,7 @@ impl Collector {
             procfs,
             held: HeldIo::new(&origin),
             witness,
+            delay_accounting: DelayAccounting::Unsupported,
             refusals,
             exits_max: exits,
             exit_room,
@@ -306,6 +310,10 @@ impl Collector {
         self.origin.find_visibility(&self.procfs, &mut self.buffers.room);
         self.take_answers(Duration::ZERO);
         self.listen();
+        if needs.needs.measures.delays {
+            self.witness.tell_delays();
+            self.delay_accounting = DelayAccounting::read(&mut self.buffers.room);
+        }
         let began = Instant::now();
         let moment = self.origin.now();
         let may_be_told =
@@ -325,6 +333,7 @@ impl Collector {
             self.attention = Attention::Everybody;
             self.put_in_order(needs.needs);
             self.read_all(needs, into);
+            self.witness.ask_delays(self.origin.scale, &mut into.processes);
         }
         let has_gone = self.known.len() != into.processes.len();
         into.taken_at = moment.since_boot;
@@ -395,6 +404,7 @@ impl Collector {
             processes: &into.processes,
             previous_sweep_ticks: self.swept_at_ticks,
             sweep_ticks: into.taken_at_ticks,
+            delays: self.delay_accounting,
         };
         self.witness.testify(&population, &mut into.exits);
         self.swept_at_ticks = into.taken_at_ticks;

@@ -27,7 +27,7 @@ use crate::bpf::{Bpf, BpfOptions};
 use crate::identity::roster::Roster;
 use crate::origin::{Origin, ProcfsKind};
 use crate::scale::Scale;
-use crate::taskstats::{Taskstats, TaskstatsOptions};
+use crate::taskstats::{DelayAccounting, Taskstats, TaskstatsOptions};
 
 /// Why ends are not seen better than they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +94,8 @@ pub(crate) struct Population<'a> {
     pub(crate) previous_sweep_ticks: u64,
     /// When this one began.
     pub(crate) sweep_ticks: u64,
+    /// Whether the kernel counts what is waited for now.
+    pub(crate) delays: DelayAccounting,
 }
 
 impl Population<'_> {
@@ -168,6 +170,22 @@ impl Witness {
     pub(crate) fn capture(&mut self, needs: &IdentityNeeds) {
         if let Witness::Exact(witness) = self {
             witness.capture(needs);
+        }
+    }
+
+    /// Has everybody's waits told from now on.
+    pub(crate) fn tell_delays(&mut self) {
+        if let Witness::Exact(witness) = self {
+            // Where this fails nothing is told, and the processes say so.
+            let _ = witness.bpf.tell_delays();
+        }
+    }
+
+    /// Says of the processes of a sweep that was not told for how long they have waited, as far
+    /// as that was asked for.
+    pub(crate) fn ask_delays(&mut self, scale: Scale, processes: &mut [ProcessSample]) {
+        if let Witness::Rounded(witness) = self {
+            witness.ask_delays(scale, processes);
         }
     }
 

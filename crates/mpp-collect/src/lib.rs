@@ -21,6 +21,7 @@ pub mod pid_file;
 pub mod sockets;
 pub mod users;
 
+mod delays;
 mod frozen;
 mod identity;
 mod measure;

@@ -44,7 +44,7 @@ use crate::proc_fs::Room;
 use crate::sys;
 
 pub(crate) use self::delays::DelayAccounting;
-pub(crate) use self::record::{ProcessAccount, ThreadExitRecord};
+pub(crate) use self::record::{Delays, ProcessAccount, ThreadExitRecord};
 pub(crate) use self::refusal::Refusal;
 
 /// Processes asked for with one system call.
@@ -181,7 +181,6 @@ impl Taskstats {
     }
 
     /// Whether the kernel accounted delays at the last drain.
-    #[cfg(test)]
     pub(crate) fn delay_accounting(&self) -> DelayAccounting {
         self.delays
     }

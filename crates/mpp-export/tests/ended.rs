@@ -37,11 +37,11 @@ fn identity(comm: &[u8], cmdline: Option<&[u8]>) -> Arc<Identity> {
 }
 
 /// A figure of each metric, as its type wants it.
-fn figures(number: f64, mark: Mark) -> [Figure; ENDED_METRICS.len()] {
+fn figures(number: u64, mark: Mark) -> [Figure; ENDED_METRICS.len()] {
     ENDED_METRICS.map(|id| {
         let value = match id.metric().number {
-            NumberType::Integer => Value::Integer(number as u64),
-            NumberType::Float => Value::Float(number / 1e6),
+            NumberType::Integer => Value::Integer(number),
+            NumberType::Float => Value::Float(number as f64 / 1e6),
         };
         Figure::Known { value, mark }
     })
@@ -61,7 +61,7 @@ fn compiler() -> Ended {
         ended_at: WallTime { unix_ns: MOMENT },
         ended_within: Duration::ZERO,
         status: Some(WaitStatus::Exited(0)),
-        figures: figures(1_500_000.0, Mark::Exact),
+        figures: figures(1_500_000, Mark::Exact),
         io_bound_bytes: 0,
         source: ExitSource::Exact,
     }
@@ -77,14 +77,14 @@ fn hostile() -> Ended {
         group: b"a,\"\nb".as_slice().into(),
         is_descendant: false,
         status: Some(WaitStatus::Signaled { signal: 11, has_dumped_core: true }),
-        figures: figures(1e12, Mark::LowerBound),
+        figures: figures(1_000_000_000_000, Mark::LowerBound),
         ..compiler()
     }
 }
 
 /// One that nobody told of.
 fn polled() -> Ended {
-    let mut figures = figures(20_000.0, Mark::LowerBound);
+    let mut figures = figures(20_000, Mark::LowerBound);
     let position = |id| ENDED_METRICS.iter().position(|other| *other == id).expect("a metric");
     figures[position(MetricId::IoReadBytes)] = Figure::Absent(Absence::Denied);
     figures[position(MetricId::IoWriteBytes)] =

@@ -10,7 +10,7 @@ use mpp_accounting::run::{
     Survivor, TOTAL_METRICS, compare, levels,
 };
 use mpp_accounting::snapshot::{Host, Trouble};
-use mpp_accounting::units::WallTime;
+use mpp_accounting::units::{IoCounter, IoDelta, WallTime};
 use mpp_export::run::{
     RUN_SCHEMA, RunPage, Shown, read_cost, write_json, write_limits, write_markdown, write_text,
 };
@@ -129,6 +129,18 @@ fn before() -> Cost {
     ];
     let metrics = metrics.map(|(name, before)| (name.to_owned(), before)).into();
     Cost { program: "make".to_owned(), tier: Some(Tier::A), metrics }
+}
+
+#[test]
+fn two_ways_of_counting_that_differ_are_said_to() {
+    let mut by = IoDelta::ZERO;
+    by.0[IoCounter::WriteBytes as usize] = 4096;
+    let run = RunReport { agreement: Agreement::Differs(by), ..hostile_run() };
+    let page =
+        RunPage { report: &run, limits: &[], changes: &[], tier_before: None, units: Units::Iec };
+    let mut text = String::new();
+    write_text(&page, &mut text);
+    assert!(text.contains("not what the records of ended processes tell: 4096 bytes"), "{text}");
 }
 
 #[test]

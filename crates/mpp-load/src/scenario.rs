@@ -5,6 +5,7 @@ mod churn;
 mod connections;
 mod descriptors;
 mod double_fork;
+mod ends;
 mod exec;
 mod leaderless;
 mod names;
@@ -129,6 +130,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         help: "so many children a second that end at once",
         options: storm::OPTIONS,
         run: storm::run,
+    },
+    Scenario {
+        name: "known-ends",
+        help: "children that end by status or signal, each of which says what it wrote",
+        options: ends::OPTIONS,
+        run: ends::run,
     },
     Scenario {
         name: "churn",

@@ -107,6 +107,8 @@ impl Watch {
 
     /// Does what is asked for until nobody can ask any more, or nobody has for a while.
     pub(super) fn serve(mut self, requests: &Receiver<Request>) {
+        // Where the machine is busy the first sweep alone may have taken longer than it lingers.
+        self.idle_since = Instant::now();
         loop {
             match requests.recv_timeout(self.longest_wait()) {
                 Ok(Request::Begin(answer)) => {
@@ -133,7 +135,8 @@ impl Watch {
 
     fn longest_wait(&self) -> Duration {
         let due = match self.accounts.is_empty() {
-            true => self.next_listening.min(self.idle_since + LINGER),
+            // What is told meanwhile is of no measurement, lost or not.
+            true => self.idle_since + LINGER,
             false => self.next_look.min(self.next_sweep).min(self.next_listening),
         };
         due.saturating_duration_since(Instant::now())
@@ -141,10 +144,10 @@ impl Watch {
 
     fn do_what_is_due(&mut self) {
         let now = Instant::now();
-        if !self.accounts.is_empty() && now >= self.next_look {
+        if now >= self.next_look {
             self.look();
         }
-        if !self.accounts.is_empty() && now >= self.next_sweep {
+        if now >= self.next_sweep {
             // What could not be swept now is swept the next time.
             if self.advance().is_err() {
                 self.accounts.values_mut().for_each(Account::fail);

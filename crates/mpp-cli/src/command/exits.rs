@@ -80,11 +80,11 @@ impl Watch {
         let mut buffer = Vec::new();
         encoder.begin(&mut buffer);
         pass_on(&mut buffer, out)?;
-        let (mut intervals, mut has_ended) = (0_u64, false);
+        let (mut intervals, mut told) = (0_u64, 0);
         let wait = loop {
             let wait = self.look(None)?;
             let report = self.monitor.ended();
-            has_ended |= !report.processes.is_empty();
+            told += report.processes.len();
             encoder.write(report, &mut buffer);
             pass_on(&mut buffer, out)?;
             intervals += 1;
@@ -94,7 +94,7 @@ impl Watch {
         };
         encoder.end(&mut buffer);
         pass_on(&mut buffer, out)?;
-        Ok(status(wait, has_ended, &plan.selector))
+        Ok(status(wait, told, &plan.selector))
     }
 
     /// Prints what all come to in the end.
@@ -131,7 +131,7 @@ impl Watch {
         let mut buffer = Vec::new();
         write_summary(&report, plan.format, &origin, &layout, &mut buffer);
         pass_on(&mut buffer, out)?;
-        Ok(status(wait, !report.rows.is_empty(), &plan.selector))
+        Ok(status(wait, report.rows.len(), &plan.selector))
     }
 
     /// Waits until it is time, but not beyond the end, and looks who has ended.
@@ -207,8 +207,8 @@ fn pass_on(buffer: &mut Vec<u8>, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// That nobody ended is a failure only where somebody has waited to the end for it.
-fn status(wait: Wait, has_ended: bool, selector: &Selector) -> Status {
-    if has_ended || wait == Wait::Interrupted {
+fn status(wait: Wait, told: usize, selector: &Selector) -> Status {
+    if told > 0 || wait == Wait::Interrupted {
         return Status::Ok;
     }
     screen::note(&match *selector == Selector::default() {

@@ -23,8 +23,8 @@ use rustix::io::Errno;
 use super::Population;
 use super::health::{Failure, Health};
 use crate::bpf::{Bpf, Capture, ExitEvent};
-use crate::identity;
 use crate::scale::{Scale, cpu_split, io_totals};
+use crate::{delays, identity};
 
 /// No more execs than this are remembered; beyond it the oldest are forgotten.
 const EXECS_MAX: usize = 16_384;
@@ -157,7 +157,11 @@ impl ExactWitness {
         self.processes.sort_by_key(|ended| ended.exit.started_at);
         let orphans = self.orphans(population);
         let waits = |key: ProcessKey| orphans.contains(&key);
-        exits.threads.extend(self.threads.extract_if(.., |thread| !waits(thread.process)));
+        let told = self.threads.extract_if(.., |thread| !waits(thread.process));
+        exits.threads.extend(told.map(|thread| ThreadExit {
+            delays: delays::as_counted(thread.delays, population.delays),
+            ..thread
+        }));
         exits.cpu_tails.extend(self.cpu_tails.extract_if(.., |tail| !waits(tail.key)));
         exits.spills.append(&mut self.spills);
         exits.lost_records = std::mem::take(&mut self.lost);
@@ -362,6 +366,7 @@ fn thread_exit(record: &ExitRecord<'_>, scale: Scale) -> ThreadExit {
         process: scale.process_key(record.process()),
         thread: scale.thread_key(record.thread()),
         io: io_totals(&record.io()),
+        delays: delays::of_ended(record.delays()),
     }
 }
 

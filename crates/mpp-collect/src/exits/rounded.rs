@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use mpp_accounting::exit::{Exits, ProcessExit, ThreadExit};
 use mpp_accounting::process::{
-    Absence, ContextSwitches, Gauges, Identity, ProcessIo, ProcessKey, ProcessSample, ProcessState,
-    Reading, ThreadKey, Usage,
+    Absence, ContextSwitches, Delays, Gauges, Identity, ProcessIo, ProcessKey, ProcessSample,
+    ProcessState, Reading, ThreadKey, Usage,
 };
 use mpp_accounting::units::{BootTime, Totals, UsageTotals};
 
@@ -20,8 +20,9 @@ use mpp_parse::proc_pid_stat;
 
 use super::Population;
 use super::health::{Failure, Health};
+use crate::delays::{Counting, Life};
 use crate::proc_fs::{Name, Room};
-use crate::scale::cpu_split;
+use crate::scale::{Scale, cpu_split};
 use crate::taskstats::{Taskstats, ThreadExitRecord};
 
 /// No more records than this wait for the next sweep; what is beyond is counted as lost.
@@ -38,6 +39,7 @@ pub(crate) struct RoundedWitness {
     /// What was told before the sweep that comes next.
     waiting: Vec<Heard>,
     lost: u64,
+    counting: Counting,
     room: Room,
     health: Health,
 }
@@ -88,13 +90,39 @@ struct Gathered {
 
 impl RoundedWitness {
     pub(super) fn new(taskstats: Taskstats) -> Self {
+        let mut counting = Counting::new();
+        counting.see(taskstats.delay_accounting(), crate::origin::since_boot());
         RoundedWitness {
             taskstats,
             waiting: Vec::new(),
             lost: 0,
+            counting,
             room: Room::default(),
             health: Health::default(),
         }
+    }
+
+    /// Asks the kernel for how long processes of which that is not known have waited. One that
+    /// ends meanwhile is [`Absence::Vanished`], as is a zombie, which its record has told of.
+    pub(super) fn ask_delays(&mut self, scale: Scale, processes: &mut [ProcessSample]) {
+        let RoundedWitness { taskstats, counting, .. } = self;
+        let is_asked = |process: &&mut ProcessSample| {
+            process.gauges.delays == Reading::Absent(Absence::NeedsRecords)
+        };
+        let mut asked: Vec<_> = processes.iter_mut().filter(is_asked).collect();
+        let tgids: Vec<u32> = asked.iter().map(|process| process.key.pid).collect();
+        let mut next = asked.iter_mut();
+        taskstats.of_process(&tgids, &mut |_, account| {
+            let Some(process) = next.next() else { return };
+            let life = Life {
+                began: scale.moment_at(process.key.start_time_ticks),
+                threads_max: process.gauges.threads.value().copied().unwrap_or(u64::MAX),
+            };
+            process.gauges.delays = match account {
+                Ok(account) => counting.reading(&account.delays, life),
+                Err(why) => Reading::Absent(why),
+            };
+        });
     }
 
     /// Takes records in until their sockets are empty.
@@ -103,7 +131,7 @@ impl RoundedWitness {
     }
 
     fn hear(&mut self, moment: Moment) {
-        let RoundedWitness { taskstats, waiting, lost, .. } = self;
+        let RoundedWitness { taskstats, waiting, lost, counting, .. } = self;
         let drained = taskstats.drain(&mut |record| {
             if waiting.len() < WAITING_MAX {
                 let at = crate::origin::since_boot();
@@ -112,6 +140,7 @@ impl RoundedWitness {
                 *lost += 1;
             }
         });
+        counting.see(taskstats.delay_accounting(), crate::origin::since_boot());
         // A record that could not be read was received, and says nothing.
         self.lost += drained.lost + drained.malformed;
         let outcome = drained.failure.map_or(Ok(()), Err);
@@ -140,7 +169,8 @@ impl RoundedWitness {
         }
         self.hold_back(&mut joined, population);
         for (position, (process, heard)) in joined.iter().enumerate() {
-            exits.threads.push(thread_exit(*process, heard, population));
+            let delays = heard.delays(&self.counting);
+            exits.threads.push(thread_exit(*process, heard, delays, population));
             processes.entry(*process).or_default().add(position, &heard.record);
         }
         for (process, gathered) in processes {
@@ -149,6 +179,20 @@ impl RoundedWitness {
                 exits.processes.push(process_exit(process, heard, &gathered, population, &unseen));
             }
         }
+    }
+}
+
+impl Heard {
+    /// For how long its process waited, where this was the last of several threads; else the
+    /// thread itself.
+    fn delays(&self, counting: &Counting) -> Reading<Delays> {
+        let record = &self.record;
+        let life_ns = record.elapsed_us.saturating_mul(1000);
+        let life = Life {
+            began: BootTime { ns: self.at.ns.saturating_sub(life_ns) },
+            threads_max: if self.is_alone() { 1 } else { u64::MAX },
+        };
+        counting.reading(record.process.as_ref().map_or(&record.delays, |p| &p.delays), life)
     }
 }
 
@@ -267,7 +311,12 @@ fn is_surely_another(heard: &Heard, pid: u32, population: &Population<'_>) -> bo
         && population.sample(pid).is_some_and(|sample| sample.state == ProcessState::Living)
 }
 
-fn thread_exit(process: ProcessKey, heard: &Heard, population: &Population<'_>) -> ThreadExit {
+fn thread_exit(
+    process: ProcessKey,
+    heard: &Heard,
+    delays: Reading<Delays>,
+    population: &Population<'_>,
+) -> ThreadExit {
     let record = &heard.record;
     let start_time_ticks = match record.tid == process.pid {
         true => process.start_time_ticks,
@@ -287,6 +336,7 @@ fn thread_exit(process: ProcessKey, heard: &Heard, population: &Population<'_>) 
             io.write_bytes,
             io.cancelled_write_bytes,
         ]),
+        delays,
     }
 }
 

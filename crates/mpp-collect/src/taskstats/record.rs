@@ -209,6 +209,21 @@ impl ProcessAccount {
 }
 
 impl Delays {
+    /// Whether anything but the run queue's was counted: then whoever waited began while the
+    /// kernel accounted delays.
+    pub(crate) fn has_others(&self) -> bool {
+        let others = [
+            self.block_io_ns,
+            self.swap_ns,
+            self.reclaim_ns,
+            self.thrashing_ns,
+            self.compaction_ns,
+            self.copy_ns,
+            self.interrupt_ns,
+        ];
+        others.into_iter().flatten().any(|ns| ns > 0)
+    }
+
     fn of(stats: &Stats<'_>, accounting: DelayAccounting) -> Self {
         if accounting == DelayAccounting::Unsupported {
             return Delays::default();

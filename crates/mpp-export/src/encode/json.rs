@@ -168,8 +168,9 @@ impl<'a> Writer<'a> {
         }
     }
 
-    pub(crate) fn boolean(&mut self, fact: bool) {
-        self.out.extend_from_slice(if fact { b"true" } else { b"false" });
+    /// One of JSON's own words.
+    pub(crate) fn word(&mut self, word: &'static str) {
+        self.out.extend_from_slice(word.as_bytes());
     }
 
     /// A string, or `null` where there is none.

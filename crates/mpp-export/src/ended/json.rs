@@ -95,7 +95,7 @@ fn push_process(json: &mut Writer<'_>, ended: &Ended, cmdlines: Cmdlines) {
     json.key("parent_pid").integer(u64::from(ended.parent_pid));
     json.key("parent_name").text(ended.parent_comm.as_deref());
     json.key("group").string(&ended.group);
-    json.key("is_descendant").boolean(ended.is_descendant);
+    json.key("is_descendant").word(if ended.is_descendant { "true" } else { "false" });
     push_status(json, ended.status);
     json.key("io_bound_bytes").integer(ended.io_bound_bytes);
     if cmdlines == Cmdlines::Shown {
@@ -115,19 +115,15 @@ fn push_process(json: &mut Writer<'_>, ended: &Ended, cmdlines: Cmdlines) {
 }
 
 fn push_status(json: &mut Writer<'_>, status: Option<WaitStatus>) {
-    let (number, signal, has_dumped_core) = match status {
-        Some(WaitStatus::Exited(number)) => (Some(u64::from(number)), None, Some(false)),
+    let (number, signal, core) = match status {
+        Some(WaitStatus::Exited(number)) => (Some(u64::from(number)), None, "false"),
         Some(WaitStatus::Signaled { signal, has_dumped_core }) => {
-            (None, Some(signal), Some(has_dumped_core))
+            (None, Some(signal), if has_dumped_core { "true" } else { "false" })
         }
-        None => (None, None, None),
+        None => (None, None, "null"),
     };
     json.key("status").count(number);
     json.key("signal").count(signal.map(u64::from));
     json.key("signal_name").text(signal.map(signal_word).as_deref().map(str::as_bytes));
-    json.key("has_dumped_core");
-    match has_dumped_core {
-        Some(fact) => json.boolean(fact),
-        None => json.null(),
-    }
+    json.key("has_dumped_core").word(core);
 }

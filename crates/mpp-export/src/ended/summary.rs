@@ -10,8 +10,7 @@ use crate::encode::csv::push_cell;
 use crate::encode::json::Writer;
 use crate::encode::rfc_3339;
 use crate::escape::{self, Part};
-use crate::figure::counted;
-use crate::figure::finite;
+use crate::figure::{counted, finite};
 use crate::format::{JsonLayout, Origin};
 use crate::table::{TableColumn, name_parts, write_blocks, write_clauses};
 

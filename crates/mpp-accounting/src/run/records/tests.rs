@@ -61,7 +61,8 @@ fn wrote(pid: u32, bytes: u64) -> ThreadExit {
     let mut io = IoTotals::ZERO;
     io.0[IoCounter::WriteBytes as usize] = bytes;
     let thread = ThreadKey { tid: pid, start_time_ticks: u64::from(pid) };
-    ThreadExit { process: key(pid), thread, io }
+    let delays = Reading::Absent(Absence::NotRequested);
+    ThreadExit { process: key(pid), thread, io, delays }
 }
 
 fn exits(processes: Vec<ProcessExit>) -> Exits {
