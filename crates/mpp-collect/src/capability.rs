@@ -111,8 +111,15 @@ struct Grant {
 const PTRACE: Grant = Grant {
     set: CapabilitySet::SYS_PTRACE,
     name: "CAP_SYS_PTRACE",
-    on_host: "sudo setcap cap_sys_ptrace+ep \"$(command -v mpp)\"",
+    on_host: "sudo setcap cap_sys_ptrace,cap_dac_read_search+ep \"$(command -v mpp)\"",
     in_container: "docker run --cap-add SYS_PTRACE --pid host IMAGE",
+};
+/// The files belong to the users of their processes, and are opened before the other is asked for.
+const READ_SEARCH: Grant = Grant {
+    set: CapabilitySet::DAC_READ_SEARCH,
+    name: "CAP_DAC_READ_SEARCH",
+    in_container: "docker run --cap-add SYS_PTRACE --cap-add DAC_READ_SEARCH --pid host IMAGE",
+    ..PTRACE
 };
 const ADMIN: Grant = Grant {
     set: CapabilitySet::SYS_ADMIN,
@@ -125,10 +132,10 @@ const COUNT_DELAYS: &str = "sudo sysctl kernel.task_delayacct=1";
 const NET_ADMIN: Grant = Grant {
     set: CapabilitySet::NET_ADMIN,
     name: "CAP_NET_ADMIN, or CAP_BPF and CAP_PERFMON",
-    on_host: "sudo setcap cap_net_admin,cap_sys_ptrace+ep \"$(command -v mpp)\"",
+    on_host: "sudo setcap cap_net_admin,cap_sys_ptrace,cap_dac_read_search+ep \"$(command -v mpp)\"",
     in_container: "docker run --cap-add NET_ADMIN --pid host --network host IMAGE",
 };
-/// Named among what is held; nothing here needs them by itself.
+/// Named among what is held.
 const FURTHER: [(CapabilitySet, &str); 4] = [
     (CapabilitySet::DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH"),
     (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN"),
@@ -161,7 +168,7 @@ impl Capabilities {
         // Not knowing what we hold is not holding it.
         let effective =
             sys::call(|| capabilities(None)).map_or(CapabilitySet::empty(), |sets| sets.effective);
-        let mut facts = vec![processes(&origin), io(&origin, procfs, &mut room)?];
+        let mut facts = vec![processes(&origin), io(&origin, procfs, effective, &mut room)?];
         if origin.kind == ProcfsKind::OwnNamespace {
             facts.extend([
                 descriptor_count(&origin),
@@ -233,18 +240,24 @@ struct Tries {
     refused: usize,
 }
 
-fn io(origin: &Origin, procfs: &Path, room: &mut Room) -> Result<Fact, CollectError> {
+fn io(
+    origin: &Origin,
+    procfs: &Path,
+    effective: CapabilitySet,
+    room: &mut Room,
+) -> Result<Fact, CollectError> {
     let tries = origin.has_io.then(|| try_io(origin, room)).transpose();
     let tries = tries.map_err(|errno| CollectError::system("list", procfs, errno))?;
     let (standing, found) = io_standing(tries);
+    let grant = if effective.contains(PTRACE.set) { &READ_SEARCH } else { &PTRACE };
     Ok(Fact {
         id: FactId::Io,
         // The kernel asks the same of whoever reads any of these: a ptrace(2) access check.
         subject: "I/O, environment, sockets, PSS of other users' processes",
         standing,
         found,
-        needs: if origin.has_io { PTRACE.name } else { "a kernel with CONFIG_TASK_IO_ACCOUNTING" },
-        cure: tries.is_some_and(|tries| tries.refused > 0).then(|| cure(&PTRACE)),
+        needs: if origin.has_io { grant.name } else { "a kernel with CONFIG_TASK_IO_ACCOUNTING" },
+        cure: tries.is_some_and(|tries| tries.refused > 0).then(|| cure(grant)),
     })
 }
 

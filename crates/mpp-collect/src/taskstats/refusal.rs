@@ -52,7 +52,9 @@ impl Refusal {
             Refusal::NotPermitted => {
                 match sys::call(|| capability_is_in_bounding_set(CapabilitySet::NET_ADMIN)) {
                     Ok(false) => Some(IN_CONTAINER),
-                    _ => Some("sudo setcap cap_net_admin,cap_sys_ptrace+ep \"$(command -v mpp)\""),
+                    _ => Some(
+                        "sudo setcap cap_net_admin,cap_sys_ptrace,cap_dac_read_search+ep \"$(command -v mpp)\"",
+                    ),
                 }
             }
             Refusal::OtherNamespace | Refusal::OtherNetworkNamespace => Some(IN_CONTAINER),
