@@ -323,6 +323,60 @@ class _CtxSwitches(_Section):
         return value
 
 
+class _Delays(_Section):
+    """The metrics `delays`."""
+
+    __slots__ = ()
+
+    @property
+    def cpu(self) -> Optional[float]:
+        """Time that threads were ready to run and waited for a CPU, ended members included until they began to end. In seconds."""
+        value: Optional[float] = self._sample._values["delays.cpu"]
+        return value
+
+    @property
+    def cpu_per_sec(self) -> Optional[float]:
+        """Time that threads were ready to run and waited for a CPU, ended members included until they began to end. Growth by the second."""
+        value: Optional[float] = self._sample._values["delays.cpu_per_sec"]
+        return value
+
+    @property
+    def block_io(self) -> Optional[float]:
+        """Time that threads waited for block I/O, ended members included until they began to end. In seconds."""
+        value: Optional[float] = self._sample._values["delays.block_io"]
+        return value
+
+    @property
+    def block_io_per_sec(self) -> Optional[float]:
+        """Time that threads waited for block I/O, ended members included until they began to end. Growth by the second."""
+        value: Optional[float] = self._sample._values["delays.block_io_per_sec"]
+        return value
+
+    @property
+    def swap(self) -> Optional[float]:
+        """Time that threads waited for pages to be swapped in, ended members included until they began to end. In seconds."""
+        value: Optional[float] = self._sample._values["delays.swap"]
+        return value
+
+    @property
+    def swap_per_sec(self) -> Optional[float]:
+        """Time that threads waited for pages to be swapped in, ended members included until they began to end. Growth by the second."""
+        value: Optional[float] = self._sample._values["delays.swap_per_sec"]
+        return value
+
+    @property
+    def reclaim(self) -> Optional[float]:
+        """Time that threads spent freeing memory that they wanted to have, ended members included until they began to end. In seconds."""
+        value: Optional[float] = self._sample._values["delays.reclaim"]
+        return value
+
+    @property
+    def reclaim_per_sec(self) -> Optional[float]:
+        """Time that threads spent freeing memory that they wanted to have, ended members included until they began to end. Growth by the second."""
+        value: Optional[float] = self._sample._values["delays.reclaim_per_sec"]
+        return value
+
+
 class _ConnsTcp(_Section):
     """The metrics `conns.tcp`."""
 
@@ -563,6 +617,11 @@ class Sections:
     def ctx_switches(self) -> _CtxSwitches:
         """The metrics `ctx_switches`."""
         return _CtxSwitches(self)
+
+    @property
+    def delays(self) -> _Delays:
+        """The metrics `delays`."""
+        return _Delays(self)
 
     @property
     def conns(self) -> _Conns:

@@ -31,7 +31,7 @@ def show(
     :param interval: seconds between the two sweeps that rates come from; 0 for one sweep,
         with totals and gauges only.
     :param metrics: what to read, as ``mpp show -m``: presets (``default``, ``io``, ``mem``,
-        ``cpu``, ``net``, ``all``) and globs over dotted names. Everything but
+        ``cpu``, ``net``, ``delays``, ``all``) and globs over dotted names. Everything but
         ``memory.pss`` and ``memory.uss``, which hold up the measured process, unless given.
     :param tier: no better than this tier, ``"A"``, ``"B"`` or ``"C"``; None allows all. Where
         the system or the privileges offer only a lower one, that one is taken: the tier

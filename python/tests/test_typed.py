@@ -94,6 +94,7 @@ def test_a_sample_has_attributes_and_names(cast):
     assert "io_counters.write_bytes_per_sec" in sample.why
     assert sample.memory.pss is None and "not requested" in sample.why["memory.pss"]
     assert sample.tier in "ABC" and sample.lost == 0
+    assert sample.lost_records == 0 and sample.io_bound_bytes == 0
     assert not sample.partial and sample.unreadable == 0
     assert sample.fds_worst_percent is not None
     assert set(sample) == set(dict(sample)) and len(sample) > 60
@@ -147,6 +148,20 @@ def test_rates_come_from_the_ledger(cast):
             assert next(samples).io.write_bytes_per_sec == 0
     finally:
         cast.end_all_of_one_check()
+
+
+def test_rounded_records_have_a_bound():
+    with mp.Sampler(f"pid:{os.getpid()}", interval=0.2, metrics="io", tier="B") as samples:
+        subprocess.run(["true"], check=True)
+        sample = next(samples)
+        if sample.tier == "B":
+            # One thread ended, and its record is rounded down to whole KiB.
+            assert 0 < sample.io_bound_bytes <= 1023 * 2
+            assert sample.accuracy["io_counters.read_bytes"] == "bound"
+        else:
+            assert sample.tier == "C" and sample.io_bound_bytes == 0
+            assert sample.accuracy["io_counters.read_bytes"] == "estimate"
+        assert sample.marks == sample.accuracy and sample.lost_records == 0
 
 
 def test_a_sampler_ends_when_it_is_closed():

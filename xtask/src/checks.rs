@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 use crate::step::{Program, seconds, timed};
-use crate::{bpf, fuzz, instructions, number, python, same_load, tidy};
+use crate::{boot, bpf, fuzz, instructions, number, python, same_load, soak, tidy};
 
 /// What to run.
 pub(crate) struct Plan {
@@ -42,6 +42,17 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// What is checked, in order.
+    fn checks(&self) -> Vec<&'static Check> {
+        let long = match self.depth {
+            Depth::Usual => &[],
+            Depth::Long => LONG_CHECKS,
+        };
+        CHECKS.iter().chain(long).collect()
+    }
+}
+
 /// One check: its name, and what it does.
 struct Check {
     name: &'static str,
@@ -68,14 +79,24 @@ const CHECKS: &[Check] = &[
     Check { name: "Python wheel", run: |root, _| python::wheel(root) },
 ];
 
+/// What takes minutes of its own, with `--long`.
+const LONG_CHECKS: &[Check] = &[
+    Check { name: "Debian's 6.1 kernel", run: |root, _| boot::check(root) },
+    Check { name: "ten minutes without growth", run: |root, _| soak::run(root, &soak::Plan::FULL) },
+];
+
 /// How many random cases a property test tries with `--long`.
 const LONG_CASES: &str = "20000";
+
+/// With it in the environment, live loads are watched at intervals of 5 s, too.
+const LONG: &str = "MPP_LONG";
 
 /// Runs every check until one fails, and ends with a line that counts them.
 pub(crate) fn run(root: &Path, plan: &Plan) -> Result<ExitCode> {
     let mut out = std::io::stdout().lock();
-    for (number, check) in CHECKS.iter().enumerate() {
-        writeln!(out, "==> {}/{} {}", number + 1, CHECKS.len(), check.name)?;
+    let checks = plan.checks();
+    for (number, check) in checks.iter().enumerate() {
+        writeln!(out, "==> {}/{} {}", number + 1, checks.len(), check.name)?;
         out.flush()?;
         let (outcome, took) = timed(|| (check.run)(root, plan));
         let took = seconds(took);
@@ -86,7 +107,7 @@ pub(crate) fn run(root: &Path, plan: &Plan) -> Result<ExitCode> {
         }
         writeln!(out, "    {}: {took}", check.name)?;
     }
-    writeln!(out, "checks: {} passed, 0 failed", CHECKS.len())?;
+    writeln!(out, "checks: {} passed, 0 failed", checks.len())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -117,7 +138,7 @@ fn run_tests(root: &Path, plan: &Plan) -> Result<()> {
     let tests = Program::cargo(root, line);
     match plan.depth {
         Depth::Usual => tests.run(),
-        Depth::Long => tests.env("PROPTEST_CASES", LONG_CASES).run(),
+        Depth::Long => tests.env("PROPTEST_CASES", LONG_CASES).env(LONG, "1").run(),
     }
 }
 

@@ -3,12 +3,15 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod boot;
 mod bpf;
 mod checks;
 mod fuzz;
 mod instructions;
 mod python;
 mod same_load;
+mod soak;
+mod static_programs;
 mod step;
 mod tidy;
 
@@ -27,11 +30,14 @@ usage: cargo xtask COMMAND
   bench [--processes N,N] [--samples N]  what one sample costs, beside psutil and a C program
   instructions [--accept]                what parsers, ledger, groups and encoders take, by valgrind
   same-load [--seconds N] [--only LOAD]  what we and other tools show of one load, by the second
+  boot [--kernel LINE]                   Debian's 6.1, or another line, or all, emulated; with its own tests
+  soak [--seconds N]                     ten minutes beside a load, in which nothing may grow
   bpf [--check]                          compile the BPF programs, or compare what is committed
   wheel                                  the Python wheel for every Linux, and its sources
   python                                 the tests of the Python module alone
 
-test --long also searches longer: more random histories, 60 seconds for each fuzz target.
+test --long also boots Debian's 6.1, runs `soak`, watches each load every 5 seconds too, and
+searches longer: more random histories, 60 seconds for each fuzz target.
 ";
 
 fn main() -> ExitCode {
@@ -58,6 +64,8 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         "bench" => bench::run(&root, &bench::Plan::parse(rest)?)?,
         "instructions" => instructions::run(&root, instructions::Plan::parse(rest)?)?,
         "same-load" => same_load::run(&root, &same_load::Plan::parse(rest)?)?,
+        "boot" => boot::run(&root, &boot::Plan::parse(rest)?)?,
+        "soak" => soak::run(&root, &soak::Plan::parse(rest)?)?,
         "bpf" => bpf::run(&root, bpf::Plan::parse(rest)?)?,
         "wheel" => {
             no_more(rest)?;

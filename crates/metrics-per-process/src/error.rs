@@ -49,6 +49,12 @@ pub enum Error {
         /// How it ended.
         status: std::process::ExitStatus,
     },
+    /// The thread that measures its own process cannot be started.
+    #[error("cannot start the thread that measures")]
+    MeterThread(#[source] std::io::Error),
+    /// It has ended.
+    #[error("the thread that measures has ended")]
+    MeterGone,
     /// A selector names a PID file that holds no PID.
     #[error(transparent)]
     PidFile(#[from] PidFileError),

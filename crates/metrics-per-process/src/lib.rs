@@ -20,7 +20,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`find`] only looks for processes. The five functions of [`drop_in`] have the names and
+//! [`Monitor::ended`] tells of the processes that ended, one by one. [`find`] only looks for
+//! processes. The five functions of [`drop_in`] have the names and
 //! keys of a Python library that people know.
 
 #![forbid(unsafe_code)]
@@ -30,6 +31,7 @@ pub mod drop_in;
 mod error;
 mod find;
 mod lone;
+pub mod measure;
 mod monitor;
 mod resolver;
 pub mod run;
@@ -39,9 +41,12 @@ pub use drop_in::{
 };
 pub use error::Error;
 pub use find::{FindOptions, Found, FoundProcess, Why, find};
-pub use monitor::{Monitor, MonitorBuilder};
-pub use mpp_accounting::{exit, metric, process, rate, report, selector, similar, snapshot, units};
+pub use monitor::{EndedOptions, Monitor, MonitorBuilder};
+pub use mpp_accounting::{
+    ended, exit, metric, process, rate, report, selector, similar, snapshot, units,
+};
 pub use mpp_collect::MemoryReaderKind;
+pub use mpp_collect::exits::ExitRoom;
 
 /// The programs of the two README files, which must compile and run.
 #[cfg(doctest)]

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mpp_accounting::ended::{ENDED_MAX, EndedBook, EndedReport};
 use mpp_accounting::exit::ExitSource;
 use mpp_accounting::group::{GroupBook, Rows};
 use mpp_accounting::ledger::Ledger;
@@ -11,7 +12,7 @@ use mpp_accounting::metric::Need;
 use mpp_accounting::report::{Column, Report, Tier};
 use mpp_accounting::selector::{Descendants, GroupKey, References, Selector};
 use mpp_accounting::snapshot::Snapshot;
-use mpp_collect::exits::Refusal;
+use mpp_collect::exits::{ExitRoom, Refusal};
 use mpp_collect::{
     Collector, CollectorOptions, ContextSwitchNeeds, IdentityWait, Measures, MemoryReaderKind,
     Needs,
@@ -59,6 +60,9 @@ pub struct Monitor {
     /// Whom the first sample looks for, where it need not look at anybody else.
     sought: Option<Vec<Selector>>,
     wait: Duration,
+    /// `None` where nobody asks who ended.
+    ended_book: Option<EndedBook>,
+    ended: EndedReport,
 }
 
 /// What a [`Monitor`] is to sample.
@@ -70,6 +74,7 @@ pub struct MonitorBuilder {
     columns: Vec<Column>,
     options: CollectorOptions,
     samples: Samples,
+    ended: Option<EndedOptions>,
 }
 
 /// How many samples will be taken.
@@ -77,6 +82,21 @@ pub struct MonitorBuilder {
 enum Samples {
     Many,
     One,
+}
+
+/// What is wanted of ended processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndedOptions {
+    /// Whether to also read the command line of every process, for showing it.
+    pub shows_cmdline: bool,
+    /// No more of them are kept of one interval; what is beyond is counted.
+    pub processes_max: usize,
+}
+
+impl Default for EndedOptions {
+    fn default() -> Self {
+        EndedOptions { shows_cmdline: false, processes_max: ENDED_MAX }
+    }
 }
 
 impl Monitor {
@@ -89,6 +109,7 @@ impl Monitor {
             rows_max: ROWS_MAX,
             columns: Vec::new(),
             options: CollectorOptions { exits: ExitSource::Exact, ..CollectorOptions::default() },
+            ended: None,
             samples: Samples::Many,
         }
     }
@@ -112,7 +133,38 @@ impl Monitor {
             self.resolver.name_users(&self.snapshot);
         }
         let movement = self.ledger.advance(&self.snapshot);
-        Ok(self.book.fold(&self.snapshot, &movement, &self.resolver.resolution))
+        let report = self.book.fold(&self.snapshot, &movement, &self.resolver.resolution);
+        if let Some(book) = &mut self.ended_book {
+            self.ended = book.advance(&self.snapshot, &movement, &self.book);
+            self.resolver.name_users_of(&mut self.ended);
+        }
+        Ok(report)
+    }
+
+    /// The processes of the groups that ended in the interval of the last sample, one by one:
+    /// who each was, how it ended and what it did itself in its whole life. Each is told of
+    /// once. Nobody is, unless [`MonitorBuilder::ended`] has asked for it.
+    ///
+    /// ```
+    /// use metrics_per_process::selector::Selector;
+    /// use metrics_per_process::{EndedOptions, Monitor};
+    /// use std::process::Command;
+    ///
+    /// let children = Selector::default().children_of(std::process::id().to_string())?;
+    /// let mut monitor =
+    ///     Monitor::builder().group("mine", children).ended(EndedOptions::default()).build()?;
+    /// monitor.sample()?;
+    /// let status = Command::new("true").status()?;
+    /// monitor.sample()?;
+    /// for ended in &monitor.ended().processes {
+    ///     println!("{} {}", ended.key.pid, ended.identity.comm.escape_ascii());
+    /// }
+    /// # assert!(status.success());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn ended(&self) -> &EndedReport {
+        &self.ended
     }
 
     /// Those that may belong to a group, ascending by PID, where they can be told from the others
@@ -211,6 +263,14 @@ impl MonitorBuilder {
         self
     }
 
+    /// Also keeps the processes that end, for [`Monitor::ended`]. Reads the I/O and memory of
+    /// all processes, whatever the columns.
+    #[must_use]
+    pub fn ended(mut self, options: EndedOptions) -> Self {
+        self.ended = Some(options);
+        self
+    }
+
     /// Sees ended processes no better than this, and so promises no more: how lower tiers
     /// are tried where a better one is to be had. The best that is to be had, unless said
     /// otherwise.
@@ -221,6 +281,13 @@ impl MonitorBuilder {
             Tier::B => ExitSource::Rounded,
             Tier::C => ExitSource::Nobody,
         };
+        self
+    }
+
+    /// How much of what the kernel tells of ended processes may wait for the next sample.
+    #[must_use]
+    pub fn exit_room(mut self, room: ExitRoom) -> Self {
+        self.options.exit_room = room;
         self
     }
 
@@ -270,6 +337,10 @@ impl MonitorBuilder {
             // Which rows are the largest is told by their memory.
             needs.measures.memory = true;
         }
+        if let Some(ended) = self.ended {
+            (needs.measures.io, needs.measures.memory) = (true, true);
+            needs.identity.cmdline |= ended.shows_cmdline;
+        }
         let is_lone = |(_, selector): &(_, Selector)| {
             !selector.is_unconditional() && !selector.looks_beyond_identity()
         };
@@ -297,6 +368,8 @@ impl MonitorBuilder {
             names_users,
             sought,
             wait: FIRST_WAIT,
+            ended_book: self.ended.map(|ended| EndedBook::keeping(ended.processes_max)),
+            ended: EndedReport::default(),
         })
     }
 }
@@ -326,6 +399,7 @@ fn measures(columns: &[Column]) -> Measures {
             Need::Fds => measures.fds = true,
             Need::FdLimit => (measures.fds, measures.fd_limit) = (true, true),
             Need::ContextSwitches => measures.context_switches = ContextSwitchNeeds::AllThreads,
+            Need::Delays => measures.delays = true,
             Need::Swap => measures.swap = true,
             Need::ProportionalMemory => measures.proportional_memory = true,
             Need::Sockets => measures.sockets = true,

@@ -1,7 +1,8 @@
 //! Looks up what selectors only name: users and PID files.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
+use mpp_accounting::ended::EndedReport;
 use mpp_accounting::selector::{References, Resolution};
 use mpp_accounting::snapshot::Snapshot;
 use mpp_collect::ProcfsKind;
@@ -59,6 +60,20 @@ impl Resolver {
             self.resolution.pid_files.insert(path.clone(), read_pid_file(path).ok());
         }
         self.resolution.own_pids = own_pids;
+    }
+
+    /// Looks up the names of the users of ended processes, each once.
+    pub(crate) fn name_users_of(&mut self, ended: &mut EndedReport) {
+        let Some(users) = &mut self.users else { return };
+        let mut names: HashMap<u32, Option<Box<[u8]>>> = HashMap::new();
+        for ended in &mut ended.processes {
+            let uid = ended.identity.uid;
+            let name = names.entry(uid).or_insert_with(|| match users.name_of(uid) {
+                Lookup::Found(name) => Some(name.as_ref().into()),
+                Lookup::NoSuchUser | Lookup::Unanswered => None,
+            });
+            ended.user.clone_from(name);
+        }
     }
 
     /// Looks up the names of all users of a snapshot; one without a name goes by number.

@@ -2,7 +2,9 @@
 //!
 //! The kernel adds what a process did to whoever waits for it, and here that is in the end this
 //! process: it becomes a child subreaper, to which orphans are handed. So the I/O, CPU time,
-//! faults and context switches of the tree are exact without any privilege. What rises and
+//! faults and context switches of the tree are exact without any privilege. Which program did
+//! what is told by the record of each process that ended, where such can be had, and else by
+//! looking; where records and waiting do not say the same, the report says so. What rises and
 //! falls, memory above all, is looked at again and again, and is a lower bound.
 //!
 //! ```
@@ -15,6 +17,7 @@
 //! # }
 //! ```
 
+mod programs;
 mod sampler;
 mod total;
 
@@ -22,10 +25,10 @@ use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
 use mpp_accounting::process::Absence;
-use mpp_accounting::report::{Figure, GroupReport, Mark, Report, Tier, Value};
+use mpp_accounting::report::{Accuracy, Figure, GroupReport, Mark, Report, Tier, Value};
 pub use mpp_accounting::run::{
-    Change, Cost, Ending, Judgement, Limit, LimitError, PROGRAM_METRICS, Reaping, RunReport,
-    Survivor, TOTAL_METRICS, compare,
+    Agreement, Change, Cost, Ending, Judgement, Limit, LimitError, PROGRAM_METRICS, Reaping,
+    RunReport, Survivor, TOTAL_METRICS, compare, figure_of,
 };
 use mpp_collect::CollectError;
 use mpp_collect::child::{
@@ -154,7 +157,8 @@ impl RunBuilder {
         self
     }
 
-    /// Promises no more than this of what is not counted by the kernel itself.
+    /// Sees ended processes no better than this. The best that is to be had, unless said
+    /// otherwise; A costs some 35 ms of CPU time before the command is started.
     #[must_use]
     pub fn tier_max(mut self, tier: Tier) -> Self {
         self.0.tier_max = tier;
@@ -327,13 +331,31 @@ impl Watch<'_> {
         Ok(Progress::GoesOn)
     }
 
+    /// Where what came with waiting is not what the records tell, nothing is promised of either.
+    fn accuracy(&self, seen: Accuracy, agreement: Agreement) -> Accuracy {
+        let told = self.sampler.records().told();
+        let tier = match agreement {
+            Agreement::Differs(_) => Tier::C,
+            Agreement::Same | Agreement::NotCompared => self.sampler.tier(),
+        };
+        Accuracy {
+            tier,
+            lost: if self.sampler.is_told_whole() { 0 } else { seen.lost },
+            lost_records: told.lost_records,
+            lost_records_total: told.lost_records,
+            io_bound_bytes: self.sampler.records().io_bound_bytes(),
+            ..seen
+        }
+    }
+
     fn report(mut self, program: Box<[u8]>) -> Result<RunReport, Error> {
         let (ending, command_ended) = self.ended.ok_or(RunError::NotOurs)?;
         let wall = self.began.elapsed();
         self.sampler.settle();
         let last = self.sampler.last_report();
-        let figures = total::figures(&self.sampler, &self.supervisor, wall);
-        let largest = self.supervisor.totals().largest_rss_bytes;
+        let total::Total { figures, agreement, usage, largest_rss_bytes } =
+            total::total(&self.sampler, &self.supervisor, wall);
+        let accuracy = self.accuracy(last.accuracy, agreement);
         let row = GroupReport {
             name: program.clone(),
             matched: 0,
@@ -346,7 +368,7 @@ impl Watch<'_> {
             ending,
             command_wall: command_ended.duration_since(self.began),
             cut_short_by: self.cut_short_by,
-            largest_process: match largest {
+            largest_process: match largest_rss_bytes {
                 Some(bytes) => {
                     Figure::Known { value: Value::Integer(bytes), mark: self.sampler.doubt() }
                 }
@@ -356,8 +378,10 @@ impl Watch<'_> {
             samples: self.sampler.samples(),
             failed_samples: self.sampler.failed(),
             reaping: self.sampler.reaping(),
-            programs: self.sampler.programs(),
+            agreement,
+            programs: Report { accuracy, ..self.sampler.programs(usage) },
             total: Report {
+                accuracy,
                 interval: Some(wall),
                 columns: mpp_accounting::run::levels(&TOTAL_METRICS).into(),
                 groups: vec![row],

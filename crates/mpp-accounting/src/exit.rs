@@ -10,7 +10,7 @@
 //! recorded, or both, never neither. CPU time at that moment is not final yet; the rest
 //! arrives with whoever waits for the process, or as a [`CpuTail`].
 
-use crate::process::{ProcessKey, ProcessSample, Reading, ThreadKey};
+use crate::process::{Delays, ProcessKey, ProcessSample, Reading, ThreadKey};
 use crate::units::{BootTime, IoTotals};
 
 /// What is known of those that ended since the sweep before, read right after a sweep.
@@ -55,6 +55,9 @@ pub struct ThreadExit {
     pub thread: ThreadKey,
     /// All that it read and wrote itself.
     pub io: IoTotals,
+    /// For how long all threads of its process that have ended had waited, this one included.
+    /// The largest of a process's records tells it of all.
+    pub delays: Reading<Delays>,
 }
 
 /// A process that ended.

@@ -15,16 +15,16 @@ use std::sync::Arc;
 
 use self::members::{Member, Members, Walk};
 
-use crate::group_totals::{GroupTotals, Marks, Switched};
+use crate::group_totals::{DelaysMissing, GroupTotals, Marks, Switched};
 use crate::ledger::{Ends, Movement, Residual};
 use crate::metric::Need;
-use crate::process::{ProcessKey, ProcessSample};
+use crate::process::{Delays, ProcessKey, ProcessSample, Reading};
 use crate::report::{Accuracy, Column, GroupReport, Mark, Report, Tier};
 use crate::selector::{Descendants, GroupKey, Resolution, Selector, Verdict};
 use crate::snapshot::Snapshot;
 use crate::tally::{Interval, Role, Tally};
 use crate::traffic::{TrafficBook, TrafficMovement};
-use crate::units::{IoCounter, IoDelta, Totals, UsageCounter, UsageDelta};
+use crate::units::{DelayTotals, IoCounter, IoDelta, Totals, UsageDelta};
 
 /// After so many sweeps without a member a row gives its place to a newcomer, where
 /// there are no more rows.
@@ -69,7 +69,10 @@ pub struct GroupBook {
     groups: Vec<Row>,
     row_of_name: HashMap<Box<[u8]>, usize>,
     traffic: TrafficBook,
-    ports: Ports,
+    /// Whether a process can begin to match without executing anything.
+    looks_at_ports: bool,
+    /// Whether a column shows for how long members waited.
+    shows_delays: bool,
     /// When the last sweep began, for the interval.
     previous: Option<crate::units::BootTime>,
     resolution: Resolution,
@@ -87,6 +90,29 @@ pub struct GroupBook {
     marks: Marks,
     /// Exit records that never reached us.
     lost_records_total: u64,
+    /// Members that ended in the interval that was folded last.
+    ended: Vec<(ProcessKey, Place)>,
+    start: Start,
+}
+
+/// Where totals begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Start {
+    /// At what the members had done before anyone looked.
+    AtDoneBefore,
+    /// At nothing.
+    AtZero,
+}
+
+/// A member that ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndedMember<'a> {
+    /// Which process.
+    pub key: ProcessKey,
+    /// The name of its group.
+    pub group: &'a [u8],
+    /// Whether it belonged there as a descendant of one that matched, not by itself.
+    pub is_descendant: bool,
 }
 
 /// How far it could be decided where a process belongs.
@@ -98,13 +124,6 @@ enum Decision {
     Doubtful(usize),
     /// Wholly, and it has no part in the row even as a descendant.
     Excluded,
-}
-
-/// Whether a process can begin to match without executing anything: by a port it listens on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ports {
-    Ignored,
-    LookedAt,
 }
 
 /// Where a process belongs, and why.
@@ -188,10 +207,9 @@ impl Member {
 
     /// Whether what was decided of a process holds: it has become nobody else, and all could be
     /// said of it.
-    fn is_decided(&self, process: &ProcessSample, ports: Ports) -> bool {
-        let may_change = matches!(self.decision, Decision::Doubtful(_))
-            || (ports == Ports::LookedAt && self.may_begin_to_match());
-        !may_change && Arc::ptr_eq(&self.identity, &process.identity)
+    fn is_decided(&self, process: &ProcessSample) -> bool {
+        !matches!(self.decision, Decision::Doubtful(_))
+            && Arc::ptr_eq(&self.identity, &process.identity)
     }
 
     /// Whether a process may match now though it did not and has executed nothing since: it may
@@ -221,11 +239,12 @@ impl GroupBook {
         };
         GroupBook {
             rows,
+            shows_delays: columns.iter().any(|column| column.metric.need == Need::Delays),
             members: Members::default(),
             groups,
             row_of_name: HashMap::new(),
             traffic: TrafficBook::default(),
-            ports: if looks_at_ports { Ports::LookedAt } else { Ports::Ignored },
+            looks_at_ports,
             previous: None,
             resolution: Resolution::default(),
             round: 0,
@@ -237,7 +256,42 @@ impl GroupBook {
             columns,
             marks: Marks::default(),
             lost_records_total: 0,
+            ended: Vec::new(),
+            start: Start::AtDoneBefore,
         }
+    }
+
+    /// An empty book whose totals hold only what is done from now on: what its members do after
+    /// the sweep that it is begun with.
+    ///
+    /// The ledger may have seen earlier sweeps: nothing of what `movement` says moved until this
+    /// one is taken in. Also returns what its members hold at the begin.
+    pub fn begun(
+        rows: Rows,
+        columns: Arc<[Column]>,
+        snapshot: &Snapshot,
+        movement: &Movement,
+        resolution: &Resolution,
+    ) -> (Self, Report) {
+        let mut book = GroupBook { start: Start::AtZero, ..GroupBook::new(rows, columns) };
+        let baseline = Movement {
+            is_baseline: true,
+            settled: movement.settled.clone(),
+            ends: movement.ends,
+            ..Movement::default()
+        };
+        let report = book.fold(snapshot, &baseline, resolution);
+        (book, report)
+    }
+
+    /// Those of the last sweep that belong to a group, ascending by key.
+    pub fn members<'a>(
+        &'a self,
+        snapshot: &'a Snapshot,
+    ) -> impl Iterator<Item = &'a ProcessSample> + 'a {
+        let is_member =
+            |key: ProcessKey| self.members.get(key).is_some_and(|member| member.place.is_some());
+        snapshot.processes.iter().filter(move |process| is_member(process.key))
     }
 
     /// Adds one sweep, and what moved since the one before, to the groups, and reports them.
@@ -252,6 +306,10 @@ impl GroupBook {
             true => Marks::default(),
             false => Marks::of(movement.ends),
         };
+        if movement.spilled_records > 0 {
+            // What was added up for parents holds no waits.
+            self.marks.delays = Mark::LowerBound;
+        }
         for row in &mut self.groups {
             row.totals.begin_interval(self.marks);
         }
@@ -260,10 +318,14 @@ impl GroupBook {
         earlier.extend(owners);
         let earlier_reapers: Vec<Option<Owner>> =
             movement.residuals.iter().map(|residual| self.owner_of(residual.reaper)).collect();
+        // What was waited across a change of group is the former one's.
+        self.add_delays(snapshot, movement);
         self.assign_all(snapshot, resolution);
-        if movement.is_baseline {
+        if movement.is_baseline && self.start == Start::AtDoneBefore {
             self.start_totals(snapshot);
         }
+        self.begin_delays(movement);
+        self.add_delays(snapshot, movement);
         for (delta, owner) in movement.processes.iter().zip(earlier.drain(..)) {
             if let Some(group) = self.group_mut(owner.or_else(|| self.owner_of(delta.key))) {
                 group.grow(delta.io.unwrap_or_default(), delta.usage);
@@ -292,13 +354,21 @@ impl GroupBook {
             io_bound_bytes: self.io_bound_bytes(),
             unattributed_io_bytes: storage_bytes(nobodys.0),
             unattributed_tcp_bytes,
-            unattributed_cpu_ns: cpu_ns(nobodys.1),
+            unattributed_cpu_ns: nobodys.1.cpu_ns(),
             undecided: census.undecided,
         };
         let interval = Interval::between(self.previous.replace(snapshot.taken_at), snapshot);
         let mut report = self.report(census.tallies, snapshot, interval, accuracy);
         report.trouble.fallen_counters = movement.fallen;
         report
+    }
+
+    /// The members that ended in the interval that was folded last, each once.
+    pub fn ended(&self) -> impl Iterator<Item = EndedMember<'_>> {
+        self.ended.iter().filter_map(|(key, place)| {
+            let group = &*self.groups.get(place.row)?.name;
+            Some(EndedMember { key: *key, group, is_descendant: place.role == Role::Descendant })
+        })
     }
 
     /// How many processes are remembered: the living, and those that ended until the ledger has
@@ -366,7 +436,7 @@ impl GroupBook {
         // As much room as the first sweep needs, and no more.
         let expected = snapshot.processes.len().saturating_sub(self.members.len());
         let (mut newcomers, mut walk) = (Vec::with_capacity(expected), Walk::default());
-        let (round, ports) = (self.round, self.ports);
+        let (round, looks_at_ports) = (self.round, self.looks_at_ports);
         let mut has_placeless = false;
         for (position, process) in snapshot.processes.iter().enumerate() {
             let Some(member) = self.members.next(&mut walk, process.key) else {
@@ -379,7 +449,8 @@ impl GroupBook {
             };
             let has_new_parent = member.parent_pid != process.parent_pid;
             member.parent_pid = process.parent_pid;
-            if !member.is_decided(process, ports) {
+            let may_begin = looks_at_ports && member.may_begin_to_match();
+            if may_begin || !member.is_decided(process) {
                 self.restless_rounds = RESTLESS_ROUNDS;
                 turns.push(Turn::of(process, position));
                 continue;
@@ -442,7 +513,8 @@ impl GroupBook {
         let member = self.members.get(process.key);
         let Some(member) = member.filter(|member| member.round != self.round) else { return };
         let remembered = member.place;
-        let is_decided = member.is_decided(process, self.ports);
+        let may_begin = self.looks_at_ports && member.may_begin_to_match();
+        let is_decided = !may_begin && member.is_decided(process);
         let (place, decision) = match (is_decided.then_some(member.decision), remembered) {
             (Some(decision), Some(place)) => (Some(place), decision),
             (Some(Decision::Excluded), None) => (None, Decision::Excluded),
@@ -687,7 +759,10 @@ impl GroupBook {
         let (mut walk, mut undecided) = (Walk::default(), 0);
         for process in &snapshot.processes {
             let Some(member) = self.members.next(&mut walk, process.key) else { continue };
-            let switched = member.switched(process, self.round, movement);
+            let switched = match (member.switched(process, self.round, movement), self.start) {
+                (Switched::BeforeAll(_), Start::AtZero) => Switched::Unknown,
+                (switched, _) => switched,
+            };
             match (member.place, member.decision) {
                 (Some(place), _) => {
                     tallies[place.row].add(process, place.role, &self.needs);
@@ -720,6 +795,59 @@ impl GroupBook {
             if let Some(place) = member.place {
                 self.groups[place.row].totals.switch_as(switched);
             }
+        }
+    }
+
+    /// What processes that were watched since they began had waited then: nothing.
+    fn begin_delays(&mut self, movement: &Movement) {
+        if !self.shows_delays || movement.is_baseline {
+            return;
+        }
+        for delta in &movement.processes {
+            if let Some(member) = self.members.get_mut(delta.key)
+                && member.first_round == self.round
+            {
+                member.delays.get_or_insert(DelayTotals::ZERO);
+            }
+        }
+    }
+
+    /// For how long members have waited that live, and those that ended until they did. What a
+    /// process has waited only grows, so that of two sights the larger one is right.
+    fn add_delays(&mut self, snapshot: &Snapshot, movement: &Movement) {
+        if !self.shows_delays {
+            return;
+        }
+        for process in &snapshot.processes {
+            self.add_delays_of(process.key, &process.gauges.delays, movement);
+        }
+        // What had ended before the first sweep did all it did before anybody looked.
+        let first_ticks = if movement.is_baseline { snapshot.taken_at_ticks } else { 0 };
+        for exit in &snapshot.exits.threads {
+            if exit.process.start_time_ticks >= first_ticks
+                || snapshot.by_key(exit.process).is_some()
+            {
+                self.add_delays_of(exit.process, &exit.delays, movement);
+            }
+        }
+    }
+
+    fn add_delays_of(&mut self, key: ProcessKey, seen: &Reading<Delays>, movement: &Movement) {
+        let Some(member) = self.members.get_mut(key) else { return };
+        let Reading::Value(delays) = seen else { return };
+        let total = delays.total;
+        let before = member.delays.replace(total.raised_to(member.delays.unwrap_or_default()));
+        let Some(place) = member.place else { return };
+        let group = &mut self.groups[place.row].totals;
+        group.miss_delays(DelaysMissing::of(delays));
+        match before {
+            Some(before) => group.wait(total.since_clamped(before)),
+            None if movement.is_baseline => {
+                if self.start == Start::AtDoneBefore {
+                    group.delays = group.delays.plus(total.as_delta());
+                }
+            }
+            None => group.miss_delays(DelaysMissing::ALL),
         }
     }
 
@@ -760,10 +888,18 @@ impl GroupBook {
     /// Counts what ended, and forgets those of whom nothing more will be heard. Returns
     /// how many members' tails are lost.
     fn settle(&mut self, snapshot: &Snapshot, movement: &Movement) -> u64 {
+        self.ended.clear();
         for key in &movement.ended {
-            if let Some(group) = self.group_mut(self.owner_of(*key)) {
-                group.ended += 1;
-                group.ended_moved += 1;
+            let Some(member) = self.members.get(*key) else { continue };
+            let Some(place) = member.place else { continue };
+            let is_unread = member.delays.is_none();
+            self.ended.push((*key, place));
+            if let Some(row) = self.groups.get_mut(place.row) {
+                row.totals.ended += 1;
+                row.totals.ended_moved += 1;
+                if is_unread {
+                    row.totals.miss_delays(DelaysMissing::ALL);
+                }
             }
         }
         let is_member = |key: &&ProcessKey| matches!(self.owner_of(**key), Some(Owner::Row(_)));
@@ -812,7 +948,7 @@ fn distinct_needs(columns: &[Column]) -> Vec<Need> {
 }
 
 /// What an interval's records promise.
-fn tier_of(movement: &Movement) -> Tier {
+pub(crate) fn tier_of(movement: &Movement) -> Tier {
     match movement.ends {
         Ends::Exact if movement.spilled_records == 0 => Tier::A,
         Ends::Exact | Ends::Rounded => Tier::B,
@@ -851,11 +987,6 @@ pub fn residual_owner<G: PartialEq>(
     let mut with_tail = with_tail.map(|child| owner_of(child.key));
     let first = with_tail.next()?;
     with_tail.all(|other| other == first).then_some(first)
-}
-
-/// CPU time in both modes.
-fn cpu_ns(usage: UsageDelta) -> u64 {
-    usage[UsageCounter::CpuUserNs].saturating_add(usage[UsageCounter::CpuSystemNs])
 }
 
 /// Bytes read from and written to storage.

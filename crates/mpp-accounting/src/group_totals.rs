@@ -6,10 +6,11 @@
 
 use crate::exit::ROUNDED_TO_BYTES;
 use crate::ledger::Ends;
-use crate::process::ProcessSample;
+use crate::process::{DelayCoverage, Delays, ProcessSample};
 use crate::report::Mark;
 use crate::units::{
-    Delta, IoDelta, IoTotals, TcpDelta, TcpTotals, Totals, UsageDelta, UsageTotals,
+    DelayCounter, DelayDelta, DelayTotals, Delta, IoDelta, IoTotals, TcpDelta, TcpTotals, Totals,
+    UsageDelta, UsageTotals,
 };
 
 /// How far counters can be trusted: each the weakest promise of what went into it.
@@ -18,12 +19,14 @@ pub(crate) struct Marks {
     pub(crate) io: Mark,
     pub(crate) usage: Mark,
     pub(crate) switches: Mark,
+    pub(crate) delays: Mark,
     pub(crate) ended: Mark,
 }
 
 impl Default for Marks {
     fn default() -> Self {
-        Marks { io: Mark::Exact, usage: Mark::Exact, switches: Mark::Exact, ended: Mark::Exact }
+        let exact = Mark::Exact;
+        Marks { io: exact, usage: exact, switches: exact, delays: exact, ended: exact }
     }
 }
 
@@ -34,12 +37,14 @@ impl Marks {
         match ends {
             Ends::Exact => Marks::default(),
             Ends::Rounded => {
-                Marks { usage: Mark::Estimate, switches: Mark::Estimate, ..Marks::default() }
+                let estimate = Mark::Estimate;
+                Marks { usage: estimate, switches: estimate, delays: estimate, ..Marks::default() }
             }
             Ends::Inferred => Marks {
                 io: Mark::Estimate,
                 usage: Mark::Estimate,
                 switches: Mark::Estimate,
+                delays: Mark::LowerBound,
                 ended: Mark::LowerBound,
             },
         }
@@ -50,8 +55,41 @@ impl Marks {
             io: self.io.and(other.io),
             usage: self.usage.and(other.usage),
             switches: self.switches.and(other.switches),
+            delays: self.delays.and(other.delays),
             ended: self.ended.and(other.ended),
         }
+    }
+}
+
+/// Whether some of what members waited for is missing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct DelaysMissing {
+    /// What they waited for a CPU.
+    pub(crate) cpu: bool,
+    /// What they waited for anything else.
+    pub(crate) others: bool,
+}
+
+impl DelaysMissing {
+    /// Some of everything.
+    pub(crate) const ALL: Self = DelaysMissing { cpu: true, others: true };
+
+    /// What of a process is not counted.
+    pub(crate) fn of(delays: &Delays) -> Self {
+        DelaysMissing { cpu: false, others: delays.others != DelayCoverage::Whole }
+    }
+
+    fn or(self, other: Self) -> Self {
+        DelaysMissing { cpu: self.cpu || other.cpu, others: self.others || other.others }
+    }
+
+    /// What is left of a promise.
+    pub(crate) fn mark(self, counter: DelayCounter) -> Mark {
+        let is_missing = match counter {
+            DelayCounter::Cpu => self.cpu,
+            DelayCounter::BlockIo | DelayCounter::Swap | DelayCounter::Reclaim => self.others,
+        };
+        if is_missing { Mark::LowerBound } else { Mark::Exact }
     }
 }
 
@@ -72,6 +110,7 @@ pub(crate) struct GroupTotals {
     pub(crate) io: IoTotals,
     pub(crate) usage: UsageTotals,
     pub(crate) switches: Totals<2>,
+    pub(crate) delays: DelayTotals,
     pub(crate) tcp: TcpTotals,
     pub(crate) ended: u64,
     pub(crate) ended_moved: u64,
@@ -80,6 +119,7 @@ pub(crate) struct GroupTotals {
     pub(crate) io_moved: IoDelta,
     pub(crate) usage_moved: UsageDelta,
     pub(crate) switches_moved: Delta<2>,
+    pub(crate) delays_moved: DelayDelta,
     pub(crate) tcp_moved: TcpDelta,
     /// Whether the start holds what descendants in other groups had done.
     pub(crate) start_has_foreign: bool,
@@ -87,6 +127,9 @@ pub(crate) struct GroupTotals {
     pub(crate) start_is_partial: bool,
     /// Whether a member's I/O was once out of sight, and what it did until then is missing.
     pub(crate) io_is_partial: bool,
+    /// Which of members' waits are missing, and which of those in the last interval.
+    pub(crate) delays_missing: DelaysMissing,
+    pub(crate) delays_missing_moved: DelaysMissing,
     /// Whether something that members moved over TCP may be missing, or will come later only.
     pub(crate) tcp_is_partial: bool,
     /// Whether members moved something over a connection that they share with others.
@@ -109,6 +152,8 @@ impl GroupTotals {
         self.io_moved = IoDelta::ZERO;
         self.usage_moved = UsageDelta::ZERO;
         self.switches_moved = Delta::ZERO;
+        self.delays_moved = DelayDelta::ZERO;
+        self.delays_missing_moved = DelaysMissing::default();
         self.tcp_moved = TcpDelta::ZERO;
         self.tcp_is_awaited = false;
         self.ended_moved = 0;
@@ -149,6 +194,18 @@ impl GroupTotals {
         }
     }
 
+    /// Adds for how long members have waited.
+    pub(crate) fn wait(&mut self, moved: DelayDelta) {
+        self.delays = self.delays.plus(moved);
+        self.delays_moved = self.delays_moved.plus(moved);
+    }
+
+    /// Notes what is missing of a member's waits.
+    pub(crate) fn miss_delays(&mut self, missing: DelaysMissing) {
+        self.delays_missing = self.delays_missing.or(missing);
+        self.delays_missing_moved = self.delays_missing_moved.or(missing);
+    }
+
     /// Adds what members' connections moved.
     pub(crate) fn transfer(&mut self, moved: TcpDelta) {
         self.tcp = self.tcp.plus(moved);
@@ -175,6 +232,8 @@ impl GroupTotals {
         self.io = self.io.plus(deserted.io.as_delta());
         self.usage = self.usage.plus(deserted.usage.as_delta());
         self.switches = self.switches.plus(deserted.switches.as_delta());
+        self.delays = self.delays.plus(deserted.delays.as_delta());
+        self.delays_missing = self.delays_missing.or(deserted.delays_missing);
         self.tcp = self.tcp.plus(deserted.tcp.as_delta());
         self.ended = self.ended.saturating_add(deserted.ended);
         self.start_has_foreign |= deserted.start_has_foreign;

@@ -198,6 +198,9 @@ struct Known {
     started_at: Option<BootTime>,
     /// How many programs were executed, where that is known.
     exec_count: Option<u64>,
+    /// CPU time of children that were taken out of it before the kernel, which shows whole
+    /// ticks, had shown all of it as inherited.
+    overdrawn: UsageDelta,
 }
 
 /// What a process did that needs no balance.
@@ -509,7 +512,9 @@ impl Ledger {
         if ended.is_some() || movement.ends != Ends::Inferred {
             let threads = self.records.threads(batch, &known, &[], None);
             let own = known.has_threads().then(|| batch.own(&threads));
-            let usage = ended.map(|ended| ended.own_usage.since_clamped(known.usage.own));
+            let usage = ended.map(|ended| {
+                known.usage.own.advanced_to(ended.own_usage).since_clamped(known.usage.own)
+            });
             movement.processes.push(ProcessDelta {
                 key: known.key,
                 io: own.map(|own| own.io),
@@ -596,7 +601,7 @@ impl Ledger {
             };
             match reap {
                 Reap::Into(reaper) => {
-                    accounts[reaper].take_out(&pending.last);
+                    accounts[reaper].take_out(&pending.last, tick_ns);
                     if accounts[reaper].io_left.is_none() && pending.last.io.is_some() {
                         note_lost(&pending.last, movement);
                     }
@@ -773,6 +778,7 @@ impl Known {
             fate: Fate::Reaped,
             started_at: process.started_at,
             exec_count: process.exec_count,
+            overdrawn: UsageDelta::ZERO,
         }
     }
 
@@ -806,7 +812,7 @@ impl Known {
         };
         let (now, then) = (process.usage.own, self.usage.own);
         let has_fallen = now.since(then).is_none();
-        Some(QuietStep { io, usage: now.since_clamped(then), has_fallen })
+        Some(QuietStep { io, usage: then.advanced_to(now).since_clamped(then), has_fallen })
     }
 
     /// Becomes what was read of it. Returns what to say of that.
@@ -824,7 +830,8 @@ impl Known {
             self.parent = parent;
         }
         self.is_zombie = process.state == ProcessState::Zombie;
-        self.usage = process.usage;
+        self.usage.own = self.usage.own.advanced_to(process.usage.own);
+        self.usage.reaped = process.usage.reaped;
         self.exec_count = process.exec_count;
         if let (Some(known), Some(total)) = (&mut self.io, process.io.total.value()) {
             known.follow(self.key, *total, process.io.threads.value());
@@ -847,7 +854,7 @@ impl Known {
         self.has_ended = true;
         self.fate = ended.fate();
         self.parent = self.parent.or(ended.parent);
-        self.usage.own = self.usage.own.raised_to(match ends {
+        self.usage.own = self.usage.own.advanced_to(match ends {
             Ends::Exact => ended.own_usage,
             Ends::Rounded | Ends::Inferred => ended.own_usage.without_cpu(),
         });
@@ -861,8 +868,9 @@ impl Known {
     /// Takes the CPU time of its record for counted, since no sweep will tell it any more.
     /// Returns what of it is by another clock than its reaper's.
     fn learn_last_cpu(&mut self, ended: &Ended, ends: Ends) -> UsageDelta {
-        let beyond = ended.own_usage.since_clamped(self.usage.own);
-        self.usage.own = self.usage.own.raised_to(ended.own_usage);
+        let last = self.usage.own.advanced_to(ended.own_usage);
+        let beyond = last.since_clamped(self.usage.own);
+        self.usage.own = last;
         if ends == Ends::Exact { UsageDelta::ZERO } else { beyond }
     }
 
@@ -940,6 +948,7 @@ impl Pending {
             fate: ended.fate(),
             started_at: ended.started_at,
             exec_count: None,
+            overdrawn: UsageDelta::ZERO,
         };
         let foreign_cpu = last.learn_last_cpu(ended, ends);
         Pending { last, foreign_cpu, sweeps: 0 }
@@ -1021,8 +1030,8 @@ impl KnownThreads {
         match self {
             KnownThreads::Unread => None,
             KnownThreads::MainAlone { has_exited } => {
-                let main = main_alone(key, total);
-                Some(ThreadList::from(ThreadIo { has_exited: *has_exited, ..main }))
+                let main = ThreadIo { has_exited: *has_exited, ..main_alone(key, total) };
+                Some(ThreadList::from(main))
             }
             KnownThreads::Listed(threads) => Some(ThreadList::clone(threads)),
         }
@@ -1037,7 +1046,7 @@ impl KnownThreads {
     }
 }
 
-/// A main thread that did all that its process did.
+/// A living main thread that did all that its process did.
 fn main_alone(key: ProcessKey, total: IoTotals) -> ThreadIo {
     ThreadIo { key: leader_of(key), total, has_exited: false }
 }
@@ -1066,7 +1075,8 @@ fn quiet_growth_of_threads(then: &[ThreadIo], now: &[ThreadIo]) -> Option<IoDelt
 
 impl Account {
     /// Of a process read now and before.
-    fn continued(current: Known, previous: Known) -> Self {
+    fn continued(mut current: Known, previous: Known) -> Self {
+        current.usage.own = previous.usage.own.advanced_to(current.usage.own);
         if !current.io_follows(&previous) {
             return Account::unreadable(current, previous);
         }
@@ -1110,14 +1120,20 @@ impl Account {
         Account::open(current, previous, None, Standing::Held)
     }
 
-    fn open(current: Known, previous: Known, io_left: Option<IoDelta>, standing: Standing) -> Self {
-        let reaped_left = current.usage.reaped.since_clamped(previous.usage.reaped);
+    fn open(
+        mut current: Known,
+        previous: Known,
+        io_left: Option<IoDelta>,
+        standing: Standing,
+    ) -> Self {
+        let reaped = current.usage.reaped.since_clamped(previous.usage.reaped);
+        current.overdrawn = previous.overdrawn.less_in_all(reaped);
         Account {
-            has_reaped: reaped_left[UsageCounter::MinorFaults] > 0,
+            has_reaped: reaped[UsageCounter::MinorFaults] > 0,
+            reaped_left: reaped.less_in_all(previous.overdrawn),
             current,
             previous,
             io_left,
-            reaped_left,
             standing,
             taken_io: IoDelta::ZERO,
             taken_out: Vec::new(),
@@ -1165,7 +1181,8 @@ impl Account {
             return false;
         }
         let slack = UsageDelta::from_cpu_ns(tick_ns).plus(pending.foreign_cpu);
-        if !self.reaped_left.plus(slack).covers(child.usage_total()) {
+        let wanted = child.usage_total().plus(self.current.overdrawn);
+        if !self.reaped_left.plus(slack).covers_in_all(wanted) {
             return false;
         }
         match (&self.io_left, &child.io) {
@@ -1174,8 +1191,13 @@ impl Account {
         }
     }
 
-    fn take_out(&mut self, child: &Known) {
-        self.reaped_left = self.reaped_left.less(child.usage_total());
+    fn take_out(&mut self, child: &Known, tick_ns: u64) {
+        let usage = child.usage_total();
+        let missing = self.current.overdrawn.plus(usage.less_in_all(self.reaped_left));
+        let overdrawn_max = UsageDelta::from_cpu_ns(tick_ns);
+        self.current.overdrawn =
+            if overdrawn_max.covers_in_all(missing) { missing } else { overdrawn_max };
+        self.reaped_left = self.reaped_left.less_in_all(usage);
         match (&mut self.io_left, &child.io) {
             (Some(left), Some(io)) => {
                 debug_assert!(left.covers(io.total.as_delta()), "taken out beyond the growth");

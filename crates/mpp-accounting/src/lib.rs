@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod ended;
 pub mod exit;
 pub mod group;
 mod group_totals;

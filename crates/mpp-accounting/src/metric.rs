@@ -51,6 +51,10 @@ pub enum MetricId {
     FdsWorstPercent,
     CtxSwitchesVoluntary,
     CtxSwitchesInvoluntary,
+    DelaysCpu,
+    DelaysBlockIo,
+    DelaysSwap,
+    DelaysReclaim,
     TcpTotal,
     TcpEstablished,
     TcpSynSent,
@@ -210,6 +214,9 @@ pub enum Privilege {
     None,
     /// `CAP_SYS_PTRACE`, or being the same user: a ptrace(2) access check.
     Ptrace,
+    /// What it takes to hear of ended threads, also of one's own: `CAP_NET_ADMIN`, or `CAP_BPF`
+    /// and `CAP_PERFMON`.
+    Records,
 }
 
 /// What a collector must read for a metric.
@@ -227,6 +234,8 @@ pub enum Need {
     FdLimit,
     /// status: switches.
     ContextSwitches,
+    /// For how long it waited, by taskstats or what is behind them.
+    Delays,
     /// status: swap.
     Swap,
     /// `smaps_rollup`.
@@ -246,6 +255,7 @@ pub enum Preset {
     Mem,
     Cpu,
     Net,
+    Delays,
 }
 
 /// The metric of this dotted name, `memory.rss`; no rates, no presets.
@@ -269,7 +279,7 @@ pub fn closest(name: &str) -> Option<&'static str> {
 
 /// The columns that `-m GLOB,...` means, each once, in the table's order.
 ///
-/// An item is a preset (`default`, `all`, `io`, `mem`, `cpu`, `net`) or a glob over the
+/// An item is a preset (`default`, `all`, `io`, `mem`, `cpu`, `net`, `delays`) or a glob over the
 /// names of metrics and of counters' rates. A preset brings counters as totals and
 /// rates; `default` brings their rates alone, and what fits a screen of 80 columns.
 /// Proportional memory stalls the process it is read from, so neither a preset nor a
@@ -295,12 +305,13 @@ pub fn choose(text: &str) -> Result<Vec<Column>, UnknownMetric> {
 
 impl Preset {
     /// All presets with the words that `-m` takes; `all` is one more.
-    pub const WORDS: [(&'static str, Preset); 5] = [
+    pub const WORDS: [(&'static str, Preset); 6] = [
         ("default", Preset::Default),
         ("io", Preset::Io),
         ("mem", Preset::Mem),
         ("cpu", Preset::Cpu),
         ("net", Preset::Net),
+        ("delays", Preset::Delays),
     ];
 
     /// Whether the preset brings this column.
@@ -411,7 +422,7 @@ fn is_costly(column: &Column) -> bool {
 }
 
 /// Every metric, in the order of [`MetricId`], which is the order of columns too.
-pub static METRICS: [Metric; 53] = [
+pub static METRICS: [Metric; 57] = [
     Metric {
         id: MetricId::ProcessesTotal,
         name: "processes.total",
@@ -1006,6 +1017,74 @@ pub static METRICS: [Metric; 53] = [
         need: Need::ContextSwitches,
         presets: &[Preset::Cpu],
         help: "Times that a thread was taken off the CPU; those of exited threads and ended members are missing.",
+    },
+    Metric {
+        id: MetricId::DelaysCpu,
+        name: "delays.cpu",
+        heading: "CPUWAIT",
+        unit: Unit::Seconds,
+        kind: Kind::Counter,
+        number: NumberType::Float,
+        fold: Fold::Ledger,
+        prometheus: ("mpp_delays_cpu_seconds_total", &[]),
+        otel: ("mpp.group.delay.time", &[("mpp.delay.cause", "cpu")]),
+        drop_in: None,
+        source: "sched_info.run_delay, taskstats cpu_delay_total",
+        privilege: Privilege::Records,
+        need: Need::Delays,
+        presets: &[Preset::Delays],
+        help: "Time that threads were ready to run and waited for a CPU, ended members included until they began to end.",
+    },
+    Metric {
+        id: MetricId::DelaysBlockIo,
+        name: "delays.block_io",
+        heading: "IOWAIT",
+        unit: Unit::Seconds,
+        kind: Kind::Counter,
+        number: NumberType::Float,
+        fold: Fold::Ledger,
+        prometheus: ("mpp_delays_block_io_seconds_total", &[]),
+        otel: ("mpp.group.delay.time", &[("mpp.delay.cause", "block_io")]),
+        drop_in: None,
+        source: "task_delay_info.blkio_delay, taskstats blkio_delay_total",
+        privilege: Privilege::Records,
+        need: Need::Delays,
+        presets: &[Preset::Delays],
+        help: "Time that threads waited for block I/O, ended members included until they began to end.",
+    },
+    Metric {
+        id: MetricId::DelaysSwap,
+        name: "delays.swap",
+        heading: "SWAPWAIT",
+        unit: Unit::Seconds,
+        kind: Kind::Counter,
+        number: NumberType::Float,
+        fold: Fold::Ledger,
+        prometheus: ("mpp_delays_swap_seconds_total", &[]),
+        otel: ("mpp.group.delay.time", &[("mpp.delay.cause", "swap")]),
+        drop_in: None,
+        source: "task_delay_info.swapin_delay, taskstats swapin_delay_total",
+        privilege: Privilege::Records,
+        need: Need::Delays,
+        presets: &[Preset::Delays],
+        help: "Time that threads waited for pages to be swapped in, ended members included until they began to end.",
+    },
+    Metric {
+        id: MetricId::DelaysReclaim,
+        name: "delays.reclaim",
+        heading: "RECLAIM",
+        unit: Unit::Seconds,
+        kind: Kind::Counter,
+        number: NumberType::Float,
+        fold: Fold::Ledger,
+        prometheus: ("mpp_delays_reclaim_seconds_total", &[]),
+        otel: ("mpp.group.delay.time", &[("mpp.delay.cause", "reclaim")]),
+        drop_in: None,
+        source: "task_delay_info.freepages_delay, taskstats freepages_delay_total",
+        privilege: Privilege::Records,
+        need: Need::Delays,
+        presets: &[Preset::Delays],
+        help: "Time that threads spent freeing memory that they wanted to have, ended members included until they began to end.",
     },
     Metric {
         id: MetricId::TcpTotal,

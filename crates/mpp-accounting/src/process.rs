@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use self::thread_list::ThreadList;
-use crate::units::{BootTime, IoTotals, UsageTotals};
+use crate::units::{BootTime, DelayTotals, IoTotals, UsageTotals};
 
 /// A process for as long as the machine runs: its PID and when it started.
 ///
@@ -61,6 +61,10 @@ pub enum Absence {
     TooLarge,
     /// The kernel's text was not what its manual page says.
     Malformed,
+    /// The kernel can count it, but does not: `kernel.task_delayacct` of sysctl(8) is 0.
+    SwitchedOff,
+    /// The kernel tells it only whoever hears of ended threads, too.
+    NeedsRecords,
     /// The process keeps changing while it is read; this reading would not be one moment.
     Unstable,
     /// A system call failed with this errno.
@@ -78,6 +82,12 @@ impl fmt::Display for Absence {
             Absence::Blocked => "reading it blocks on the process",
             Absence::TooLarge => "larger than the reading limit",
             Absence::Malformed => "not in the documented format",
+            Absence::SwitchedOff => {
+                "the kernel does not count it; `sysctl kernel.task_delayacct=1` makes it"
+            }
+            Absence::NeedsRecords => {
+                "told at tiers A and B only; `mpp doctor` says what is missing"
+            }
             Absence::Unstable => "changed while it was read",
             Absence::Failed(errno) => return write!(f, "system call failed (os error {errno})"),
         };
@@ -249,6 +259,9 @@ pub struct Gauges {
     pub fd_limit: Reading<u64>,
     /// Context switches; a counter, but of living threads only, so it may fall.
     pub context_switches: Reading<ContextSwitches>,
+    /// For how long it has waited; a counter that never falls but for a moment while threads of
+    /// it end.
+    pub delays: Reading<Delays>,
     /// Every descriptor of a socket, ordered by [`Socket`]'s order; a socket behind two
     /// descriptors stands here twice.
     pub sockets: Reading<Arc<[Socket]>>,
@@ -266,6 +279,7 @@ impl Gauges {
             fds: Reading::Absent(why),
             fd_limit: Reading::Absent(why),
             context_switches: Reading::Absent(why),
+            delays: Reading::Absent(why),
             sockets: Reading::Absent(why),
         }
     }
@@ -304,6 +318,31 @@ pub struct ContextSwitches {
     pub involuntary: u64,
     /// Whether threads that have exited, or were not asked, may be missing from the two.
     pub is_partial: bool,
+}
+
+/// For how long threads have waited, those that ended included until they began to end, and no
+/// children: the kernel's taskstats, `delayacct_add_tsk` of `kernel/delayacct.c`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delays {
+    /// What was counted since each began.
+    pub total: DelayTotals,
+    /// How far all but the wait for a CPU is counted.
+    pub others: DelayCoverage,
+}
+
+/// How far the kernel counts what threads wait for besides a CPU.
+///
+/// It does so for threads that began while `kernel.task_delayacct` was 1, as long as that is so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DelayCoverage {
+    /// Since each thread began.
+    Whole,
+    /// Not of all threads, or not all the time.
+    Partial,
+    /// Not now. What was counted before stands.
+    SwitchedOff,
+    /// Never: this kernel cannot.
+    Unsupported,
 }
 
 /// One socket that a process holds open.

@@ -6,6 +6,7 @@
 
 mod comparison;
 mod limit;
+pub mod records;
 
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::report::{Column, Figure, Form, Report, Value};
 
 pub use comparison::{Change, Cost, compare};
 pub use limit::{Judgement, Limit, LimitError};
+pub use records::Agreement;
 
 /// What the report of a run says of its tree, in this order.
 pub const TOTAL_METRICS: [MetricId; 19] = [
@@ -75,6 +77,8 @@ pub struct RunReport {
     pub failed_samples: u64,
     /// Whether a process let the kernel reap its children, whose counters then reach nobody.
     pub reaping: Reaping,
+    /// Whether what came with waiting for the processes is what their records tell.
+    pub agreement: Agreement,
 }
 
 /// How a command ended.
@@ -109,13 +113,20 @@ impl RunReport {
     /// the whole run.
     #[must_use]
     pub fn figure(&self, column: &Column) -> Option<Figure> {
-        let position = TOTAL_METRICS.iter().position(|id| *id == column.metric.id)?;
-        let level = *self.total.groups.first()?.figures.get(position)?;
-        Some(match column.form {
-            Form::Level => level,
-            Form::PerSecond => mean_rate(level, self.total.interval.unwrap_or_default()),
-        })
+        figure_of(&self.total, column)
     }
+}
+
+/// The figure of a column in a table whose columns are those of [`TOTAL_METRICS`]; `None` where
+/// that has none of its name. A rate is the mean over the table's interval.
+#[must_use]
+pub fn figure_of(total: &Report, column: &Column) -> Option<Figure> {
+    let position = TOTAL_METRICS.iter().position(|id| *id == column.metric.id)?;
+    let level = *total.groups.first()?.figures.get(position)?;
+    Some(match column.form {
+        Form::Level => level,
+        Form::PerSecond => mean_rate(level, total.interval.unwrap_or_default()),
+    })
 }
 
 /// The columns of these metrics, as levels.

@@ -5,15 +5,16 @@
 
 use std::time::Duration;
 
-use crate::group_totals::GroupTotals;
+use crate::group_totals::{DelaysMissing, GroupTotals};
 use crate::metric::{MetricId, Need};
 use crate::process::{
-    Absence, Memory, ProcessSample, ProcessState, Reading, Socket, SocketKind, TcpState,
+    Absence, DelayCoverage, Memory, ProcessSample, ProcessState, Reading, Socket, SocketKind,
+    TcpState,
 };
 use crate::rate;
 use crate::report::{Column, Figure, Form, Mark, Value};
 use crate::snapshot::{Snapshot, Visibility};
-use crate::units::{BootTime, IoCounter, TcpCounter, UsageCounter};
+use crate::units::{BootTime, DelayCounter, DelayDelta, IoCounter, TcpCounter, UsageCounter};
 
 /// The time between two sweeps.
 #[derive(Clone, Copy, Debug)]
@@ -103,6 +104,9 @@ pub(crate) struct Tally {
     /// Counts nothing; remembers whose I/O could be read.
     io: Sum,
     switches: Sum,
+    /// These count nothing either.
+    delays_cpu: Sum,
+    delays_others: Sum,
     sockets_read: Sum,
     sockets: Vec<Socket>,
 }
@@ -123,6 +127,7 @@ impl Tally {
         self.add_fds(process);
         self.io.add(process.io.total.map(|_| 0));
         self.add_switches(process);
+        self.add_delays(process);
         match &process.gauges.sockets {
             Reading::Value(sockets) => {
                 self.sockets_read.readable += 1;
@@ -146,6 +151,8 @@ impl Tally {
             &mut self.fds_worst,
             &mut self.io,
             &mut self.switches,
+            &mut self.delays_cpu,
+            &mut self.delays_others,
             &mut self.sockets_read,
         ] {
             sum.miss(Absence::Denied);
@@ -200,6 +207,29 @@ impl Tally {
                 self.switches.unreadable += 1;
             }
             reading => self.switches.add(reading.map(|_| 0)),
+        }
+    }
+
+    fn add_delays(&mut self, process: &ProcessSample) {
+        let delays = process.gauges.delays;
+        // What has ended waits no more, and its record has told the rest.
+        if process.state == ProcessState::Zombie && delays.absence() == Some(Absence::Vanished) {
+            return;
+        }
+        self.delays_cpu.add(delays.map(|_| 0));
+        match delays.map(|delays| delays.others) {
+            Reading::Value(DelayCoverage::Whole) => self.delays_others.readable += 1,
+            Reading::Value(DelayCoverage::Partial) => {
+                self.delays_others.readable += 1;
+                self.delays_others.unreadable += 1;
+            }
+            Reading::Value(DelayCoverage::SwitchedOff) => {
+                self.delays_others.miss(Absence::SwitchedOff);
+            }
+            Reading::Value(DelayCoverage::Unsupported) => {
+                self.delays_others.miss(Absence::Unsupported);
+            }
+            Reading::Absent(why) => self.delays_others.miss(why),
         }
     }
 
@@ -298,6 +328,10 @@ impl Tally {
             M::FdsWorstPercent => self.fds_worst.figure(|_| Value::Float(self.fds_worst_percent)),
             M::CtxSwitchesVoluntary => self.switches(group.switches.0[0], group),
             M::CtxSwitchesInvoluntary => self.switches(group.switches.0[1], group),
+            M::DelaysCpu | M::DelaysBlockIo | M::DelaysSwap | M::DelaysReclaim => {
+                let missing = group.delays_missing;
+                self.delays(id, group.delays.as_delta(), missing, group.marks.delays)
+            }
             _ => match (io_counter(id), socket_choice(id), tcp_counter(id)) {
                 (Some(counter), ..) => self.io_total(group, counter),
                 (_, Some(choice), _) => self.count_sockets(choice),
@@ -323,6 +357,13 @@ impl Tally {
                 let index = usize::from(id == M::CtxSwitchesInvoluntary);
                 let moved = group.switches_moved.0[index] as f64;
                 (moved, marks.switches.and(self.switches.mark()))
+            }
+            M::DelaysCpu | M::DelaysBlockIo | M::DelaysSwap | M::DelaysReclaim => {
+                let (moved, missing) = (group.delays_moved, group.delays_missing_moved);
+                match self.delays(id, moved, missing, marks.delays) {
+                    Figure::Known { value: Value::Float(seconds), mark } => (seconds, mark),
+                    figure => return figure,
+                }
             }
             M::ProcessesEnded => (group.ended_moved as f64, marks.ended),
             M::NetTcpSentBytes | M::NetTcpReceivedBytes | M::NetTcpRetransmits => {
@@ -369,6 +410,32 @@ impl Tally {
         let seen = if is_whole { Mark::Exact } else { Mark::LowerBound };
         let own = if group.tcp_is_shared { Mark::Estimate } else { Mark::Exact };
         seen.and(own).and(self.sockets_read.mark())
+    }
+
+    /// Seconds of waiting, of which some may be missing.
+    fn delays(
+        &self,
+        id: MetricId,
+        waited: DelayDelta,
+        missing: DelaysMissing,
+        mark: Mark,
+    ) -> Figure {
+        let Some(counter) = delay_counter(id) else {
+            return Figure::Absent(Absence::Unsupported);
+        };
+        let sum = match counter {
+            DelayCounter::Cpu => &self.delays_cpu,
+            DelayCounter::BlockIo | DelayCounter::Swap | DelayCounter::Reclaim => {
+                &self.delays_others
+            }
+        };
+        match sum.absence() {
+            Some(why) if waited[counter] == 0 => Figure::Absent(why),
+            _ => known(
+                Value::Float(rate::seconds(waited[counter])),
+                mark.and(missing.mark(counter)).and(sum.mark()),
+            ),
+        }
     }
 
     fn memory(&self, bytes: u64) -> Figure {
@@ -418,6 +485,11 @@ fn is_missing(process: &ProcessSample, need: Need) -> bool {
         Need::Fds => gauges.fds.absence(),
         Need::FdLimit => gauges.fd_limit.absence(),
         Need::ContextSwitches => gauges.context_switches.absence(),
+        // That nobody counts it is not the process's doing.
+        Need::Delays => gauges.delays.absence().filter(|why| {
+            let is_general = [Absence::NeedsRecords, Absence::Unsupported].contains(why);
+            !is_general && process.state == ProcessState::Living
+        }),
         Need::Swap => gauges.swap_bytes.absence(),
         Need::ProportionalMemory => gauges.proportional_memory.absence(),
         Need::Sockets | Need::TcpTraffic => gauges.sockets.absence(),
@@ -486,6 +558,16 @@ fn io_counter(id: MetricId) -> Option<IoCounter> {
         M::IoReadBytes => IoCounter::ReadBytes,
         M::IoWriteBytes => IoCounter::WriteBytes,
         M::IoCancelledWriteBytes => IoCounter::CancelledWriteBytes,
+        _ => return None,
+    })
+}
+
+fn delay_counter(id: MetricId) -> Option<DelayCounter> {
+    Some(match id {
+        MetricId::DelaysCpu => DelayCounter::Cpu,
+        MetricId::DelaysBlockIo => DelayCounter::BlockIo,
+        MetricId::DelaysSwap => DelayCounter::Swap,
+        MetricId::DelaysReclaim => DelayCounter::Reclaim,
         _ => return None,
     })
 }

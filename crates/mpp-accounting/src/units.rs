@@ -65,6 +65,20 @@ pub enum UsageCounter {
     MajorFaults,
 }
 
+/// What a thread can wait for, as the kernel's taskstats count it, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(usize)]
+pub enum DelayCounter {
+    /// Ready to run, for a CPU.
+    Cpu,
+    /// For block I/O that it began itself.
+    BlockIo,
+    /// For pages of its own to be swapped in; may lie within block I/O.
+    Swap,
+    /// For memory to be freed that it wants to have.
+    Reclaim,
+}
+
 /// A counter of a TCP connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TcpCounter {
@@ -92,6 +106,11 @@ pub type IoDelta = Delta<7>;
 pub type UsageTotals = Totals<4>;
 /// Differences of the counters of [`UsageCounter`].
 pub type UsageDelta = Delta<4>;
+
+/// Totals of the counters of [`DelayCounter`].
+pub type DelayTotals = Totals<4>;
+/// Differences of the counters of [`DelayCounter`].
+pub type DelayDelta = Delta<4>;
 
 /// Totals of the counters of [`TcpCounter`].
 pub type TcpTotals = Totals<3>;
@@ -186,6 +205,20 @@ impl<const N: usize> Delta<N> {
 }
 
 impl UsageTotals {
+    /// These totals later, when `later` was read of the same: no counter less than now. The
+    /// kernel divides CPU time anew between the modes at each reading, so that one of them may
+    /// seem to fall; what both grow by together is told right.
+    #[must_use]
+    pub fn advanced_to(self, later: Self) -> Self {
+        let [user, system, ..] = self.0;
+        let [user_later, system_later, ..] = later.0;
+        let both = user_later.saturating_add(system_later).max(user.saturating_add(system));
+        let mut advanced = self.raised_to(later);
+        advanced.0[0] = user_later.clamp(user, both.saturating_sub(system).max(user));
+        advanced.0[1] = both.saturating_sub(advanced.0[0]);
+        advanced
+    }
+
     /// The faults alone.
     #[must_use]
     pub fn without_cpu(self) -> Self {
@@ -202,6 +235,32 @@ impl UsageTotals {
 }
 
 impl UsageDelta {
+    /// CPU time in both modes.
+    #[must_use]
+    pub fn cpu_ns(self) -> u64 {
+        let [user, system, ..] = self.0;
+        user.saturating_add(system)
+    }
+
+    /// Whether `other` could have been part of this: CPU time in both modes together, since one
+    /// mode's share of it changes from reading to reading, and each kind of faults.
+    #[must_use]
+    pub fn covers_in_all(self, other: Self) -> bool {
+        self.cpu_ns() >= other.cpu_ns()
+            && self.0[2..].iter().zip(&other.0[2..]).all(|(a, b)| a >= b)
+    }
+
+    /// What is left after `other` is taken out, never below zero: where one mode's CPU time does
+    /// not suffice, the rest is taken out of the other's.
+    #[must_use]
+    pub fn less_in_all(self, other: Self) -> Self {
+        let both = self.cpu_ns().saturating_sub(other.cpu_ns());
+        let mut left = self.less(other);
+        left.0[0] = left.0[0].min(both);
+        left.0[1] = both - left.0[0];
+        left
+    }
+
     /// So much CPU time in each mode, and no faults.
     #[must_use]
     pub fn from_cpu_ns(ns: u64) -> Self {
@@ -219,6 +278,20 @@ impl std::ops::Index<IoCounter> for IoTotals {
 impl std::ops::Index<IoCounter> for IoDelta {
     type Output = u64;
     fn index(&self, counter: IoCounter) -> &u64 {
+        &self.0[counter as usize]
+    }
+}
+
+impl std::ops::Index<DelayCounter> for DelayTotals {
+    type Output = u64;
+    fn index(&self, counter: DelayCounter) -> &u64 {
+        &self.0[counter as usize]
+    }
+}
+
+impl std::ops::Index<DelayCounter> for DelayDelta {
+    type Output = u64;
+    fn index(&self, counter: DelayCounter) -> &u64 {
         &self.0[counter as usize]
     }
 }
@@ -265,6 +338,34 @@ mod tests {
     #[test]
     fn sums_stop_at_the_largest_number() {
         assert_eq!(Totals([u64::MAX]).plus(Delta([1])), Totals([u64::MAX]));
+    }
+
+    #[test]
+    fn what_one_mode_lacks_is_taken_out_of_the_other() {
+        let check = |whole: [u64; 2], part: [u64; 2], left: [u64; 2]| {
+            let [whole, part, left] = [whole, part, left].map(|[u, s]| Delta([u, s, 0, 0]));
+            assert_eq!(whole.less_in_all(part), left);
+            assert_eq!(whole.covers_in_all(part), whole.cpu_ns() >= part.cpu_ns());
+        };
+        check([5, 5], [3, 1], [2, 4]);
+        check([5, 5], [3, 6], [1, 0]);
+        check([5, 5], [7, 1], [0, 2]);
+        check([5, 5], [9, 9], [0, 0]);
+        assert!(!Delta([9, 9, 0, 0]).covers_in_all(Delta([0, 0, 0, 1])));
+    }
+
+    #[test]
+    fn time_divided_anew_grows_by_what_both_modes_grew() {
+        let check = |before: [u64; 2], later: [u64; 2], advanced: [u64; 2]| {
+            let [before, later, advanced] =
+                [before, later, advanced].map(|[u, s]| Totals([u, s, 7, 0]));
+            assert_eq!(before.advanced_to(later), advanced);
+        };
+        check([5, 5], [7, 8], [7, 8]);
+        check([5, 5], [0, 12], [5, 7]);
+        check([5, 5], [12, 0], [7, 5]);
+        check([5, 5], [3, 4], [5, 5]);
+        check([u64::MAX, 5], [1, 2], [u64::MAX, 0]);
     }
 
     #[test]

@@ -388,3 +388,42 @@ fn what_is_excluded_stays_out_when_its_parent_joins_later() {
     });
     assert_eq!(watch.written("parent"), 5);
 }
+
+#[test]
+fn a_book_begun_later_holds_what_is_done_from_then_on() {
+    let (mut parent, mut child) = (0, 0);
+    let mut watch = Watch::new(named(&[("parent", Descendants::Taken)]), |kernel| {
+        parent = kernel.fork(INIT, "parent");
+        kernel.write(parent, 100);
+        child = kernel.fork(parent, "child");
+        kernel.write(child, 20);
+    });
+    let zombie = watch.kernel.fork(parent, "zombie");
+    watch.kernel.write(zombie, 3000);
+    watch.kernel.exit(zombie);
+    watch.kernel.pass(100);
+    let snapshot = watch.kernel.sweep();
+    let movement = watch.ledger.advance(&snapshot);
+    let columns = watch.report.columns.clone();
+    let rows = named(&[("parent", Descendants::Taken)]);
+    (watch.book, watch.report) =
+        GroupBook::begun(rows, columns, &snapshot, &movement, &Resolution::default());
+    assert_eq!(watch.written("parent"), 0, "what was done before is not in it");
+    let members: Vec<u32> = watch.book.members(&snapshot).map(|member| member.key.pid).collect();
+    assert_eq!(members, [parent, child, zombie]);
+    let mut daemon = 0;
+    watch.interval(|kernel| {
+        kernel.write(child, 5);
+        kernel.exit_and_wait(zombie);
+        daemon = kernel.fork(parent, "daemon");
+    });
+    assert_eq!(watch.written("parent"), 5, "a zombie that is reaped brings nothing");
+    watch.interval(|kernel| {
+        kernel.exit_and_wait(parent);
+        kernel.write(daemon, 70);
+        kernel.write(child, 600);
+    });
+    assert_eq!(watch.written("parent"), 675, "whoever was in it stays in it");
+    let figure = watch.figure("parent", "io_counters.write_bytes");
+    assert!(matches!(figure, Figure::Known { mark: Mark::Estimate, .. }), "{figure:?}");
+}

@@ -816,6 +816,44 @@ fn the_clock_of_a_rounded_record_does_not_keep_its_process_from_its_reaper() {
     assert!(excess.0[0] <= ahead_ns && excess.0[2..] == [0, 0], "{excess:?}");
 }
 
+/// Two children that did 60 ms of work in user mode each, some of it before a sweep saw them, end,
+/// and their records tell all of it as done in the kernel.
+fn check_divided_anew(seen_ticks: u64, end: impl Fn(&mut Kernel, u32)) {
+    let watch = tell(ExitSource::Exact, |watch| {
+        let parent = watch.kernel.fork(INIT, "parent");
+        let children = [watch.kernel.fork(parent, "child"), watch.kernel.fork(parent, "child")];
+        watch.begin();
+        watch.interval(|kernel| {
+            children.iter().for_each(|child| kernel.use_cpu(*child, seen_ticks, 5));
+        });
+        watch.kernel.pass(100);
+        for child in children {
+            watch.kernel.use_cpu(child, 6 - seen_ticks, 50);
+            end(&mut watch.kernel, child);
+        }
+        let mut snapshot = watch.kernel.sweep();
+        for exit in &mut snapshot.exits.processes {
+            exit.sample.usage.own.0.swap(0, 1);
+        }
+        watch.take(&snapshot);
+        watch.interval(|kernel| {
+            for zombie in kernel.zombies_of(parent) {
+                kernel.wait(parent, zombie);
+            }
+        });
+    });
+    watch.assert_usage();
+    assert_eq!(watch.lost, 0, "both found their reaper");
+}
+
+#[test]
+fn cpu_time_that_is_divided_anew_between_the_modes_counts_once() {
+    for seen_ticks in [0, 4] {
+        check_divided_anew(seen_ticks, Kernel::exit_and_wait);
+        check_divided_anew(seen_ticks, Kernel::exit);
+    }
+}
+
 #[test]
 fn records_of_the_first_sweep_count_with_the_second() {
     check(|watch| {

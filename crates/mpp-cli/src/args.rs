@@ -57,6 +57,10 @@ pub(crate) enum Command {
     #[command(after_help = FIND_EXAMPLES)]
     Find(Box<Find>),
 
+    /// Print every process that ends, with its life, CPU time and bytes.
+    #[command(after_help = EXITS_EXAMPLES)]
+    Exits(Box<Exits>),
+
     /// Run a command and say what it and everything it started used.
     #[command(after_help = RUN_NOTES)]
     Run(Box<Run>),
@@ -102,6 +106,23 @@ Examples:
   mpp find -f 'shard=[0-9]+' -a   with their command lines
   mpp find --port 80,8000-8010    who listens there
   mpp find -e '!TAG' -u max -c    how many";
+
+const EXITS_EXAMPLES: &str = "\
+Without a selection every process of this machine is meant. Each is printed
+once; its figures are its own, of its whole life, without its children's.
+Command lines are printed with -a only, since they may hold secrets.
+
+Exit status: 0 ok, also after Ctrl-C; 1 nothing ended; 2 usage error; 3 cannot
+measure.
+
+Examples:
+  mpp exits                            what ends, until Ctrl-C
+  mpp exits -P make -a                 what a build runs, as it ends
+  mpp exits -u max -c 60 --json        an object a second for a minute
+  mpp exits --summary 30s              what short lives come to, by program
+  mpp exits --summary 5m --by unit -s failed
+
+Marks: `~` an estimate, `>=` at least this much, `-` unknown.";
 
 const RUN_NOTES: &str = "\
 Reports to stderr. Reads, writes, CPU time, faults and switches of the whole
@@ -168,7 +189,7 @@ pub(crate) struct Show {
     pub(crate) count: Option<OsString>,
 
     /// Names or globs (`mpp metrics` lists them), or the presets default, all, io, mem, cpu,
-    /// net.
+    /// net, delays.
     #[arg(short, long, value_name = "GLOB,...", help_heading = "Measuring")]
     pub(crate) metrics: Option<OsString>,
 
@@ -248,6 +269,74 @@ pub(crate) struct Find {
         help_heading = "Output"
     )]
     pub(crate) delimiter: Option<OsString>,
+}
+
+/// `mpp exits`.
+#[derive(Args, Debug)]
+pub(crate) struct Exits {
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+
+    /// Tell only of what matched; the default takes all descendants along.
+    #[arg(long, help_heading = "Selection")]
+    pub(crate) no_children: bool,
+
+    /// Groups by name, user, unit, cgroup, pid, `env:KEY`, or named capture of -f.
+    #[arg(long, value_name = "KEY", help_heading = "Selection")]
+    pub(crate) by: Option<OsString>,
+
+    /// How often to look for what has ended.
+    #[arg(
+        short,
+        long,
+        value_name = "TIME",
+        default_value = "1s",
+        help_heading = "Measuring",
+        allow_hyphen_values = true
+    )]
+    pub(crate) interval: OsString,
+
+    /// Stop after so many intervals; the default goes on until Ctrl-C.
+    #[arg(
+        short,
+        long,
+        value_name = "N",
+        help_heading = "Measuring",
+        conflicts_with = "summary",
+        allow_negative_numbers = true
+    )]
+    pub(crate) count: Option<OsString>,
+
+    /// Watch for so long, and print what the ended come to, by program or as --by says.
+    #[arg(long, value_name = "TIME", help_heading = "Measuring", allow_hyphen_values = true)]
+    pub(crate) summary: Option<OsString>,
+
+    /// At most this accuracy: A exact, B bounded, C estimate.
+    #[arg(long, value_name = "A|B|C", help_heading = "Measuring")]
+    pub(crate) tier: Option<OsString>,
+
+    #[command(flatten)]
+    pub(crate) procfs: Procfs,
+
+    /// Print the command line of each process.
+    #[arg(short = 'a', long, conflicts_with = "summary", help_heading = "Output")]
+    pub(crate) list_cmdline: bool,
+
+    /// Sort a summary by a column, largest first [default: ended]; or by `name`.
+    #[arg(short, long, value_name = "COLUMN", help_heading = "Output")]
+    pub(crate) sort: Option<OsString>,
+
+    /// table, json, jsonl or csv.
+    #[arg(long, value_name = "FORMAT", help_heading = "Output")]
+    pub(crate) format: Option<OsString>,
+
+    /// Short for `--format json`.
+    #[arg(long, help_heading = "Output")]
+    pub(crate) json: bool,
+
+    /// iec (KiB), si (kB) or raw; with `--format table`.
+    #[arg(long, value_name = "UNITS", help_heading = "Output")]
+    pub(crate) units: Option<OsString>,
 }
 
 /// Which processes: of each kind of condition any value, of all kinds one.

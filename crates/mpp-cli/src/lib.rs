@@ -8,6 +8,7 @@
 
 mod args;
 mod command;
+mod exits_plan;
 mod failure;
 mod interrupt;
 mod interval;
@@ -110,6 +111,7 @@ fn carry_out(parsed: Parsed) -> Result<Status, Failure> {
     let status = match command {
         Command::Show(typed) => command::show::run(&typed, out),
         Command::Find(typed) => command::find::run(&typed, out),
+        Command::Exits(typed) => command::exits::run(&typed, out),
         Command::Run(typed) => command::run::run(&typed),
         Command::Sensu(typed) => command::sensu::run(&typed, out),
         Command::Metrics(typed) => command::metrics::run(&typed, out),

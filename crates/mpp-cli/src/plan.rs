@@ -108,16 +108,24 @@ fn interval_of(typed: &args::Show) -> Result<Duration, Failure> {
 }
 
 fn count(typed: Option<&OsStr>, interval: Duration) -> Result<u64, Failure> {
-    let Some(typed) = typed else { return Ok(1) };
-    let text = utf8("--count", typed)?;
-    let count = text.parse().ok().filter(|count| *count > 0).ok_or_else(|| {
-        Failure::usage(format!("`--count`: expected a number from 1 on, but found `{text}`"))
-    })?;
+    let Some(count) = typed.map(number_of_intervals).transpose()? else { return Ok(1) };
     if count > 1 && interval.is_zero() {
         let what = format!("`--count {count}`: an interval of 0 takes one sweep only");
         return Err(Failure::usage(what).hint("give `--interval` a time, such as `1s`"));
     }
     Ok(count)
+}
+
+/// What `--count` says.
+///
+/// # Errors
+///
+/// Anything but a number from 1 on.
+pub(crate) fn number_of_intervals(typed: &OsStr) -> Result<u64, Failure> {
+    let text = utf8("--count", typed)?;
+    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| {
+        Failure::usage(format!("`--count`: expected a number from 1 on, but found `{text}`"))
+    })
 }
 
 fn rows(typed: &args::Show) -> Result<Rows, Failure> {

@@ -119,6 +119,7 @@ fn help_fits_a_screen_of_80_columns() {
         &["--help"][..],
         &["show", "--help"],
         &["find", "--help"],
+        &["exits", "--help"],
         &["run", "--help"],
         &["sensu", "--help"],
         &["metrics", "--help"],
@@ -180,7 +181,9 @@ fn completions_and_pages_are_written_for_every_command() {
     }
     let page = ran(&["man"]);
     assert!(page.stdout.contains(".TH mpp 1"), "{}", page.stdout);
-    for command in ["show", "find", "run", "sensu", "metrics", "doctor", "completions", "man"] {
+    for command in
+        ["show", "find", "exits", "run", "sensu", "metrics", "doctor", "completions", "man"]
+    {
         let ended = ran(&["man", command]);
         assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""));
         assert!(ended.stdout.contains(&format!(".TH mpp-{command} 1")), "{}", ended.stdout);

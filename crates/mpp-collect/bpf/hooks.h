@@ -9,7 +9,8 @@
  */
 #pragma once
 
-#include "origin.h"
+#include "delays.h"
+#include "settings.h"
 
 /* Beyond half a ring, this many bytes in which a record wakes up whoever waits for the ring. */
 #define WAKE_BYTES 8192
@@ -51,13 +52,6 @@ struct {
 	MAP_NUMBER(type, BPF_MAP_TYPE_ARRAY);
 	MAP_NUMBER(max_entries, 1);
 	MAP_TYPE(key, u32);
-	MAP_TYPE(value, u32);
-} settings SECTION(".maps");
-
-struct {
-	MAP_NUMBER(type, BPF_MAP_TYPE_ARRAY);
-	MAP_NUMBER(max_entries, 1);
-	MAP_TYPE(key, u32);
 	MAP_TYPE(value, struct losses);
 } counts SECTION(".maps");
 
@@ -67,14 +61,6 @@ struct {
 	MAP_TYPE(key, u32);
 	MAP_TYPE(value, struct exec_scratch);
 } exec_scratches SECTION(".maps");
-
-ALWAYS_INLINE u32 setting(void)
-{
-	u32 zero = 0;
-	u32 *bits = bpf_map_lookup_elem(&settings, &zero);
-
-	return bits ? *bits : 0;
-}
 
 ALWAYS_INLINE struct losses *losses(void)
 {
@@ -308,6 +294,12 @@ ALWAYS_INLINE int is_group_dead(const u64 *context, const struct signal_struct *
 	return signal->live.counter == 0;
 }
 
+/* Whether a process has a single thread, and never had another. */
+ALWAYS_INLINE int is_alone(const struct signal_struct *signal)
+{
+	return signal->nr_threads == 1 && !signal->sum_sched_runtime;
+}
+
 ALWAYS_INLINE void copy_origin(struct record_exit *exit, const struct origin *origin)
 {
 	if (origin) {
@@ -343,7 +335,6 @@ ALWAYS_INLINE void copy_exit(struct record_exit *exit, const struct task_struct 
 	exit->end = bpf_ktime_get_boot_ns();
 	exit->euid = of->euid;
 	exit->exit_code = task->exit_code;
-	exit->zero = 0;
 	copy_io(&exit->io, &task->ioac);
 }
 
@@ -363,11 +354,34 @@ struct last_exit {
 	struct record_group group;
 };
 
+/* What the thread itself used, and what those of its process that have ended waited for. */
+struct last_sight {
+	struct record_usage usage;
+	struct record_delays delays;
+	u32 delay_marks;
+};
+
+/* Remembers with the process that not all waits were counted. */
+ALWAYS_INLINE void copy_last_sight(struct last_sight *to, const struct task_struct *task,
+				   const struct signal_struct *signal, struct origin *origin)
+{
+	copy_usage(&to->usage, task);
+	to->delay_marks = copy_delays(&to->delays, task);
+	/* The kernel has added this thread to the others. */
+	to->delay_marks |= copy_delays_of_ended(&to->delays, signal);
+	if (!origin)
+		return;
+	if (to->delay_marks & DELAYS_MISSED)
+		origin->misses_delays = 1;
+	else if (origin->misses_delays)
+		to->delay_marks |= DELAYS_MISSED;
+}
+
 /* A record of `size` bytes, which is a constant wherever this is inlined. */
 ALWAYS_INLINE struct record_exit *begin_exit(const struct task_struct *task,
 					     const struct relatives *of,
 					     const struct origin *origin,
-					     const struct record_usage *usage, u32 size, u32 marks)
+					     const struct last_sight *sight, u32 size, u32 marks)
 {
 	struct record_exit *exit = bpf_ringbuf_reserve(&exits, size, 0);
 
@@ -377,7 +391,9 @@ ALWAYS_INLINE struct record_exit *begin_exit(const struct task_struct *task,
 	exit->marks = marks;
 	copy_exit(exit, task, of);
 	copy_origin(exit, origin);
-	exit->usage = *usage;
+	exit->usage = sight->usage;
+	exit->delays = sight->delays;
+	exit->delay_marks = sight->delay_marks;
 	return exit;
 }
 
@@ -392,25 +408,27 @@ SECTION("tp_btf/sched_process_exit") int write_exit(u64 *context)
 		.euid = task->real_cred->euid.val,
 	};
 	struct origin *origin = origin_of(of.leader, of.signal);
-	struct record_usage usage;
+	struct last_sight sight;
 	struct record_exit *exit;
 	u32 marks = 0;
 
-	copy_usage(&usage, task);
+	copy_last_sight(&sight, task, of.signal, origin);
 	if (is_group_dead(context, of.signal))
 		marks = is_auto_reaped(of.leader, parent) ? EXIT_GROUP_DEAD | EXIT_AUTO_REAPED
 							  : EXIT_GROUP_DEAD;
 	if (origin) {
-		__sync_fetch_and_add(&origin->reported, usage.runtime);
-		if (marks & EXIT_AUTO_REAPED)
+		__sync_fetch_and_add(&origin->reported, sight.usage.runtime);
+		if (marks & EXIT_AUTO_REAPED) {
 			origin->is_auto_reaped = 1;
+			origin->was_alone = is_alone(of.signal);
+		}
 	}
 	if (marks & EXIT_GROUP_DEAD) {
-		exit = begin_exit(task, &of, origin, &usage, sizeof(struct last_exit), marks);
+		exit = begin_exit(task, &of, origin, &sight, sizeof(struct last_exit), marks);
 		if (exit)
 			copy_group(&((struct last_exit *)exit)->group, &of);
 	} else {
-		exit = begin_exit(task, &of, origin, &usage, sizeof(struct record_exit), marks);
+		exit = begin_exit(task, &of, origin, &sight, sizeof(struct record_exit), marks);
 	}
 	if (exit)
 		bpf_ringbuf_submit(exit, wake_up());
@@ -444,7 +462,8 @@ SECTION("tp_btf/sched_process_free") int write_free(u64 *context)
 	signal = task->signal;
 	record->header = header_of(RECORD_FREE, sizeof(*record));
 	record->key = (struct record_key){ .tgid = task->tgid, .start = task->start_boottime };
-	record->runtime = signal->sum_sched_runtime;
+	/* What was added up for the process is from before its last thread let go of the CPU. */
+	record->runtime = origin->was_alone ? task->se.sum_exec_runtime : signal->sum_sched_runtime;
 	record->utime = signal->utime;
 	record->stime = signal->stime;
 	record->tail = record->runtime > origin->reported ? record->runtime - origin->reported : 0;

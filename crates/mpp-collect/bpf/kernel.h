@@ -200,6 +200,38 @@ struct task_struct {
 	struct css_set *cgroups;
 };
 
+struct sched_info {
+	unsigned long long run_delay;
+};
+
+struct task_delay_info {
+	u64 blkio_delay;
+	u64 swapin_delay;
+	u64 freepages_delay;
+};
+
+struct taskstats {
+	u64 cpu_delay_total;
+	u64 blkio_delay_total;
+	u64 swapin_delay_total;
+	u64 freepages_delay_total;
+};
+
+/* With CONFIG_SCHED_INFO. */
+struct task_struct___queues {
+	struct sched_info sched_info;
+};
+
+/* With CONFIG_TASK_DELAY_ACCT. */
+struct task_struct___waits {
+	struct task_delay_info *delays; /* NULL: it began while that was switched off */
+};
+
+/* With CONFIG_TASKSTATS. */
+struct signal_struct___ends {
+	struct taskstats *stats; /* NULL: no thread has ended before the last one */
+};
+
 /* A map with an element for each CPU. */
 struct bpf_array {
 	void *pptrs[0];

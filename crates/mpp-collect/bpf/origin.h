@@ -14,7 +14,9 @@ struct origin {
 	struct record_key exec;
 	u64 exec_time;
 	u64 reported; /* CPU time of its threads that exit records have told */
-	u64 is_auto_reaped;
+	u32 is_auto_reaped;
+	u32 misses_delays; /* not all waits of a thread that ended were counted */
+	u32 was_alone; /* at its end it had a single thread, and never had another */
 };
 
 struct {

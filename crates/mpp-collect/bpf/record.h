@@ -17,7 +17,7 @@ typedef unsigned long long u64;
 typedef int s32;
 typedef long long s64;
 
-#define RECORD_VERSION 2
+#define RECORD_VERSION 3
 
 enum record_kind {
 	RECORD_TASK = 1,
@@ -66,6 +66,19 @@ struct record_usage {
 	u64 maj_flt;
 };
 
+/* For how long something waited, nanoseconds. */
+struct record_delays {
+	u64 cpu; /* ready to run, for a CPU */
+	u64 block_io;
+	u64 swap; /* for pages to be swapped in */
+	u64 reclaim; /* for memory to be freed */
+};
+
+#define DELAYS_CPU 1 /* the first is counted by this kernel */
+#define DELAYS_OTHERS 2 /* the others can be counted by this kernel */
+#define DELAYS_MISSED 4 /* but were not, of some thread that began while that was switched off */
+#define DELAYS_OF_ENDED 8 /* threads have ended */
+
 /* What a process keeps of its threads that were released, and (c...) of children it reaped. */
 struct record_pool {
 	struct record_io io; /* both together */
@@ -88,6 +101,7 @@ struct record_pool {
 #define TASK_HAS_MEMORY 2 /* record_memory follows */
 #define TASK_FDS_CUT 4 /* there are more descriptors than were counted */
 #define TASK_FDS_UNKNOWN 8 /* it has let go of its descriptors */
+#define TASK_HAS_DELAYS 16 /* record_task_delays follows, last */
 
 struct record_task {
 	struct record_header header;
@@ -127,6 +141,15 @@ struct record_memory {
 	u32 zero;
 };
 
+/* What somebody asked for. */
+struct record_task_delays {
+	struct record_delays own;
+	/* Of the process's threads that have ended, with the leader; 0 with the others. */
+	struct record_delays of_ended;
+	u32 marks; /* DELAYS_* */
+	u32 zero;
+};
+
 #define EXIT_GROUP_DEAD 1 /* the process's last thread: record_group follows */
 #define EXIT_AUTO_REAPED 2 /* nobody will wait for the process */
 #define EXIT_ORIGIN_UNKNOWN 4 /* who forked it, and whose exec it runs, could not be kept */
@@ -146,9 +169,10 @@ struct record_exit {
 	u32 euid;
 	s32 exit_code; /* this thread's, as wait(2) has it */
 	u32 marks; /* EXIT_* above */
-	u32 zero;
+	u32 delay_marks; /* DELAYS_* */
 	struct record_io io;
 	struct record_usage usage;
+	struct record_delays delays; /* of all the process's threads that have ended, with this one */
 };
 
 struct record_group {
@@ -211,11 +235,13 @@ struct losses {
 #define SETTING_CMDLINE 1
 #define SETTING_ENVIRONMENT 2
 #define SETTING_SPILL_ODD 4 /* which of the two maps of spills is filled */
+#define SETTING_DELAYS 8
 
 _Static_assert(sizeof(struct record_task) == 152, "as in bpf_record.rs");
 _Static_assert(sizeof(struct record_process) == 240, "as in bpf_record.rs");
 _Static_assert(sizeof(struct record_memory) == 72, "as in bpf_record.rs");
-_Static_assert(sizeof(struct record_exit) == 240, "as in bpf_record.rs");
+_Static_assert(sizeof(struct record_task_delays) == 72, "as in bpf_record.rs");
+_Static_assert(sizeof(struct record_exit) == 272, "as in bpf_record.rs");
 _Static_assert(sizeof(struct record_group) == 176, "as in bpf_record.rs");
 _Static_assert(sizeof(struct record_free) == 56, "as in bpf_record.rs");
 _Static_assert(sizeof(struct record_exec) == 96, "as in bpf_record.rs");

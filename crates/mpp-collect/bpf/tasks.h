@@ -5,7 +5,8 @@
  */
 #pragma once
 
-#include "origin.h"
+#include "delays.h"
+#include "settings.h"
 
 /* Words of a bitmap of descriptors that are looked at together. */
 #define CHUNK_WORDS 32
@@ -22,6 +23,7 @@ struct scratch {
 	struct record_task task;
 	struct record_process process;
 	struct record_memory memory;
+	struct record_task_delays delays;
 	u64 chunk[CHUNK_WORDS];
 };
 
@@ -242,6 +244,23 @@ ALWAYS_INLINE void copy_thread(struct record_task *to, const struct task_struct 
 	copy_usage(&to->usage, task);
 }
 
+/* A thread's waits, and with the leader those of threads that have ended. */
+ALWAYS_INLINE void copy_task_delays(struct record_task_delays *to, struct task_struct *task)
+{
+	const struct origin *origin;
+	u32 marks = copy_delays(&to->own, task);
+
+	to->of_ended = (struct record_delays){};
+	if (task->pid == task->tgid) {
+		marks |= copy_delays_of_ended(&to->of_ended, task->signal);
+		origin = bpf_task_storage_get(&origins, task, NULL, 0);
+		if (origin && origin->misses_delays)
+			marks |= DELAYS_MISSED;
+	}
+	to->marks = marks;
+	to->zero = 0;
+}
+
 /* Which parts a record has stands in the record itself and is read from there again: a number
  * that the verifier does not know lets it go on once, and not once for each combination. */
 ALWAYS_INLINE void copy_parts(struct scratch *scratch, struct task_struct *task)
@@ -270,7 +289,7 @@ SECTION("iter/task") int write_task(struct bpf_iter__task *context)
 {
 	struct task_struct *task = context->task;
 	struct seq_file *seq = context->meta->seq;
-	u32 zero = 0, first = sizeof(struct record_task), second = 0;
+	u32 zero = 0, first = sizeof(struct record_task), second = 0, third = 0;
 	struct scratch *scratch;
 
 	if (!task)
@@ -283,14 +302,23 @@ SECTION("iter/task") int write_task(struct bpf_iter__task *context)
 	copy_thread(&scratch->task, task);
 	copy_parts(scratch, task);
 	FORGET_MEMORY();
+	if (setting() & SETTING_DELAYS) {
+		copy_task_delays(&scratch->delays, task);
+		scratch->task.parts |= TASK_HAS_DELAYS;
+	}
+	FORGET_MEMORY();
 	if (scratch->task.parts & TASK_HAS_PROCESS)
 		first += sizeof(struct record_process);
 	if (scratch->task.parts & TASK_HAS_MEMORY)
 		second = sizeof(struct record_memory);
-	scratch->task.header = header_of(RECORD_TASK, first + second);
-	/* Where the second finds no room, the kernel takes back the first. */
+	if (scratch->task.parts & TASK_HAS_DELAYS)
+		third = sizeof(struct record_task_delays);
+	scratch->task.header = header_of(RECORD_TASK, first + second + third);
+	/* Where one finds no room, the kernel takes back those before. */
 	bpf_seq_write(seq, scratch, first);
 	if (second)
 		bpf_seq_write(seq, &scratch->memory, second);
+	if (third)
+		bpf_seq_write(seq, &scratch->delays, third);
 	return 0;
 }

@@ -20,6 +20,8 @@ mod syscall;
 mod tasks;
 
 #[cfg(test)]
+mod live_delays;
+#[cfg(test)]
 mod live_privileges;
 #[cfg(test)]
 mod live_tasks;
@@ -42,14 +44,14 @@ pub use self::refusal::Refusal;
 /// How much room there is for what waits to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BpfOptions {
-    /// Bytes for exits, some 410 each; made a power of two. Kernel memory.
+    /// Bytes for exits, some 440 each; made a power of two. Kernel memory.
     pub(crate) exit_ring_bytes: u32,
     /// Bytes for execs, some 150 each and the texts that are captured; likewise.
     pub(crate) exec_ring_bytes: u32,
 }
 
 impl Default for BpfOptions {
-    /// Room for some 40,000 exits.
+    /// Room for some 37,000 exits.
     fn default() -> Self {
         BpfOptions { exit_ring_bytes: 16 << 20, exec_ring_bytes: 8 << 20 }
     }
@@ -113,6 +115,14 @@ impl Bpf {
     /// What bpf(2) says; what is copied stays as it was.
     pub(crate) fn capture(&mut self, what: Capture) -> Result<(), Errno> {
         self.hooks.capture(what)
+    }
+
+    /// From now on hands out with each thread for how long it has waited.
+    ///
+    /// # Errors
+    /// What bpf(2) says; then nobody tells it.
+    pub(crate) fn tell_delays(&mut self) -> Result<(), Errno> {
+        self.hooks.tell_delays()
     }
 
     /// Hands out every thread of the machine, those of a process after their leader; zombies, the

@@ -19,6 +19,7 @@ use crate::origin::{Origin, ProcfsKind};
 use crate::proc_fs::{FileError, Listing, Name, Room, status_at};
 use crate::sockets::{SWEEP_BUDGET, SocketSource};
 use crate::sys;
+use crate::taskstats::DelayAccounting;
 
 /// Processes whose I/O is tried at most: enough to meet other users' wherever there are some.
 const TRIED_MAX: usize = 4096;
@@ -93,6 +94,8 @@ pub enum FactId {
     OtherNetworkNamespaces,
     /// Whether the kernel describes its own types, for BPF programs.
     KernelTypes,
+    /// Whether the kernel counts what threads wait for, and tells us.
+    Delays,
     /// Whether enough descriptors may be open.
     DescriptorLimit,
 }
@@ -108,8 +111,15 @@ struct Grant {
 const PTRACE: Grant = Grant {
     set: CapabilitySet::SYS_PTRACE,
     name: "CAP_SYS_PTRACE",
-    on_host: "sudo setcap cap_sys_ptrace+ep \"$(command -v mpp)\"",
+    on_host: "sudo setcap cap_sys_ptrace,cap_dac_read_search+ep \"$(command -v mpp)\"",
     in_container: "docker run --cap-add SYS_PTRACE --pid host IMAGE",
+};
+/// The files belong to the users of their processes, and are opened before the other is asked for.
+const READ_SEARCH: Grant = Grant {
+    set: CapabilitySet::DAC_READ_SEARCH,
+    name: "CAP_DAC_READ_SEARCH",
+    in_container: "docker run --cap-add SYS_PTRACE --cap-add DAC_READ_SEARCH --pid host IMAGE",
+    ..PTRACE
 };
 const ADMIN: Grant = Grant {
     set: CapabilitySet::SYS_ADMIN,
@@ -117,7 +127,15 @@ const ADMIN: Grant = Grant {
     on_host: "sudo setcap cap_sys_ptrace,cap_sys_admin+ep \"$(command -v mpp)\"",
     in_container: "docker run --cap-add SYS_PTRACE --cap-add SYS_ADMIN --pid host IMAGE",
 };
-/// Named among what is held; nothing here needs them.
+/// What has the kernel count what threads wait for besides a CPU.
+const COUNT_DELAYS: &str = "sudo sysctl kernel.task_delayacct=1";
+const NET_ADMIN: Grant = Grant {
+    set: CapabilitySet::NET_ADMIN,
+    name: "CAP_NET_ADMIN, or CAP_BPF and CAP_PERFMON",
+    on_host: "sudo setcap cap_net_admin,cap_sys_ptrace,cap_dac_read_search+ep \"$(command -v mpp)\"",
+    in_container: "docker run --cap-add NET_ADMIN --pid host --network host IMAGE",
+};
+/// Named among what is held.
 const FURTHER: [(CapabilitySet, &str); 4] = [
     (CapabilitySet::DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH"),
     (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN"),
@@ -150,7 +168,7 @@ impl Capabilities {
         // Not knowing what we hold is not holding it.
         let effective =
             sys::call(|| capabilities(None)).map_or(CapabilitySet::empty(), |sets| sets.effective);
-        let mut facts = vec![processes(&origin), io(&origin, procfs, &mut room)?];
+        let mut facts = vec![processes(&origin), io(&origin, procfs, effective, &mut room)?];
         if origin.kind == ProcfsKind::OwnNamespace {
             facts.extend([
                 descriptor_count(&origin),
@@ -158,6 +176,7 @@ impl Capabilities {
                 sockets(),
                 other_network_namespaces(effective),
                 kernel_types(),
+                delays(effective, &mut room),
                 descriptor_limit(),
             ]);
         }
@@ -221,18 +240,24 @@ struct Tries {
     refused: usize,
 }
 
-fn io(origin: &Origin, procfs: &Path, room: &mut Room) -> Result<Fact, CollectError> {
+fn io(
+    origin: &Origin,
+    procfs: &Path,
+    effective: CapabilitySet,
+    room: &mut Room,
+) -> Result<Fact, CollectError> {
     let tries = origin.has_io.then(|| try_io(origin, room)).transpose();
     let tries = tries.map_err(|errno| CollectError::system("list", procfs, errno))?;
     let (standing, found) = io_standing(tries);
+    let grant = if effective.contains(PTRACE.set) { &READ_SEARCH } else { &PTRACE };
     Ok(Fact {
         id: FactId::Io,
         // The kernel asks the same of whoever reads any of these: a ptrace(2) access check.
         subject: "I/O, environment, sockets, PSS of other users' processes",
         standing,
         found,
-        needs: if origin.has_io { PTRACE.name } else { "a kernel with CONFIG_TASK_IO_ACCOUNTING" },
-        cure: tries.is_some_and(|tries| tries.refused > 0).then(|| cure(&PTRACE)),
+        needs: if origin.has_io { grant.name } else { "a kernel with CONFIG_TASK_IO_ACCOUNTING" },
+        cure: tries.is_some_and(|tries| tries.refused > 0).then(|| cure(grant)),
     })
 }
 
@@ -347,6 +372,44 @@ fn kernel_types() -> Fact {
     }
 }
 
+/// Whoever hears of ended threads is told for how long threads waited.
+fn delays(effective: CapabilitySet, room: &mut Room) -> Fact {
+    let is_told = effective.contains(NET_ADMIN.set)
+        || effective.contains(CapabilitySet::BPF.union(CapabilitySet::PERFMON))
+        || effective.contains(ADMIN.set);
+    let counted = status_at(CWD, DelayAccounting::SWITCH).map(|_| DelayAccounting::read(room)).ok();
+    let (standing, found) = delays_standing(is_told.then_some(counted));
+    let (needs, cure) = match standing {
+        Standing::Missing => (NET_ADMIN.name, Some(cure(&NET_ADMIN))),
+        Standing::Limited => ("kernel.task_delayacct=1", Some(COUNT_DELAYS)),
+        Standing::Works | Standing::Untried => ("kernel.task_delayacct=1", None),
+    };
+    Fact {
+        id: FactId::Delays,
+        subject: "time that processes wait (delays)",
+        standing,
+        found: found.to_owned(),
+        needs,
+        cure,
+    }
+}
+
+/// The outer `None` where nobody tells us, the inner one where nothing says whether delays are
+/// counted.
+fn delays_standing(told: Option<Option<DelayAccounting>>) -> (Standing, &'static str) {
+    match told {
+        None => (Standing::Missing, "not told to whoever does not hear of ended threads"),
+        Some(Some(DelayAccounting::On)) => (
+            Standing::Works,
+            "for a CPU, block I/O, swap and memory, of what started since they are counted",
+        ),
+        Some(Some(DelayAccounting::Off | DelayAccounting::Unsupported)) => {
+            (Standing::Limited, "for a CPU; others only of what starts once they are switched on")
+        }
+        Some(None) => (Standing::Untried, "for a CPU; this kernel says nothing of the others"),
+    }
+}
+
 fn descriptor_limit() -> Fact {
     let limit = getrlimit(Resource::Nofile).current;
     let is_enough = limit.is_none_or(|limit| limit >= DESCRIPTORS_ENOUGH);
@@ -392,7 +455,27 @@ mod tests {
         }
         let mut ids: Vec<_> = here.facts.iter().map(|fact| fact.id).collect();
         ids.dedup();
-        assert_eq!(ids.len(), 8);
+        assert_eq!(ids.len(), 9);
+    }
+
+    #[test]
+    fn delays_stand_as_privilege_and_switch_say() {
+        let check = |told, expected| assert_eq!(delays_standing(told).0, expected, "{told:?}");
+        check(None, Standing::Missing);
+        check(Some(Some(DelayAccounting::On)), Standing::Works);
+        check(Some(Some(DelayAccounting::Off)), Standing::Limited);
+        check(Some(None), Standing::Untried);
+    }
+
+    #[test]
+    fn delays_that_are_switched_off_come_with_the_command_that_counts_them() {
+        let here = Capabilities::read("/proc".as_ref()).unwrap();
+        let delays = here.fact(FactId::Delays).unwrap();
+        let switch = std::fs::read("/proc/sys/kernel/task_delayacct");
+        let is_off = switch.is_ok_and(|switch| switch.trim_ascii() == b"0");
+        if delays.standing != Standing::Missing {
+            assert_eq!(delays.cure == Some(COUNT_DELAYS), is_off, "{delays:?}");
+        }
     }
 
     #[test]

@@ -32,7 +32,8 @@ pub use signals::{
     Arrival, ArrivedSignal, Sender, SignalMeaning, end_by_signal, pass_on_ignored_pipe,
 };
 pub use supervisor::{
-    Reaped, ReapedChild, ReapedTotals, RunError, Supervisor, WaitStatus, send_signal,
+    Reaped, ReapedChild, ReapedTotals, RunError, Supervisor, WaitStatus, inherited_rss_bytes,
+    send_signal,
 };
 
 /// How long a child that is not wanted any more has to end by itself, before it is killed.
@@ -142,7 +143,7 @@ pub(crate) fn end_at_once() -> Result<Pid, Errno> {
 
 /// Runs `f` while no signal is handled in this thread, nor in a process that it starts: a handler
 /// must not run in both at once.
-fn without_signals<T>(f: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+pub(crate) fn without_signals<T>(f: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
     // SAFETY: zero is a value of this plain C struct.
     let mut all: libc::sigset_t = unsafe { mem::zeroed() };
     // SAFETY: likewise.

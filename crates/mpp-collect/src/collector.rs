@@ -26,7 +26,7 @@ use rustix::process::{Pid, PidfdFlags, Resource, getrlimit, pidfd_open};
 
 use crate::child::descendants::ChildLists;
 use crate::error::{CollectError, absence_of};
-use crate::exits::{Population, Refusal, Witness};
+use crate::exits::{ExitRoom, Population, Refusal, Witness};
 use crate::identity::roster::Roster;
 use crate::identity::shared::SharedIdentities;
 use crate::identity::{self, Known, Risk, Wants};
@@ -40,6 +40,7 @@ use crate::needs::{IdentityWait, Measures, Needs};
 use crate::origin::{Origin, ProcfsKind};
 use crate::proc_fs::{FileError, Name, Room, open_folder, status_of};
 use crate::sockets::{SWEEP_BUDGET, SocketSource, TableScope};
+use crate::taskstats::DelayAccounting;
 
 /// A source of exit records that has failed is looked for again after so long, and each time
 /// after twice as long as before.
@@ -65,6 +66,8 @@ pub struct CollectorOptions {
     pub memory_reader: MemoryReaderKind,
     /// The best source of exit records that is looked for. Only sweeps have them.
     pub exits: ExitSource,
+    /// How much of what that source tells may wait for the next sweep.
+    pub exit_room: ExitRoom,
 }
 
 impl Default for CollectorOptions {
@@ -74,6 +77,7 @@ impl Default for CollectorOptions {
             procfs: PathBuf::from("/proc"),
             memory_reader: MemoryReaderKind::HelperThreads,
             exits: ExitSource::Nobody,
+            exit_room: ExitRoom::default(),
         }
     }
 }
@@ -106,9 +110,12 @@ pub struct Collector {
     round: u64,
     held: HeldIo,
     witness: Witness,
+    /// Whether the kernel counts what is waited for, as of the last sweep where that was asked.
+    delay_accounting: DelayAccounting,
     refusals: Vec<Refusal>,
     /// The best witness there may be.
     exits_max: ExitSource,
+    exit_room: ExitRoom,
     /// When a better one than there is now is looked for.
     next_look: Option<Instant>,
     /// How long after the next failure.
@@ -154,6 +161,7 @@ struct HeldIo {
 struct Request<'a> {
     needs: &'a Needs,
     is_of_interest: &'a dyn Fn(ProcessKey, &Identity) -> bool,
+    scope: Scope<'a>,
 }
 
 impl Request<'_> {
@@ -203,20 +211,22 @@ impl Collector {
     /// # Errors
     /// It cannot be opened, or is neither a procfs nor a frozen tree.
     pub fn open(options: CollectorOptions) -> Result<Self, CollectError> {
-        let CollectorOptions { procfs, memory_reader, exits } = options;
+        let CollectorOptions { procfs, memory_reader, exits, exit_room } = options;
         let mut buffers = Buffers::new();
         let origin = Origin::open(&procfs, &mut buffers.room)?;
         let memory = match origin.is_frozen() {
             true => None,
             false => Some(open_memory_reader(&origin, memory_reader, &procfs)?),
         };
-        let (witness, refusals) = Witness::open(exits, &origin);
+        let (witness, refusals) = Witness::open(exits, exit_room, &origin);
         Ok(Collector {
             procfs,
             held: HeldIo::new(&origin),
             witness,
+            delay_accounting: DelayAccounting::Unsupported,
             refusals,
             exits_max: exits,
+            exit_room,
             next_look: None,
             look_wait: LOOK_WAIT_MIN,
             told_pid: std::process::id(),
@@ -274,8 +284,8 @@ impl Collector {
         wait: IdentityWait,
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
-        let needs = &Request { needs, is_of_interest };
-        self.sweep_scope(needs, Scope::Everybody, wait, into)
+        let scope = Scope::Everybody;
+        self.sweep_scope(&Request { needs, is_of_interest, scope }, wait, into)
     }
 
     /// As [`Collector::sweep`], but of these processes alone, ascending by PID.
@@ -289,14 +299,13 @@ impl Collector {
         wait: IdentityWait,
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
-        let everyone = Request { needs, is_of_interest: &|_, _| true };
-        self.sweep_scope(&everyone, Scope::Some(pids), wait, into)
+        let scope = Scope::Some(pids);
+        self.sweep_scope(&Request { needs, is_of_interest: &|_, _| true, scope }, wait, into)
     }
 
     fn sweep_scope(
         &mut self,
         needs: &Request<'_>,
-        scope: Scope<'_>,
         wait: IdentityWait,
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
@@ -304,11 +313,16 @@ impl Collector {
         self.origin.find_visibility(&self.procfs, &mut self.buffers.room);
         self.take_answers(Duration::ZERO);
         self.listen();
+        if needs.needs.measures.delays {
+            self.witness.tell_delays();
+            self.delay_accounting = DelayAccounting::read(&mut self.buffers.room);
+        }
         let began = Instant::now();
         let moment = self.origin.now();
-        let may_be_told = scope == Scope::Everybody && self.witness.source() == ExitSource::Exact;
+        let may_be_told =
+            needs.scope == Scope::Everybody && self.witness.source() == ExitSource::Exact;
         if !may_be_told {
-            self.list_scope(scope)?;
+            self.list_scope(needs.scope)?;
         }
         self.replaced.clear();
         self.begin_round(needs.needs);
@@ -316,12 +330,13 @@ impl Collector {
         if !may_be_told || !self.read_told(needs, into) {
             if may_be_told {
                 into.processes.clear();
-                self.list_scope(scope)?;
+                self.list_scope(needs.scope)?;
             }
             into.processes.clear();
             self.attention = Attention::Everybody;
             self.put_in_order(needs.needs);
             self.read_all(needs, into);
+            self.witness.ask_delays(self.origin.scale, &mut into.processes);
         }
         let has_gone = self.known.len() != into.processes.len();
         into.taken_at = moment.since_boot;
@@ -391,6 +406,8 @@ impl Collector {
             replaced: &self.replaced,
             processes: &into.processes,
             previous_sweep_ticks: self.swept_at_ticks,
+            sweep_ticks: into.taken_at_ticks,
+            delays: self.delay_accounting,
         };
         self.witness.testify(&population, &mut into.exits);
         self.swept_at_ticks = into.taken_at_ticks;
@@ -419,7 +436,7 @@ impl Collector {
             ExitSource::Exact => ExitSource::Rounded,
             ExitSource::Rounded | ExitSource::Nobody => ExitSource::Nobody,
         };
-        let (witness, refusals) = Witness::open(next, &self.origin);
+        let (witness, refusals) = Witness::open(next, self.exit_room, &self.origin);
         self.witness = witness;
         self.trouble.failed_sources += 1;
         self.refusals.retain(|refusal| refusal.source != failure.source);
@@ -433,7 +450,7 @@ impl Collector {
         if self.next_look.is_none_or(|next| Instant::now() < next) {
             return;
         }
-        let (witness, refusals) = Witness::open(self.exits_max, &self.origin);
+        let (witness, refusals) = Witness::open(self.exits_max, self.exit_room, &self.origin);
         if witness.source() > self.witness.source() {
             self.witness = witness;
             self.refusals = refusals;
@@ -463,8 +480,9 @@ impl Collector {
         needs: &Needs,
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
-        let everyone = Request { needs, is_of_interest: &|_, _| true };
-        self.sweep_scope(&everyone, Scope::Tree(root_pid), IdentityWait::No, into)
+        let scope = Scope::Tree(root_pid);
+        let everyone = Request { needs, is_of_interest: &|_, _| true, scope };
+        self.sweep_scope(&everyone, IdentityWait::No, into)
     }
 
     /// Reads the processes with these PIDs, in this order; `None` where there is no such
@@ -488,7 +506,8 @@ impl Collector {
             self.list()?;
             self.pids.sort_unstable();
         }
-        let request = Request { needs, is_of_interest: &|_, _| true };
+        let scope = Scope::Everybody;
+        let request = Request { needs, is_of_interest: &|_, _| true, scope };
         let mut samples = Vec::with_capacity(pids.len());
         for &pid in pids {
             let is_process = self.known.get(pid).is_some()
@@ -815,9 +834,10 @@ impl Collector {
         }
         let is_wanted = measures.sockets || needs.needs.identity.listening_ports;
         let sockets = sockets.as_mut().filter(|_| is_wanted);
-        let threads = match self.witness.source() {
-            ExitSource::Nobody => ThreadNeeds::None,
-            ExitSource::Rounded | ExitSource::Exact => ThreadNeeds::EachAtAnyMoment,
+        let threads = match (needs.scope, self.witness.source()) {
+            // Whoever watches a tree from its begin has the whole of what ended from records.
+            (Scope::Tree(_), _) | (_, ExitSource::Nobody) => ThreadNeeds::None,
+            (_, ExitSource::Rounded | ExitSource::Exact) => ThreadNeeds::EachAtAnyMoment,
         };
         assemble(known, &subject, &measures, threads, sockets, buffers)
     }

@@ -8,7 +8,8 @@
 //! The trap is the order. A record is written before its thread is a zombie. So records that
 //! are read after a sweep leave no thread out; those that name a process which neither this
 //! sweep nor the one before has seen ended before the sweep came to it, or were born and
-//! died behind its back.
+//! died behind its back. Where the parent was born behind its back, too, and lives on, nobody
+//! can say yet where the child belongs: its record waits for the next sweep.
 
 pub(crate) mod exact;
 mod health;
@@ -22,11 +23,11 @@ use rustix::io::Errno;
 use self::exact::{ExactWitness, Executed};
 use self::health::Failure;
 use self::rounded::RoundedWitness;
-use crate::bpf::Bpf;
+use crate::bpf::{Bpf, BpfOptions};
 use crate::identity::roster::Roster;
 use crate::origin::{Origin, ProcfsKind};
 use crate::scale::Scale;
-use crate::taskstats::Taskstats;
+use crate::taskstats::{DelayAccounting, Taskstats, TaskstatsOptions};
 
 /// Why ends are not seen better than they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +38,27 @@ pub struct Refusal {
     pub reason: String,
     /// What would help: a command, or the name of a capability.
     pub cure: Option<String>,
+}
+
+/// How much of what is told of those that end may wait to be read: kernel memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExitRoom {
+    /// Bytes for the records of our own hooks, some 410 each; made a power of two, and at least a
+    /// page. What finds no room is added up for each parent.
+    pub ring_bytes: u32,
+    /// Bytes for taskstats records in each CPU's socket, about 1.3 KiB each; the kernel doubles
+    /// the number. What finds no room is lost, and counted.
+    pub socket_bytes: usize,
+}
+
+impl Default for ExitRoom {
+    /// For some 40,000 ends, and some 50,000 on each CPU.
+    fn default() -> Self {
+        ExitRoom {
+            ring_bytes: BpfOptions::default().exit_ring_bytes,
+            socket_bytes: TaskstatsOptions::default().receive_buffer_bytes,
+        }
+    }
 }
 
 /// Who tells of those that end.
@@ -70,9 +92,18 @@ pub(crate) struct Population<'a> {
     pub(crate) processes: &'a [ProcessSample],
     /// When the sweep before began; 0 ticks before the first.
     pub(crate) previous_sweep_ticks: u64,
+    /// When this one began.
+    pub(crate) sweep_ticks: u64,
+    /// Whether the kernel counts what is waited for now.
+    pub(crate) delays: DelayAccounting,
 }
 
 impl Population<'_> {
+    /// Whether this sweep or the one before has seen a process.
+    pub(crate) fn has_seen(&self, key: ProcessKey) -> bool {
+        self.known.get(key.pid).is_some_and(|known| known.key == key)
+    }
+
     /// The process that this sweep saw under a PID.
     pub(crate) fn sample(&self, pid: u32) -> Option<&ProcessSample> {
         let position = self.processes.binary_search_by_key(&pid, |p| p.key.pid).ok()?;
@@ -82,13 +113,20 @@ impl Population<'_> {
 
 impl Witness {
     /// Opens the best witness that is not better than `max`, and says why it is not better.
-    pub(crate) fn open(max: ExitSource, origin: &Origin) -> (Witness, Vec<Refusal>) {
+    pub(crate) fn open(
+        max: ExitSource,
+        room: ExitRoom,
+        origin: &Origin,
+    ) -> (Witness, Vec<Refusal>) {
         let mut refusals = Vec::new();
         if max == ExitSource::Nobody || origin.kind != ProcfsKind::OwnNamespace {
             return (Witness::Nobody, refusals);
         }
         if max == ExitSource::Exact {
-            match Bpf::open(&Default::default()) {
+            match Bpf::open(&BpfOptions {
+                exit_ring_bytes: room.ring_bytes,
+                ..BpfOptions::default()
+            }) {
                 Ok(bpf) => {
                     let missing = bpf.missing_hooks().iter();
                     let missing = missing.map(|(hook, errno)| Refusal {
@@ -106,7 +144,7 @@ impl Witness {
                 }),
             }
         }
-        match Taskstats::open(&Default::default()) {
+        match Taskstats::open(&TaskstatsOptions { receive_buffer_bytes: room.socket_bytes }) {
             Ok(taskstats) => {
                 return (Witness::Rounded(Box::new(RoundedWitness::new(taskstats))), refusals);
             }
@@ -132,6 +170,22 @@ impl Witness {
     pub(crate) fn capture(&mut self, needs: &IdentityNeeds) {
         if let Witness::Exact(witness) = self {
             witness.capture(needs);
+        }
+    }
+
+    /// Has everybody's waits told from now on.
+    pub(crate) fn tell_delays(&mut self) {
+        if let Witness::Exact(witness) = self {
+            // Where this fails nothing is told, and the processes say so.
+            let _ = witness.bpf.tell_delays();
+        }
+    }
+
+    /// Says of the processes of a sweep that was not told for how long they have waited, as far
+    /// as that was asked for.
+    pub(crate) fn ask_delays(&mut self, scale: Scale, processes: &mut [ProcessSample]) {
+        if let Witness::Rounded(witness) = self {
+            witness.ask_delays(scale, processes);
         }
     }
 

@@ -16,10 +16,12 @@ pub mod error;
 pub mod exits;
 pub mod memory_reader;
 pub mod needs;
+pub mod own_thread;
 pub mod pid_file;
 pub mod sockets;
 pub mod users;
 
+mod delays;
 mod frozen;
 mod identity;
 mod measure;

@@ -178,6 +178,9 @@ impl Subject<'_> {
         if measures.fd_limit {
             gauges.fd_limit = self.descriptor_limit(buffers);
         }
+        if measures.delays {
+            gauges.delays = Reading::Absent(Absence::NeedsRecords);
+        }
         self.status_gauges(measures, threads_max, buffers, &mut gauges);
         gauges
     }

@@ -34,6 +34,9 @@ pub struct Measures {
     /// What each TCP connection has moved, and word of those that end between two sweeps.
     /// Whose they are is told by `sockets`, which must be asked for too.
     pub tcp_traffic: bool,
+    /// For how long processes waited. Told only where ends are, too: by the way by our own
+    /// programs in the kernel, for 3 microseconds a process by taskstats.
+    pub delays: bool,
     /// Switches by status, a costly file.
     pub context_switches: ContextSwitchNeeds,
 }

@@ -51,6 +51,11 @@ impl Scale {
         ticks.saturating_add(rest * self.ticks_per_second / NS_PER_SECOND)
     }
 
+    /// The beginning of a clock tick since boot.
+    pub(crate) fn moment_at(self, ticks: u64) -> BootTime {
+        BootTime { ns: self.ns(ticks) }
+    }
+
     /// CPU time and faults of a process and of the children it waited for.
     pub(crate) fn usage(self, stat: &Stat<'_>) -> Usage {
         let totals = |user, system, minor, major| -> UsageTotals {

@@ -44,7 +44,7 @@ use crate::proc_fs::Room;
 use crate::sys;
 
 pub(crate) use self::delays::DelayAccounting;
-pub(crate) use self::record::{ProcessAccount, ThreadExitRecord};
+pub(crate) use self::record::{Delays, ProcessAccount, ThreadExitRecord};
 pub(crate) use self::refusal::Refusal;
 
 /// Processes asked for with one system call.
@@ -181,7 +181,6 @@ impl Taskstats {
     }
 
     /// Whether the kernel accounted delays at the last drain.
-    #[cfg(test)]
     pub(crate) fn delay_accounting(&self) -> DelayAccounting {
         self.delays
     }
@@ -290,10 +289,17 @@ impl Taskstats {
             let pid = end_at_once()
                 .map_err(|errno| Refusal::System { action: "start a process", errno })?;
             let pid = pid.as_raw_nonzero().get().unsigned_abs();
-            let mut has_come = false;
-            malformed += self.drain(&mut |record| has_come |= record.tid == pid).malformed;
-            if has_come {
-                return Ok(());
+            let mut proof = None;
+            let mut take = |record: &ThreadExitRecord| {
+                if record.tid == pid {
+                    proof = Some(record.tgid);
+                }
+            };
+            malformed += self.drain(&mut take).malformed;
+            match proof {
+                Some(Some(_)) => return Ok(()),
+                Some(None) => return Err(Refusal::NoThreadGroup),
+                None => {}
             }
         }
         Err(if malformed > 0 { Refusal::UnknownForm } else { Refusal::OtherNetworkNamespace })

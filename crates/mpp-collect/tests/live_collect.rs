@@ -95,6 +95,7 @@ fn everything() -> Needs {
             fd_limit: true,
             sockets: true,
             tcp_traffic: true,
+            delays: true,
             context_switches: ContextSwitchNeeds::AllThreads,
         },
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use mpp_accounting::metric::Need;
 use mpp_accounting::process::Absence;
-use mpp_accounting::report::{Accuracy, Column, Figure, GroupReport, Report, Tier, Value};
+use mpp_accounting::report::{Accuracy, Column, Figure, Report, Tier, Value};
 use mpp_accounting::snapshot::{Trouble, Visibility};
 
 /// A column with its name, made once for all groups.
@@ -17,12 +17,12 @@ pub(crate) fn named_columns(columns: &[Column]) -> Vec<NamedColumn<'_>> {
     columns.iter().map(|column| NamedColumn { column, name: column.name() }).collect()
 }
 
-/// A group's cells beside their columns. A number that no format can write is absent.
+/// A row's figures beside their columns. A number that no format can write is absent.
 pub(crate) fn cells<'a>(
     columns: &'a [NamedColumn<'a>],
-    group: &'a GroupReport,
+    figures: &'a [Figure],
 ) -> impl Iterator<Item = (&'a NamedColumn<'a>, Figure)> {
-    columns.iter().zip(group.figures.iter().map(|figure| finite(*figure)))
+    columns.iter().zip(figures.iter().map(|figure| finite(*figure)))
 }
 
 pub(crate) fn finite(figure: Figure) -> Figure {
@@ -115,6 +115,10 @@ pub(crate) fn counted(count: u64, one: &str, several: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { several })
 }
 
+/// What is said of one as of several.
+const CUT: &str = "with too many descriptors to find sockets";
+const UNREACHED: &str = "not reached in the time for sockets";
+
 /// The classes of what may go wrong in a sweep, with their counts.
 pub(crate) fn trouble_classes(trouble: &Trouble) -> [TroubleClass; 15] {
     let Trouble {
@@ -161,18 +165,8 @@ pub(crate) fn trouble_classes(trouble: &Trouble) -> [TroubleClass; 15] {
             "readings of memory put off",
         ),
         ("hanging_threads", hanging_threads, "thread of ours hangs", "threads of ours hang"),
-        (
-            "cut_sockets",
-            cut_sockets,
-            "with too many descriptors to find sockets",
-            "with too many descriptors to find sockets",
-        ),
-        (
-            "unreached_sockets",
-            unreached_sockets,
-            "not reached in the time for sockets",
-            "not reached in the time for sockets",
-        ),
+        ("cut_sockets", cut_sockets, CUT, CUT),
+        ("unreached_sockets", unreached_sockets, UNREACHED, UNREACHED),
         (
             "lost_connection_reports",
             lost_connection_reports,

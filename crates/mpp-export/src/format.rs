@@ -70,7 +70,7 @@ pub struct UnknownWord {
 }
 
 impl UnknownWord {
-    fn unless_found<T: Copy>(
+    pub(crate) fn unless_found<T: Copy>(
         what: &'static str,
         word: &str,
         words: &[(&'static str, T)],

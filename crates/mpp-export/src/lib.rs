@@ -36,6 +36,7 @@
 #![forbid(unsafe_code)]
 
 mod encode;
+pub mod ended;
 pub mod escape;
 mod figure;
 mod format;

@@ -6,11 +6,16 @@ mod read;
 mod text;
 
 use mpp_accounting::metric::{MetricId, NumberType, Unit};
-use mpp_accounting::report::{Column, Figure, Form, GroupReport, Mark, Report, Value};
-use mpp_accounting::run::{Change, Ending, Judgement, Limit, Reaping, RunReport};
+use mpp_accounting::report::{
+    Accuracy, Column, Figure, Form, GroupReport, Mark, Report, Tier, Value,
+};
+use mpp_accounting::run::{
+    Agreement, Change, Ending, Judgement, Limit, Reaping, RunReport, Survivor,
+};
+use mpp_accounting::units::IoCounter;
 
 use crate::escape;
-use crate::figure::finite;
+use crate::figure::{counted, finite};
 use crate::units::{Units, scaled};
 
 pub use json::write_json;
@@ -30,6 +35,8 @@ pub struct RunPage<'a> {
     pub limits: &'a [(Limit, Judgement)],
     /// What it used more or less than an earlier one; empty where there is none.
     pub changes: &'a [Change],
+    /// The tier of the earlier one, where there is one and it says.
+    pub tier_before: Option<Tier>,
     /// How numbers are scaled for people.
     pub units: Units,
 }
@@ -37,8 +44,14 @@ pub struct RunPage<'a> {
 /// Programs beyond this are one row.
 const PROGRAMS_SHOWN: usize = 10;
 
+/// A number with its mark, as [`write_text`] writes it.
+#[must_use]
+pub fn number_text(column: &Column, number: f64, mark: Mark, units: Units) -> String {
+    cell(column, Figure::Known { value: whole_where_counted(column, number), mark }, units)
+}
+
 /// A mark and a number, or the sign for unknown.
-fn cell(column: &Column, figure: Figure, units: Units) -> String {
+pub(crate) fn cell(column: &Column, figure: Figure, units: Units) -> String {
     match finite(figure) {
         Figure::Known { value, mark } => {
             format!("{}{}", mark.prefix(), sized(column, value, units))
@@ -101,20 +114,47 @@ fn uptime() -> Column {
 fn remarks(page: &RunPage<'_>) -> Vec<String> {
     let report = page.report;
     let mut remarks = Vec::new();
-    if let Some(left) = what_is_left(report) {
+    if let Some(left) = what_is_left(&report.still_running) {
         remarks.push(left);
     }
-    if report.reaping == Reaping::ByKernel {
+    let is_told_whole = report.total.accuracy.tier == Tier::A;
+    if report.reaping == Reaping::ByKernel && !is_told_whole {
         remarks
             .push("a process ignored SIGCHLD: what its children did unseen is missing".to_owned());
+    }
+    if let Agreement::Differs(by) = report.agreement {
+        remarks.push(format!(
+            "what came with waiting is not what the records of ended processes tell: {} bytes \
+             written, {} read and {} calls lie between the two",
+            by[IoCounter::WriteBytes].max(by[IoCounter::WriteChars]),
+            by[IoCounter::ReadBytes].max(by[IoCounter::ReadChars]),
+            by[IoCounter::WriteCount].saturating_add(by[IoCounter::ReadCount]),
+        ));
+    }
+    let tier = report.total.accuracy.tier;
+    if let Some(before) = page.tier_before.filter(|before| *before != tier) {
+        let (before, now) = (before.letter(), tier.letter());
+        remarks.push(format!(
+            "before at tier {before}, now at tier {now}: ended processes were not seen alike"
+        ));
     }
     remarks
 }
 
-/// Who still runs.
-fn what_is_left(report: &RunReport) -> Option<String> {
+/// How well ended processes are known, and what is missing.
+fn tier_note(report: &RunReport) -> String {
+    let Accuracy { tier, lost_records, .. } = report.total.accuracy;
+    let note = format!("tier {} ({})", tier.letter(), tier.promise());
+    match lost_records {
+        0 => note,
+        lost => format!("{note}, {}", counted(lost, "record lost", "records lost")),
+    }
+}
+
+/// Who still runs, as a sentence; `None` where nobody does.
+#[must_use]
+pub fn what_is_left(left: &[Survivor]) -> Option<String> {
     const NAMED_MAX: usize = 5;
-    let left = &report.still_running;
     let named: Vec<String> = left
         .iter()
         .take(NAMED_MAX)
@@ -137,7 +177,12 @@ fn what_is_left(report: &RunReport) -> Option<String> {
 /// The signs that stand in some figures, with their meaning.
 fn signs(figures: &[Figure]) -> Vec<String> {
     let mut signs = Vec::new();
-    for (mark, meaning) in [(Mark::Estimate, "an estimate"), (Mark::LowerBound, "at least")] {
+    let meanings = [
+        (Mark::Bound, "too low by a known bound"),
+        (Mark::Estimate, "an estimate"),
+        (Mark::LowerBound, "at least"),
+    ];
+    for (mark, meaning) in meanings {
         let is_used =
             |figure: &Figure| matches!(figure, Figure::Known { mark: m, .. } if *m == mark);
         if figures.iter().any(is_used) {
@@ -155,7 +200,19 @@ fn signs(figures: &[Figure]) -> Vec<String> {
     signs
 }
 
-/// A limit, and what became of it.
+/// A limit, and what became of it: the line that [`write_limits`] writes for it.
+#[must_use]
+pub fn limit_line(limit: &Limit, judgement: &Judgement, units: Units) -> String {
+    format!("limit {}", judged(limit, judgement, units))
+}
+
+/// The line of the limit that nothing may be left running; `None` where it was kept.
+#[must_use]
+pub fn left_line(left: &[Survivor]) -> Option<String> {
+    what_is_left(left).map(|sentence| format!("limit BROKEN: leaves no process: {sentence}"))
+}
+
+/// What became of a limit.
 fn judged(limit: &Limit, judgement: &Judgement, units: Units) -> String {
     let text = escape::text(limit.text().as_bytes());
     let found = |figure: &Figure| cell(limit.column(), *figure, units);

@@ -28,33 +28,43 @@ const MEMBERS_HEADING: &str = "PROCS";
 pub(crate) fn write(report: &Report, layout: &TableLayout, out: &mut Vec<u8>) {
     let columns = table_columns(report, layout.units);
     let names: Vec<Vec<Part>> = report.groups.iter().map(|group| name_parts(&group.name)).collect();
-    let frame = Frame::fit(&columns, &names, layout.width);
-    let mut rest = columns.as_slice();
+    write_blocks(&columns, &names, layout.width, out);
+    write_footer(report, layout.width, out);
+}
+
+/// Rows under their headings, in as many blocks as it takes.
+pub(crate) fn write_blocks(
+    columns: &[TableColumn],
+    names: &[Vec<Part>],
+    width: usize,
+    out: &mut Vec<u8>,
+) {
+    let frame = Frame::fit(columns, names, width);
+    let mut rest = columns;
     for length in &frame.block_lengths {
         if rest.len() < columns.len() {
             out.push(b'\n');
         }
         let (block, behind) = rest.split_at(*length);
-        frame.write_block(block, &names, out);
+        frame.write_block(block, names, out);
         rest = behind;
     }
-    write_footer(report, layout.width, out);
 }
 
 /// A name in pieces; two quotes stand for the empty one.
-fn name_parts(name: &[u8]) -> Vec<Part> {
+pub(crate) fn name_parts(name: &[u8]) -> Vec<Part> {
     terminal_parts(if name.is_empty() { b"\"\"" } else { name })
 }
 
 /// A column of cells, ready to print.
-struct TableColumn {
+pub(crate) struct TableColumn {
     heading: String,
     cells: Vec<String>,
     width: usize,
 }
 
 impl TableColumn {
-    fn new(heading: String, cells: Vec<String>) -> Self {
+    pub(crate) fn new(heading: String, cells: Vec<String>) -> Self {
         let width = cells.iter().map(String::len).chain([heading.len()]).max().unwrap_or(0);
         TableColumn { heading, cells, width }
     }
@@ -192,12 +202,12 @@ fn block_lengths(columns: &[TableColumn], width: usize) -> Vec<usize> {
     lengths
 }
 
-fn width_of(name: &[Part]) -> usize {
+pub(crate) fn width_of(name: &[Part]) -> usize {
     name.iter().map(|part| part.width).sum()
 }
 
 /// A name of at most this width, its middle left out where it was longer, and its width.
-fn shortened(name: &[Part], width_max: usize) -> (String, usize) {
+pub(crate) fn shortened(name: &[Part], width_max: usize) -> (String, usize) {
     let whole = width_of(name);
     if whole <= width_max {
         return (name.iter().map(|part| part.text.as_str()).collect(), whole);

@@ -6,11 +6,11 @@ use mpp_accounting::metric::MetricId;
 use mpp_accounting::process::Absence;
 use mpp_accounting::report::{Accuracy, Figure, GroupReport, Mark, Report, Tier, Value};
 use mpp_accounting::run::{
-    Change, Cost, Ending, Judgement, Limit, PROGRAM_METRICS, Reaping, RunReport, Survivor,
-    TOTAL_METRICS, compare, levels,
+    Agreement, Change, Cost, Ending, Judgement, Limit, PROGRAM_METRICS, Reaping, RunReport,
+    Survivor, TOTAL_METRICS, compare, levels,
 };
 use mpp_accounting::snapshot::{Host, Trouble};
-use mpp_accounting::units::WallTime;
+use mpp_accounting::units::{IoCounter, IoDelta, WallTime};
 use mpp_export::run::{
     RUN_SCHEMA, RunPage, Shown, read_cost, write_json, write_limits, write_markdown, write_text,
 };
@@ -107,6 +107,7 @@ fn hostile_run() -> RunReport {
         ],
         samples: 31,
         failed_samples: 1,
+        agreement: Agreement::NotCompared,
         reaping: Reaping::ByKernel,
     }
 }
@@ -127,14 +128,32 @@ fn before() -> Cost {
         ("fds", (7.0, Mark::LowerBound)),
     ];
     let metrics = metrics.map(|(name, before)| (name.to_owned(), before)).into();
-    Cost { program: "make".to_owned(), metrics }
+    Cost { program: "make".to_owned(), tier: Some(Tier::A), metrics }
+}
+
+#[test]
+fn two_ways_of_counting_that_differ_are_said_to() {
+    let mut by = IoDelta::ZERO;
+    by.0[IoCounter::WriteBytes as usize] = 4096;
+    let run = RunReport { agreement: Agreement::Differs(by), ..hostile_run() };
+    let page =
+        RunPage { report: &run, limits: &[], changes: &[], tier_before: None, units: Units::Iec };
+    let mut text = String::new();
+    write_text(&page, &mut text);
+    assert!(text.contains("not what the records of ended processes tell: 4096 bytes"), "{text}");
 }
 
 #[test]
 fn a_run_for_people() {
     let run = hostile_run();
     let (limits, changes) = (limits(&run), compare(&before(), &run));
-    let page = RunPage { report: &run, limits: &limits, changes: &[], units: Units::Iec };
+    let page = RunPage {
+        report: &run,
+        limits: &limits,
+        changes: &[],
+        tier_before: None,
+        units: Units::Iec,
+    };
     let mut text = String::new();
     write_text(&page, &mut text);
     insta::assert_snapshot!("run_text", text);
@@ -143,7 +162,7 @@ fn a_run_for_people() {
     assert_eq!(too_wide, [""; 0]);
     assert!(!text.contains('\x1b') && !text.contains('\x07'));
 
-    let compared = RunPage { changes: &changes, ..page };
+    let compared = RunPage { changes: &changes, tier_before: Some(Tier::A), ..page };
     let mut text = String::new();
     write_text(&compared, &mut text);
     insta::assert_snapshot!("run_text_compared", text);
@@ -160,12 +179,21 @@ fn a_run_for_people() {
 fn a_run_in_markdown() {
     let run = hostile_run();
     let (limits, changes) = (limits(&run), compare(&before(), &run));
-    let page = RunPage { report: &run, limits: &limits, changes: &[], units: Units::Si };
+    let page = RunPage {
+        report: &run,
+        limits: &limits,
+        changes: &[],
+        tier_before: None,
+        units: Units::Si,
+    };
     let mut text = String::new();
     write_markdown(&page, &mut text);
     insta::assert_snapshot!("run_markdown", text);
     let mut compared = String::new();
-    write_markdown(&RunPage { changes: &changes, ..page }, &mut compared);
+    write_markdown(
+        &RunPage { changes: &changes, tier_before: Some(Tier::A), ..page },
+        &mut compared,
+    );
     insta::assert_snapshot!("run_markdown_compared", compared);
     for text in [text, compared] {
         assert!(!text.contains("<img>") && !text.contains("<script>") && !text.contains("<b>"));
@@ -179,7 +207,13 @@ fn a_run_in_markdown() {
 fn a_run_as_json_is_what_the_schema_says_and_is_read_back() {
     let run = hostile_run();
     let (limits, changes) = (limits(&run), compare(&before(), &run));
-    let page = RunPage { report: &run, limits: &limits, changes: &changes, units: Units::Iec };
+    let page = RunPage {
+        report: &run,
+        limits: &limits,
+        changes: &changes,
+        tier_before: Some(Tier::A),
+        units: Units::Iec,
+    };
     let mut json = Vec::new();
     write_json(&page, &Origin::of_host(b"web-17"), JsonLayout::Pretty, &mut json);
     insta::assert_snapshot!("run_json", String::from_utf8_lossy(&json));

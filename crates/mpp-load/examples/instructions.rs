@@ -5,8 +5,6 @@
 //! `cargo xtask instructions` runs it under valgrind, which counts from where [`measured`] is
 //! entered until it is left. Nothing here depends on the machine or the time.
 
-#![expect(clippy::disallowed_methods, reason = "a command")]
-
 #[path = "../tests/support/population.rs"]
 mod population;
 

@@ -84,7 +84,7 @@ impl Plan {
                 "--interval-ms" => {
                     plan.interval = Duration::from_millis(number(&argument, arguments.next())?);
                 }
-                "--tier" => plan.tier = tier(arguments.next())?,
+                "--tier" => plan.tier = tier(arguments.next().as_deref())?,
                 "--hold" => plan.holds = true,
                 "--switches" => plan.needs.push(Need::ContextSwitches),
                 "--sockets" => plan.needs.push(Need::Sockets),
@@ -96,8 +96,8 @@ impl Plan {
     }
 }
 
-fn tier(word: Option<String>) -> Result<Tier> {
-    match word.as_deref() {
+fn tier(word: Option<&str>) -> Result<Tier> {
+    match word {
         Some("a") => Ok(Tier::A),
         Some("b") => Ok(Tier::B),
         Some("c") => Ok(Tier::C),

@@ -32,6 +32,12 @@ pub(crate) fn exit_now(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
+/// Ends this process by a signal whose default is to end it.
+pub(crate) fn end_by_signal(signal: i32) -> Result<()> {
+    // SAFETY: takes no pointer, and no handler of ours can run, since this program has none.
+    checked(unsafe { libc::raise(signal) })
+}
+
 /// Ends the calling thread alone, the leader too, as the bare system call does.
 pub(crate) fn exit_this_thread() -> ! {
     // SAFETY: takes no pointer; the stack stays mapped while other threads live.

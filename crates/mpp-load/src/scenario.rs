@@ -5,6 +5,7 @@ mod churn;
 mod connections;
 mod descriptors;
 mod double_fork;
+mod ends;
 mod exec;
 mod leaderless;
 mod names;
@@ -131,6 +132,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         run: storm::run,
     },
     Scenario {
+        name: "known-ends",
+        help: "children that end by status or signal, each of which says what it wrote",
+        options: ends::OPTIONS,
+        run: ends::run,
+    },
+    Scenario {
         name: "churn",
         help: "processes of ever new names, threads and connections come and go for a long time",
         options: churn::OPTIONS,
@@ -141,6 +148,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         help: "CPU time is used by the process itself and by children",
         options: burn::OPTIONS,
         run: burn::run,
+    },
+    Scenario {
+        name: "work",
+        help: "children that use so much CPU time and end, one after the other",
+        options: burn::WORK,
+        run: burn::run_work,
     },
     Scenario {
         name: "descriptors",

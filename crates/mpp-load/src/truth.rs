@@ -33,6 +33,10 @@ pub(crate) enum Count {
     EndedCpuUs,
     /// A PID worth naming: the daemon's, the leaderless process's.
     NotablePid,
+    /// Bytes that children wrote to where nothing keeps them.
+    ThrownAway,
+    /// Threads that ended, besides the first of each process.
+    ThreadsEnded,
     /// How far a child has come; each scenario says what it means.
     Stage,
 }
@@ -83,6 +87,7 @@ impl Counters {
             .number("parent_write_bytes", self.value(Count::ParentWritten))
             .number("children_write_bytes", self.value(Count::ChildrenWritten))
             .number("after_exec_write_bytes", self.value(Count::AfterExecWritten))
+            .number("thrown_away_bytes", self.value(Count::ThrownAway))
             .number("metadata_bytes", self.value(Count::Metadata))
             .number("born", self.value(Count::Born))
             .number("ended", self.value(Count::Ended))

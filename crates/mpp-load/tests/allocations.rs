@@ -1,6 +1,8 @@
 //! A process that is the same as at the last sample costs no allocation, and not more memory
 //! than it needs.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
 #[path = "support/population.rs"]
 mod population;
 

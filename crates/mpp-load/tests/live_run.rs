@@ -81,9 +81,9 @@ fn written(truth: &Value) -> u64 {
 }
 
 /// Large processes, small writers and a daemon: every byte, and the peak within a tenth.
-fn check_tree(runner: Runner) {
+fn check_tree(runner: Runner, tier: &str) {
     let place = Place::for_everybody();
-    let (truth, cost) = place.run(runner, &[], &["tree"]);
+    let (truth, cost) = place.run(runner, &["--tier", tier], &["tree"]);
     let of_files = written(&truth) - number(&truth, "metadata_bytes");
     assert_eq!(of_files, 48 << 20, "{truth}");
     assert_eq!(cost["metrics"]["io_counters.write_bytes"], written(&truth), "{runner:?}: {cost}");
@@ -97,16 +97,69 @@ fn check_tree(runner: Runner) {
     let (command, whole) = (cost["command_sec"].as_f64(), cost["interval_sec"].as_f64());
     assert!(whole.unwrap() - command.unwrap() > 0.1, "{cost}");
     assert_eq!(cost["still_running"], Value::Array(Vec::new()));
+    check_programs(&truth, &cost, tier);
+}
+
+/// With a record of each process the programs are exact, at tier B but for the rounding.
+fn check_programs(truth: &Value, cost: &Value, tier: &str) {
+    let found = cost["tier"].as_str().unwrap();
+    assert!(found >= tier, "{cost}");
+    if found == "C" {
+        assert!(tier == "C" || cost["lost_records"] != 0 || !is_privileged(), "{cost}");
+        return;
+    }
+    assert_eq!(cost["agreement"], "same", "{cost}");
+    // Four large ones, forty writers, the daemon, who forked it, and the first of all.
+    assert_eq!(cost["metrics"]["processes.ended"], 47, "{cost}");
+    assert_eq!(cost["accuracy"].get("processes.ended"), None, "exact: {cost}");
+    let programs = cost["programs"].as_array().unwrap();
+    assert_eq!((programs.len(), &programs[0]["name"]), (1, &Value::from("tree")), "{cost}");
+    let mark = if found == "A" { Value::Null } else { Value::from("bound") };
+    assert_eq!(programs[0]["accuracy"]["io_counters.write_bytes"], mark, "{cost}");
+    let bound = cost["io_bound_bytes"].as_f64().unwrap();
+    let missing = written(truth) as f64 - metric(&programs[0], "io_counters.write_bytes");
+    assert!((0.0..=bound).contains(&missing), "{missing} of {bound}: {cost}");
+    assert!((bound > 0.0) == (found == "B"), "{cost}");
+}
+
+/// Whether records of ended processes can be had at all.
+fn is_privileged() -> bool {
+    fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
 #[test]
-fn a_reaped_tree_is_counted_to_the_byte() {
-    check_tree(Runner::Ourselves);
+fn a_reaped_tree_is_counted_to_the_byte_by_the_record_of_each_process() {
+    check_tree(Runner::Ourselves, "A");
+}
+
+#[test]
+fn a_reaped_tree_is_counted_to_the_byte_where_records_are_rounded() {
+    check_tree(Runner::Ourselves, "B");
+}
+
+#[test]
+fn a_reaped_tree_is_counted_to_the_byte_by_looking_alone() {
+    check_tree(Runner::Ourselves, "C");
 }
 
 #[test]
 fn a_reaped_tree_is_counted_to_the_byte_without_any_privilege() {
-    check_tree(Runner::Nobody);
+    let place = Place::for_everybody();
+    let (_, cost) = place.run(Runner::Nobody, &[], &["short-lived", "--seconds", "0"]);
+    assert_eq!(cost["tier"], "C", "{cost}");
+    check_tree(Runner::Nobody, "C");
+}
+
+#[test]
+fn an_earlier_run_of_another_tier_is_said_to_be_one() {
+    let place = Place::for_everybody();
+    let scenario = ["short-lived", "--seconds", "0"];
+    place.run(Runner::Ourselves, &["--tier", "C"], &scenario);
+    let before = place.path("work").join("before.json");
+    fs::rename(place.path("work").join("Ourselves.json"), &before).unwrap();
+    let compare = ["--compare", before.to_str().unwrap()];
+    let (_, cost) = place.run(Runner::Ourselves, &compare, &scenario);
+    assert_eq!(cost["compared_tier"], "C", "{cost}");
 }
 
 /// What a scenario wrote, to the byte; its CPU time within a hundredth or a millisecond.
@@ -142,20 +195,40 @@ fn cpu_time_of_many_short_lives_is_the_schedulers_own() {
     check_exact(&place, Runner::Nobody, &scenario);
 }
 
-#[test]
-fn children_that_the_kernel_reaps_make_what_is_known_a_lower_bound() {
+/// What nobody waits for is told by records alone.
+fn check_autoreap(runner: Runner, tier: &str) {
     let place = Place::for_everybody();
-    for runner in [Runner::Ourselves, Runner::Nobody] {
-        let (truth, cost) = place.run(runner, &[], &["autoreap", "--seconds", "1"]);
-        assert_eq!(cost["reaped_by"], "kernel", "{cost}");
-        for name in ["io_counters.write_bytes", "cpu.user", "page_faults.minor"] {
-            assert_eq!(cost["accuracy"][name], "lower_bound", "{cost}");
-        }
-        let (found, true_bytes) =
-            (metric(&cost, "io_counters.write_bytes"), written(&truth) as f64);
-        let parent = number(&truth, "parent_write_bytes") as f64;
-        assert!(found >= parent && found <= true_bytes + 65_536.0, "{truth} {cost}");
+    let (truth, cost) = place.run(runner, &["--tier", tier], &["autoreap", "--seconds", "1"]);
+    assert_eq!(cost["reaped_by"], "kernel", "{cost}");
+    let (found, true_bytes) = (metric(&cost, "io_counters.write_bytes"), written(&truth) as f64);
+    if cost["tier"] == "A" {
+        assert_eq!(cost["accuracy"].get("io_counters.write_bytes"), None, "exact: {cost}");
+        assert!((0.0..=65_536.0).contains(&(found - true_bytes)), "{truth} {cost}");
+        assert_eq!(
+            cost["metrics"]["processes.ended"],
+            number(&truth, "born") + 1,
+            "{truth} {cost}"
+        );
+        return;
     }
+    assert!(tier != "A" || cost["lost_records"] != 0 || !is_privileged(), "{cost}");
+    for name in ["io_counters.write_bytes", "cpu.user", "page_faults.minor"] {
+        assert_eq!(cost["accuracy"][name], "lower_bound", "{cost}");
+    }
+    let parent = number(&truth, "parent_write_bytes") as f64;
+    assert!(found >= parent && found <= true_bytes + 65_536.0, "{truth} {cost}");
+}
+
+#[test]
+fn children_that_the_kernel_reaps_are_told_by_their_records() {
+    check_autoreap(Runner::Ourselves, "A");
+}
+
+#[test]
+fn children_that_the_kernel_reaps_make_what_is_known_a_lower_bound_without_exact_records() {
+    check_autoreap(Runner::Ourselves, "B");
+    check_autoreap(Runner::Ourselves, "C");
+    check_autoreap(Runner::Nobody, "C");
 }
 
 #[test]

@@ -36,6 +36,7 @@ fn check_all_folded(arguments: &[&str]) {
 fn what_reaped_children_wrote_ends_up_with_their_reaper() {
     check_all_folded(&["parent-and-children", "--seconds", "1"]);
     check_all_folded(&["short-lived", "--seconds", "1"]);
+    check_all_folded(&["known-ends", "--children", "50", "--threads", "1"]);
     check_all_folded(&["nested-deaths", "--seconds", "1"]);
     check_all_folded(&["double-fork", "--seconds", "1"]);
     check_all_folded(&["threads", "--seconds", "1"]);

@@ -21,7 +21,7 @@ use crate::proc_pid_io::Io;
 const PAGE: &str = "record.h";
 
 /// The layout that this reader knows: `RECORD_VERSION`.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 /// Bytes of the longest record: an exec with all its texts.
 pub const LENGTH_MAX: usize = size_of::<RawExec>() + 256 + 4096 + 16384;
 
@@ -34,6 +34,12 @@ const TASK_HAS_PROCESS: u32 = 1;
 const TASK_HAS_MEMORY: u32 = 2;
 const TASK_FDS_CUT: u32 = 4;
 const TASK_FDS_UNKNOWN: u32 = 8;
+const TASK_HAS_DELAYS: u32 = 16;
+
+const DELAYS_CPU: u32 = 1;
+const DELAYS_OTHERS: u32 = 2;
+const DELAYS_MISSED: u32 = 4;
+const DELAYS_OF_ENDED: u32 = 8;
 
 const EXIT_GROUP_DEAD: u32 = 1;
 const EXIT_AUTO_REAPED: u32 = 2;
@@ -83,6 +89,43 @@ pub struct ThreadUsage {
     pub min_flt: u64,
     /// Faults that needed I/O.
     pub maj_flt: u64,
+}
+
+/// For how long something waited, nanoseconds. What a kernel does not count is 0; what of it
+/// counts, [`DelayCount`] says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Delays {
+    /// Ready to run, for a CPU.
+    pub cpu_ns: u64,
+    /// For block I/O.
+    pub block_io_ns: u64,
+    /// For pages to be swapped in.
+    pub swap_ns: u64,
+    /// For memory to be freed.
+    pub reclaim_ns: u64,
+}
+
+/// Which waits were counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DelayCount {
+    /// Whether this kernel counts those for a CPU.
+    pub counts_cpu: bool,
+    /// Whether this kernel can count the others. Whether it does now, is not told.
+    pub counts_others: bool,
+    /// Whether the others are missing of a thread: it began while that was switched off.
+    pub misses_others: bool,
+}
+
+/// What a thread has waited for, and with the leader its process's ended threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskDelays {
+    /// The thread itself.
+    pub own: Delays,
+    /// Those that have ended, zombies included. `None` where none has ended, and with any other
+    /// thread than the leader.
+    pub of_ended: Option<Delays>,
+    /// Which waits these are.
+    pub count: DelayCount,
 }
 
 /// What a process keeps of its threads that were released, and (`c...`) of children that it has
@@ -199,6 +242,7 @@ pub struct TaskRecord<'a> {
     task: &'a RawTask,
     process: Option<&'a RawProcess>,
     memory: Option<&'a RawMemory>,
+    delays: Option<&'a RawTaskDelays>,
 }
 
 /// What is known of a process with its leader's record.
@@ -274,8 +318,9 @@ impl<'a> TaskRecord<'a> {
         let (task, rest) = take::<RawTask>(bytes, bytes)?;
         let (process, rest) = part(task.parts.get() & TASK_HAS_PROCESS, bytes, rest)?;
         let (memory, rest) = part(task.parts.get() & TASK_HAS_MEMORY, bytes, rest)?;
+        let (delays, rest) = part(task.parts.get() & TASK_HAS_DELAYS, bytes, rest)?;
         nothing_behind(bytes, rest)?;
-        Ok(TaskRecord { task, process, memory })
+        Ok(TaskRecord { task, process, memory, delays })
     }
 
     /// Which thread.
@@ -344,6 +389,12 @@ impl<'a> TaskRecord<'a> {
     pub fn memory(&self) -> Option<Memory> {
         let parts = self.task.parts.get();
         self.memory.map(|memory| memory.get(parts))
+    }
+
+    /// What it has waited for, where somebody asked for that.
+    #[must_use]
+    pub fn delays(&self) -> Option<TaskDelays> {
+        self.delays.map(RawTaskDelays::get)
     }
 }
 
@@ -474,6 +525,13 @@ impl<'a> ExitRecord<'a> {
     #[must_use]
     pub fn usage(&self) -> ThreadUsage {
         self.exit.usage.get()
+    }
+
+    /// What all threads of its process that have ended had waited for, this one included. Of the
+    /// records of threads that end in the same moment, the largest says it of all.
+    #[must_use]
+    pub fn delays(&self) -> (Delays, DelayCount) {
+        (self.exit.delays.get(), DelayCount::of(self.exit.delay_marks.get()))
     }
 
     /// What is known of its process, where this was the last thread. Before Linux 6.16 two
@@ -666,6 +724,23 @@ struct RawUsage([U64; 7]);
     Clone, Copy, Debug, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
 )]
 #[repr(C)]
+struct RawDelays([U64; 4]);
+
+#[derive(
+    Clone, Copy, Debug, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
+#[repr(C)]
+struct RawTaskDelays {
+    own: RawDelays,
+    of_ended: RawDelays,
+    marks: U32,
+    zero: U32,
+}
+
+#[derive(
+    Clone, Copy, Debug, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
+#[repr(C)]
 struct RawPool {
     io: RawIo,
     sums: [U64; 13],
@@ -733,9 +808,10 @@ struct RawExit {
     euid: U32,
     exit_code: I32,
     marks: U32,
-    zero: U32,
+    delay_marks: U32,
     io: RawIo,
     usage: RawUsage,
+    delays: RawDelays,
 }
 
 #[derive(
@@ -795,11 +871,11 @@ impl RawHeader {
         };
         match (kind_high, version_high) {
             (0, 0) => {}
-            (0, found) => return error("version", 3, "version 2", found),
+            (0, found) => return error("version", 3, "version 3", found),
             (found, _) => return error("kind", 1, "a kind from 1 to 4", found),
         }
         if u16::from(version) != VERSION {
-            return error("version", 2, "version 2", version);
+            return error("version", 2, "version 3", version);
         }
         match u16::from(kind) {
             KIND_TASK..=KIND_EXEC => Ok(()),
@@ -826,6 +902,34 @@ impl RawUsage {
         let [utime_ns, stime_ns, runtime_ns, nvcsw, nivcsw, min_flt, maj_flt] =
             self.0.map(U64::get);
         ThreadUsage { utime_ns, stime_ns, runtime_ns, nvcsw, nivcsw, min_flt, maj_flt }
+    }
+}
+
+impl RawDelays {
+    fn get(&self) -> Delays {
+        let [cpu_ns, block_io_ns, swap_ns, reclaim_ns] = self.0.map(U64::get);
+        Delays { cpu_ns, block_io_ns, swap_ns, reclaim_ns }
+    }
+}
+
+impl RawTaskDelays {
+    fn get(&self) -> TaskDelays {
+        let marks = self.marks.get();
+        TaskDelays {
+            own: self.own.get(),
+            of_ended: (marks & DELAYS_OF_ENDED != 0).then(|| self.of_ended.get()),
+            count: DelayCount::of(marks),
+        }
+    }
+}
+
+impl DelayCount {
+    fn of(marks: u32) -> Self {
+        DelayCount {
+            counts_cpu: marks & DELAYS_CPU != 0,
+            counts_others: marks & DELAYS_OTHERS != 0,
+            misses_others: marks & DELAYS_MISSED != 0,
+        }
     }
 }
 
@@ -985,18 +1089,44 @@ mod tests {
     }
 
     #[test]
+    fn delays_are_told_with_what_they_count_and_only_where_they_were_asked_for() {
+        let mut bytes = record(KIND_TASK, 36, TASK_HAS_DELAYS, 152 + 72);
+        let mut delays = RawTaskDelays::new_zeroed();
+        delays.own = RawDelays([1, 2, 3, 4].map(U64::from));
+        delays.of_ended = RawDelays([10, 20, 30, 40].map(U64::from));
+        let mut check = |marks: u32, of_ended, count| {
+            delays.marks = marks.into();
+            bytes[152..].copy_from_slice(delays.as_bytes());
+            let Ok(Record::Task(task)) = parse(&bytes) else { panic!("{:?}", parse(&bytes)) };
+            let own = Delays { cpu_ns: 1, block_io_ns: 2, swap_ns: 3, reclaim_ns: 4 };
+            assert_eq!(task.delays(), Some(TaskDelays { own, of_ended, count }));
+        };
+        let (counts_cpu, counts_others, misses_others) = (true, true, false);
+        let all = DelayCount { counts_cpu, counts_others, misses_others };
+        check(DELAYS_CPU | DELAYS_OTHERS, None, all);
+        let ended = Delays { cpu_ns: 10, block_io_ns: 20, swap_ns: 30, reclaim_ns: 40 };
+        let count = DelayCount { counts_others: false, ..all };
+        check(DELAYS_CPU | DELAYS_OF_ENDED, Some(ended), count);
+        let count = DelayCount { misses_others: true, ..all };
+        check(DELAYS_CPU | DELAYS_OTHERS | DELAYS_MISSED, None, count);
+        let bytes = record(KIND_TASK, 36, 0, 152);
+        let Ok(Record::Task(task)) = parse(&bytes) else { panic!("{:?}", parse(&bytes)) };
+        assert_eq!(task.delays(), None);
+    }
+
+    #[test]
     fn another_version_and_another_kind_are_refused() {
         let mut bytes = record(KIND_FREE, 8, 0, 56);
         assert!(parse(&bytes).is_ok());
         bytes[2] = 1;
         check_error(
             &bytes,
-            "record.h: expected version 2 in field `version`, but found `\\x01` at byte 2",
+            "record.h: expected version 3 in field `version`, but found `\\x01` at byte 2",
         );
         bytes[2..4].copy_from_slice(&[2, 1]);
         check_error(
             &bytes,
-            "record.h: expected version 2 in field `version`, but found `\\x01` at byte 3",
+            "record.h: expected version 3 in field `version`, but found `\\x01` at byte 3",
         );
         let bytes = record(5, 8, 0, 56);
         check_error(

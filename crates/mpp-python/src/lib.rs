@@ -14,7 +14,11 @@ mod argument;
 #[cfg(target_os = "linux")]
 mod drop_in;
 #[cfg(target_os = "linux")]
+mod ended;
+#[cfg(target_os = "linux")]
 mod failure;
+#[cfg(target_os = "linux")]
+mod measure;
 #[cfg(target_os = "linux")]
 mod metric_table;
 #[cfg(target_os = "linux")]
@@ -39,6 +43,8 @@ mod _native {
     };
     #[pymodule_export]
     use crate::failure::{PermissionLimited, SelectorError};
+    #[pymodule_export]
+    use crate::measure::{Measured, Measurement, Meter, check_limit, closest_word, figure_text};
     #[pymodule_export]
     use crate::metric_table::{closest_metric, metrics};
     #[pymodule_export]

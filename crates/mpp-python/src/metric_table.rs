@@ -55,5 +55,6 @@ fn privilege(privilege: Privilege) -> Option<&'static str> {
     match privilege {
         Privilege::None => None,
         Privilege::Ptrace => Some("CAP_SYS_PTRACE"),
+        Privilege::Records => Some("CAP_NET_ADMIN, or CAP_BPF and CAP_PERFMON"),
     }
 }

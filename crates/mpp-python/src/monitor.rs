@@ -3,6 +3,7 @@
 use std::mem::ManuallyDrop;
 use std::sync::{Mutex, PoisonError};
 
+use metrics_per_process::ended::EndedReport;
 use metrics_per_process::metric::{self, Need};
 use metrics_per_process::process::Absence;
 use metrics_per_process::report::{Column, Figure, GroupReport, Report, Tier, Value};
@@ -13,6 +14,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
 use crate::argument::list_of_bytes;
+use crate::ended::{ended_of, ended_options};
 use crate::failure::refuse;
 use crate::selector::core_of;
 
@@ -32,11 +34,13 @@ pub(crate) struct Monitor {
 #[pymethods]
 impl Monitor {
     #[new]
+    #[pyo3(signature = (selector, metrics, tier, ends = None))]
     fn new(
         py: Python<'_>,
         selector: &Bound<'_, PyAny>,
         metrics: Option<&Bound<'_, PyAny>>,
         tier: Option<&Bound<'_, PyAny>>,
+        ends: Option<&str>,
     ) -> PyResult<Self> {
         let selector = core_of(selector)?;
         let columns = columns(metrics)?;
@@ -45,6 +49,10 @@ impl Monitor {
         let core = py
             .detach(|| {
                 let monitor = Core::builder().group(name, selector).columns(columns);
+                let monitor = match ends.map(ended_options) {
+                    Some(options) => monitor.ended(options),
+                    None => monitor,
+                };
                 monitor.tier_max(tier).build()
             })
             .map_err(refuse)?;
@@ -54,18 +62,22 @@ impl Monitor {
 
     /// Sweeps once and says what the group used, as a dict.
     fn sample<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        if self.is_foreign() {
-            return Err(PyRuntimeError::new_err(
-                "a Sampler does not work in a forked child: make a new one there",
-            ));
-        }
-        let report = py.detach(|| -> Result<Option<Report>, Error> {
-            let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
-            core.as_mut().map(|core| core.sample()).transpose()
-        });
-        let report = report.map_err(refuse)?;
-        let report = report.ok_or_else(|| PyRuntimeError::new_err("the Sampler is closed"))?;
-        sample_of(py, &report)
+        let report = self.with_core(py, Core::sample)?;
+        sample_of(py, &report.map_err(refuse)?)
+    }
+
+    /// Sweeps once and says who has ended since the sweep before, as a dict.
+    fn ended<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let report = self.with_core(py, |core| -> Result<EndedReport, Error> {
+            core.sample()?;
+            Ok(core.ended().clone())
+        })?;
+        ended_of(py, &report.map_err(refuse)?)
+    }
+
+    /// Takes in what has been told of ends, so that it does not pile up in the kernel.
+    fn listen(&self, py: Python<'_>) -> PyResult<()> {
+        self.with_core(py, Core::listen)
     }
 
     /// Lets everything go; further samples raise.
@@ -80,6 +92,24 @@ impl Monitor {
 }
 
 impl Monitor {
+    /// Does something without the GIL.
+    fn with_core<T: Send>(
+        &self,
+        py: Python<'_>,
+        act: impl FnOnce(&mut Core) -> T + Send,
+    ) -> PyResult<T> {
+        if self.is_foreign() {
+            return Err(PyRuntimeError::new_err(
+                "a Sampler does not work in a forked child: make a new one there",
+            ));
+        }
+        let done = py.detach(|| {
+            let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+            core.as_mut().map(|core| act(core))
+        });
+        done.ok_or_else(|| PyRuntimeError::new_err("the Sampler is closed"))
+    }
+
     /// Whether this process is a fork of the one that made it. There its threads are gone and
     /// their locks may be held for ever, so it is not even dropped.
     fn is_foreign(&self) -> bool {
@@ -109,7 +139,8 @@ fn columns(metrics: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<Column>> {
         .map_err(|error| PyValueError::new_err(format!("{error}\n\nhint: {}", error.hint())))
 }
 
-fn tier_of(tier: Option<&Bound<'_, PyAny>>) -> PyResult<Tier> {
+/// The best tier that is asked for.
+pub(crate) fn tier_of(tier: Option<&Bound<'_, PyAny>>) -> PyResult<Tier> {
     let Some(tier) = tier else { return Ok(Tier::A) };
     if !tier.is_instance_of::<PyString>() {
         return Err(PyTypeError::new_err("tier: expected `A`, `B` or `C`"));
@@ -126,12 +157,7 @@ fn sample_of<'py>(py: Python<'py>, report: &Report) -> PyResult<Bound<'py, PyDic
     let sample = PyDict::new(py);
     sample.set_item("unix_ns", report.wall_time.unix_ns)?;
     sample.set_item("interval", report.interval.map(|interval| interval.as_secs_f64()))?;
-    sample.set_item("tier", report.accuracy.tier.letter())?;
-    sample.set_item("lost", report.accuracy.lost)?;
-    sample.set_item("undecided", report.accuracy.undecided)?;
-    sample.set_item("unattributed_io_bytes", report.accuracy.unattributed_io_bytes)?;
-    sample.set_item("unattributed_tcp_bytes", report.accuracy.unattributed_tcp_bytes)?;
-    sample.set_item("is_hidden", report.host.visibility != Visibility::Whole)?;
+    set_accuracy(&sample, report)?;
     let Some(group) = report.groups.first() else {
         return Err(PyRuntimeError::new_err("the report has no group"));
     };
@@ -142,15 +168,38 @@ fn sample_of<'py>(py: Python<'py>, report: &Report) -> PyResult<Bound<'py, PyDic
     Ok(sample)
 }
 
+/// How far the numbers can be trusted, all in all.
+pub(crate) fn set_accuracy(row: &Bound<'_, PyDict>, report: &Report) -> PyResult<()> {
+    let accuracy = report.accuracy;
+    row.set_item("tier", accuracy.tier.letter())?;
+    row.set_item("lost", accuracy.lost)?;
+    row.set_item("lost_records", accuracy.lost_records)?;
+    row.set_item("io_bound_bytes", accuracy.io_bound_bytes)?;
+    row.set_item("undecided", accuracy.undecided)?;
+    row.set_item("unattributed_io_bytes", accuracy.unattributed_io_bytes)?;
+    row.set_item("unattributed_tcp_bytes", accuracy.unattributed_tcp_bytes)?;
+    row.set_item("is_hidden", report.host.visibility != Visibility::Whole)
+}
+
 /// Values, marks and reasons, each by name; every metric there is has a value or a reason.
 fn set_figures(sample: &Bound<'_, PyDict>, report: &Report, group: &GroupReport) -> PyResult<()> {
+    set_figures_or(sample, report, group, |column| reason(column, Absence::NotRequested))
+}
+
+/// The same, with the reason of those that the report does not have.
+pub(crate) fn set_figures_or(
+    sample: &Bound<'_, PyDict>,
+    report: &Report,
+    group: &GroupReport,
+    reason_of_others: impl Fn(&Column) -> String,
+) -> PyResult<()> {
     let py = sample.py();
     let (values, marks, why) = (PyDict::new(py), PyDict::new(py), PyDict::new(py));
     let everything =
         metric::choose(EVERYTHING).map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
     for column in &everything {
         values.set_item(column.name(), py.None())?;
-        why.set_item(column.name(), reason(column, Absence::NotRequested))?;
+        why.set_item(column.name(), reason_of_others(column))?;
     }
     for (column, figure) in report.columns.iter().zip(&group.figures) {
         let name = column.name();
@@ -161,16 +210,21 @@ fn set_figures(sample: &Bound<'_, PyDict>, report: &Report, group: &GroupReport)
                 if let Some(word) = mark.word() {
                     marks.set_item(&name, word)?;
                 }
-                match value {
-                    Value::Integer(value) => values.set_item(name, value)?,
-                    Value::Float(value) => values.set_item(name, value)?,
-                }
+                values.set_item(name, number(py, *value)?)?;
             }
         }
     }
     sample.set_item("values", values)?;
     sample.set_item("marks", marks)?;
     sample.set_item("why", why)
+}
+
+/// An int or a float.
+pub(crate) fn number(py: Python<'_>, value: Value) -> PyResult<Bound<'_, PyAny>> {
+    Ok(match value {
+        Value::Integer(value) => value.into_pyobject(py)?.into_any(),
+        Value::Float(value) => value.into_pyobject(py)?.into_any(),
+    })
 }
 
 fn reason(column: &Column, absence: Absence) -> String {

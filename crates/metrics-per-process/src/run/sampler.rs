@@ -3,19 +3,21 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
+use mpp_accounting::exit::ExitSource;
 use mpp_accounting::group::{GroupBook, Rows};
 use mpp_accounting::ledger::{Ledger, Movement};
 use mpp_accounting::metric::MetricId;
 use mpp_accounting::process::{Absence, ProcessKey, ProcessSample, ProcessState, Usage};
 use mpp_accounting::report::{Column, Figure, Form, Mark, Report, Tier, Value};
+use mpp_accounting::run::records::TreeRecords;
 use mpp_accounting::run::{PROGRAM_METRICS, Reaping, Survivor, levels};
 use mpp_accounting::selector::{GroupKey, Resolution, Selector};
 use mpp_accounting::snapshot::Snapshot;
-use mpp_accounting::units::{IoDelta, UsageDelta};
-use mpp_collect::child::{ignores_children, thread_cpu_time};
+use mpp_accounting::units::{IoDelta, UsageDelta, UsageTotals};
+use mpp_collect::child::{ignores_children, inherited_rss_bytes, thread_cpu_time};
 use mpp_collect::{Collector, CollectorOptions, Measures, Needs};
 
-use super::{Error, weakest};
+use super::{Error, programs, weakest};
 
 /// No more programs than this are told apart.
 const PROGRAMS_MAX: usize = 200;
@@ -98,6 +100,8 @@ pub(super) struct Sampler {
     own_pid: u32,
     resolution: Resolution,
     snapshot: Snapshot,
+    /// What is told of those that ended.
+    records: TreeRecords,
     ledger: Ledger,
     tree: GroupBook,
     programs: GroupBook,
@@ -106,7 +110,6 @@ pub(super) struct Sampler {
     programs_report: Option<Report>,
     left: Vec<(ProcessKey, Usage)>,
     is_left_at_rest: bool,
-    tier_max: Tier,
     pub(super) processes: Peak,
     pub(super) memory: Peak,
     pub(super) fds: Peak,
@@ -131,7 +134,9 @@ pub(super) struct Sampler {
 
 impl Sampler {
     pub(super) fn open(tier_max: Tier) -> Result<Self, Error> {
-        let collector = Collector::open(CollectorOptions::default())?;
+        let exits = exit_source(tier_max);
+        let options = CollectorOptions { exits, ..CollectorOptions::default() };
+        let collector = Collector::open(options)?;
         let measures = Measures { memory: true, io: true, fds: true, ..Measures::default() };
         let own_pid = std::process::id();
         let descendants = || {
@@ -151,6 +156,7 @@ impl Sampler {
             own_pid,
             resolution: Resolution { own_pids: vec![own_pid], ..Resolution::default() },
             snapshot: Snapshot::default(),
+            records: TreeRecords::below(own_pid, inherited_rss_bytes()),
             ledger: Ledger::new(),
             tree: GroupBook::new(tree, sample_columns().into()),
             programs: GroupBook::new(programs, levels(&PROGRAM_METRICS).into()),
@@ -158,7 +164,6 @@ impl Sampler {
             programs_report: None,
             left: Vec::new(),
             is_left_at_rest: false,
-            tier_max,
             processes: Peak(None),
             memory: Peak(None),
             fds: Peak(None),
@@ -190,14 +195,16 @@ impl Sampler {
             self.failed += 1;
             return Err(error.into());
         }
+        self.take_records();
         let movement = self.ledger.advance(&self.snapshot);
         self.keep_account(&movement);
-        let mut report = self.tree.fold(&self.snapshot, &movement, &self.resolution);
-        report.accuracy.tier = report.accuracy.tier.max(self.tier_max);
+        let report = self.tree.fold(&self.snapshot, &movement, &self.resolution);
         let programs = self.programs.fold(&self.snapshot, &movement, &self.resolution);
         self.programs_report = Some(programs);
         self.raise_peaks(&report);
-        self.ask_parents();
+        if self.records.source() != ExitSource::Exact {
+            self.ask_parents();
+        }
         self.remember_processes();
         self.samples += 1;
         self.cost = thread_cpu_time().saturating_sub(before);
@@ -224,6 +231,18 @@ impl Sampler {
     /// left are those of one moment, none of them inherited from one that was read as well.
     pub(super) fn is_left_at_rest(&self) -> bool {
         self.is_left_at_rest
+    }
+
+    /// Takes in what was told. The ledger does without: it settles what is looked at by what is
+    /// seen alone, at once, where a record may have to wait until it is known whose it is.
+    fn take_records(&mut self) {
+        let mut exits = std::mem::take(&mut self.snapshot.exits);
+        if self.samples == 0 {
+            self.records.begin(&exits);
+        } else {
+            let seen = descendants_of(&self.snapshot, self.own_pid);
+            self.records.advance(seen, &mut exits);
+        }
     }
 
     fn remember_processes(&mut self) {
@@ -263,15 +282,20 @@ impl Sampler {
         self.failed
     }
 
-    /// Who waits, as far as was seen.
+    /// Who waits, as far as was seen or told.
     pub(super) fn reaping(&self) -> Reaping {
-        if self.ignoring.is_empty() { Reaping::ByParents } else { Reaping::ByKernel }
+        let is_told = self.records.told().unreaped > 0;
+        if self.ignoring.is_empty() && !is_told { Reaping::ByParents } else { Reaping::ByKernel }
     }
 
-    /// How many ended, as far as was seen.
-    pub(super) fn ended(&self) -> u64 {
+    /// How many ended, as far as was seen or told.
+    pub(super) fn ended(&self) -> Figure {
+        if self.records.source() != ExitSource::Nobody {
+            return count(self.records.told().ended, self.records_mark());
+        }
         let left = self.descendants().filter(|process| process.state == ProcessState::Living);
-        (self.seen.len() as u64 + self.reaped_unseen).saturating_sub(left.count() as u64)
+        let seen = self.seen.len() as u64 + self.reaped_unseen;
+        count(seen.saturating_sub(left.count() as u64), Mark::LowerBound)
     }
 
     /// What those did that nobody waited for.
@@ -281,15 +305,51 @@ impl Sampler {
 
     /// What may be missing from what the kernel counted.
     pub(super) fn doubt(&self) -> Mark {
+        if self.is_told_whole() {
+            return Mark::Exact;
+        }
         weakest([
             if self.reaping() == Reaping::ByKernel { Mark::LowerBound } else { Mark::Exact },
             if self.lost > 0 { Mark::Estimate } else { Mark::Exact },
         ])
     }
 
-    /// The programs that were seen, the busiest first.
-    pub(super) fn programs(&self) -> Report {
-        let mut report = self.programs_report.clone().unwrap_or_else(empty_report);
+    /// What is told of those that ended.
+    pub(super) fn records(&self) -> &TreeRecords {
+        &self.records
+    }
+
+    /// Whether there is an exact record of everybody who ended.
+    pub(super) fn is_told_whole(&self) -> bool {
+        self.records.source() == ExitSource::Exact && self.records.told().lost_records == 0
+    }
+
+    /// How well ended processes are known.
+    pub(super) fn tier(&self) -> Tier {
+        let told = self.records.told();
+        let is_lost = told.lost_records > 0;
+        match self.records.source() {
+            ExitSource::Exact if !is_lost && told.spilled_records == 0 => Tier::A,
+            ExitSource::Exact | ExitSource::Rounded if !is_lost => Tier::B,
+            _ => Tier::C,
+        }
+    }
+
+    /// What can be promised of what each ended process's own record tells.
+    pub(super) fn records_mark(&self) -> Mark {
+        let told = self.records.told();
+        let is_missing = told.lost_records > 0 || told.spilled_records > 0;
+        if is_missing { Mark::LowerBound } else { Mark::Exact }
+    }
+
+    /// The programs, the busiest first: as their records tell, else as they were seen. The whole
+    /// tree used so much.
+    pub(super) fn programs(&self, whole: UsageTotals) -> Report {
+        let seen = self.programs_report.clone().unwrap_or_else(empty_report);
+        let mut report = match self.records.source() {
+            ExitSource::Nobody => seen,
+            ExitSource::Rounded | ExitSource::Exact => programs::told(self, whole, seen),
+        };
         let position = PROGRAM_METRICS.iter().position(|id| *id == MetricId::CpuUser).unwrap_or(0);
         let cpu = |figures: &[Figure]| -> f64 {
             let both = figures.iter().skip(position).take(2);
@@ -315,10 +375,7 @@ impl Sampler {
 
     /// Descendants at the last look.
     pub(super) fn descendants(&self) -> impl Iterator<Item = &ProcessSample> {
-        self.snapshot.processes.iter().filter(|process| {
-            process.key.pid != self.own_pid
-                && self.snapshot.ancestors(process).any(|other| other.key.pid == self.own_pid)
-        })
+        descendants_of(&self.snapshot, self.own_pid)
     }
 
     /// A look at which nobody lived says nothing of what those held that lived before it.
@@ -382,6 +439,22 @@ impl Sampler {
         }
         let asked = &mut self.parents_asked;
         asked.retain(|key, _| self.snapshot.by_key(*key).is_some());
+    }
+}
+
+fn descendants_of(snapshot: &Snapshot, root_pid: u32) -> impl Iterator<Item = &ProcessSample> {
+    snapshot.processes.iter().filter(move |process| {
+        process.key.pid != root_pid
+            && snapshot.ancestors(process).any(|other| other.key.pid == root_pid)
+    })
+}
+
+/// Who tells of ended processes where no more is to be promised than this.
+fn exit_source(tier_max: Tier) -> ExitSource {
+    match tier_max {
+        Tier::A => ExitSource::Exact,
+        Tier::B => ExitSource::Rounded,
+        Tier::C => ExitSource::Nobody,
     }
 }
 

@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use mpp_accounting::exit::ExitSource;
 use mpp_accounting::metric::MetricId as M;
 use mpp_accounting::process::{Absence, Reading};
 use mpp_accounting::rate;
 use mpp_accounting::report::{Figure, Mark, Value};
-use mpp_accounting::run::TOTAL_METRICS;
-use mpp_accounting::units::{IoCounter, IoTotals, Totals, UsageCounter, UsageTotals};
+use mpp_accounting::run::records::agreement;
+use mpp_accounting::run::{Agreement, Reaping, TOTAL_METRICS};
+use mpp_accounting::units::{
+    Delta, IoCounter, IoDelta, IoTotals, Totals, UsageCounter, UsageTotals,
+};
 use mpp_collect::child::Supervisor;
 
 use super::sampler::{Sampler, count};
@@ -25,11 +29,61 @@ struct Done {
     switches_mark: Mark,
 }
 
-/// One figure for each of [`TOTAL_METRICS`].
-pub(super) fn figures(sampler: &Sampler, supervisor: &Supervisor, wall: Duration) -> Box<[Figure]> {
-    let done = done(sampler, supervisor);
-    let largest = supervisor.totals().largest_rss_bytes;
-    TOTAL_METRICS.iter().map(|id| figure(*id, &done, sampler, largest, wall)).collect()
+/// What the whole tree did.
+#[derive(Debug)]
+pub(super) struct Total {
+    /// One figure for each of [`TOTAL_METRICS`].
+    pub(super) figures: Box<[Figure]>,
+    /// Whether both ways of counting agree.
+    pub(super) agreement: Agreement,
+    pub(super) usage: UsageTotals,
+    /// The most resident memory that one process ever had.
+    pub(super) largest_rss_bytes: Option<u64>,
+}
+
+/// Adds up what is known at the end.
+pub(super) fn total(sampler: &Sampler, supervisor: &Supervisor, wall: Duration) -> Total {
+    let mut done = done(sampler, supervisor);
+    let agreement = compare(&mut done, sampler);
+    let largest = largest_rss_bytes(sampler, supervisor);
+    let figure = |id: &M| figure(*id, &done, sampler, largest, wall);
+    let figures = TOTAL_METRICS.iter().map(figure).collect();
+    Total { figures, agreement, usage: done.usage, largest_rss_bytes: largest }
+}
+
+/// The most that one process ever had, as those tell who waited for it and its record.
+fn largest_rss_bytes(sampler: &Sampler, supervisor: &Supervisor) -> Option<u64> {
+    let told = Some(sampler.records().told().largest_rss_bytes).filter(|bytes| *bytes > 0);
+    supervisor.totals().largest_rss_bytes.max(told)
+}
+
+/// Holds what came with waiting against what the records tell. Where a process let the kernel
+/// reap its children the records alone are whole; where the two differ otherwise neither is
+/// trusted.
+fn compare(done: &mut Done, sampler: &Sampler) -> Agreement {
+    let records = sampler.records();
+    let told = records.told();
+    let is_comparable = told.lost_records == 0 && sampler.is_left_at_rest();
+    let Reading::Value(waited) = done.io else { return Agreement::NotCompared };
+    if records.source() == ExitSource::Nobody || !is_comparable {
+        return Agreement::NotCompared;
+    }
+    let mut recorded = told.io;
+    for process in sampler.descendants() {
+        let Some(untold) = records.untold(process) else { return Agreement::NotCompared };
+        recorded = recorded.plus(untold);
+    }
+    let whole = waited.raised_to(recorded);
+    if sampler.reaping() == Reaping::ByKernel {
+        done.io = Reading::Value(whole);
+        return if whole == recorded { Agreement::Same } else { Agreement::NotCompared };
+    }
+    let found = agreement(waited, recorded, records.io_bound_bytes());
+    if let Agreement::Differs(_) = found {
+        done.io = Reading::Value(whole);
+        done.io_mark = done.io_mark.and(Mark::Estimate);
+    }
+    found
 }
 
 /// What has been waited for, what nobody will wait for, and what still runs.
@@ -40,14 +94,19 @@ fn done(sampler: &Sampler, supervisor: &Supervisor) -> Done {
         false => Mark::Exact,
     };
     let doubt = sampler.doubt().and(strange);
-    let (unreaped_io, unreaped_usage) = sampler.unreaped();
+    let told = sampler.records().told();
+    let (unreaped_io, unreaped_usage) = match sampler.is_told_whole() {
+        // Of I/O the records are compared with the whole.
+        true => (IoDelta::ZERO, told.unreaped_usage),
+        false => sampler.unreaped(),
+    };
     let mut done = Done {
         io: totals.io.map(|io| io.plus(unreaped_io)),
         io_mark: doubt,
         usage: totals.usage.plus(unreaped_usage),
         cpu_mark: doubt,
         faults_mark: doubt,
-        switches: totals.switches,
+        switches: totals.switches.plus(Delta(told.unreaped_switches)),
         switches_mark: doubt,
     };
     if !sampler.is_left_at_rest() {
@@ -108,7 +167,7 @@ fn figure(
             Figure::Absent(_) => count(1, Mark::LowerBound),
             seen => seen,
         },
-        M::ProcessesEnded => count(sampler.ended(), Mark::LowerBound),
+        M::ProcessesEnded => sampler.ended(),
         M::Fds => sampler.fds.figure(),
         _ => Figure::Absent(Absence::Unsupported),
     }

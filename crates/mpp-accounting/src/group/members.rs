@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::{Decision, Place};
 use crate::process::{ContextSwitches, Identity, ProcessKey, ProcessSample};
+use crate::units::DelayTotals;
 
 /// A process as the groups see it; also kept for those that ended, until the ledger has
 /// settled them.
@@ -20,6 +21,9 @@ pub(super) struct Member {
     pub(super) parent_pid: u32,
     /// `None` until they were read once.
     pub(super) switches: Option<ContextSwitches>,
+    /// For how long it was known to have waited, at the most; `None` where nobody knows what it
+    /// had waited when it was first seen.
+    pub(super) delays: Option<DelayTotals>,
     /// The round in which this was first looked at.
     pub(super) first_round: u32,
     /// The round in which this was last looked at.
@@ -36,6 +40,7 @@ impl Member {
             decision: Decision::Doubtful(0),
             parent_pid: process.parent_pid,
             switches: None,
+            delays: None,
             first_round: round,
             round: 0,
         }

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use super::{RunReport, TOTAL_METRICS, levels};
 use crate::rate;
-use crate::report::{Column, Figure, Mark};
+use crate::report::{Column, Figure, Mark, Tier};
 
 /// What an earlier run used, as far as is known.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Cost {
     /// The command of that run.
     pub program: String,
+    /// How well its ended processes were known, where it says.
+    pub tier: Option<Tier>,
     /// Its figures by the metrics' names; what is not there was unknown.
     pub metrics: BTreeMap<String, (f64, Mark)>,
 }

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use super::{RunReport, TOTAL_METRICS};
+use super::{RunReport, TOTAL_METRICS, figure_of};
 use crate::metric::{self, Kind, Unit};
 use crate::process::Absence;
-use crate::report::{Column, Figure, Form, Mark};
+use crate::report::{Column, Figure, Form, Mark, Report, Value};
 use crate::similar;
 
 /// A condition that a run must not fulfil.
@@ -13,6 +13,8 @@ use crate::similar;
 pub struct Limit {
     text: String,
     column: Column,
+    /// What is added to the column.
+    more: Vec<Column>,
     operator: Operator,
     pub(super) bound: f64,
 }
@@ -73,7 +75,8 @@ impl fmt::Display for LimitError {
 impl std::error::Error for LimitError {}
 
 impl Limit {
-    /// Reads `METRIC OPERATOR VALUE`.
+    /// Reads `METRIC OPERATOR VALUE`. Metrics of one unit may be added up:
+    /// `cpu.user + cpu.system > 2s`.
     ///
     /// ```
     /// use mpp_accounting::run::Limit;
@@ -97,9 +100,11 @@ impl Limit {
                 hint: "a limit looks like `memory.peak > 4GiB`; operators are > >= < <= ==".into(),
             });
         };
-        let column = column(text[..at].trim())?;
+        let mut names = text[..at].split('+');
+        let column = column(names.next().unwrap_or_default().trim())?;
+        let more = names.map(|name| summand(name.trim(), &column)).collect::<Result<_, _>>()?;
         let bound = bound(text[at + sign.len()..].trim(), &column)?;
-        Ok(Limit { text: text.trim().to_owned(), column, operator: *operator, bound })
+        Ok(Limit { text: text.trim().to_owned(), column, more, operator: *operator, bound })
     }
 
     /// As it was written.
@@ -108,7 +113,7 @@ impl Limit {
         &self.text
     }
 
-    /// What it limits.
+    /// What it limits; of several that are added up the first.
     #[must_use]
     pub fn column(&self) -> &Column {
         &self.column
@@ -117,7 +122,13 @@ impl Limit {
     /// Whether a run kept it.
     #[must_use]
     pub fn judge(&self, report: &RunReport) -> Judgement {
-        let figure = report.figure(&self.column).unwrap_or(Figure::Absent(Absence::Unsupported));
+        self.judge_total(&report.total)
+    }
+
+    /// Whether it was kept by what a table says whose columns are those of [`TOTAL_METRICS`].
+    #[must_use]
+    pub fn judge_total(&self, total: &Report) -> Judgement {
+        let figure = self.figure(total);
         let (value, mark) = match figure {
             Figure::Absent(why) => return Judgement::Unknown(why),
             Figure::Known { value, mark } => (value.as_float(), mark),
@@ -139,6 +150,20 @@ impl Limit {
         }
     }
 
+    /// The sum of what is limited.
+    fn figure(&self, total: &Report) -> Figure {
+        let figure_of =
+            |column| figure_of(total, column).unwrap_or(Figure::Absent(Absence::Unsupported));
+        self.more.iter().fold(figure_of(&self.column), |sum, column| {
+            match (sum, figure_of(column)) {
+                (Figure::Known { value, mark }, Figure::Known { value: other, mark: others }) => {
+                    Figure::Known { value: plus(value, other), mark: mark.and(others) }
+                }
+                (absent @ Figure::Absent(_), _) | (_, absent) => absent,
+            }
+        })
+    }
+
     /// Whether a value that may be larger cannot meet the condition all the same.
     fn is_beyond(&self, value: f64) -> bool {
         match self.operator {
@@ -147,6 +172,25 @@ impl Limit {
             Operator::More | Operator::MoreOrEqual => false,
         }
     }
+}
+
+fn plus(one: Value, other: Value) -> Value {
+    match (one, other) {
+        (Value::Integer(one), Value::Integer(other)) => Value::Integer(one.saturating_add(other)),
+        _ => Value::Float(one.as_float() + other.as_float()),
+    }
+}
+
+/// The column of a name that is added to another.
+fn summand(name: &str, first: &Column) -> Result<Column, LimitError> {
+    let other = column(name)?;
+    if (other.metric.unit, other.form) == (first.metric.unit, first.form) {
+        return Ok(other);
+    }
+    Err(LimitError {
+        what: format!("`{}` and `{}` cannot be added up", first.name(), other.name()),
+        hint: "only metrics of one unit can, as `cpu.user + cpu.system > 2s`".to_owned(),
+    })
 }
 
 /// The column of a name, where a run has it.

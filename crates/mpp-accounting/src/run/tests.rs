@@ -52,6 +52,7 @@ fn run_with(id: MetricId, figure: Figure) -> RunReport {
         samples: 3,
         failed_samples: 1,
         reaping: Reaping::ByParents,
+        agreement: Agreement::NotCompared,
     }
 }
 
@@ -101,6 +102,42 @@ fn rates_are_means_over_the_run() {
     let written = known(100, Mark::Exact);
     check("io_counters.write_bytes_per_sec > 49", written, Judgement::Broken(rate));
     check("io_counters.write_bytes_per_sec > 50", written, Judgement::Kept(rate));
+}
+
+/// What becomes of a limit on the sum of both kinds of CPU time.
+fn check_sum(limit: &str, user: Figure, system: Figure, expected: Judgement) {
+    let limit = Limit::parse(limit).expect("a limit");
+    let mut report = run_with(MetricId::CpuUser, user);
+    let position = TOTAL_METRICS.iter().position(|id| *id == MetricId::CpuSystem);
+    let row = report.total.groups.first_mut().expect("the row");
+    row.figures[position.expect("a column")] = system;
+    assert_eq!(limit.judge(&report), expected, "{}", limit.text());
+}
+
+#[test]
+fn metrics_of_one_unit_may_be_added_up() {
+    let seconds = |value, mark| Figure::Known { value: Value::Float(value), mark };
+    let (user, system) = (seconds(1.5, Mark::Exact), seconds(0.75, Mark::Estimate));
+    let sum = seconds(2.25, Mark::Estimate);
+    check_sum("cpu.user + cpu.system > 2s", user, system, Judgement::Broken(sum));
+    check_sum("cpu.user+cpu.system > 3s", user, system, Judgement::Kept(sum));
+    let absent = Figure::Absent(Absence::Denied);
+    check_sum("cpu.user + cpu.system > 2s", user, absent, Judgement::Unknown(Absence::Denied));
+    check_sum("cpu.user + cpu.system > 2s", absent, system, Judgement::Unknown(Absence::Denied));
+    let at_least = seconds(1.0, Mark::LowerBound);
+    let known = seconds(2.5, Mark::LowerBound);
+    check_sum("cpu.user + cpu.system > 3s", user, at_least, Judgement::KeptAsFarAsKnown(known));
+    check_refused(
+        "memory.peak + fds > 1",
+        "`memory.peak` and `fds` cannot be added up",
+        "only metrics of one unit can, as `cpu.user + cpu.system > 2s`",
+    );
+    check_refused(
+        "cpu.user + cpu.system_per_sec > 1",
+        "`cpu.user` and `cpu.system_per_sec` cannot be added up",
+        "only metrics of one unit can, as `cpu.user + cpu.system > 2s`",
+    );
+    assert!(Limit::parse("cpu.user + > 1s").is_err() && Limit::parse("+ fds > 1").is_err());
 }
 
 #[test]

@@ -12,11 +12,13 @@ use std::sync::Arc;
 
 use mpp_accounting::exit::{CpuTail, ExitSource, Exits, ProcessExit, Spill, ThreadExit};
 use mpp_accounting::process::{
-    Absence, ContextSwitches, Gauges, Identity, ProcessIo, ProcessKey, ProcessSample, ProcessState,
-    Reading, ThreadIo, ThreadKey, ThreadList, Usage,
+    Absence, ContextSwitches, DelayCoverage, Delays, Gauges, Identity, ProcessIo, ProcessKey,
+    ProcessSample, ProcessState, Reading, ThreadIo, ThreadKey, ThreadList, Usage,
 };
 use mpp_accounting::snapshot::{Host, Snapshot};
-use mpp_accounting::units::{BootTime, Delta, IoDelta, IoTotals, Totals, UsageDelta, UsageTotals};
+use mpp_accounting::units::{
+    BootTime, DelayTotals, Delta, IoDelta, IoTotals, Totals, UsageDelta, UsageTotals,
+};
 
 pub(crate) const TICKS_PER_SECOND: u64 = 100;
 const TICK_NS: u64 = 1_000_000_000 / TICKS_PER_SECOND;
@@ -29,6 +31,9 @@ const FORK_FAULTS: u64 = 30;
 struct Thread {
     start_ticks: u64,
     io: IoTotals,
+    delays: DelayTotals,
+    /// Whether all its waits are counted: it began while they were.
+    is_counted: bool,
     has_exited: bool,
 }
 
@@ -60,6 +65,9 @@ pub(crate) struct Process {
     pool: IoTotals,
     usage: Usage,
     switches: ContextSwitches,
+    /// What threads had waited for that have ended, and whether that misses something.
+    ended_delays: DelayTotals,
+    misses_delays: bool,
     /// Who forked it, where ends were recorded exactly then.
     forked_by: Option<ProcessKey>,
     /// When it started, to the nanosecond.
@@ -74,6 +82,15 @@ impl Process {
     fn total(&self) -> IoTotals {
         self.threads.values().fold(self.pool, |sum, thread| sum.plus(thread.io.as_delta()))
     }
+
+    pub(crate) fn living_tids(&self) -> Vec<u32> {
+        let living = self.threads.iter().filter(|(_, thread)| !thread.has_exited);
+        living.map(|(tid, _)| *tid).collect()
+    }
+
+    fn living_threads(&self) -> impl Iterator<Item = &Thread> {
+        self.threads.values().filter(|thread| !thread.has_exited)
+    }
 }
 
 /// The machine.
@@ -87,6 +104,10 @@ pub(crate) struct Kernel {
     pub(crate) truth: BTreeMap<&'static str, (IoDelta, UsageDelta)>,
     /// What each process really did.
     pub(crate) truth_of: BTreeMap<ProcessKey, (IoDelta, UsageDelta)>,
+    /// For how long each program, by name, really waited.
+    pub(crate) waited: BTreeMap<&'static str, DelayTotals>,
+    /// Whether waits for anything but a CPU are counted: `kernel.task_delayacct`.
+    pub(crate) counts_delays: bool,
     /// How many processes ever began.
     begun: u64,
     /// The order in which new processes are read: by PID, as from a directory.
@@ -116,6 +137,8 @@ impl Kernel {
             pid_max: 32_768,
             truth: BTreeMap::new(),
             truth_of: BTreeMap::new(),
+            waited: BTreeMap::new(),
+            counts_delays: true,
             begun: 0,
             seen_starts: BTreeMap::new(),
             last_read: None,
@@ -144,7 +167,7 @@ impl Kernel {
         let pid = self.free_id();
         self.begun += 1;
         let forker = self.processes.get(&parent).map(|parent| parent.key);
-        let thread = Thread { start_ticks: self.now_ticks, io: IoTotals::ZERO, has_exited: false };
+        let thread = self.new_thread();
         let process = Process {
             key: ProcessKey { pid, start_time_ticks: self.now_ticks },
             parent,
@@ -155,6 +178,8 @@ impl Kernel {
             pool: IoTotals::ZERO,
             usage: Usage::default(),
             switches: ContextSwitches::default(),
+            ended_delays: DelayTotals::ZERO,
+            misses_delays: false,
             forked_by: forker.filter(|_| self.is_watched()),
             started_at: BootTime { ns: self.now_ticks * TICK_NS + self.begun },
             is_subreaper: false,
@@ -194,7 +219,9 @@ impl Kernel {
                 ExitSource::Rounded => Totals(std::array::from_fn(|i| thread.io.0[i] & !1023)),
                 ExitSource::Exact | ExitSource::Nobody => thread.io,
             };
-            self.exits.threads.push(ThreadExit { process: process.key, thread: key, io });
+            let delays = Reading::Value(self.delays(process, process.ended_delays));
+            let exit = ThreadExit { process: process.key, thread: key, io, delays };
+            self.exits.threads.push(exit);
         } else if recorder.on_overflow == Overflow::Lost {
             self.exits.lost_records += 1;
         } else {
@@ -247,14 +274,56 @@ impl Kernel {
 
     pub(crate) fn start_thread(&mut self, pid: u32) -> u32 {
         let tid = self.free_id();
-        let thread = Thread { start_ticks: self.now_ticks, io: IoTotals::ZERO, has_exited: false };
+        let thread = self.new_thread();
         self.process(pid).threads.insert(tid, thread);
         tid
+    }
+
+    fn new_thread(&self) -> Thread {
+        Thread {
+            start_ticks: self.now_ticks,
+            io: IoTotals::ZERO,
+            delays: DelayTotals::ZERO,
+            is_counted: self.counts_delays,
+            has_exited: false,
+        }
+    }
+
+    /// A thread waits for so many nanoseconds: for a CPU, block I/O, swap, memory.
+    pub(crate) fn wait_for(&mut self, pid: u32, tid: u32, delays: [u64; 4]) {
+        let counts_delays = self.counts_delays;
+        let process = self.process(pid);
+        let thread = process.threads.get_mut(&tid).expect("the script names a living thread");
+        let is_counted = counts_delays && thread.is_counted;
+        let counted = if is_counted { delays } else { [delays[0], 0, 0, 0] };
+        thread.delays = thread.delays.plus(Delta(counted));
+        let comm = process.comm;
+        let waited = self.waited.entry(comm).or_default();
+        *waited = waited.plus(Delta(delays));
+    }
+
+    /// The kernel adds a thread's waits to its process's before anybody hears of its end.
+    fn end_waits(&mut self, pid: u32, tid: u32) {
+        let process = self.process(pid);
+        let thread = &process.threads[&tid];
+        process.misses_delays |= !thread.is_counted;
+        process.ended_delays = process.ended_delays.plus(thread.delays.as_delta());
+    }
+
+    fn delays(&self, process: &Process, total: DelayTotals) -> Delays {
+        let misses_some = process.living_threads().any(|thread| !thread.is_counted);
+        let others = match (self.counts_delays, misses_some || process.misses_delays) {
+            (false, _) => DelayCoverage::SwitchedOff,
+            (true, true) => DelayCoverage::Partial,
+            (true, false) => DelayCoverage::Whole,
+        };
+        Delays { total, others }
     }
 
     /// Ends one thread; its I/O moves into the pool.
     pub(crate) fn end_thread(&mut self, pid: u32, tid: u32) {
         if self.process(pid).threads.get(&tid).is_some_and(|thread| !thread.has_exited) {
+            self.end_waits(pid, tid);
             self.record_thread(pid, tid);
         }
         let process = self.process(pid);
@@ -265,6 +334,7 @@ impl Kernel {
 
     /// The main thread ends while others live: it stays listed, as a zombie.
     pub(crate) fn end_leader(&mut self, pid: u32) {
+        self.end_waits(pid, pid);
         self.record_thread(pid, pid);
         self.process(pid).threads.get_mut(&pid).expect("a main thread").has_exited = true;
     }
@@ -448,6 +518,8 @@ impl Kernel {
     }
 
     fn sample(&self, process: &Process, io: ProcessIo) -> ProcessSample {
+        let living = process.living_threads().map(|thread| thread.delays.as_delta());
+        let waited = living.fold(process.ended_delays, DelayTotals::plus);
         ProcessSample {
             key: process.key,
             parent_pid: process.parent,
@@ -460,6 +532,10 @@ impl Kernel {
             usage: process.usage,
             io,
             gauges: Gauges {
+                delays: match self.recorder {
+                    Some(_) => Reading::Value(self.delays(process, waited)),
+                    None => Reading::Absent(Absence::NeedsRecords),
+                },
                 context_switches: Reading::Value(process.switches),
                 ..Gauges::absent(Absence::NotRequested)
             },

@@ -43,6 +43,7 @@ fn paragraph(metric: &Metric) -> String {
     let privilege = match metric.privilege {
         Privilege::None => "",
         Privilege::Ptrace => "; others' with CAP_SYS_PTRACE",
+        Privilege::Records => "; with CAP_NET_ADMIN, or CAP_BPF and CAP_PERFMON",
     };
     let source = format!("Source: {source}{privilege}.");
     format!("{name}  ({facts}{rate})\n{}{}", indented(help), indented(&source))
@@ -93,6 +94,7 @@ fn push_object(metric: &Metric, out: &mut Vec<u8>) {
     let privilege = match metric.privilege {
         Privilege::None => "none",
         Privilege::Ptrace => "CAP_SYS_PTRACE",
+        Privilege::Records => "CAP_NET_ADMIN, or CAP_BPF and CAP_PERFMON",
     };
     let fields = [
         ("name", metric.name),

@@ -2,6 +2,7 @@
 
 pub(crate) mod completions;
 pub(crate) mod doctor;
+pub(crate) mod exits;
 pub(crate) mod find;
 pub(crate) mod man;
 pub(crate) mod metrics;

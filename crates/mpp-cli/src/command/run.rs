@@ -35,7 +35,13 @@ pub(crate) fn run(typed: &args::Run) -> Result<Status, Failure> {
     let judge = |limit: &Limit| (limit.clone(), limit.judge(&report));
     let limits: Vec<(Limit, Judgement)> = plan.limits.iter().map(judge).collect();
     let changes = plan.before.as_ref().map(|before| compare(before, &report)).unwrap_or_default();
-    let page = RunPage { report: &report, limits: &limits, changes: &changes, units: plan.units };
+    let page = RunPage {
+        report: &report,
+        limits: &limits,
+        changes: &changes,
+        tier_before: plan.before.as_ref().and_then(|before| before.tier),
+        units: plan.units,
+    };
     speak(&page, plan.words, &origin);
     let written = write_files(&page, &mut plan, &origin).and(series);
     end(&report, &limits, written)

@@ -8,18 +8,18 @@ use super::skeleton::Skeleton;
 /// `bpf/programs.bpf.c`.
 pub(super) const PROGRAMS: Skeleton = Skeleton {
     bytes: include_bytes!("../../bpf/programs.skel"),
-    data_length: 48488,
+    data_length: 54632,
     maps: &[
         "scratches",
         "origins",
         "exec_scratches",
         "execs",
         "exits",
+        "settings",
         "cpu_distances",
         "yardstick",
         "spills_even",
         "spills_odd",
-        "settings",
         "counts",
         "rodata",
     ],

@@ -18,10 +18,11 @@ use super::skeleton::{Failure, Loaded, Settings, Step};
 use super::syscall::{self, Map};
 use crate::sys;
 
-/// `SETTING_CMDLINE`, `SETTING_ENVIRONMENT` and `SETTING_SPILL_ODD` of `bpf/record.h`.
+/// `SETTING_*` of `bpf/record.h`.
 const SETTING_CMDLINE: u32 = 1;
 const SETTING_ENVIRONMENT: u32 = 2;
 const SETTING_SPILL_ODD: u32 = 4;
+const SETTING_DELAYS: u32 = 8;
 /// Bytes of `struct record_key`, and numbers of `struct spill` and `struct losses`.
 const KEY_BYTES: usize = 16;
 const SPILL_NUMBERS: usize = 15;
@@ -175,7 +176,7 @@ impl Hooks {
 
     /// From now on copies these texts at each exec, and no others.
     pub(super) fn capture(&mut self, what: Capture) -> Result<(), Errno> {
-        let mut bits = self.bits & SETTING_SPILL_ODD;
+        let mut bits = self.bits & (SETTING_SPILL_ODD | SETTING_DELAYS);
         if what.cmdline {
             bits |= SETTING_CMDLINE;
         }
@@ -183,6 +184,14 @@ impl Hooks {
             bits |= SETTING_ENVIRONMENT;
         }
         self.set(bits)
+    }
+
+    /// From now on the iterator tells with each thread for how long it has waited.
+    pub(super) fn tell_delays(&mut self) -> Result<(), Errno> {
+        match self.bits & SETTING_DELAYS {
+            0 => self.set(self.bits | SETTING_DELAYS),
+            _ => Ok(()),
+        }
     }
 
     fn set(&mut self, bits: u32) -> Result<(), Errno> {

@@ -141,7 +141,8 @@ pub struct Supervisor {
     /// What strangers brought.
     strange_io: IoDelta,
     totals: ReapedTotals,
-    own_rss_bytes: u64,
+    /// As of the start of the command.
+    inherited_rss_bytes: u64,
     was_subreaper: bool,
 }
 
@@ -177,7 +178,7 @@ impl Supervisor {
                 children: 0,
                 largest_rss_bytes: None,
             },
-            own_rss_bytes: u64::MAX,
+            inherited_rss_bytes: u64::MAX,
             was_subreaper,
         })
     }
@@ -194,7 +195,7 @@ impl Supervisor {
         let program = words.first().ok_or(RunError::Empty)?;
         let (failure, in_child) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .map_err(RunError::system("make a pipe"))?;
-        self.own_rss_bytes = own_peak_rss_bytes();
+        self.inherited_rss_bytes = inherited_rss_bytes();
         sys::call(|| Ok(())).map_err(RunError::system("fork"))?;
         // SAFETY: this process has one thread, so the child's copy of everything is whole.
         let returned = unsafe { libc::fork() };
@@ -308,7 +309,7 @@ impl Supervisor {
         totals.switches = totals.switches.plus(scale::switches_of(&usage).as_delta());
         totals.children += 1;
         let peak = scale::peak_rss_bytes(&usage);
-        if peak > self.own_rss_bytes.saturating_add(RSS_SLACK_BYTES) {
+        if peak > self.inherited_rss_bytes {
             totals.largest_rss_bytes = totals.largest_rss_bytes.max(Some(peak));
         }
         Ok(ReapedChild { pid, status: wait_status(status) })
@@ -337,6 +338,13 @@ impl Drop for Supervisor {
             let _ = sys::call(|| set_child_subreaper(None));
         }
     }
+}
+
+/// The most resident memory, in bytes, that a process may have of us which we start now, before
+/// it has any of its own.
+#[must_use]
+pub fn inherited_rss_bytes() -> u64 {
+    own_peak_rss_bytes().saturating_add(RSS_SLACK_BYTES)
 }
 
 /// Sends a signal to a process that has not been waited for.

@@ -38,6 +38,7 @@ fn everything() -> Needs {
             fd_limit: true,
             sockets: false,
             tcp_traffic: false,
+            delays: true,
             context_switches: ContextSwitchNeeds::AllThreads,
         },
     }

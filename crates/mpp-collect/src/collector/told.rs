@@ -15,7 +15,7 @@ mod leader;
 use std::sync::Arc;
 
 use mpp_accounting::process::{
-    Absence, Gauges, Identity, ProcessKey, ProcessSample, ProcessState, ProportionalMemory,
+    Absence, Delays, Gauges, Identity, ProcessKey, ProcessSample, ProcessState, ProportionalMemory,
     Reading, Socket, ThreadIo, ThreadList, Usage,
 };
 use mpp_accounting::snapshot::Snapshot;
@@ -26,6 +26,7 @@ use rustix::fd::AsFd;
 use self::kept_back::{Count, KeptBack};
 use self::leader::{Leader, add_memory, io_of, switches, thread_io};
 use super::{Attention, Collector, Request, Unseen, has_trouble};
+use crate::delays::{DelaySum, ThreadDelays};
 use crate::error::absence_of;
 use crate::exits::exact::plus_usage;
 use crate::identity::{self, Exec, Known, Wants};
@@ -34,6 +35,7 @@ use crate::origin::{Origin, since_boot};
 use crate::proc_fs::{FileError, Name, open_folder, status_of};
 use crate::scale::{Scale, cpu_split};
 use crate::sockets::SocketSource;
+use crate::taskstats::DelayAccounting;
 
 /// The clock is looked at once for so many records: the kernel fills its buffer with about as
 /// many at a time, within a fraction of a millisecond.
@@ -97,6 +99,8 @@ struct Crowd {
     pid: u32,
     usage: ThreadUsage,
     io: IoTotals,
+    /// `None` where nobody asked.
+    delays: Option<DelaySum>,
     has_memory: bool,
     /// Its threads in the sweep before.
     former: Option<ThreadList>,
@@ -108,6 +112,7 @@ struct Companion {
     pid: u32,
     usage: ThreadUsage,
     thread: ThreadIo,
+    delays: Option<ThreadDelays>,
     memory: Option<bpf_record::Memory>,
 }
 
@@ -121,6 +126,7 @@ struct Recognized {
 /// A sweep that is being told.
 struct Telling<'a> {
     scale: Scale,
+    delay_accounting: DelayAccounting,
     needs: &'a Request<'a>,
     wants: &'a Wants,
     round: u64,
@@ -149,6 +155,7 @@ impl Telling<'_> {
                 pid: task.tgid(),
                 usage: task.usage(),
                 thread: thread_io(task, self.scale),
+                delays: ThreadDelays::of(task),
                 memory: task.memory(),
             }),
         }
@@ -168,8 +175,12 @@ impl Telling<'_> {
         if gauges.fds.absence().is_some_and(|why| why != Absence::NotRequested) {
             self.attention = Attention::Everybody;
         }
+        let delays = DelaySum::begun(&leader.task);
+        if measures.delays {
+            gauges.delays = reading(delays.as_ref(), self.delay_accounting);
+        }
         if leader.is_crowd() {
-            self.open_crowd(leader);
+            self.open_crowd(leader, delays);
         }
         self.put(ProcessSample {
             key: leader.key,
@@ -235,7 +246,7 @@ impl Telling<'_> {
         self.filled += 1;
     }
 
-    fn open_crowd(&mut self, leader: &Leader<'_>) {
+    fn open_crowd(&mut self, leader: &Leader<'_>, delays: Option<DelaySum>) {
         // Those that were read by procfs since stand between the others.
         let mut former = self.samples.iter().skip(self.filled).take(FORMER_LOOKED_AT);
         let former = former.find(|former| former.key == leader.key);
@@ -246,6 +257,7 @@ impl Telling<'_> {
             pid: leader.key.pid,
             usage: leader.usage,
             io: leader.io(),
+            delays,
             has_memory: leader.task.memory().is_some(),
             former,
         });
@@ -267,6 +279,9 @@ impl Telling<'_> {
         let Some(crowd) = self.rest.crowds.get_mut(position) else { return };
         crowd.usage = plus_usage(&crowd.usage, &companion.usage);
         crowd.io = crowd.io.plus(companion.thread.total.as_delta());
+        if let (Some(sum), Some(delays)) = (&mut crowd.delays, &companion.delays) {
+            sum.add(delays);
+        }
         self.rest.threads.push((position, companion.thread));
         let Some(sample) = self.samples.get_mut(crowd.position) else { return };
         if !companion.thread.has_exited {
@@ -335,10 +350,11 @@ impl Collector {
     }
 
     fn tell(&mut self, needs: &Request<'_>, into: &mut Snapshot, rest: &mut Rest) -> bool {
-        let Collector { witness, known, wants, round, origin, nobody, .. } = self;
+        let Collector { witness, known, wants, round, origin, nobody, delay_accounting, .. } = self;
         let Some(bpf) = witness.bpf() else { return false };
         let mut telling = Telling {
             scale: origin.scale,
+            delay_accounting: *delay_accounting,
             needs,
             wants,
             round: *round,
@@ -459,6 +475,9 @@ impl Collector {
             let threads =
                 threads.unwrap_or_else(|| chunk.iter().map(|(_, thread)| *thread).collect());
             let measures = needs.measures_of(sample.key, &sample.identity);
+            if measures.delays {
+                sample.gauges.delays = reading(crowd.delays.as_ref(), self.delay_accounting);
+            }
             sample.io = io_of(&measures, crowd.io, threads);
         }
     }
@@ -483,6 +502,7 @@ impl Collector {
     }
 
     /// How many processes the kernel has, and something constant; `None` where it cannot say.
+    #[allow(clippy::useless_conversion, reason = "it is half as wide on other architectures")]
     fn links(&self) -> Option<u64> {
         status_of(&self.origin.root).ok().map(|status| status.st_nlink)
     }
@@ -505,7 +525,11 @@ impl Collector {
         pids.retain(|pid| !is_told(pid));
         let told = into.processes.len();
         pids.retain(|pid| match self.visit(*pid, needs) {
-            Ok(sample) => {
+            Ok(mut sample) => {
+                // Procfs does not tell it, and whoever does is kept from this one.
+                if sample.gauges.delays == Reading::Absent(Absence::NeedsRecords) {
+                    sample.gauges.delays = Reading::Absent(Absence::Denied);
+                }
                 into.processes.push(sample);
                 true
             }
@@ -545,6 +569,10 @@ fn hand_out(known: &mut Known, usage: &ThreadUsage, reaped: UsageTotals) -> Usag
     let (user_ns, system_ns) = cpu_split(usage, before);
     let own = Totals([user_ns, system_ns, usage.min_flt, usage.maj_flt]);
     known.hand_out(Usage { own, reaped })
+}
+
+fn reading(delays: Option<&DelaySum>, accounting: DelayAccounting) -> Reading<Delays> {
+    delays.map_or(Reading::Absent(Absence::Unsupported), |delays| delays.reading(accounting))
 }
 
 fn reaped(pool: &Pool) -> UsageTotals {

@@ -7,7 +7,7 @@
 //! from. The trap: an exec is told once and may be asked for long after by a descendant, so
 //! what was told is kept, up to a bound.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use mpp_accounting::exit::{CpuTail, Exits, ProcessExit, Spill, ThreadExit};
@@ -23,8 +23,8 @@ use rustix::io::Errno;
 use super::Population;
 use super::health::{Failure, Health};
 use crate::bpf::{Bpf, Capture, ExitEvent};
-use crate::identity;
 use crate::scale::{Scale, cpu_split, io_totals};
+use crate::{delays, identity};
 
 /// No more execs than this are remembered; beyond it the oldest are forgotten.
 const EXECS_MAX: usize = 16_384;
@@ -153,18 +153,28 @@ impl ExactWitness {
         self.listen(population.origin.scale);
         self.health.end_round();
         self.health_of_living.end_round();
-        exits.threads.append(&mut self.threads);
-        exits.cpu_tails.append(&mut self.cpu_tails);
-        exits.spills.append(&mut self.spills);
-        exits.lost_records = std::mem::take(&mut self.lost);
         // Parents before their children, since those may be like them.
         self.processes.sort_by_key(|ended| ended.exit.started_at);
+        let orphans = self.orphans(population);
+        let waits = |key: ProcessKey| orphans.contains(&key);
+        let told = self.threads.extract_if(.., |thread| !waits(thread.process));
+        exits.threads.extend(told.map(|thread| ThreadExit {
+            delays: delays::as_counted(thread.delays, population.delays),
+            ..thread
+        }));
+        exits.cpu_tails.extend(self.cpu_tails.extract_if(.., |tail| !waits(tail.key)));
+        exits.spills.append(&mut self.spills);
+        exits.lost_records = std::mem::take(&mut self.lost);
         let mut identities: HashMap<ProcessKey, Arc<Identity>> = HashMap::new();
-        for mut ended in self.processes.drain(..) {
+        for mut ended in self.processes.extract_if(.., |ended| !waits(ended.exit.key())) {
             let key = ended.exit.key();
             let known = population.known.get(key.pid).filter(|known| known.key == key);
             let identity = match known {
-                Some(known) => Arc::clone(&known.identity),
+                Some(known) if !ended.has_become_another(&known.identity) => {
+                    Arc::clone(&known.identity)
+                }
+                // What it has not executed itself it has from what it was.
+                Some(known) => Arc::new(self.execs.identity(&ended, Some(&known.identity))),
                 None => {
                     let forker = ended.exit.sample.forked_by.or(ended.exit.parent);
                     let forker = forker.and_then(|forker| {
@@ -179,6 +189,23 @@ impl ExactWitness {
             ended.exit.sample.identity = identity;
             exits.processes.push(ended.exit);
         }
+    }
+
+    /// Those of the ended whose forker, or one further up, began after the sweep did, was not
+    /// seen by it, and has not ended.
+    fn orphans(&self, population: &Population<'_>) -> HashSet<ProcessKey> {
+        let told: HashSet<ProcessKey> = self.processes.iter().map(|e| e.exit.key()).collect();
+        let mut orphans = HashSet::new();
+        for ended in &self.processes {
+            let Some(forker) = ended.exit.sample.forked_by else { continue };
+            let is_unseen = forker.start_time_ticks >= population.sweep_ticks
+                && !told.contains(&forker)
+                && !population.has_seen(forker);
+            if is_unseen || orphans.contains(&forker) {
+                orphans.insert(ended.exit.key());
+            }
+        }
+        orphans
     }
 
     /// What is known of the last exec of a process.
@@ -240,6 +267,12 @@ impl Execs {
 }
 
 impl Ended {
+    /// Whether the process had another name or user in the end than it was last seen with.
+    fn has_become_another(&self, seen: &Identity) -> bool {
+        let told = &self.exit.sample.identity;
+        told.comm != seen.comm || told.uid != seen.uid
+    }
+
     /// `None` for a thread that was not its process's last.
     fn of(record: &ExitRecord<'_>, scale: Scale) -> Option<Self> {
         let group = record.group()?;
@@ -333,6 +366,7 @@ fn thread_exit(record: &ExitRecord<'_>, scale: Scale) -> ThreadExit {
         process: scale.process_key(record.process()),
         thread: scale.thread_key(record.thread()),
         io: io_totals(&record.io()),
+        delays: delays::of_ended(record.delays()),
     }
 }
 

@@ -5,18 +5,24 @@
 //! bearer that lives, and has not lost its main thread, cannot be meant by a record of a last
 //! thread that was written before the sweep.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use mpp_accounting::exit::{Exits, ProcessExit, ThreadExit};
 use mpp_accounting::process::{
-    Absence, ContextSwitches, Gauges, Identity, ProcessIo, ProcessKey, ProcessSample, ProcessState,
-    Reading, ThreadKey, Usage,
+    Absence, ContextSwitches, Delays, Gauges, Identity, ProcessIo, ProcessKey, ProcessSample,
+    ProcessState, Reading, ThreadKey, Usage,
 };
 use mpp_accounting::units::{BootTime, Totals, UsageTotals};
 
+use mpp_parse::bpf_record::ThreadUsage;
+use mpp_parse::proc_pid_stat;
+
 use super::Population;
 use super::health::{Failure, Health};
+use crate::delays::{Counting, Life};
+use crate::proc_fs::{Name, Room};
+use crate::scale::{Scale, cpu_split};
 use crate::taskstats::{Taskstats, ThreadExitRecord};
 
 /// No more records than this wait for the next sweep; what is beyond is counted as lost.
@@ -33,6 +39,8 @@ pub(crate) struct RoundedWitness {
     /// What was told before the sweep that comes next.
     waiting: Vec<Heard>,
     lost: u64,
+    counting: Counting,
+    room: Room,
     health: Health,
 }
 
@@ -40,6 +48,7 @@ pub(crate) struct RoundedWitness {
 #[derive(Debug)]
 struct Heard {
     record: ThreadExitRecord,
+    /// Not before the end that it tells of, however long the reading took.
     at: BootTime,
     moment: Moment,
 }
@@ -53,17 +62,67 @@ enum Moment {
     AfterSweep,
 }
 
+impl Heard {
+    /// Whether this is the only record of its process, which never had a second thread.
+    fn is_alone(&self) -> bool {
+        let record = &self.record;
+        let is_main = record.tgid == Some(record.tid);
+        is_main && record.is_last_thread == Some(true) && record.process.is_none()
+    }
+}
+
+/// Whose records were joined in one interval. A storm may use a PID twice in it.
+#[derive(Debug, Default)]
+struct Unseen {
+    /// By PID, processes that nobody saw: the last one.
+    by_pid: HashMap<u32, ProcessKey>,
+    /// Processes whose only record has been found.
+    alone: HashSet<ProcessKey>,
+}
+
 /// What is known of one process from the records of one interval.
 #[derive(Debug, Default)]
 struct Gathered {
-    own_usage: UsageTotals,
+    usage: ThreadUsage,
     switches: [u64; 2],
     last: Option<usize>,
 }
 
 impl RoundedWitness {
     pub(super) fn new(taskstats: Taskstats) -> Self {
-        RoundedWitness { taskstats, waiting: Vec::new(), lost: 0, health: Health::default() }
+        let mut counting = Counting::new();
+        counting.see(taskstats.delay_accounting(), crate::origin::since_boot());
+        RoundedWitness {
+            taskstats,
+            waiting: Vec::new(),
+            lost: 0,
+            counting,
+            room: Room::default(),
+            health: Health::default(),
+        }
+    }
+
+    /// Asks the kernel for how long processes of which that is not known have waited. One that
+    /// ends meanwhile is [`Absence::Vanished`], as is a zombie, which its record has told of.
+    pub(super) fn ask_delays(&mut self, scale: Scale, processes: &mut [ProcessSample]) {
+        let RoundedWitness { taskstats, counting, .. } = self;
+        let is_asked = |process: &&mut ProcessSample| {
+            process.gauges.delays == Reading::Absent(Absence::NeedsRecords)
+        };
+        let mut asked: Vec<_> = processes.iter_mut().filter(is_asked).collect();
+        let tgids: Vec<u32> = asked.iter().map(|process| process.key.pid).collect();
+        let mut next = asked.iter_mut();
+        taskstats.of_process(&tgids, &mut |_, account| {
+            let Some(process) = next.next() else { return };
+            let life = Life {
+                began: scale.moment_at(process.key.start_time_ticks),
+                threads_max: process.gauges.threads.value().copied().unwrap_or(u64::MAX),
+            };
+            process.gauges.delays = match account {
+                Ok(account) => counting.reading(&account.delays, life),
+                Err(why) => Reading::Absent(why),
+            };
+        });
     }
 
     /// Takes records in until their sockets are empty.
@@ -72,15 +131,16 @@ impl RoundedWitness {
     }
 
     fn hear(&mut self, moment: Moment) {
-        let RoundedWitness { taskstats, waiting, lost, .. } = self;
-        let at = crate::origin::since_boot();
+        let RoundedWitness { taskstats, waiting, lost, counting, .. } = self;
         let drained = taskstats.drain(&mut |record| {
             if waiting.len() < WAITING_MAX {
+                let at = crate::origin::since_boot();
                 waiting.push(Heard { record: record.clone(), at, moment });
             } else {
                 *lost += 1;
             }
         });
+        counting.see(taskstats.delay_accounting(), crate::origin::since_boot());
         // A record that could not be read was received, and says nothing.
         self.lost += drained.lost + drained.malformed;
         let outcome = drained.failure.map_or(Ok(()), Err);
@@ -92,24 +152,25 @@ impl RoundedWitness {
         self.health.is_gone()
     }
 
-    /// Joins what was heard. Records of processes that nobody saw, and that were written since
-    /// the sweep began, wait for the next one, which may see them as zombies.
+    /// Joins what was heard. Processes that nobody saw, and of which records were written since
+    /// the sweep began, are looked up: the next sweep may see them as zombies. They do not wait
+    /// for it, since what their reapers inherited of them may be in this one.
     pub(super) fn testify(&mut self, population: &Population<'_>, exits: &mut Exits) {
         self.hear(Moment::AfterSweep);
         self.health.end_round();
         exits.lost_records = std::mem::take(&mut self.lost);
         let heard = std::mem::take(&mut self.waiting);
-        let mut unseen = HashMap::new();
+        let mut unseen = Unseen::default();
         let mut processes: HashMap<ProcessKey, Gathered> = HashMap::new();
         let mut joined = Vec::with_capacity(heard.len());
         for heard in heard {
-            match process_of(&heard, population, &mut unseen) {
-                Some(process) => joined.push((process, heard)),
-                None => self.waiting.push(Heard { moment: Moment::BeforeSweep, ..heard }),
-            }
+            let process = process_of(&heard, population, &mut unseen, &mut self.room);
+            joined.push((process, heard));
         }
+        self.hold_back(&mut joined, population);
         for (position, (process, heard)) in joined.iter().enumerate() {
-            exits.threads.push(thread_exit(*process, heard, population));
+            let delays = heard.delays(&self.counting);
+            exits.threads.push(thread_exit(*process, heard, delays, population));
             processes.entry(*process).or_default().add(position, &heard.record);
         }
         for (process, gathered) in processes {
@@ -121,15 +182,59 @@ impl RoundedWitness {
     }
 }
 
+impl Heard {
+    /// For how long its process waited, where this was the last of several threads; else the
+    /// thread itself.
+    fn delays(&self, counting: &Counting) -> Reading<Delays> {
+        let record = &self.record;
+        let life_ns = record.elapsed_us.saturating_mul(1000);
+        let life = Life {
+            began: BootTime { ns: self.at.ns.saturating_sub(life_ns) },
+            threads_max: if self.is_alone() { 1 } else { u64::MAX },
+        };
+        counting.reading(record.process.as_ref().map_or(&record.delays, |p| &p.delays), life)
+    }
+}
+
+impl RoundedWitness {
+    /// Keeps for the next sweep what was heard after this one of processes that nobody saw, and
+    /// whose parents, or others further up, nobody saw either and have not ended.
+    fn hold_back(&mut self, joined: &mut Vec<(ProcessKey, Heard)>, population: &Population<'_>) {
+        let mut told: HashSet<u32> = joined.iter().map(|(process, _)| process.pid).collect();
+        loop {
+            let is_orphan = |(process, heard): &mut (ProcessKey, Heard)| {
+                let parent = heard.record.parent_pid;
+                heard.moment == Moment::AfterSweep
+                    && !population.has_seen(*process)
+                    && population.known.get(parent).is_none()
+                    && !told.contains(&parent)
+            };
+            let orphans: Vec<_> = joined.extract_if(.., is_orphan).collect();
+            if orphans.is_empty() {
+                return;
+            }
+            for (process, heard) in orphans {
+                told.remove(&process.pid);
+                self.waiting.push(Heard { moment: Moment::BeforeSweep, ..heard });
+            }
+        }
+    }
+}
+
 impl Gathered {
     fn add(&mut self, position: usize, record: &ThreadExitRecord) {
-        let usage = Totals([
-            record.cpu_user_us.saturating_mul(1000),
-            record.cpu_system_us.saturating_mul(1000),
-            record.minor_faults,
-            record.major_faults,
-        ]);
-        self.own_usage = self.own_usage.plus(usage.as_delta());
+        let user_ns = record.cpu_user_us.saturating_mul(1000);
+        let system_ns = record.cpu_system_us.saturating_mul(1000);
+        let by_ticks_ns = user_ns.saturating_add(system_ns);
+        for (sum, more) in [
+            (&mut self.usage.utime_ns, user_ns),
+            (&mut self.usage.stime_ns, system_ns),
+            (&mut self.usage.runtime_ns, record.cpu_run_ns.unwrap_or(by_ticks_ns)),
+            (&mut self.usage.min_flt, record.minor_faults),
+            (&mut self.usage.maj_flt, record.major_faults),
+        ] {
+            *sum = sum.saturating_add(more);
+        }
         let switches = [record.voluntary_switches, record.involuntary_switches];
         for (sum, more) in self.switches.iter_mut().zip(switches) {
             *sum = sum.saturating_add(more);
@@ -138,14 +243,21 @@ impl Gathered {
             self.last = Some(position);
         }
     }
+
+    /// What its threads used, divided between the modes as procfs does it.
+    fn own_usage(&self) -> UsageTotals {
+        let (user_ns, system_ns) = cpu_split(&self.usage, (0, 0));
+        Totals([user_ns, system_ns, self.usage.min_flt, self.usage.maj_flt])
+    }
 }
 
-/// Whose thread it was. `None` for one that the next sweep may still see as a zombie.
+/// Whose thread it was.
 fn process_of(
     heard: &Heard,
     population: &Population<'_>,
-    unseen: &mut HashMap<u32, ProcessKey>,
-) -> Option<ProcessKey> {
+    unseen: &mut Unseen,
+    room: &mut Room,
+) -> ProcessKey {
     let record = &heard.record;
     let pid = record.tgid.unwrap_or(record.tid);
     let began_by_ns = heard.at.ns.saturating_sub(record.elapsed_us.saturating_mul(1000));
@@ -158,16 +270,38 @@ fn process_of(
     let bearer = bearers
         .filter(|key| key.start_time_ticks <= began_by)
         .max_by_key(|key| key.start_time_ticks);
+    let is_alone = heard.is_alone();
+    let bearer = bearer.filter(|key| !is_alone || unseen.alone.insert(*key));
     if let Some(key) = bearer {
-        return Some(key);
+        return key;
     }
-    if heard.moment == Moment::AfterSweep {
-        return None;
+    let mut unseen_key = || {
+        let listed = match heard.moment {
+            Moment::AfterSweep => listed_start(pid, population, room),
+            Moment::BeforeSweep => None,
+        };
+        // Nobody saw it, so it began after the sweep before.
+        let start_time_ticks = population.origin.scale.ticks_at(BootTime { ns: began_by_ns });
+        let start_time_ticks = start_time_ticks.max(population.previous_sweep_ticks);
+        let listed = listed.filter(|listed| *listed <= began_by);
+        ProcessKey { pid, start_time_ticks: listed.unwrap_or(start_time_ticks) }
+    };
+    if !is_alone {
+        return *unseen.by_pid.entry(pid).or_insert_with(unseen_key);
     }
-    // Nobody saw it, so it began after the sweep before.
-    let start_time_ticks = population.origin.scale.ticks_at(BootTime { ns: began_by_ns });
-    let start_time_ticks = start_time_ticks.max(population.previous_sweep_ticks);
-    Some(*unseen.entry(pid).or_insert(ProcessKey { pid, start_time_ticks }))
+    let mut key = unseen_key();
+    while !unseen.alone.insert(key) {
+        key.start_time_ticks += 1;
+    }
+    unseen.by_pid.insert(pid, key);
+    key
+}
+
+/// When the process started that bears a PID now.
+fn listed_start(pid: u32, population: &Population<'_>, room: &mut Room) -> Option<u64> {
+    let name = Name::in_process(pid, "stat");
+    let text = room.read_lines(&population.origin.root, name.as_c_str(), 1).ok()?;
+    proc_pid_stat::parse(text).ok().map(|stat| stat.start_time_ticks)
 }
 
 /// Whether the bearer of the PID outlived what the record tells of.
@@ -177,7 +311,12 @@ fn is_surely_another(heard: &Heard, pid: u32, population: &Population<'_>) -> bo
         && population.sample(pid).is_some_and(|sample| sample.state == ProcessState::Living)
 }
 
-fn thread_exit(process: ProcessKey, heard: &Heard, population: &Population<'_>) -> ThreadExit {
+fn thread_exit(
+    process: ProcessKey,
+    heard: &Heard,
+    delays: Reading<Delays>,
+    population: &Population<'_>,
+) -> ThreadExit {
     let record = &heard.record;
     let start_time_ticks = match record.tid == process.pid {
         true => process.start_time_ticks,
@@ -197,6 +336,7 @@ fn thread_exit(process: ProcessKey, heard: &Heard, population: &Population<'_>) 
             io.write_bytes,
             io.cancelled_write_bytes,
         ]),
+        delays,
     }
 }
 
@@ -222,13 +362,13 @@ fn process_exit(
     heard: &Heard,
     gathered: &Gathered,
     population: &Population<'_>,
-    unseen: &HashMap<u32, ProcessKey>,
+    unseen: &Unseen,
 ) -> ProcessExit {
     let record = &heard.record;
     let known = population.known.get(key.pid).filter(|known| known.key == key);
     let parent = population.known.get(record.parent_pid);
     let parent_key = parent.map(|parent| parent.key);
-    let parent_key = parent_key.or_else(|| unseen.get(&record.parent_pid).copied());
+    let parent_key = parent_key.or_else(|| unseen.by_pid.get(&record.parent_pid).copied());
     let absent = Absence::NotRequested;
     let [voluntary, involuntary] = gathered.switches;
     let switches = match record.process {
@@ -254,7 +394,7 @@ fn process_exit(
             state: ProcessState::Zombie,
             identity,
             read_at: heard.at,
-            usage: Usage { own: gathered.own_usage, ..Usage::default() },
+            usage: Usage { own: gathered.own_usage(), ..Usage::default() },
             io: ProcessIo { total: Reading::Absent(absent), threads: Reading::Absent(absent) },
             gauges,
         },

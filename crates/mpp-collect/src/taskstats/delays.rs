@@ -1,5 +1,7 @@
 //! Whether the kernel accounts what threads wait for: `/proc/sys/kernel/task_delayacct`.
 
+use std::ffi::CStr;
+
 use rustix::fs::CWD;
 use rustix::io::Errno;
 
@@ -17,11 +19,14 @@ pub(crate) enum DelayAccounting {
 }
 
 impl DelayAccounting {
+    /// What says it, since Linux 5.14.
+    pub(crate) const SWITCH: &'static CStr = c"/proc/sys/kernel/task_delayacct";
+
     /// How it is now, with a kernel that was built for it; anybody may change it at any time.
     ///
     /// Off as well where that cannot be found out.
-    pub(super) fn read(room: &mut Room) -> Self {
-        match room.read(CWD, c"/proc/sys/kernel/task_delayacct") {
+    pub(crate) fn read(room: &mut Room) -> Self {
+        match room.read(CWD, Self::SWITCH) {
             Ok(text) => Self::of_switch(text),
             // Before Linux 5.14 it was on unless the kernel was started otherwise.
             Err(FileError::System(Errno::NOENT)) => {

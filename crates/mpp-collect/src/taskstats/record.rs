@@ -10,8 +10,9 @@ pub(crate) const IO_FLOOR_BYTES: u64 = 1024;
 
 /// What a thread has done from its start to its end, by itself: what children did is not in it.
 ///
-/// Its CPU times are not to be trusted for short lives: charged by ticks, most of a thread's
-/// life of 500 microseconds is charged to nobody. The growth of the reaper's `cutime` and
+/// Its CPU times are not to be trusted for short lives: what the scheduler measured ends with
+/// the last tick or switch before the end, so that most of a life of 100 microseconds is missing;
+/// and a tick charges a whole one to whoever it meets. The growth of the reaper's `cutime` and
 /// `cstime` is exact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ThreadExitRecord {
@@ -41,10 +42,13 @@ pub(crate) struct ThreadExitRecord {
     pub(crate) minor_faults: u64,
     /// Page faults that waited for the disk.
     pub(crate) major_faults: u64,
-    /// CPU time in user mode, in microseconds.
+    /// CPU time in user mode by ticks, in microseconds.
     pub(crate) cpu_user_us: u64,
-    /// CPU time in the kernel, in microseconds.
+    /// CPU time in the kernel by ticks, in microseconds.
     pub(crate) cpu_system_us: u64,
+    /// CPU time as the scheduler measured it, in nanoseconds, never more than the truth: `None`
+    /// where this kernel does not say.
+    pub(crate) cpu_run_ns: Option<u64>,
     /// Context switches because it waited.
     pub(crate) voluntary_switches: u64,
     /// Context switches because its time was up.
@@ -161,6 +165,8 @@ impl ThreadExitRecord {
             major_faults: stats.major_faults(),
             cpu_user_us: stats.cpu_user_us(),
             cpu_system_us: stats.cpu_system_us(),
+            // Nobody ends without having run.
+            cpu_run_ns: Some(stats.cpu_run_virtual_ns()).filter(|ns| *ns > 0),
             voluntary_switches: stats.voluntary_switches(),
             involuntary_switches: stats.involuntary_switches(),
             delays: Delays::of(&stats, accounting),
@@ -203,6 +209,21 @@ impl ProcessAccount {
 }
 
 impl Delays {
+    /// Whether anything but the run queue's was counted: then whoever waited began while the
+    /// kernel accounted delays.
+    pub(crate) fn has_others(&self) -> bool {
+        let others = [
+            self.block_io_ns,
+            self.swap_ns,
+            self.reclaim_ns,
+            self.thrashing_ns,
+            self.compaction_ns,
+            self.copy_ns,
+            self.interrupt_ns,
+        ];
+        others.into_iter().flatten().any(|ns| ns > 0)
+    }
+
     fn of(stats: &Stats<'_>, accounting: DelayAccounting) -> Self {
         if accounting == DelayAccounting::Unsupported {
             return Delays::default();

@@ -28,6 +28,12 @@ pub(crate) enum Refusal {
     /// What arrives cannot be read.
     #[error("this kernel tells of ended threads in a form that is not known")]
     UnknownForm,
+    /// Records name the thread alone, before version 12 of them: what short-lived threads did
+    /// would be their process's parent's.
+    #[error(
+        "this kernel does not tell to which process an ended thread belonged (taskstats before version 12)"
+    )]
+    NoThreadGroup,
     /// A system call has failed.
     #[error("cannot {action}: {errno}")]
     System {
@@ -46,11 +52,16 @@ impl Refusal {
             Refusal::NotPermitted => {
                 match sys::call(|| capability_is_in_bounding_set(CapabilitySet::NET_ADMIN)) {
                     Ok(false) => Some(IN_CONTAINER),
-                    _ => Some("sudo setcap cap_net_admin,cap_sys_ptrace+ep \"$(command -v mpp)\""),
+                    _ => Some(
+                        "sudo setcap cap_net_admin,cap_sys_ptrace,cap_dac_read_search+ep \"$(command -v mpp)\"",
+                    ),
                 }
             }
             Refusal::OtherNamespace | Refusal::OtherNetworkNamespace => Some(IN_CONTAINER),
-            Refusal::Unsupported | Refusal::UnknownForm | Refusal::System { .. } => None,
+            Refusal::Unsupported
+            | Refusal::UnknownForm
+            | Refusal::NoThreadGroup
+            | Refusal::System { .. } => None,
         }
     }
 
@@ -86,6 +97,10 @@ mod tests {
             Refusal::NotPermitted,
             "the kernel tells of ended threads only whoever has CAP_NET_ADMIN",
         );
+        check(
+            Refusal::NoThreadGroup,
+            "this kernel does not tell to which process an ended thread belonged (taskstats before version 12)",
+        );
         check(Refusal::of("x", Errno::NOENT), "this kernel was built without CONFIG_TASKSTATS");
         check(
             Refusal::of("x", Errno::INVAL),
@@ -105,5 +120,6 @@ mod tests {
             assert!(refusal.cure().is_some_and(|cure| cure.to_lowercase().contains("net_admin")));
         }
         assert_eq!(Refusal::Unsupported.cure(), None);
+        assert_eq!(Refusal::NoThreadGroup.cure(), None);
     }
 }

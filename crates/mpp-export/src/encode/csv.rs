@@ -67,7 +67,7 @@ fn write_accuracy(report: &Report, time: &str, out: &mut Vec<u8>) {
 
 fn write_long(group: &GroupReport, columns: &[NamedColumn<'_>], time: &str, out: &mut Vec<u8>) {
     let name = escape::csv(&group.name);
-    for (named, figure) in cells(columns, group) {
+    for (named, figure) in cells(columns, &group.figures) {
         out.extend_from_slice(format!("{time},{name},{},", named.name).as_bytes());
         push_cell(figure, out);
         out.push(b',');
@@ -102,7 +102,7 @@ fn write_wide(
         push_integer(number, out);
     }
     let mut marks = Vec::new();
-    for (named, figure) in cells(columns, group) {
+    for (named, figure) in cells(columns, &group.figures) {
         out.push(b',');
         push_cell(figure, out);
         marks.extend(mark(named.column, figure).map(|mark| format!("{}={mark}", named.name)));
@@ -118,13 +118,13 @@ fn push_whole(time: &str, group: &str, metric: &str, number: u64, out: &mut Vec<
     out.extend_from_slice(b",\n");
 }
 
-fn push_cell(figure: Figure, out: &mut Vec<u8>) {
+pub(crate) fn push_cell(figure: Figure, out: &mut Vec<u8>) {
     if let Figure::Known { value, .. } = figure {
         push_value(value, out);
     }
 }
 
-fn mark(column: &Column, figure: Figure) -> Option<String> {
+pub(crate) fn mark(column: &Column, figure: Figure) -> Option<String> {
     match figure {
         Figure::Known { mark, .. } => mark.word().map(str::to_owned),
         Figure::Absent(why) => Some(format!("unknown: {}", reason(column, why))),

@@ -35,7 +35,7 @@ pub(crate) fn write(report: &Report, prefix: &str, out: &mut Vec<u8>) {
     }
     for group in &report.groups {
         let path = path_of(&group.name);
-        for (named, figure) in cells(&columns, group) {
+        for (named, figure) in cells(&columns, &group.figures) {
             if let Figure::Known { value, .. } = figure {
                 lines.push(&path, &named.name, |out| push_value(value, out));
             }

@@ -33,7 +33,7 @@ pub(crate) fn write(report: &Report, host: &[u8], out: &mut Vec<u8>) {
         push_whole(group.matched, out);
         push_field("descendants", group.descendants, out);
         push_field("unreadable", group.unreadable, out);
-        for (named, figure) in cells(&columns, group) {
+        for (named, figure) in cells(&columns, &group.figures) {
             if let Figure::Known { value, .. } = figure {
                 out.extend_from_slice(format!(",{}=", named.name).as_bytes());
                 match value {

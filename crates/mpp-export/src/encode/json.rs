@@ -48,9 +48,9 @@ fn push_group(json: &mut Writer<'_>, columns: &[NamedColumn<'_>], group: &GroupR
     json.open(b'{');
     json.key("name").string(&group.name);
     json.key("metrics").open(b'{');
-    push_metrics(json, columns, group);
+    push_metrics(json, columns, &group.figures);
     json.close(b'}');
-    push_doubts(json, columns, group);
+    push_doubts(json, columns, &group.figures);
     json.key("matched").integer(group.matched);
     json.key("descendants").integer(group.descendants);
     json.key("unreadable").integer(group.unreadable);
@@ -58,12 +58,8 @@ fn push_group(json: &mut Writer<'_>, columns: &[NamedColumn<'_>], group: &GroupR
 }
 
 /// Every metric with its number, or `null`.
-pub(crate) fn push_metrics(
-    json: &mut Writer<'_>,
-    columns: &[NamedColumn<'_>],
-    group: &GroupReport,
-) {
-    for (named, figure) in cells(columns, group) {
+pub(crate) fn push_metrics(json: &mut Writer<'_>, columns: &[NamedColumn<'_>], figures: &[Figure]) {
+    for (named, figure) in cells(columns, figures) {
         json.key(&named.name);
         match figure {
             Figure::Known { value, .. } => push_value(value, json.out),
@@ -73,9 +69,9 @@ pub(crate) fn push_metrics(
 }
 
 /// `accuracy` of the numbers that are not exact, and `why` of those that are not known.
-pub(crate) fn push_doubts(json: &mut Writer<'_>, columns: &[NamedColumn<'_>], group: &GroupReport) {
+pub(crate) fn push_doubts(json: &mut Writer<'_>, columns: &[NamedColumn<'_>], figures: &[Figure]) {
     json.key("accuracy").open(b'{');
-    for (named, figure) in cells(columns, group) {
+    for (named, figure) in cells(columns, figures) {
         if let Figure::Known { mark, .. } = figure
             && let Some(word) = mark.word()
         {
@@ -84,7 +80,7 @@ pub(crate) fn push_doubts(json: &mut Writer<'_>, columns: &[NamedColumn<'_>], gr
     }
     json.close(b'}');
     json.key("why").open(b'{');
-    for (named, figure) in cells(columns, group) {
+    for (named, figure) in cells(columns, figures) {
         if let Figure::Absent(why) = figure {
             json.key(&named.name).string(reason(named.column, why).as_bytes());
         }
@@ -172,7 +168,20 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn null(&mut self) {
+    /// One of JSON's own words.
+    pub(crate) fn word(&mut self, word: &'static str) {
+        self.out.extend_from_slice(word.as_bytes());
+    }
+
+    /// A string, or `null` where there is none.
+    pub(crate) fn text(&mut self, bytes: Option<&[u8]>) {
+        match bytes {
+            Some(bytes) => self.string(bytes),
+            None => self.null(),
+        }
+    }
+
+    pub(crate) fn null(&mut self) {
         self.out.extend_from_slice(b"null");
     }
 

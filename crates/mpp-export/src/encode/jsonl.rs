@@ -21,8 +21,8 @@ pub(crate) fn write(report: &Report, out: &mut Vec<u8>) {
             json.key(name).integer(number);
         }
         json.key("interval_sec").float(interval_seconds(report));
-        push_metrics(&mut json, &columns, group);
-        push_doubts(&mut json, &columns, group);
+        push_metrics(&mut json, &columns, &group.figures);
+        push_doubts(&mut json, &columns, &group.figures);
         json.key("matched").integer(group.matched);
         json.key("descendants").integer(group.descendants);
         json.key("unreadable").integer(group.unreadable);
@@ -32,7 +32,7 @@ pub(crate) fn write(report: &Report, out: &mut Vec<u8>) {
 }
 
 /// Seconds since 1970 with milliseconds, `1795435421.52`.
-fn push_time(time: WallTime, out: &mut Vec<u8>) {
+pub(crate) fn push_time(time: WallTime, out: &mut Vec<u8>) {
     let milliseconds = milliseconds(time);
     let sign = if milliseconds < 0 { "-" } else { "" };
     let milliseconds = milliseconds.unsigned_abs();

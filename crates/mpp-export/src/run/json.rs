@@ -3,7 +3,7 @@
 //! Within schema 1 fields are only added.
 
 use mpp_accounting::report::Figure;
-use mpp_accounting::run::{Change, Ending, Judgement, Reaping};
+use mpp_accounting::run::{Agreement, Change, Ending, Judgement, Reaping};
 
 use super::RunPage;
 use crate::encode::json::{Writer, push_doubts, push_metrics};
@@ -34,6 +34,13 @@ pub fn write_json(page: &RunPage<'_>, origin: &Origin, layout: JsonLayout, out: 
     json.key("interval_sec").float(report.total.interval.map(|whole| whole.as_secs_f64()));
     json.key("tier").string(report.total.accuracy.tier.letter().as_bytes());
     json.key("lost").integer(report.total.accuracy.lost);
+    json.key("lost_records").integer(report.total.accuracy.lost_records);
+    json.key("io_bound_bytes").integer(report.total.accuracy.io_bound_bytes);
+    json.key("agreement").string(match report.agreement {
+        Agreement::NotCompared => b"not_compared",
+        Agreement::Same => b"same",
+        Agreement::Differs(_) => b"differs",
+    });
     json.key("samples").integer(report.samples);
     json.key("failed_samples").integer(report.failed_samples);
     json.key("reaped_by").string(match report.reaping {
@@ -46,6 +53,9 @@ pub fn write_json(page: &RunPage<'_>, origin: &Origin, layout: JsonLayout, out: 
     push_programs(&mut json, page);
     push_left(&mut json, page);
     push_limits(&mut json, page);
+    if let Some(before) = page.tier_before {
+        json.key("compared_tier").string(before.letter().as_bytes());
+    }
     push_changes(&mut json, page.changes);
     json.close(b'}');
     out.push(b'\n');
@@ -56,9 +66,9 @@ fn push_group(json: &mut Writer<'_>, page: &RunPage<'_>) {
     let columns = named_columns(&page.report.total.columns);
     if let Some(group) = page.report.total.groups.first() {
         json.key("metrics").open(b'{');
-        push_metrics(json, &columns, group);
+        push_metrics(json, &columns, &group.figures);
         json.close(b'}');
-        push_doubts(json, &columns, group);
+        push_doubts(json, &columns, &group.figures);
     }
 }
 
@@ -70,9 +80,9 @@ fn push_programs(json: &mut Writer<'_>, page: &RunPage<'_>) {
         json.open(b'{');
         json.key("name").string(&group.name);
         json.key("metrics").open(b'{');
-        push_metrics(json, &columns, group);
+        push_metrics(json, &columns, &group.figures);
         json.close(b'}');
-        push_doubts(json, &columns, group);
+        push_doubts(json, &columns, &group.figures);
         json.close(b'}');
     }
     json.close(b']');

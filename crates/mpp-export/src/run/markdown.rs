@@ -4,7 +4,7 @@ use mpp_accounting::report::Figure;
 use mpp_accounting::run::Judgement;
 
 use super::text::{change_cells, heading};
-use super::{RunPage, cell, headline, judged, program_rows, remarks, signs};
+use super::{RunPage, cell, headline, judged, program_rows, remarks, signs, tier_note};
 
 /// Writes a run as GitHub and others show it.
 pub fn write_markdown(page: &RunPage<'_>, out: &mut String) {
@@ -26,11 +26,10 @@ pub fn write_markdown(page: &RunPage<'_>, out: &mut String) {
     write_programs(page, out);
     let figures: Vec<Figure> =
         report.total.groups.iter().flat_map(|group| group.figures.iter().copied()).collect();
-    let notes = signs(&figures);
-    if !notes.is_empty() {
-        push(out, "");
-        push(out, &escaped(&notes.join("; ")));
-    }
+    let mut notes = signs(&figures);
+    notes.push(tier_note(report));
+    push(out, "");
+    push(out, &escaped(&notes.join("; ")));
     for remark in remarks(page) {
         push(out, "");
         push(out, &escaped(&remark));

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use mpp_accounting::report::Mark;
+use mpp_accounting::report::{Mark, Tier};
 use mpp_accounting::run::Cost;
 use serde_json::Value;
 
@@ -54,6 +54,7 @@ pub fn read_cost(text: &[u8]) -> Result<Cost, CostError> {
         value["metrics"].as_object().ok_or_else(|| CostError::expected("an object `metrics`"))?;
     let mut cost = Cost {
         program: value["program"].as_str().unwrap_or_default().to_owned(),
+        tier: tier(&value["tier"]),
         ..Cost::default()
     };
     for (name, number) in metrics {
@@ -64,8 +65,14 @@ pub fn read_cost(text: &[u8]) -> Result<Cost, CostError> {
     Ok(cost)
 }
 
+/// A tier of a later version is none that can be compared with.
+fn tier(letter: &Value) -> Option<Tier> {
+    let tiers = [Tier::A, Tier::B, Tier::C];
+    tiers.into_iter().find(|tier| Some(tier.letter()) == letter.as_str())
+}
+
 /// A mark of a later version is taken for the weakest.
 fn mark(word: &Value) -> Mark {
-    let marks = [Mark::Exact, Mark::Estimate, Mark::LowerBound];
+    let marks = [Mark::Exact, Mark::Bound, Mark::Estimate, Mark::LowerBound];
     marks.into_iter().find(|mark| mark.word() == word.as_str()).unwrap_or(Mark::LowerBound)
 }

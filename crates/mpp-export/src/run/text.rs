@@ -8,7 +8,8 @@ use mpp_accounting::run::{Change, Judgement};
 use unicode_width::UnicodeWidthStr as _;
 
 use super::{
-    RunPage, cell, headline, judged, program_rows, remarks, short_time, signed_cell, signs, sized,
+    RunPage, cell, headline, limit_line, program_rows, remarks, short_time, signed_cell, signs,
+    sized, tier_note,
 };
 use crate::table::write_clauses;
 
@@ -34,6 +35,7 @@ pub fn write_text(page: &RunPage<'_>, out: &mut String) {
         report.total.groups.iter().flat_map(|group| group.figures.iter().copied()).collect();
     figures.extend(programs.iter().flat_map(|(_, figures)| figures).filter(|f| is_known(f)));
     let mut notes = signs(&figures);
+    notes.push(tier_note(report));
     notes.push(match report.failed_samples {
         0 => format!("{} looks", report.samples),
         failed => format!("{} looks, {failed} more failed", report.samples),
@@ -61,7 +63,7 @@ pub fn write_limits(page: &RunPage<'_>, shown: Shown, out: &mut String) {
     for (limit, judgement) in page.limits {
         let is_trouble = matches!(judgement, Judgement::Broken(_) | Judgement::Unknown(_));
         if shown == Shown::All || is_trouble {
-            push(out, &format!("limit {}", judged(limit, judgement, page.units)));
+            push(out, &limit_line(limit, judgement, page.units));
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::actor::{Actor, Durability, Writer};
 use crate::kernel;
 use crate::options::{OptionRow, Options, row};
 use crate::stage::Stage;
+use crate::truth::Count;
 
 pub(super) const OPTIONS: &[OptionRow] = &[
     row("seconds", "60", "how long it goes on"),
@@ -52,7 +53,9 @@ pub(super) fn run(stage: &Stage, options: &Options) -> Result<()> {
         if number % per_second == 0 { stage.tick() } else { Ok(()) }
     })?;
     actor.reap_all()?;
-    stage.say(actor.counters.line("total").number("pid_wraps", wraps))?;
+    let threads = actor.counters.value(Count::ThreadsEnded);
+    let line = actor.counters.line("total").number("threads", threads);
+    stage.say(line.number("pid_wraps", wraps))?;
     stage.wait_for_end()
 }
 
@@ -72,10 +75,9 @@ fn at_pace(
             return Ok(());
         }
         let due = u64::try_from(elapsed.as_micros())? * per_second / 1_000_000;
-        for number in done..due.min(done + BATCH_MAX) {
-            deed(number)?;
-            done = number + 1;
-        }
+        let batch = due.min(done + BATCH_MAX);
+        (done..batch).try_for_each(&mut deed)?;
+        done = batch;
         actor.live_for(STEP)?;
     }
 }
@@ -90,6 +92,7 @@ fn end_threads(actor: &Actor, per_second: u64, duration: Duration, bytes: u64) -
     at_pace(actor, per_second, duration, |_| {
         let writer = actor.clone();
         let thread = thread::spawn(move || writer.write(Writer::Child, bytes, Durability::Dropped));
+        actor.counters.raise(Count::ThreadsEnded, 1);
         thread.join().map_err(|_| anyhow!("a thread panicked"))?
     })
 }
