@@ -833,8 +833,8 @@ impl GroupBook {
     }
 
     fn add_delays_of(&mut self, key: ProcessKey, seen: &Reading<Delays>, movement: &Movement) {
-        let Some(member) = self.members.get_mut(key) else { return };
         let Reading::Value(delays) = seen else { return };
+        let Some(member) = self.members.get_mut(key) else { return };
         let total = delays.total;
         let before = member.delays.replace(total.raised_to(member.delays.unwrap_or_default()));
         let Some(place) = member.place else { return };
