@@ -201,6 +201,9 @@ struct Known {
     /// CPU time of children that were taken out of it before the kernel, which shows whole
     /// ticks, had shown all of it as inherited.
     overdrawn: UsageDelta,
+    /// What records of its threads have told beyond T: they ended after it was read. Boxed, since
+    /// there is seldom any.
+    ahead: Option<Box<IoDelta>>,
 }
 
 /// What a process did that needs no balance.
@@ -436,7 +439,7 @@ impl Ledger {
                 true => Account::born(current),
                 false => Account::baseline(current),
             };
-            account.take_records(&self.records, batch, movement);
+            account.take_records(&self.records, batch, read_at_ticks(process, snapshot), movement);
             accounts.push(account);
         }
         for gone in known.iter_mut().skip(position) {
@@ -471,7 +474,7 @@ impl Ledger {
             }
             Account::born(current)
         };
-        account.take_records(&self.records, batch, movement);
+        account.take_records(&self.records, batch, read_at_ticks(process, snapshot), movement);
         account
     }
 
@@ -507,6 +510,7 @@ impl Ledger {
             accounts.push(Account::held(known));
             return;
         }
+        known.reach_ahead();
         let mut foreign_cpu = UsageDelta::ZERO;
         let ended = batch.ended(known.key);
         if ended.is_some() || movement.ends != Ends::Inferred {
@@ -644,6 +648,11 @@ impl Ledger {
     }
 }
 
+/// The tick in which a process was read.
+fn read_at_ticks(process: &ProcessSample, snapshot: &Snapshot) -> u64 {
+    process.read_at.ns / (1_000_000_000 / snapshot.host.ticks_per_second.max(1))
+}
+
 fn unread(known: &[Known]) -> Vec<ProcessKey> {
     known.iter().filter(|known| known.io.is_none()).map(|known| known.key).collect()
 }
@@ -779,6 +788,7 @@ impl Known {
             started_at: process.started_at,
             exec_count: process.exec_count,
             overdrawn: UsageDelta::ZERO,
+            ahead: None,
         }
     }
 
@@ -794,6 +804,7 @@ impl Known {
         let faults = |usage: UsageTotals| usage.without_cpu();
         let is_strange = self.held_sweeps > 0
             || self.has_ended
+            || self.ahead.is_some()
             || self.is_another(process.started_at)
             || self.usage.reaped != process.usage.reaped
             || faults(process.usage.own).since(faults(self.usage.own)).is_none()
@@ -841,7 +852,7 @@ impl Known {
 
     /// Hands itself out, and leaves its place behind.
     fn take_out(&mut self) -> Known {
-        let taken = Known { io: self.io.take(), ..*self };
+        let taken = Known { io: self.io.take(), ahead: self.ahead.take(), ..*self };
         self.is_taken_out = true;
         taken
     }
@@ -872,6 +883,19 @@ impl Known {
         let beyond = last.since_clamped(self.usage.own);
         self.usage.own = last;
         if ends == Ends::Exact { UsageDelta::ZERO } else { beyond }
+    }
+
+    /// What was counted of it and is not in T yet.
+    fn ahead(&self) -> IoDelta {
+        self.ahead.as_deref().copied().unwrap_or_default()
+    }
+
+    /// Takes that into T, of one that no later sweep will see.
+    fn reach_ahead(&mut self) {
+        if let (Some(ahead), Some(io)) = (self.ahead.take(), &mut self.io) {
+            io.threads = io.threads.as_listed(self.key, io.total);
+            io.total = io.total.plus(*ahead);
+        }
     }
 
     /// The threads that were read, none where they were not.
@@ -949,6 +973,7 @@ impl Pending {
             started_at: ended.started_at,
             exec_count: None,
             overdrawn: UsageDelta::ZERO,
+            ahead: None,
         };
         let foreign_cpu = last.learn_last_cpu(ended, ends);
         Pending { last, foreign_cpu, sweeps: 0 }
@@ -1081,7 +1106,9 @@ impl Account {
             return Account::unreadable(current, previous);
         }
         let io_left = match (&current.io, &previous.io) {
-            (Some(now), Some(then)) => Some(now.total.since_clamped(then.total)),
+            (Some(now), Some(then)) => {
+                Some(now.total.since_clamped(then.total).less(previous.ahead()))
+            }
             _ => None,
         };
         Account::open(current, previous, io_left, Standing::Continued)
@@ -1116,6 +1143,7 @@ impl Account {
         }
         current.usage.reaped = previous.usage.reaped;
         current.io.clone_from(&previous.io);
+        current.ahead.clone_from(&previous.ahead);
         current.held_sweeps = previous.held_sweeps + 1;
         Account::open(current, previous, None, Standing::Held)
     }
@@ -1143,8 +1171,15 @@ impl Account {
     }
 
     /// Takes over that its end has been recorded, from an earlier interval or this one, and
-    /// counts I/O by threads and their records where both sweeps have read the threads.
-    fn take_records(&mut self, records: &Records, batch: &Batch, movement: &mut Movement) {
+    /// counts I/O by threads and their records where both sweeps have read the threads. This one
+    /// has read it at `read_at_ticks`.
+    fn take_records(
+        &mut self,
+        records: &Records,
+        batch: &Batch,
+        read_at_ticks: u64,
+        movement: &mut Movement,
+    ) {
         let key = self.current.key;
         self.current.has_ended = self.previous.has_ended;
         self.current.was_told_ended = self.previous.has_ended;
@@ -1160,13 +1195,17 @@ impl Account {
             let (threads, exec_count) = (self.current.threads(), self.current.exec_count);
             let threads = records.threads(batch, &self.previous, &threads, exec_count);
             self.recorded_io = Some(batch.own(&threads));
+            let ahead = threads.ahead(read_at_ticks);
+            self.current.ahead = (!ahead.is_zero()).then(|| Box::new(ahead));
         }
         if let Some(ended) = batch.ended(key) {
             if !self.current.was_told_ended {
                 movement.ended.push(key);
             }
             let own = self.recorded_io.map_or(IoDelta::ZERO, |own| own.io);
-            let total = self.previous.io.as_ref().map(|io| io.total.plus(own));
+            let total = self.previous.io.as_ref().map(|io| io.total.plus(self.previous.ahead()));
+            let total = total.map(|total| total.plus(own));
+            self.current.ahead = None;
             self.current.learn_end(ended, total, movement.ends);
             self.current.was_told_ended = true;
         }
@@ -1266,6 +1305,7 @@ impl Account {
         folded_now
             .less(folded_then)
             .less(then.ended_threads(key, now))
+            .less(self.previous.ahead())
             .less(self.taken_io)
             .min(credit)
     }

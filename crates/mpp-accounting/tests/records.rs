@@ -1158,6 +1158,57 @@ fn a_thread_that_ended_before_any_sweep_saw_its_process_counts_once_by_polling_t
     });
 }
 
+/// What was recorded of those that ended after their process was read, or their parent, is in
+/// what the next sweep reads of it; that one has to do without records.
+fn check_recorded_ahead(ahead: impl Fn(&mut Kernel, u32, u32)) {
+    check_switching(|watch| {
+        let source = watch.source;
+        let process = watch.kernel.fork(INIT, "process");
+        let thread = watch.kernel.start_thread(process);
+        watch.begin();
+        let movement = watch.interval_with_late(process, |kernel| ahead(kernel, process, thread));
+        assert_eq!(movement.ends, ends_of(source));
+        let movement = watch.interval(|kernel| {
+            kernel.write(process, 30);
+            kernel.record_ends(Recorder { room: 0, ..recorder(source) });
+            let unseen = kernel.fork(INIT, "unseen");
+            kernel.exit_and_wait(unseen);
+            kernel.record_ends(recorder(source));
+        });
+        assert_eq!(movement.ends, Ends::Inferred);
+        watch.interval(|kernel| kernel.write(process, 5));
+    });
+}
+
+#[test]
+fn a_thread_recorded_ahead_of_its_process_counts_once_by_polling_too() {
+    check_recorded_ahead(|kernel, process, thread| {
+        kernel.write_in(process, thread, 40_960);
+        kernel.end_thread(process, thread);
+    });
+}
+
+#[test]
+fn a_thread_born_and_recorded_ahead_of_its_process_counts_once_by_polling_too() {
+    check_recorded_ahead(|kernel, process, _| {
+        let thread = kernel.start_thread(process);
+        kernel.write_in(process, thread, 40_960);
+        kernel.end_thread(process, thread);
+    });
+}
+
+#[test]
+fn children_recorded_ahead_of_their_parent_count_once_by_polling_too() {
+    check_recorded_ahead(|kernel, process, _| {
+        for _ in 0..3 {
+            let child = kernel.fork(process, "child");
+            kernel.write(child, 40_960);
+            kernel.use_cpu(child, 1, 1);
+            kernel.exit_and_wait(child);
+        }
+    });
+}
+
 /// Its record says who its parent was, but of that one nothing is known at all: what it did was
 /// inherited by init, together with what its parent did.
 #[test]

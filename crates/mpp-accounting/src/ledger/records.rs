@@ -421,6 +421,28 @@ impl Threads<'_> {
         successor.map_or(IoDelta::ZERO, |thread| thread.total.as_delta())
     }
 
+    /// What its records tell beyond what was read of it at this tick: of threads that were seen
+    /// living, and of those that began since. One that began in the same tick may have ended before;
+    /// nothing is counted twice then, but of an interval without records its bytes may be missing.
+    pub(super) fn ahead(&self, read_at_ticks: u64) -> IoDelta {
+        let is_seen =
+            |thread| find(&self.previous, thread).or(find(self.current, thread)).is_some();
+        let leader_goes_on = !self.leader_lives().is_recorded;
+        let mut ahead = IoDelta::ZERO;
+        for record in self.records {
+            let thread = record.thread;
+            if thread == self.leader() && leader_goes_on {
+                continue;
+            }
+            if let Some(seen) = self.living(thread) {
+                ahead = ahead.plus(record.io.since_clamped(seen.total));
+            } else if thread.start_time_ticks >= read_at_ticks && !is_seen(thread) {
+                ahead = ahead.plus(record.io.as_delta());
+            }
+        }
+        ahead
+    }
+
     fn own_io(&self) -> IoDelta {
         let leader = self.leader();
         let lives = self.leader_lives();
