@@ -7,6 +7,7 @@
 mod support;
 
 use std::fs;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -103,12 +104,6 @@ impl Watching {
         self.seen.cpu_us += thread_cpu_us() - before_us;
         self.seen.reports.push(report);
         let exits = &self.monitor.snapshot().exits;
-        eprintln!(
-            "{} thr {} proc {}",
-            self.seen.reports.len(),
-            exits.threads.len(),
-            exits.processes.len()
-        );
         let is_of_storm = |comm: &[u8]| *comm == *self.storm_comm.as_bytes();
         let of_storm = exits.processes.iter();
         let of_storm = of_storm.filter(|exit| is_of_storm(&exit.sample.identity.comm)).count();
@@ -147,6 +142,7 @@ impl Watcher {
             for _ in 0..3 {
                 std::thread::sleep(INTERVAL / 4);
                 watching.sample();
+                end_on_each_cpu();
             }
             watching.seen
         });
@@ -191,6 +187,15 @@ fn watch(children: u64, per_second: u64) -> Watched {
     let truth = load.total();
     let [exact, rounded, exact_tiny, rounded_tiny] = watchers.map(Watcher::stop);
     Watched { exact, rounded, exact_tiny, rounded_tiny, truth }
+}
+
+/// Ends two processes on each CPU: that records are missing shows when the next ones come.
+fn end_on_each_cpu() {
+    let cpus = std::thread::available_parallelism().expect("a number of CPUs").get();
+    for cpu in (0..cpus).flat_map(|cpu| [cpu, cpu]) {
+        let status = Command::new("taskset").args(["-c", &cpu.to_string(), "true"]).status();
+        assert!(status.expect("taskset(1)").success());
+    }
 }
 
 /// CPU time of the load for each of its children, and of a monitor.

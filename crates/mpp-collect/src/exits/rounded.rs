@@ -39,6 +39,11 @@ pub(crate) struct RoundedWitness {
     /// What was told before the sweep that comes next.
     waiting: Vec<Heard>,
     lost: u64,
+    /// Whether the kernel had no room for a record since the sweep before: which ones, the gaps
+    /// in their numbers tell, but perhaps only when the next record comes.
+    has_overflowed: bool,
+    /// Losses that were told before their gaps showed.
+    told_ahead: u64,
     counting: Counting,
     room: Room,
     health: Health,
@@ -96,6 +101,8 @@ impl RoundedWitness {
             taskstats,
             waiting: Vec::new(),
             lost: 0,
+            has_overflowed: false,
+            told_ahead: 0,
             counting,
             room: Room::default(),
             health: Health::default(),
@@ -142,9 +149,20 @@ impl RoundedWitness {
         });
         counting.see(taskstats.delay_accounting(), crate::origin::since_boot());
         // A record that could not be read was received, and says nothing.
-        self.lost += drained.lost + drained.malformed;
+        let told = drained.lost.min(self.told_ahead);
+        self.told_ahead -= told;
+        self.lost += drained.lost - told + drained.malformed;
+        self.has_overflowed |= drained.overflows > 0;
         let outcome = drained.failure.map_or(Ok(()), Err);
         self.lost += self.health.note("read the records of ended threads", outcome);
+    }
+
+    /// Takes account of what was lost in this interval: the next may be whole.
+    fn hear_of_losses(&mut self) {
+        self.hear(Moment::AfterSweep);
+        if self.lost == 0 {
+            (self.lost, self.told_ahead) = (1, self.told_ahead + 1);
+        }
     }
 
     /// Why nothing is to be expected any more, if that is so.
@@ -157,6 +175,9 @@ impl RoundedWitness {
     /// for it, since what their reapers inherited of them may be in this one.
     pub(super) fn testify(&mut self, population: &Population<'_>, exits: &mut Exits) {
         self.hear(Moment::AfterSweep);
+        if std::mem::take(&mut self.has_overflowed) {
+            self.hear_of_losses();
+        }
         self.health.end_round();
         exits.lost_records = std::mem::take(&mut self.lost);
         let heard = std::mem::take(&mut self.waiting);
