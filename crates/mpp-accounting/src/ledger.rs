@@ -463,7 +463,7 @@ impl Ledger {
         let current = Known::of(process, snapshot);
         let mut account = if current.continues(&previous) {
             movement.fallen += u64::from(current.has_fallen(&previous));
-            Account::continued(current, previous)
+            Account::continued(current, previous, movement.ends)
         } else {
             movement.replaced += 1;
             movement.fallen += 1;
@@ -885,6 +885,14 @@ impl Known {
         if ends == Ends::Exact { UsageDelta::ZERO } else { beyond }
     }
 
+    /// Takes over what of T is less than it was.
+    fn raise_total_to(&mut self, previous: &Known) {
+        if let (Some(now), Some(then)) = (&mut self.io, &previous.io) {
+            now.threads = now.threads.as_listed(self.key, now.total);
+            now.total = now.total.raised_to(then.total);
+        }
+    }
+
     /// What was counted of it and is not in T yet.
     fn ahead(&self) -> IoDelta {
         self.ahead.as_deref().copied().unwrap_or_default()
@@ -1099,11 +1107,16 @@ fn quiet_growth_of_threads(then: &[ThreadIo], now: &[ThreadIo]) -> Option<IoDelt
 }
 
 impl Account {
-    /// Of a process read now and before.
-    fn continued(mut current: Known, previous: Known) -> Self {
+    /// Of a process read now and before. Where threads and their records tell what it did, T may
+    /// have missed a thread that ended while it was read.
+    fn continued(mut current: Known, previous: Known, ends: Ends) -> Self {
         current.usage.own = previous.usage.own.advanced_to(current.usage.own);
         if !current.io_follows(&previous) {
-            return Account::unreadable(current, previous);
+            let is_told_by_threads = current.has_threads() && previous.has_threads();
+            if ends == Ends::Inferred || !is_told_by_threads {
+                return Account::unreadable(current, previous);
+            }
+            current.raise_total_to(&previous);
         }
         let io_left = match (&current.io, &previous.io) {
             (Some(now), Some(then)) => {
@@ -1121,7 +1134,7 @@ impl Account {
             io: current.io.is_some().then(|| KnownIo::without_threads(IoTotals::ZERO)),
             ..current.clone()
         };
-        Account::continued(current, nothing)
+        Account::continued(current, nothing, Ends::Inferred)
     }
 
     /// Of a process seen for the first time, though it is older than the last sweep.

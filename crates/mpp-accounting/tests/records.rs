@@ -963,6 +963,30 @@ fn a_process_whose_counters_fell_as_it_ended_counts_once() {
     });
 }
 
+/// One thread ends while the process is read: its bytes are not among those of ended threads yet,
+/// nor among those of living ones any more. What another did shows all the same.
+#[test]
+fn what_a_thread_did_counts_at_once_though_another_ends_while_its_process_is_read() {
+    check(|watch| {
+        let process = watch.kernel.fork(INIT, "process");
+        let thread = watch.kernel.start_thread(process);
+        watch.kernel.write_in(process, thread, 8192);
+        watch.begin();
+        let key = watch.kernel.process(process).key;
+        watch.kernel.pass(100);
+        watch.kernel.write(process, 4096);
+        watch.kernel.end_thread(process, thread);
+        let mut snapshot = watch.kernel.sweep();
+        let sample = snapshot.processes.iter_mut().find(|sample| sample.key == key).unwrap();
+        let threads = sample.io.threads.value().unwrap().clone();
+        let living = threads.iter().fold(IoDelta::ZERO, |sum, t| sum.plus(t.total.as_delta()));
+        sample.io.total = Reading::Value(IoTotals::ZERO.plus(living));
+        let movement = watch.take(&snapshot);
+        assert_eq!(own(&movement, key), 4096, "not an interval later");
+        watch.interval(|kernel| kernel.write(process, 10));
+    });
+}
+
 #[test]
 fn a_reused_pid_is_another_process() {
     check(|watch| {
