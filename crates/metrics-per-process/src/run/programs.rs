@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use mpp_accounting::exit::ExitSource;
 use mpp_accounting::metric::MetricId;
-use mpp_accounting::process::{ProcessSample, ProcessState};
+use mpp_accounting::process::{Absence, ProcessSample, ProcessState};
 use mpp_accounting::rate;
 use mpp_accounting::report::{Figure, GroupReport, Mark, Report, Value};
 use mpp_accounting::run::PROGRAM_METRICS;
@@ -110,11 +110,15 @@ fn row(name: &[u8], program: &Program, seen: Option<&GroupReport>, marks: Marks)
     }
 }
 
-/// The most that all held at one look, or that one ever had.
+/// The most that all held at one look, or that one ever had. Nothing is known of what ended
+/// between two looks and never had more than it inherited from its forker.
 fn largest(seen: Option<Figure>, told_bytes: u64) -> Figure {
     let seen_bytes = match seen {
         Some(Figure::Known { value: Value::Integer(bytes), .. }) => bytes,
         _ => 0,
     };
-    count(seen_bytes.max(told_bytes), Mark::LowerBound)
+    match seen_bytes.max(told_bytes) {
+        0 => Figure::Absent(Absence::Vanished),
+        bytes => count(bytes, Mark::LowerBound),
+    }
 }
