@@ -112,7 +112,7 @@ def readers():
                 names.append(comm.read().strip())
         except OSError:  # it has ended
             continue
-    return sum(name in ("mpp-reader", "mpp-environment") for name in names)
+    return sum(name in ("mpp-reader", "mpp-scan") for name in names)
 
 
 def test_in_a_forked_child_nobody_hangs(held, stage):
