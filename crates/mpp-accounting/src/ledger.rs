@@ -1132,6 +1132,8 @@ impl Account {
         let nothing = Known {
             usage: Usage::default(),
             io: current.io.is_some().then(|| KnownIo::without_threads(IoTotals::ZERO)),
+            // Nobody saw what it was then.
+            exec_count: None,
             ..current.clone()
         };
         Account::continued(current, nothing, Ends::Inferred)

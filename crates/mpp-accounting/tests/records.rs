@@ -584,6 +584,29 @@ fn exec_from_another_thread_keeps_the_process() {
     });
 }
 
+/// Born, executed from another thread and still there: no sweep saw what it was before.
+#[test]
+fn exec_from_another_thread_of_a_process_never_seen_before_counts_both_lives() {
+    check(|watch| {
+        watch.begin();
+        watch.kernel.pass(1);
+        let process = watch.kernel.fork(INIT, "before");
+        let thread = watch.kernel.start_thread(process);
+        watch.kernel.write(process, 10_240);
+        watch.kernel.exec(process, thread, "after");
+        watch.kernel.write(process, 30_000);
+        watch.kernel.pass(99);
+        let key = watch.kernel.process(process).key;
+        let mut snapshot = watch.kernel.sweep();
+        let is_counted = watch.source == ExitSource::Exact;
+        for sample in &mut snapshot.processes {
+            sample.exec_count = is_counted.then_some(1);
+        }
+        let movement = watch.take(&snapshot);
+        assert_eq!(own(&movement, key), 40_240);
+    });
+}
+
 #[test]
 fn exec_from_another_thread_that_starts_threads_at_once_keeps_the_process() {
     check_exec(|watch, process, thread| {
