@@ -80,6 +80,7 @@ pub struct SocketSource {
     ended: Option<Result<EndedSockets, Absence>>,
     listening: Listening,
     unheard: Vec<ProcessKey>,
+    walked: u64,
     cut: u64,
     unreached: u64,
     lost: u64,
@@ -132,6 +133,7 @@ impl SocketSource {
             ended: None,
             listening: Listening::default(),
             unheard: Vec::new(),
+            walked: 0,
             cut: 0,
             unreached: 0,
             lost: 0,
@@ -210,6 +212,42 @@ impl SocketSource {
         }
     }
 
+    /// Begins a sweep in which somebody tells what sockets processes hold, up to the deadline.
+    /// Where traffic is wanted, the table is read before: why it cannot be, the traffic says.
+    pub(crate) fn begin_telling(&mut self) -> Instant {
+        if self.scope.traffic {
+            let _ = opened(&mut self.namespaces, self.scope).and_then(Namespaces::read_whole);
+        }
+        self.deadline
+    }
+
+    /// Whether all that is wanted of sockets in these network namespaces is known without looking
+    /// at who holds them: what moves in another one than ours is not.
+    pub(crate) fn hears_of(&mut self, mut namespaces: impl Iterator<Item = u64>) -> bool {
+        if !self.scope.traffic {
+            return true;
+        }
+        let own = opened(&mut self.namespaces, self.scope).map(|opened| opened.own_inode());
+        namespaces.all(|namespace| own == Ok(namespace))
+    }
+
+    /// Takes what was told of a process: its sockets, each with the port that it listens at.
+    pub(crate) fn take_told(
+        &mut self,
+        key: ProcessKey,
+        told: impl Iterator<Item = (Socket, Option<u16>)>,
+    ) -> Arc<[Socket]> {
+        self.found.clear();
+        for (socket, listening_port) in told {
+            self.found.push(socket);
+            if self.scope.ports {
+                self.listening.ports.extend(listening_port.map(|port| (key, port)));
+            }
+        }
+        self.found.sort_unstable();
+        if self.found.is_empty() { self.none() } else { Arc::from(&self.found[..]) }
+    }
+
     /// What a process holds that holds no socket.
     pub(crate) fn none(&self) -> Arc<[Socket]> {
         self.holdings.none()
@@ -261,6 +299,12 @@ impl SocketSource {
     #[must_use]
     pub fn unreached_total(&self) -> u64 {
         self.unreached
+    }
+
+    /// How often the links of a process were read. Only grows.
+    #[must_use]
+    pub fn walked_total(&self) -> u64 {
+        self.walked
     }
 
     /// How often a process's descriptors were not read again, since it had executed nothing. Only
@@ -373,6 +417,7 @@ impl SocketSource {
     /// Reads the inodes of all descriptors that are sockets of some kind.
     fn read_links(&mut self, directory: BorrowedFd<'_>, deadline: Instant) -> Result<Walk, Errno> {
         self.inodes.clear();
+        self.walked += 1;
         let folder = open_listing(directory, c"fd")?;
         let mut entries = RawDir::new(&folder, &mut self.entries);
         let mut until_look = LINKS_PER_LOOK;

@@ -11,30 +11,31 @@
 
 mod kept_back;
 mod leader;
+#[cfg(test)]
+mod live_sockets;
+mod sockets;
 
 use std::sync::Arc;
 
 use mpp_accounting::process::{
     Absence, Delays, Gauges, Identity, ProcessKey, ProcessSample, ProcessState, ProportionalMemory,
-    Reading, Socket, ThreadIo, ThreadList, Usage,
+    Reading, ThreadIo, ThreadList, Usage,
 };
 use mpp_accounting::snapshot::Snapshot;
 use mpp_accounting::units::{BootTime, IoTotals, Totals, UsageCounter, UsageTotals};
 use mpp_parse::bpf_record::{self, Pool, TaskKey, TaskRecord, ThreadUsage};
-use rustix::fd::AsFd;
 
 use self::kept_back::{Count, KeptBack};
 use self::leader::{Leader, add_memory, io_of, switches, thread_io};
+use self::sockets::HeldSockets;
 use super::{Attention, Collector, Request, Unseen, has_trouble};
 use crate::delays::{DelaySum, ThreadDelays};
-use crate::error::absence_of;
 use crate::exits::exact::plus_usage;
 use crate::identity::{self, Exec, Known, Wants};
 use crate::measure::{Phase, Subject};
-use crate::origin::{Origin, since_boot};
+use crate::origin::since_boot;
 use crate::proc_fs::{FileError, Name, open_folder, status_of};
 use crate::scale::{Scale, cpu_split};
-use crate::sockets::{Counts, SocketSource};
 use crate::taskstats::DelayAccounting;
 
 /// The clock is looked at once for so many records: the kernel fills its buffer with about as
@@ -66,6 +67,7 @@ pub(crate) struct Told {
 pub(super) struct Desk {
     kept_back: KeptBack,
     rest: Rest,
+    held: HeldSockets,
 }
 
 /// What cannot be finished before everything has been told.
@@ -482,25 +484,6 @@ impl Collector {
         }
     }
 
-    fn add_sockets(&mut self, needs: &Request<'_>, into: &mut Snapshot) {
-        let Collector { origin, sockets, attention, .. } = self;
-        let listens = needs.needs.identity.listening_ports;
-        let Some(source) = sockets.as_mut().filter(|_| listens || needs.needs.measures.sockets)
-        else {
-            return;
-        };
-        *attention = Attention::Everybody;
-        for sample in &mut into.processes {
-            let measures = needs.measures_of(sample.key, &sample.identity);
-            if measures.sockets || listens {
-                let found = sockets_of(sample, origin, source);
-                if measures.sockets {
-                    sample.gauges.sockets = found;
-                }
-            }
-        }
-    }
-
     /// How many processes the kernel has, and something constant; `None` where it cannot say.
     #[allow(clippy::useless_conversion, reason = "it is half as wide on other architectures")]
     fn links(&self) -> Option<u64> {
@@ -583,41 +566,4 @@ fn padded(comm: &[u8]) -> [u8; COMM_BYTES_MAX] {
     let mut padded = [0; COMM_BYTES_MAX];
     padded.iter_mut().zip(comm).for_each(|(to, from)| *to = *from);
     padded
-}
-
-/// A zombie's sockets are closed. Where the main thread has exited, another one that lives is
-/// looked at.
-fn sockets_of(
-    sample: &ProcessSample,
-    origin: &Origin,
-    source: &mut SocketSource,
-) -> Reading<Arc<[Socket]>> {
-    if sample.identity.is_kernel_thread || sample.state == ProcessState::Zombie {
-        return Reading::Value(source.none());
-    }
-    let key = sample.key;
-    let threads = sample.io.threads.value().map_or(&[][..], |threads| threads);
-    let main_lives = |thread: &ThreadIo| !thread.has_exited && thread.key.tid == key.pid;
-    let living = threads.iter().find(|thread| !thread.has_exited);
-    let folder = open_folder(&origin.root, Name::of(key.pid).as_c_str());
-    let folder = folder.and_then(|folder| match living {
-        Some(thread) if !threads.iter().any(main_lives) => {
-            let name = Name::in_thread(thread.key.tid, ".");
-            Ok((open_folder(&folder, name.as_c_str())?, None))
-        }
-        _ => Ok((folder, counts(sample))),
-    });
-    let found = match folder {
-        Ok((folder, counts)) => source.sockets_held(key, folder.as_fd(), counts),
-        Err(errno) => Reading::Absent(absence_of(errno)),
-    };
-    if let Reading::Absent(why) = found {
-        source.note_unread(key, why);
-    }
-    found
-}
-
-fn counts(sample: &ProcessSample) -> Option<Counts> {
-    let threads = *sample.gauges.threads.value()?;
-    Some(Counts { threads, fds: sample.gauges.fds.value().copied() })
 }
