@@ -33,6 +33,7 @@ use crate::delays::{DelaySum, ThreadDelays};
 use crate::exits::exact::plus_usage;
 use crate::identity::{self, Exec, Known, Wants};
 use crate::measure::{Phase, Subject};
+use crate::needs::{ContextSwitchNeeds, Measures};
 use crate::origin::since_boot;
 use crate::proc_fs::{FileError, Name, open_folder, status_of};
 use crate::scale::{Scale, cpu_split};
@@ -169,7 +170,7 @@ impl Telling<'_> {
             return;
         }
         let Recognized { identity, usage, proportional_memory } = self.recognize(leader);
-        let measures = self.needs.measures_of(leader.key, &identity);
+        let measures = measures_of(self.needs, self.nobody, leader.key, &identity);
         let mut gauges = leader.gauges(&measures, self.scale);
         if measures.proportional_memory {
             gauges.proportional_memory = proportional_memory;
@@ -291,7 +292,8 @@ impl Telling<'_> {
         }
         if companion.memory.is_some() && !crowd.has_memory {
             crowd.has_memory = true;
-            let measures = self.needs.measures_of(sample.key, &sample.identity);
+            let identity = &sample.identity;
+            let measures = measures_of(self.needs, self.nobody, sample.key, identity);
             add_memory(&mut sample.gauges, companion.memory.as_ref(), &measures, self.scale);
         }
     }
@@ -412,11 +414,13 @@ impl Collector {
 
     fn identify(&mut self, stranger: &Stranger, sample: &ProcessSample) {
         let key = sample.key;
-        if self.visit_identity(stranger, key).is_none() {
+        if self.wants.are_told() {
+            self.believe(stranger, sample);
+        } else if self.visit_identity(stranger, key).is_none() && self.known.get(key.pid).is_none()
+        {
             // It ended meanwhile, or is hidden from us.
-            if self.known.get(key.pid).is_none() {
-                self.known.insert(Known::untold(key, sample.parent_pid, stranger.identity()));
-            }
+            let identity = stranger.identity(Absence::Vanished);
+            self.known.insert(Known::untold(key, sample.parent_pid, identity));
         }
         let executed = self.witness.executed(stranger.task).cloned();
         let Collector { known, round, wants, .. } = self;
@@ -425,6 +429,18 @@ impl Collector {
             known.told = Some(stranger.told);
             if let Some(executed) = executed {
                 known.take_exec(&executed, wants);
+            }
+        }
+    }
+
+    /// Where nothing else is wanted, name and user are as they are told.
+    fn believe(&mut self, stranger: &Stranger, sample: &ProcessSample) {
+        let Collector { known, wants, .. } = self;
+        let identity = stranger.identity(Absence::NotRequested);
+        match known.get_mut(sample.key.pid) {
+            Some(known) => known.believe(identity, wants),
+            None => {
+                known.insert(Known::believed(sample.key, sample.parent_pid, identity, wants));
             }
         }
     }
@@ -468,15 +484,15 @@ impl Collector {
             if let Some(known) = self.known.get_mut(crowd.pid) {
                 sample.usage = hand_out(known, &crowd.usage, sample.usage.reaped);
             }
-            if sample.gauges.context_switches.value().is_some() {
-                sample.gauges.context_switches = switches(&crowd.usage);
-            }
             let is_same =
                 |former: &ThreadList| former.iter().eq(chunk.iter().map(|(_, thread)| thread));
             let threads = crowd.former.filter(is_same);
             let threads =
                 threads.unwrap_or_else(|| chunk.iter().map(|(_, thread)| *thread).collect());
             let measures = needs.measures_of(sample.key, &sample.identity);
+            if measures.context_switches == ContextSwitchNeeds::AllThreads {
+                sample.gauges.context_switches = switches(&crowd.usage);
+            }
             if measures.delays {
                 sample.gauges.delays = reading(crowd.delays.as_ref(), self.delay_accounting);
             }
@@ -486,7 +502,7 @@ impl Collector {
 
     /// How many processes the kernel has, and something constant; `None` where it cannot say.
     #[allow(clippy::useless_conversion, reason = "it is half as wide on other architectures")]
-    fn links(&self) -> Option<u64> {
+    pub(super) fn links(&self) -> Option<u64> {
         status_of(&self.origin.root).ok().map(|status| status.st_nlink)
     }
 
@@ -537,11 +553,25 @@ impl Collector {
 }
 
 impl Stranger {
-    /// Who it is, as far as that is told.
-    fn identity(&self) -> Identity {
+    /// Who it is, as far as that is told; the rest is absent for this reason.
+    fn identity(&self, why: Absence) -> Identity {
         let comm = self.comm.split(|byte| *byte == 0).next().unwrap_or_default();
-        let named = identity::named(Box::from(comm), self.told.euid);
+        let named = identity::named(Box::from(comm), self.told.euid, why);
         Identity { is_kernel_thread: self.is_kernel_thread, ..named }
+    }
+}
+
+/// What to measure. Of a stranger everything: whether anybody is interested is known when it is
+/// known who it is.
+fn measures_of(
+    needs: &Request<'_>,
+    nobody: &Arc<Identity>,
+    key: ProcessKey,
+    identity: &Arc<Identity>,
+) -> Measures {
+    match Arc::ptr_eq(identity, nobody) {
+        true => needs.needs.measures,
+        false => needs.measures_of(key, identity),
     }
 }
 

@@ -358,7 +358,7 @@ pub(crate) fn plus_usage(one: &ThreadUsage, other: &ThreadUsage) -> ThreadUsage 
 
 /// What a record says by itself.
 fn named(record: &ExitRecord<'_>) -> Identity {
-    identity::named(Box::from(record.comm()), record.euid())
+    identity::named(Box::from(record.comm()), record.euid(), Absence::Vanished)
 }
 
 fn thread_exit(record: &ExitRecord<'_>, scale: Scale) -> ThreadExit {

@@ -284,7 +284,7 @@ mod tests {
             started_at: Some(BootTime { ns: started_at_ns }),
             exec_count: None,
             state: ProcessState::Living,
-            identity: Arc::new(crate::identity::named(Box::default(), 0)),
+            identity: Arc::new(crate::identity::named(Box::default(), 0, absent)),
             read_at: BootTime::default(),
             usage: Usage { own: UsageTotals::default(), reaped: UsageTotals::default() },
             io: ProcessIo { total: Reading::Absent(absent), threads: Reading::Absent(absent) },
