@@ -78,6 +78,14 @@ const SAMPLERS: &[Sampler] = &[
         rights: Rights::OfTheKernel,
     },
     Sampler {
+        name: "metrics-per-process, tier A, connections",
+        what: "and connections by state",
+        program: |bench| bench.release.join("examples/sample_cost"),
+        arguments: &["--tier", "a", "--switches", "--sockets"],
+        processes_max: u64::MAX,
+        rights: Rights::OfTheKernel,
+    },
+    Sampler {
         name: "metrics-per-process, tier B",
         what: "full sample, ledger and groups",
         program: |bench| bench.release.join("examples/sample_cost"),
