@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: what one full sample costs, beside psutil and C programs.
+//! `cargo xtask bench`: what one full sample costs, beside other tools and C programs.
 //!
 //! All samplers measure the same sleeping processes in the same run, since only the
 //! ratios between them carry over to another machine.
@@ -45,34 +45,36 @@ fn counts(text: &str) -> Result<Vec<u64>> {
 struct Sampler {
     name: &'static str,
     what: &'static str,
-    program: fn(&Bench) -> PathBuf,
+    program: fn(&Bench) -> Program,
     arguments: &'static [&'static str],
     /// Left out with more processes than this: it would take minutes.
     processes_max: u64,
     rights: Rights,
 }
 
-/// What a sampler needs of the machine.
+/// What a sampler needs of the machine. Where it does not find it, it is left out, and says why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rights {
     Nothing,
-    /// To load BPF programs, or to hear taskstats. Where it may not it is left out, and says why.
+    /// To load BPF programs, or to hear taskstats.
     OfTheKernel,
+    /// A package from a registry.
+    ToBeFetched,
 }
 
 const SAMPLERS: &[Sampler] = &[
     Sampler {
         name: "C limit, BPF iterator",
         what: "the records of tier A and nothing kept",
-        program: |bench| bench.limit.clone(),
+        program: Bench::limit,
         arguments: &["--iterator"],
         processes_max: u64::MAX,
         rights: Rights::OfTheKernel,
     },
     Sampler {
-        name: "metrics-per-process, tier A",
+        name: TIER_A,
         what: "full sample, ledger and groups, switches of all threads",
-        program: |bench| bench.release.join("examples/sample_cost"),
+        program: Bench::own,
         arguments: &["--tier", "a", "--switches"],
         processes_max: u64::MAX,
         rights: Rights::OfTheKernel,
@@ -80,7 +82,7 @@ const SAMPLERS: &[Sampler] = &[
     Sampler {
         name: "metrics-per-process, tier B",
         what: "full sample, ledger and groups",
-        program: |bench| bench.release.join("examples/sample_cost"),
+        program: Bench::own,
         arguments: &["--tier", "b"],
         processes_max: u64::MAX,
         rights: Rights::OfTheKernel,
@@ -88,7 +90,7 @@ const SAMPLERS: &[Sampler] = &[
     Sampler {
         name: "metrics-per-process",
         what: "full sample, ledger and groups",
-        program: |bench| bench.release.join("examples/sample_cost"),
+        program: Bench::own,
         arguments: &[],
         processes_max: u64::MAX,
         rights: Rights::Nothing,
@@ -96,7 +98,7 @@ const SAMPLERS: &[Sampler] = &[
     Sampler {
         name: "metrics-per-process, switches",
         what: "and context switches of all threads",
-        program: |bench| bench.release.join("examples/sample_cost"),
+        program: Bench::own,
         arguments: &["--switches"],
         processes_max: u64::MAX,
         rights: Rights::Nothing,
@@ -104,7 +106,7 @@ const SAMPLERS: &[Sampler] = &[
     Sampler {
         name: "metrics-per-process, connections",
         what: "and connections by state",
-        program: |bench| bench.release.join("examples/sample_cost"),
+        program: Bench::own,
         arguments: &["--sockets"],
         processes_max: u64::MAX,
         rights: Rights::Nothing,
@@ -112,7 +114,7 @@ const SAMPLERS: &[Sampler] = &[
     Sampler {
         name: "C limit",
         what: "five files and nothing kept",
-        program: |bench| bench.limit.clone(),
+        program: Bench::limit,
         arguments: &[],
         processes_max: u64::MAX,
         rights: Rights::Nothing,
@@ -120,7 +122,7 @@ const SAMPLERS: &[Sampler] = &[
     Sampler {
         name: "C limit, switches",
         what: "and the file status",
-        program: |bench| bench.limit.clone(),
+        program: Bench::limit,
         arguments: &["--status"],
         processes_max: u64::MAX,
         rights: Rights::Nothing,
@@ -128,23 +130,82 @@ const SAMPLERS: &[Sampler] = &[
     Sampler {
         name: PSUTIL,
         what: "as_dict of the same figures, switches included",
-        program: |bench| bench.python.clone(),
-        arguments: &["psutil_cost.py"],
+        program: Bench::psutil,
+        arguments: &[],
         processes_max: u64::MAX,
         rights: Rights::Nothing,
     },
     Sampler {
         name: "psutil, connections",
         what: "and net_connections",
-        program: |bench| bench.python.clone(),
-        arguments: &["psutil_cost.py", "--connections"],
+        program: Bench::psutil,
+        arguments: &["--connections"],
         processes_max: 1000,
         rights: Rights::Nothing,
+    },
+    Sampler {
+        name: "process-exporter",
+        what: "groups by name, with PSS and threads",
+        program: Bench::peer,
+        arguments: &["process-exporter"],
+        processes_max: u64::MAX,
+        rights: Rights::ToBeFetched,
+    },
+    Sampler {
+        name: "Netdata apps.plugin",
+        what: "groups by name, with files",
+        program: Bench::peer,
+        arguments: &["apps.plugin"],
+        processes_max: u64::MAX,
+        rights: Rights::ToBeFetched,
+    },
+    Sampler {
+        name: "pidstat",
+        what: "-u -r -d -w -v -p ALL",
+        program: Bench::peer,
+        arguments: &["pidstat"],
+        processes_max: u64::MAX,
+        rights: Rights::ToBeFetched,
+    },
+    Sampler {
+        name: "atop",
+        what: "-P PRC,PRM,PRD",
+        program: Bench::peer,
+        arguments: &["atop"],
+        processes_max: u64::MAX,
+        rights: Rights::ToBeFetched,
+    },
+    Sampler {
+        name: "top",
+        what: "-b: no I/O, switches or descriptors",
+        program: Bench::peer,
+        arguments: &["top"],
+        processes_max: u64::MAX,
+        rights: Rights::ToBeFetched,
+    },
+    Sampler {
+        name: "procfs crate",
+        what: "stat, status, io and the count of descriptors",
+        program: Bench::peer,
+        arguments: &["procfs"],
+        processes_max: u64::MAX,
+        rights: Rights::ToBeFetched,
+    },
+    Sampler {
+        name: "sysinfo crate",
+        what: "CPU, memory, I/O and user: no switches or descriptors",
+        program: Bench::peer,
+        arguments: &["sysinfo"],
+        processes_max: u64::MAX,
+        rights: Rights::ToBeFetched,
     },
 ];
 
 /// The sampler that all others are compared with.
 const PSUTIL: &str = "psutil";
+
+/// Ours at its best.
+const TIER_A: &str = "metrics-per-process, tier A";
 
 /// One line of a result.
 struct Measured {
@@ -159,7 +220,6 @@ struct Bench {
     root: PathBuf,
     folder: PathBuf,
     release: PathBuf,
-    limit: PathBuf,
     python: PathBuf,
 }
 
@@ -186,8 +246,8 @@ impl Bench {
         let release = target_folder(root)?.join("release");
         let line = "cargo build --quiet --release --package mpp-load --bins --examples";
         Program::cargo(root, line).run()?;
-        let limit = release.join("limit");
-        Program::new(&folder, "gcc -O2 -Wall -o").arg(&limit).arg("limit.c").run()?;
+        let compile = Program::new(&folder, "gcc -O2 -Wall -o").arg(release.join("limit"));
+        compile.arg("limit.c").run()?;
         let python = folder.join(".venv/bin/python");
         if !python.exists() {
             Program::new(&folder, "python3 -m venv .venv").run()?;
@@ -195,7 +255,35 @@ impl Bench {
         let install = "-m pip install --quiet --disable-pip-version-check -r requirements.txt";
         let install = install.split(' ').fold(Program::at(&folder, &python), Program::arg);
         install.run()?;
-        Ok(Bench { root: root.to_path_buf(), folder, release, limit, python })
+        let bench = Bench { root: root.to_path_buf(), folder, release, python };
+        let line = "cargo build --quiet --release --manifest-path crates/Cargo.toml --target-dir";
+        if let Err(error) = Program::cargo(&bench.folder, line).arg(bench.crates()).run() {
+            complain(&format!("without other crates: {error:#}"));
+        }
+        Ok(bench)
+    }
+
+    fn own(&self) -> Program {
+        Program::at(&self.folder, self.release.join("examples/sample_cost"))
+    }
+
+    fn limit(&self) -> Program {
+        Program::at(&self.folder, self.release.join("limit"))
+    }
+
+    fn psutil(&self) -> Program {
+        Program::at(&self.folder, &self.python).arg("psutil_cost.py")
+    }
+
+    fn peer(&self) -> Program {
+        let measure = Program::new(&self.folder, "python3 -B peer_cost.py --folder");
+        let measure = measure.arg(self.release.with_file_name("same-load"));
+        measure.arg("--crates").arg(self.crates().join("release"))
+    }
+
+    /// Where the programs on other crates are built.
+    fn crates(&self) -> PathBuf {
+        self.release.with_file_name("bench-crates")
     }
 
     fn measure_all(&self, processes: u64, samples: u64) -> Result<Vec<Measured>> {
@@ -204,7 +292,7 @@ impl Bench {
         for sampler in fitting {
             match self.measure(sampler, samples) {
                 Ok(row) => rows.push(row),
-                Err(error) if sampler.rights == Rights::OfTheKernel => {
+                Err(error) if sampler.rights != Rights::Nothing => {
                     complain(&format!("left out: {}: {error:#}", sampler.name));
                 }
                 Err(error) => return Err(error),
@@ -216,8 +304,7 @@ impl Bench {
     fn measure(&self, sampler: &'static Sampler, samples: u64) -> Result<Measured> {
         let reads_iterator = sampler.arguments.contains(&"--iterator");
         let _held = reads_iterator.then(|| Load::hold_programs(self)).transpose()?;
-        let program = Program::at(&self.folder, (sampler.program)(self));
-        let program = sampler.arguments.iter().fold(program, Program::arg);
+        let program = sampler.arguments.iter().fold((sampler.program)(self), Program::arg);
         let output = program.arg("--samples").arg(samples.to_string()).output()?;
         let figure = |key: &str| {
             figure(&output, key)
@@ -305,22 +392,28 @@ fn heading(root: &Path) -> Result<String> {
 }
 
 fn table(processes: u64, rows: &[Measured]) -> String {
-    let psutil = rows.iter().find(|row| row.sampler.name == PSUTIL).map(|row| row.cpu_us);
+    let cost_of = |name: &str| rows.iter().find(|row| row.sampler.name == name).map(|r| r.cpu_us);
+    let (psutil, best) = (cost_of(PSUTIL), cost_of(TIER_A));
     let mut text = format!(
         "\n## {processes} sleeping processes\n\n\
-         | sampler | reads | CPU us per process | against psutil | processes | peak memory, KiB |\n\
-         |---|---|---:|---:|---:|---:|\n"
+         | sampler | reads | CPU us per process | against psutil | against tier A | processes | peak memory, KiB |\n\
+         |---|---|---:|---:|---:|---:|---:|\n"
     );
     for Measured { sampler, processes, cpu_us, peak_rss_kib } in rows {
-        let ratio = psutil.map_or_else(|| "-".to_owned(), |cost| format!("{:.1}x", cost / cpu_us));
+        let faster = times(psutil.map(|cost| cost / cpu_us));
+        let dearer = times(best.map(|cost| cpu_us / cost));
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "| {} | {} | {cpu_us:.2} | {ratio} | {processes} | {peak_rss_kib} |",
+            "| {} | {} | {cpu_us:.2} | {faster} | {dearer} | {processes} | {peak_rss_kib} |",
             sampler.name, sampler.what
         );
     }
     text
+}
+
+fn times(ratio: Option<f64>) -> String {
+    ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.1}x"))
 }
 
 #[cfg(test)]
@@ -341,9 +434,11 @@ mod tests {
         let row =
             |name, cpu_us| Measured { sampler: of(name), processes: 7, cpu_us, peak_rss_kib: 9 };
         let text = table(7, &[row("C limit", 20.0), row(PSUTIL, 150.0)]);
-        assert!(text.contains("| C limit | five files and nothing kept | 20.00 | 7.5x | 7 | 9 |"));
-        assert!(text.contains("| 150.00 | 1.0x |"));
-        assert!(table(7, &[row("C limit", 20.0)]).contains("| 20.00 | - |"));
+        assert!(text.contains("| five files and nothing kept | 20.00 | 7.5x | - | 7 | 9 |"));
+        assert!(text.contains("| 150.00 | 1.0x | - |"));
+        assert!(table(7, &[row("C limit", 20.0)]).contains("| 20.00 | - | - |"));
+        let text = table(7, &[row(TIER_A, 2.0), row("top", 30.0)]);
+        assert!(text.contains("| 30.00 | - | 15.0x | 7 | 9 |"));
     }
 
     #[test]
