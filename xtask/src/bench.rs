@@ -3,6 +3,9 @@
 //! All samplers measure the same sleeping processes in the same run, since only the
 //! ratios between them carry over to another machine.
 
+pub(crate) mod growth;
+mod picture;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -228,7 +231,8 @@ pub(crate) fn run(root: &Path, plan: &Plan) -> Result<()> {
     let bench = Bench::build(root)?;
     let mut report = heading(root)?;
     for &processes in &plan.processes {
-        let load = Load::start(&bench, processes)?;
+        let sleepers = ["sleepers", "--count", &processes.to_string()].map(str::to_owned);
+        let load = Load::start(&bench, &sleepers)?;
         let rows = bench.measure_all(processes, plan.samples)?;
         drop(load);
         let table = table(processes, &rows);
@@ -331,17 +335,14 @@ struct Load {
 }
 
 impl Load {
-    /// So many sleeping processes.
-    fn start(bench: &Bench, processes: u64) -> Result<Self> {
-        let program = Program::at(&bench.root, bench.release.join("mpp-load"))
-            .arg("sleepers")
-            .arg("--count")
-            .arg(processes.to_string())
-            .arg("--directory")
-            .arg(&bench.release);
+    /// A load that is asleep once it has said that it is ready.
+    fn start(bench: &Bench, words: &[String]) -> Result<Self> {
+        let program = Program::at(&bench.root, bench.release.join("mpp-load"));
+        let program = words.iter().fold(program, Program::arg);
+        let program = program.arg("--directory").arg(&bench.release);
         let (load, line) = Load::begin(program)?;
         if !line.contains("\"ready\"") {
-            bail!("the sleeping processes did not get ready: {line}");
+            bail!("the load did not get ready: {line}");
         }
         Ok(load)
     }
@@ -375,20 +376,24 @@ impl Drop for Load {
 }
 
 fn heading(root: &Path) -> Result<String> {
+    Ok(format!(
+        "# What a sample costs\n\n\
+         Written by `cargo xtask bench`. CPU microseconds, user and system, per process of a full\n\
+         sample, one second between samples, all samplers in one run. Ratios carry over to other\n\
+         machines, absolute times do not.\n\n\
+         Machine: {}.\n",
+        machine(root)?
+    ))
+}
+
+fn machine(root: &Path) -> Result<String> {
     let kernel = Program::new(root, "uname -srm").output()?;
     let cpus = std::thread::available_parallelism().map_or(0, usize::from);
     let model = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = model.lines().find_map(|line| line.strip_prefix("model name"));
     let model =
         model.and_then(|line| line.split_once(':')).map_or("unknown CPU", |(_, m)| m.trim());
-    Ok(format!(
-        "# What a sample costs\n\n\
-         Written by `cargo xtask bench`. CPU microseconds, user and system, per process of a full\n\
-         sample, one second between samples, all samplers in one run. Ratios carry over to other\n\
-         machines, absolute times do not.\n\n\
-         Machine: {}, {cpus} CPUs, {model}.\n",
-        kernel.trim()
-    ))
+    Ok(format!("{}, {cpus} CPUs, {model}", kernel.trim()))
 }
 
 fn table(processes: u64, rows: &[Measured]) -> String {

@@ -27,7 +27,8 @@ usage: cargo xtask COMMAND
   test [--long] [--fuzz-seconds N]       everything that must pass; ends at the first failure
   tidy                                   layers, names, the one table of metrics
   fuzz [TARGET] [--seconds N]            one fuzz target, or each of them
-  bench [--processes N,N] [--samples N]  what one sample costs, beside psutil and a C program
+  bench [--processes N,N] [--samples N]  what one sample costs, beside other tools and C programs
+  growth [--samples N]                   what it costs while processes, groups, threads grow
   instructions [--accept]                what parsers, ledger, groups and encoders take, by valgrind
   same-load [--seconds N] [--only LOAD]  what we and other tools show of one load, by the second
   boot [--kernel LINE]                   Debian's 6.1, or another line, or all, emulated; with its own tests
@@ -62,6 +63,7 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         }
         "fuzz" => fuzz::run(&root, &fuzz::Plan::parse(rest)?)?,
         "bench" => bench::run(&root, &bench::Plan::parse(rest)?)?,
+        "growth" => bench::growth::run(&root, &bench::growth::Plan::parse(rest)?)?,
         "instructions" => instructions::run(&root, instructions::Plan::parse(rest)?)?,
         "same-load" => same_load::run(&root, &same_load::Plan::parse(rest)?)?,
         "boot" => boot::run(&root, &boot::Plan::parse(rest)?)?,
