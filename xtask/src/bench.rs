@@ -5,6 +5,7 @@
 
 pub(crate) mod growth;
 mod picture;
+pub(crate) mod ratios;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -229,6 +230,7 @@ struct Bench {
 /// Builds everything, measures, prints the table and writes it to `bench/results`.
 pub(crate) fn run(root: &Path, plan: &Plan) -> Result<()> {
     let bench = Bench::build(root)?;
+    bench.fetch_peers()?;
     let mut report = heading(root)?;
     for &processes in &plan.processes {
         let sleepers = ["sleepers", "--count", &processes.to_string()].map(str::to_owned);
@@ -253,18 +255,22 @@ impl Bench {
         let compile = Program::new(&folder, "gcc -O2 -Wall -o").arg(release.join("limit"));
         compile.arg("limit.c").run()?;
         let python = folder.join(".venv/bin/python");
-        if !python.exists() {
-            Program::new(&folder, "python3 -m venv .venv").run()?;
+        Ok(Bench { root: root.to_path_buf(), folder, release, python })
+    }
+
+    /// Brings psutil here, and builds the programs on other crates where their crates can be had.
+    fn fetch_peers(&self) -> Result<()> {
+        if !self.python.exists() {
+            Program::new(&self.folder, "python3 -m venv .venv").run()?;
         }
         let install = "-m pip install --quiet --disable-pip-version-check -r requirements.txt";
-        let install = install.split(' ').fold(Program::at(&folder, &python), Program::arg);
-        install.run()?;
-        let bench = Bench { root: root.to_path_buf(), folder, release, python };
+        let python = Program::at(&self.folder, &self.python);
+        install.split(' ').fold(python, Program::arg).run()?;
         let line = "cargo build --quiet --release --manifest-path crates/Cargo.toml --target-dir";
-        if let Err(error) = Program::cargo(&bench.folder, line).arg(bench.crates()).run() {
+        if let Err(error) = Program::cargo(&self.folder, line).arg(self.crates()).run() {
             complain(&format!("without other crates: {error:#}"));
         }
-        Ok(bench)
+        Ok(())
     }
 
     fn own(&self) -> Program {
@@ -294,7 +300,7 @@ impl Bench {
         let fitting = SAMPLERS.iter().filter(|sampler| processes <= sampler.processes_max);
         let mut rows = Vec::new();
         for sampler in fitting {
-            match self.measure(sampler, samples) {
+            match self.measure(sampler, &["--samples", &samples.to_string()]) {
                 Ok(row) => rows.push(row),
                 Err(error) if sampler.rights != Rights::Nothing => {
                     complain(&format!("left out: {}: {error:#}", sampler.name));
@@ -305,11 +311,11 @@ impl Bench {
         Ok(rows)
     }
 
-    fn measure(&self, sampler: &'static Sampler, samples: u64) -> Result<Measured> {
+    fn measure(&self, sampler: &'static Sampler, options: &[&str]) -> Result<Measured> {
         let reads_iterator = sampler.arguments.contains(&"--iterator");
         let _held = reads_iterator.then(|| Load::hold_programs(self)).transpose()?;
         let program = sampler.arguments.iter().fold((sampler.program)(self), Program::arg);
-        let output = program.arg("--samples").arg(samples.to_string()).output()?;
+        let output = options.iter().fold(program, Program::arg).output()?;
         let figure = |key: &str| {
             figure(&output, key)
                 .with_context(|| format!("{} did not say `{key}`, but: {output}", sampler.name))
