@@ -38,6 +38,7 @@ use crate::process::{
 };
 use crate::snapshot::Snapshot;
 use crate::units::{BootTime, IoDelta, IoTotals, UsageCounter, UsageDelta, UsageTotals};
+use crate::walk::Walk;
 
 /// A pending process is given up after this many sweeps in which its candidate
 /// reapers were readable: it was reaped automatically, or out of our sight.
@@ -229,6 +230,8 @@ struct KnownIo {
 enum KnownThreads {
     /// Not read, because the process never had children.
     Unread,
+    /// None was seen, and there was none to be seen.
+    Nobody,
     /// The main thread alone, and T is all its own: as of nearly every process.
     MainAlone { has_exited: bool },
     /// Boxed, since there are few.
@@ -334,7 +337,7 @@ impl Ledger {
         let tick_ns = 1_000_000_000 / snapshot.host.ticks_per_second.max(1);
         self.settle_pending(&mut accounts, tick_ns, &mut movement);
         movement.processes.extend(quiet);
-        for account in &accounts {
+        for account in &mut accounts {
             account.emit(&mut movement);
         }
         if movement.spilled_records > 0 {
@@ -543,11 +546,17 @@ impl Ledger {
         previous_sweep_ticks: u64,
         movement: &mut Movement,
     ) {
-        let handled: HashSet<ProcessKey> = movement.processes.iter().map(|d| d.key).collect();
+        let mut handled: Vec<ProcessKey> = movement.processes.iter().map(|d| d.key).collect();
+        handled.sort_unstable();
+        let (walk, handled_walk) = (Walk::default(), Walk::default());
+        let seen = |key: ProcessKey| {
+            let position = walk.find(&snapshot.processes, key, |process| process.key)?;
+            snapshot.processes.get(position)
+        };
+        let is_handled = |key| handled_walk.find(&handled, key, |handled| *handled).is_some();
         for ended in batch.processes() {
-            let seen = snapshot.by_key(ended.key);
-            let seen = seen.filter(|p| !batch.is_of_another(p.key, p.started_at));
-            if seen.is_some() || handled.contains(&ended.key) {
+            let seen = seen(ended.key).filter(|p| !batch.is_of_another(p.key, p.started_at));
+            if seen.is_some() || is_handled(ended.key) {
                 continue;
             }
             if ended.key.start_time_ticks < previous_sweep_ticks {
@@ -571,9 +580,8 @@ impl Ledger {
             return;
         }
         // Their processes have ended too, but there was no room for the record that says so.
-        let is_strange = |key: ProcessKey| {
-            snapshot.by_key(key).is_none() && batch.ended(key).is_none() && !handled.contains(&key)
-        };
+        let is_strange =
+            |key: ProcessKey| batch.ended(key).is_none() && seen(key).is_none() && !is_handled(key);
         movement.processes.extend(batch.of_others(is_strange));
     }
 
@@ -593,14 +601,14 @@ impl Ledger {
             let age = std::cmp::Reverse(pending.sweeps);
             (last.io.is_none(), age, last.key.start_time_ticks, last.key)
         });
-        let parents: HashMap<ProcessKey, Option<ProcessKey>> =
-            self.pending.iter().map(|p| (p.last.key, p.last.parent)).collect();
-        let surplus = self.pending.len().saturating_sub(PENDING_MAX);
-        let mut waiting = Vec::new();
-        for (position, mut pending) in std::mem::take(&mut self.pending).into_iter().enumerate() {
-            let key = pending.last.key;
+        let parents = Parents::of(&self.pending);
+        let mut surplus = self.pending.len().saturating_sub(PENDING_MAX);
+        let known = &self.known;
+        self.pending.retain_mut(|pending| {
+            let is_surplus = surplus > 0;
+            surplus = surplus.saturating_sub(1);
             let reap = match pending.last.fate {
-                Fate::Reaped => find_reaper(&pending, accounts, &self.known, &parents, tick_ns),
+                Fate::Reaped => find_reaper(pending, accounts, known, &parents, tick_ns),
                 Fate::Dropped => Reap::Nobody,
             };
             match reap {
@@ -609,42 +617,63 @@ impl Ledger {
                     if accounts[reaper].io_left.is_none() && pending.last.io.is_some() {
                         note_lost(&pending.last, movement);
                     }
-                    movement.settled.push(key);
-                    continue;
+                    movement.settled.push(pending.last.key);
+                    return false;
                 }
                 Reap::Unreadable => {}
                 Reap::Nobody => pending.sweeps += 1,
             }
-            if pending.sweeps > PENDING_SWEEPS_MAX || position < surplus {
+            let is_given_up = pending.sweeps > PENDING_SWEEPS_MAX || is_surplus;
+            if is_given_up {
                 note_lost(&pending.last, movement);
-                movement.settled.push(key);
-            } else {
-                waiting.push(pending);
+                movement.settled.push(pending.last.key);
             }
-        }
-        self.pending = waiting;
+            !is_given_up
+        });
         self.adopt_orphans(&parents, &movement.settled);
     }
 
     /// Lets the pending children of a settled process look to its parent from now on.
-    fn adopt_orphans(
-        &mut self,
-        parents: &HashMap<ProcessKey, Option<ProcessKey>>,
-        settled: &[ProcessKey],
-    ) {
-        if self.pending.is_empty() {
+    fn adopt_orphans(&mut self, parents: &Parents, settled: &[ProcessKey]) {
+        if self.pending.is_empty() || settled.is_empty() {
             return;
         }
-        let settled: HashSet<ProcessKey> = settled.iter().copied().collect();
+        let mut settled = settled.to_vec();
+        settled.sort_unstable();
+        let is_settled = |parent: &ProcessKey| settled.binary_search(parent).is_ok();
         for pending in &mut self.pending {
             let mut steps = 0;
-            while let Some(parent) = pending.last.parent.filter(|parent| settled.contains(parent))
+            while let Some(parent) = pending.last.parent.filter(is_settled)
                 && steps <= parents.len()
             {
-                pending.last.parent = parents.get(&parent).copied().flatten();
+                pending.last.parent = parents.of_pending(parent).flatten();
                 steps += 1;
             }
         }
+    }
+}
+
+/// Whose children the pending are.
+struct Parents {
+    /// Ascending.
+    of: Vec<(ProcessKey, Option<ProcessKey>)>,
+}
+
+impl Parents {
+    fn of(pending: &[Pending]) -> Self {
+        let mut of: Vec<_> = pending.iter().map(|p| (p.last.key, p.last.parent)).collect();
+        of.sort_by_key(|(key, _)| *key);
+        Parents { of }
+    }
+
+    fn len(&self) -> usize {
+        self.of.len()
+    }
+
+    /// The parent of one of them; `None` for any other process.
+    fn of_pending(&self, key: ProcessKey) -> Option<Option<ProcessKey>> {
+        let position = self.of.binary_search_by_key(&key, |(key, _)| *key).ok()?;
+        self.of.get(position).map(|(_, parent)| *parent)
     }
 }
 
@@ -719,7 +748,7 @@ fn find_reaper(
     pending: &Pending,
     accounts: &[Account],
     quiet: &[Known],
-    parents: &HashMap<ProcessKey, Option<ProcessKey>>,
+    parents: &Parents,
     tick_ns: u64,
 ) -> Reap {
     let mut candidate = pending.last.parent;
@@ -742,8 +771,8 @@ fn find_reaper(
         };
         let Some(seen) = seen else {
             is_orphaned = true;
-            candidate = match parents.get(&key) {
-                Some(parent) => *parent,
+            candidate = match parents.of_pending(key) {
+                Some(parent) => parent,
                 // It was never seen, and no record of it came: its children are init's now.
                 None => find_init(accounts, quiet),
             };
@@ -991,7 +1020,7 @@ impl Pending {
 impl KnownIo {
     /// None was seen, and there was none to be seen.
     fn without_threads(total: IoTotals) -> Self {
-        KnownIo { total, threads: KnownThreads::Listed(Box::default()) }
+        KnownIo { total, threads: KnownThreads::Nobody }
     }
 
     /// What was done since by threads of which none is new and none has ended. `None` where
@@ -1010,6 +1039,7 @@ impl KnownIo {
                 let then = ThreadIo { has_exited: *has_exited, ..main_alone(key, self.total) };
                 quiet_growth_of_threads(&[then], now)?
             }
+            (KnownThreads::Nobody, Some(now)) => quiet_growth_of_threads(&[], now)?,
             (KnownThreads::Listed(then), Some(now)) => quiet_growth_of_threads(then, now)?,
             _ => return None,
         };
@@ -1062,6 +1092,7 @@ impl KnownThreads {
     fn list(&self, key: ProcessKey, total: IoTotals) -> Option<ThreadList> {
         match self {
             KnownThreads::Unread => None,
+            KnownThreads::Nobody => Some(ThreadList::default()),
             KnownThreads::MainAlone { has_exited } => {
                 let main = ThreadIo { has_exited: *has_exited, ..main_alone(key, total) };
                 Some(ThreadList::from(main))
@@ -1265,7 +1296,7 @@ impl Account {
     }
 
     /// Splits the credit into what the process did itself and what it inherited.
-    fn emit(&self, movement: &mut Movement) {
+    fn emit(&mut self, movement: &mut Movement) {
         if self.standing == Standing::Baseline {
             return;
         }
@@ -1279,7 +1310,7 @@ impl Account {
         };
         let residual = Residual {
             reaper: self.current.key,
-            taken_out: self.taken_out.clone(),
+            taken_out: std::mem::take(&mut self.taken_out),
             io: inherited_io,
             usage: self.reaped_left,
             io_is_unattributed: self.took_unread_io,
