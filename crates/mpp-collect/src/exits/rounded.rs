@@ -2,8 +2,10 @@
 //!
 //! A record names its process by PID alone, and says for how long the thread lived: the
 //! process is the last bearer of the PID that was there when the thread began. The trap: a
-//! bearer that lives, and has not lost its main thread, cannot be meant by a record of a last
-//! thread that was written before the sweep.
+//! bearer that lives, and whose main thread is not on its way out, cannot be meant by a record
+//! of a last thread that was written before the sweep; but a record is written long before its
+//! process is a zombie, since its memory is taken down in between, and on a busy machine others
+//! run meanwhile.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -325,10 +327,12 @@ fn listed_start(pid: u32, population: &Population<'_>, room: &mut Room) -> Optio
     proc_pid_stat::parse(text).ok().map(|stat| stat.start_time_ticks)
 }
 
-/// Whether the bearer of the PID outlived what the record tells of.
+/// Whether the bearer of the PID outlived what the record tells of. The live test is
+/// `children_that_take_long_to_end_are_told_of_once`.
 fn is_surely_another(heard: &Heard, pid: u32, population: &Population<'_>) -> bool {
     heard.moment == Moment::BeforeSweep
         && heard.record.is_last_thread == Some(true)
+        && population.known.get(pid).is_some_and(|known| !known.is_exiting)
         && population.sample(pid).is_some_and(|sample| sample.state == ProcessState::Living)
 }
 
