@@ -94,6 +94,8 @@ pub(crate) struct Known {
     pub(crate) told: Option<Told>,
     /// The number of the last sweep that saw it.
     pub(crate) swept: u64,
+    /// Whether its main thread was on its way out then.
+    pub(crate) is_exiting: bool,
     pub(crate) proportional_memory: Reading<ProportionalMemory>,
     pub(crate) is_environment_clobbered: bool,
     pub(crate) is_cmdline_truncated: bool,
@@ -306,6 +308,7 @@ impl Known {
         };
         let mut known = Known {
             is_uninterruptible: subject.is_uninterruptible(),
+            is_exiting: subject.is_exiting(),
             image: Image::of(subject.stat),
             generation: wants.generation,
             ..Known::untold(key, subject.stat.ppid, identity)
@@ -328,6 +331,7 @@ impl Known {
             usage: Usage::default(),
             told: None,
             swept: 0,
+            is_exiting: false,
             proportional_memory: Reading::Absent(Absence::NotYetKnown),
             is_environment_clobbered: false,
             is_cmdline_truncated: false,
@@ -434,6 +438,7 @@ impl Known {
         let has_failed = is_passing(self.identity.executable.absence())
             || is_passing(self.identity.cgroup.absence());
         self.is_uninterruptible = subject.is_uninterruptible();
+        self.is_exiting = subject.is_exiting();
         if self.generation != wants.generation || has_failed {
             self.generation = wants.generation;
             self.complete(subject, wants, buffers);
