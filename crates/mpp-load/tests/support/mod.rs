@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 pub(crate) mod cgroup;
+pub(crate) mod truth;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
