@@ -25,7 +25,7 @@ use anyhow::Result;
 use crate::options::{OptionRow, Options};
 use crate::stage::Stage;
 
-pub(crate) use exec::{AFTER_EXEC, go_on_after_exec};
+pub(crate) use exec::{AFTER_EXEC, REFUSE_BPF, execute_without_bpf, go_on_after_exec};
 
 /// A load, and how to start it.
 pub(crate) struct Scenario {

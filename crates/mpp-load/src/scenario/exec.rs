@@ -10,13 +10,16 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 
 use crate::actor::{Actor, Durability, Writer};
-use crate::kernel;
+use crate::kernel::{self, BpfCalls};
 use crate::options::{OptionRow, Options, row};
 use crate::stage::Stage;
 use crate::truth::{Count, Counters};
 
 /// The word by which this program goes on after an exec.
 pub(crate) const AFTER_EXEC: &str = "after-exec";
+
+/// The word that runs a command to which bpf(2) is refused.
+pub(crate) const REFUSE_BPF: &str = "refuse-bpf";
 
 pub(super) const FROM_THREAD: &[OptionRow] = WRITES;
 
@@ -163,6 +166,22 @@ pub(crate) fn go_on_after_exec(arguments: &[String]) -> Result<()> {
         actor.live_on()?;
     }
     actor.end(0)
+}
+
+/// Executes a command to which bpf(2) is refused: `all` calls or the `loads` of programs, with
+/// an errno. Returns only when that failed.
+pub(crate) fn execute_without_bpf(arguments: &[String]) -> Result<()> {
+    let [calls, errno, program, rest @ ..] = arguments else {
+        return Err(anyhow!("expected `{REFUSE_BPF} all|loads ERRNO COMMAND [ARGUMENT]...`"));
+    };
+    let calls = match calls.as_str() {
+        "all" => BpfCalls::All,
+        "loads" => BpfCalls::ProgramLoads,
+        other => return Err(anyhow!("`{other}`: expected `all` or `loads`")),
+    };
+    kernel::refuse_bpf(calls, errno.parse()?).context("cannot filter system calls")?;
+    Err(Command::new(program).args(rest).exec())
+        .with_context(|| format!("cannot execute {program}"))
 }
 
 fn write_rounds(actor: &Actor, writer: Writer, bytes: u64, rounds: u64) -> Result<()> {
