@@ -102,6 +102,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         run: exec::run_change_group,
     },
     Scenario {
+        name: "short-execs",
+        help: "children that execute a program of another name at once, write and end",
+        options: exec::SHORT,
+        run: exec::run_short,
+    },
+    Scenario {
         name: "zombie",
         help: "a child writes and ends, and is reaped a good while later",
         options: zombies::ONE,

@@ -8,84 +8,9 @@
 
 mod support;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-use std::time::Duration;
-
-use metrics_per_process::report::{Figure, Report, Tier, Value};
-use metrics_per_process::selector::Selector;
-use metrics_per_process::{Monitor, metric};
-use support::truth::{Deeds, Truth};
+use metrics_per_process::report::Tier;
+use support::moment::{Moment, SLICE_BYTES, Watcher};
 use support::{Load, number};
-
-const TIERS: [Tier; 3] = [Tier::A, Tier::B, Tier::C];
-const INTERVALS: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
-
-/// What one process may have written before it counts that: one write, and blocks of the
-/// filesystem's own for one file.
-const SLICE_BYTES: u64 = (64 + 32) << 10;
-
-/// A sample, and how the load's counters stood before and after it.
-struct Moment {
-    before: Deeds,
-    shown: u64,
-    tier: Tier,
-    after: Deeds,
-}
-
-/// A monitor that samples in a thread of its own until it is told to stop.
-struct Watcher {
-    tier: Tier,
-    interval: Duration,
-    is_over: Arc<AtomicBool>,
-    moments: JoinHandle<Vec<Moment>>,
-}
-
-impl Watcher {
-    /// Takes the baseline before it returns.
-    fn start(load: &Load, tier: Tier, interval: Duration) -> Self {
-        let truth = Truth::of(load);
-        let selector = Selector::parse(&format!("pid:{}", load.pid())).expect("a selector");
-        let mut monitor = Monitor::builder()
-            .group("load", selector)
-            .columns(metric::choose("io_counters.write_bytes").expect("a metric of the table"))
-            .tier_max(tier)
-            .build()
-            .expect("a readable procfs");
-        let mut moments = vec![moment(&mut monitor, &truth)];
-        let is_over = Arc::new(AtomicBool::new(false));
-        let stop = Arc::clone(&is_over);
-        let moments = std::thread::spawn(move || {
-            while !stop.load(Ordering::Relaxed) {
-                std::thread::sleep(interval);
-                moments.push(moment(&mut monitor, &truth));
-            }
-            moments.push(moment(&mut monitor, &truth));
-            moments
-        });
-        Watcher { tier, interval, is_over, moments }
-    }
-
-    fn stop(self) -> Vec<Moment> {
-        self.is_over.store(true, Ordering::Relaxed);
-        self.moments.join().expect("the watcher did not panic")
-    }
-}
-
-fn moment(monitor: &mut Monitor, truth: &Truth) -> Moment {
-    let before = truth.now();
-    let report = monitor.sample().expect("a sample");
-    let after = truth.now();
-    Moment { before, shown: written(&report), tier: report.accuracy.tier, after }
-}
-
-fn written(report: &Report) -> u64 {
-    match report.groups[0].figures[0] {
-        Figure::Known { value: Value::Integer(bytes), .. } => bytes,
-        other => panic!("expected bytes, but found {other:?}"),
-    }
-}
 
 /// What is shown of a load's children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,21 +25,20 @@ enum Reaped {
 /// began and when it ended; in the end it is all.
 fn check(reaped: Reaped, arguments: &[&str]) {
     let mut load = Load::start(arguments);
-    let pairs = TIERS.into_iter().flat_map(|tier| INTERVALS.map(|interval| (tier, interval)));
-    let watchers: Vec<Watcher> =
-        pairs.map(|(tier, interval)| Watcher::start(&load, tier, interval)).collect();
+    let group = format!("pid:{}", load.pid());
+    let watchers = Watcher::start_all(&load, &[&group]);
     load.begin();
     let total = load.total();
     let parent = number(&total, "parent_write_bytes");
     let all = parent + number(&total, "children_write_bytes");
     for watcher in watchers {
-        let what = format!("{arguments:?} at {:?}, {:?}", watcher.tier, watcher.interval);
+        let what = format!("{arguments:?} at {watcher}");
         let moments = watcher.stop();
         // A record that is lost lowers the tier, as does a privilege that is missing.
         let worst = moments.iter().map(|moment| moment.tier).max();
         let is_partial = reaped == Reaped::ByKernel && worst == Some(Tier::C);
         check_none_early(&what, &moments);
-        let shown = moments[moments.len() - 1].shown - moments[0].shown;
+        let shown = moments[moments.len() - 1].written[0] - moments[0].written[0];
         if is_partial {
             assert!((parent..=all).contains(&shown), "{what}: {shown} of {all}");
         } else {
@@ -133,7 +57,7 @@ fn in_hand(moment: &Moment) -> u64 {
 /// Nothing is shown before it was written.
 fn check_none_early(what: &str, moments: &[Moment]) {
     for moment in moments {
-        let (shown, most) = (moment.shown - moments[0].shown, moment.after.written);
+        let (shown, most) = (moment.written[0] - moments[0].written[0], moment.after.written);
         assert!(shown <= most + in_hand(moment), "{what}: {shown} shown, {:?}", moment.after);
     }
 }
@@ -141,7 +65,7 @@ fn check_none_early(what: &str, moments: &[Moment]) {
 /// Everything is shown that was written before the sample began.
 fn check_none_late(what: &str, moments: &[Moment]) {
     for moment in moments {
-        let (shown, least) = (moment.shown - moments[0].shown, moment.before.written);
+        let (shown, least) = (moment.written[0] - moments[0].written[0], moment.before.written);
         assert!(shown + in_hand(moment) >= least, "{what}: {shown} shown, {:?}", moment.before);
     }
 }

@@ -35,7 +35,7 @@ fn show(place: &Place, starter: &[String], owner: Owner) -> Shown {
     let columns = format!("{WRITTEN},processes.ended,memory.rss");
     let mut command = Command::new(first);
     command.args(rest).arg(place.program("mpp")).args(["show", "-p", &group, "-m", &columns]);
-    command.args(["-i", "250ms", "-c", "16", "--format", "jsonl"]);
+    command.args(["-i", "250ms", "-c", "20", "--format", "jsonl"]);
     let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut mpp = command.spawn().unwrap();
     let mut lines = BufReader::new(mpp.stdout.take().unwrap()).lines();

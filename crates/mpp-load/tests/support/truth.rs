@@ -14,6 +14,8 @@ pub(crate) struct Truth(File);
 pub(crate) struct Deeds {
     /// Bytes written to disk by all processes of the load.
     pub(crate) written: u64,
+    /// Of these: those written after an exec.
+    pub(crate) after_exec: u64,
     /// Children begun.
     pub(crate) born: u64,
     /// Children that came to their end.
@@ -39,6 +41,6 @@ impl Truth {
             let bytes = &cells[position * 8..][..8];
             u64::from_ne_bytes(bytes.try_into().unwrap())
         };
-        Deeds { written: cell(0) + cell(1), born: cell(4), ended: cell(5) }
+        Deeds { written: cell(0) + cell(1), after_exec: cell(2), born: cell(4), ended: cell(5) }
     }
 }
