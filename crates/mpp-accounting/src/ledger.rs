@@ -185,6 +185,9 @@ struct Known {
     usage: Usage,
     /// The last readable I/O; `None` where it was never readable.
     io: Option<KnownIo>,
+    /// Whether it began while somebody looked and was never readable: then all that is recorded
+    /// of it counts.
+    is_unread_from_birth: bool,
     /// For how many sweeps its I/O, once readable, has not been.
     held_sweeps: u32,
     /// Whether only its place is left, while its account is open or it is pending.
@@ -519,6 +522,7 @@ impl Ledger {
         if ended.is_some() || movement.ends != Ends::Inferred {
             let threads = self.records.threads(batch, &known, &[], None);
             let own = known.has_threads().then(|| batch.own(&threads));
+            let own = own.or_else(|| known.recorded_alone(batch));
             let usage = ended.map(|ended| {
                 known.usage.own.advanced_to(ended.own_usage).since_clamped(known.usage.own)
             });
@@ -809,6 +813,7 @@ impl Known {
                 total: *total,
                 threads: KnownThreads::of(process.key, *total, process.io.threads.value()),
             }),
+            is_unread_from_birth: false,
             held_sweeps: 0,
             is_taken_out: false,
             has_ended: false,
@@ -941,6 +946,11 @@ impl Known {
         list.unwrap_or_default()
     }
 
+    /// What is recorded of one that was never readable, where all of that counts.
+    fn recorded_alone(&self, batch: &Batch) -> Option<OwnIo> {
+        self.is_unread_from_birth.then(|| batch.own_of_unseen(self.key))
+    }
+
     /// Whether the threads were read.
     fn has_threads(&self) -> bool {
         self.io.as_ref().is_some_and(|io| !matches!(io.threads, KnownThreads::Unread))
@@ -1002,6 +1012,7 @@ impl Pending {
             is_zombie: false,
             usage: Usage { own: ended.own_usage.without_cpu(), ..Usage::default() },
             io: Some(KnownIo::without_threads(IoTotals::ZERO.plus(own))),
+            is_unread_from_birth: false,
             held_sweeps: 0,
             is_taken_out: false,
             has_ended: true,
@@ -1163,6 +1174,7 @@ impl Account {
         let nothing = Known {
             usage: Usage::default(),
             io: current.io.is_some().then(|| KnownIo::without_threads(IoTotals::ZERO)),
+            is_unread_from_birth: current.io.is_none(),
             // Nobody saw what it was then.
             exec_count: None,
             ..current.clone()
@@ -1202,6 +1214,7 @@ impl Account {
     ) -> Self {
         let reaped = current.usage.reaped.since_clamped(previous.usage.reaped);
         current.overdrawn = previous.overdrawn.less_in_all(reaped);
+        current.is_unread_from_birth = previous.is_unread_from_birth && current.io.is_none();
         Account {
             has_reaped: reaped[UsageCounter::MinorFaults] > 0,
             reaped_left: reaped.less_in_all(previous.overdrawn),
@@ -1243,6 +1256,8 @@ impl Account {
             self.recorded_io = Some(batch.own(&threads));
             let ahead = threads.ahead(read_at_ticks);
             self.current.ahead = (!ahead.is_zero()).then(|| Box::new(ahead));
+        } else {
+            self.recorded_io = self.current.recorded_alone(batch);
         }
         if let Some(ended) = batch.ended(key) {
             if !self.current.was_told_ended {

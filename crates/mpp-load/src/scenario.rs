@@ -26,7 +26,7 @@ use anyhow::Result;
 use crate::options::{OptionRow, Options};
 use crate::stage::Stage;
 
-pub(crate) use exec::{AFTER_EXEC, go_on_after_exec};
+pub(crate) use exec::{AFTER_EXEC, REFUSE_BPF, execute_without_bpf, go_on_after_exec};
 
 /// A load, and how to start it.
 pub(crate) struct Scenario {
@@ -101,6 +101,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         help: "a child writes, executes a program of another name, and writes again",
         options: exec::CHANGE_GROUP,
         run: exec::run_change_group,
+    },
+    Scenario {
+        name: "short-execs",
+        help: "children that execute a program of another name at once, write and end",
+        options: exec::SHORT,
+        run: exec::run_short,
     },
     Scenario {
         name: "zombie",
