@@ -21,17 +21,21 @@ use crate::{USAGE, complain, number, target_folder, value};
 /// What to measure.
 pub(crate) struct Plan {
     processes: Vec<u64>,
+    /// Percent of the processes that do something each second.
+    active: Vec<u64>,
     samples: u64,
 }
 
 impl Plan {
     /// Reads the arguments behind `bench`.
     pub(crate) fn parse(arguments: &[String]) -> Result<Self> {
-        let mut plan = Plan { processes: vec![1000, 10_000], samples: 10 };
+        let mut plan =
+            Plan { processes: vec![1000, 10_000], active: vec![0, 10, 100], samples: 10 };
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
-                "--processes" => plan.processes = counts(value(argument, &mut arguments)?)?,
+                "--processes" => plan.processes = counts(argument, &mut arguments)?,
+                "--active" => plan.active = counts(argument, &mut arguments)?,
                 "--samples" => plan.samples = number(argument, &mut arguments)?.max(1),
                 other => bail!("unknown option `{other}`\n\n{USAGE}"),
             }
@@ -40,9 +44,10 @@ impl Plan {
     }
 }
 
-fn counts(text: &str) -> Result<Vec<u64>> {
+fn counts(option: &str, arguments: &mut std::slice::Iter<'_, String>) -> Result<Vec<u64>> {
+    let text = value(option, arguments)?;
     let counts = text.split(',').map(str::parse).collect::<Result<_, _>>();
-    counts.with_context(|| format!("`--processes {text}`: expected whole numbers with commas"))
+    counts.with_context(|| format!("`{option} {text}`: expected whole numbers with commas"))
 }
 
 /// Who samples.
@@ -208,6 +213,9 @@ const SAMPLERS: &[Sampler] = &[
 /// The sampler that all others are compared with.
 const PSUTIL: &str = "psutil";
 
+/// So many variables have the processes that are measured, beside those of this program.
+const VARIABLES: u32 = 20;
+
 /// Ours at its best.
 const TIER_A: &str = "metrics-per-process, tier A";
 
@@ -233,13 +241,16 @@ pub(crate) fn run(root: &Path, plan: &Plan) -> Result<()> {
     bench.fetch_peers()?;
     let mut report = heading(root)?;
     for &processes in &plan.processes {
-        let sleepers = ["sleepers", "--count", &processes.to_string()].map(str::to_owned);
-        let load = Load::start(&bench, &sleepers)?;
-        let rows = bench.measure_all(processes, plan.samples)?;
-        drop(load);
-        let table = table(processes, &rows);
-        std::io::stdout().lock().write_all(table.as_bytes())?;
-        report.push_str(&table);
+        for &active in &plan.active {
+            let count = processes.to_string();
+            let sleepers = ["sleepers", "--count", &count, "--active", &active.to_string()];
+            let load = Load::start(&bench, &sleepers.map(str::to_owned))?;
+            let rows = bench.measure_all(processes, plan.samples)?;
+            drop(load);
+            let table = table(processes, active, &rows);
+            std::io::stdout().lock().write_all(table.as_bytes())?;
+            report.push_str(&table);
+        }
     }
     let path = bench.folder.join("results/sample-cost.md");
     fs::create_dir_all(bench.folder.join("results")).context("cannot create bench/results")?;
@@ -341,7 +352,7 @@ struct Load {
 }
 
 impl Load {
-    /// A load that is asleep once it has said that it is ready.
+    /// A load that has begun once it has said that it is ready.
     fn start(bench: &Bench, words: &[String]) -> Result<Self> {
         let program = Program::at(&bench.root, bench.release.join("mpp-load"));
         let program = words.iter().fold(program, Program::arg);
@@ -364,6 +375,7 @@ impl Load {
     fn begin(program: Program) -> Result<(Self, String)> {
         let mut command = program.into_command();
         let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let command = command.envs((1..=VARIABLES).map(|n| (format!("VARIABLE_{n:02}"), "value")));
         let mut child = command.spawn().context("cannot start a load")?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let load = Load { child, stdin };
@@ -402,11 +414,11 @@ fn machine(root: &Path) -> Result<String> {
     Ok(format!("{}, {cpus} CPUs, {model}", kernel.trim()))
 }
 
-fn table(processes: u64, rows: &[Measured]) -> String {
+fn table(processes: u64, active: u64, rows: &[Measured]) -> String {
     let cost_of = |name: &str| rows.iter().find(|row| row.sampler.name == name).map(|r| r.cpu_us);
     let (psutil, best) = (cost_of(PSUTIL), cost_of(TIER_A));
     let mut text = format!(
-        "\n## {processes} sleeping processes\n\n\
+        "\n## {processes} processes, {active} percent active\n\n\
          | sampler | reads | CPU us per process | against psutil | against tier A | processes | peak memory, KiB |\n\
          |---|---|---:|---:|---:|---:|---:|\n"
     );
@@ -444,18 +456,19 @@ mod tests {
         let of = |name: &str| SAMPLERS.iter().find(|sampler| sampler.name == name).unwrap();
         let row =
             |name, cpu_us| Measured { sampler: of(name), processes: 7, cpu_us, peak_rss_kib: 9 };
-        let text = table(7, &[row("C limit", 20.0), row(PSUTIL, 150.0)]);
+        let text = table(7, 10, &[row("C limit", 20.0), row(PSUTIL, 150.0)]);
         assert!(text.contains("| five files and nothing kept | 20.00 | 7.5x | - | 7 | 9 |"));
         assert!(text.contains("| 150.00 | 1.0x | - |"));
-        assert!(table(7, &[row("C limit", 20.0)]).contains("| 20.00 | - | - |"));
-        let text = table(7, &[row(TIER_A, 2.0), row("top", 30.0)]);
+        assert!(table(7, 10, &[row("C limit", 20.0)]).contains("| 20.00 | - | - |"));
+        let text = table(7, 10, &[row(TIER_A, 2.0), row("top", 30.0)]);
         assert!(text.contains("| 30.00 | - | 15.0x | 7 | 9 |"));
     }
 
     #[test]
     fn counts_of_processes_are_separated_by_commas() {
-        let plan = Plan::parse(&["--processes".to_owned(), "10,20".to_owned()]).unwrap();
-        assert_eq!(plan.processes, [10, 20]);
+        let words = ["--processes", "10,20", "--active", "5"].map(str::to_owned);
+        let plan = Plan::parse(&words).unwrap();
+        assert_eq!((&plan.processes[..], &plan.active[..]), (&[10, 20][..], &[5][..]));
         assert!(Plan::parse(&["--processes".to_owned(), "ten".to_owned()]).is_err());
     }
 }

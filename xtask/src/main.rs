@@ -27,7 +27,8 @@ usage: cargo xtask COMMAND
   test [--long] [--fuzz-seconds N]       everything that must pass; ends at the first failure
   tidy                                   layers, names, the one table of metrics
   fuzz [TARGET] [--seconds N]            one fuzz target, or each of them
-  bench [--processes N,N] [--samples N]  what one sample costs, beside other tools and C programs
+  bench [--processes N,N] [--active PERCENT,PERCENT] [--samples N]
+                                         what one sample costs, beside other tools and C programs
   ratios                                 a sample beside the fewest system calls, held to bounds
   growth [--samples N]                   what it costs while processes, groups, threads grow
   instructions [--accept]                what parsers, ledger, groups and encoders take, by valgrind
