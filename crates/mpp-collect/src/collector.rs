@@ -826,6 +826,7 @@ impl Collector {
             self.threads_asked.insert(known.reader_key, pid);
         }
         known.swept = *round;
+        known.is_exiting = subject.is_exiting();
         known.threads_max = known.threads_max.max(stat.num_threads);
         known.had_children |= self.parents.contains(&pid) || self.former_parents.contains(&pid);
         let measures = needs.measures_of(key, &known.identity);

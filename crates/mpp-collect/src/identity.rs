@@ -95,6 +95,8 @@ pub(crate) struct Known {
     pub(crate) is_environment_clobbered: bool,
     pub(crate) is_cmdline_truncated: bool,
     is_uninterruptible: bool,
+    /// Whether it was on its way out when it was last seen, though no zombie yet.
+    pub(crate) is_exiting: bool,
     /// Whom to ask for its memory: itself, or a thread that lives when the main one exited.
     pub(crate) reader_key: ProcessKey,
     has_memory: bool,
@@ -317,6 +319,7 @@ impl Known {
             is_environment_clobbered: false,
             is_cmdline_truncated: false,
             is_uninterruptible: false,
+            is_exiting: false,
             reader_key: key,
             has_memory: true,
             image: Image { has_forked: false, start_code: 0, start_stack: 0 },

@@ -35,6 +35,10 @@ use crate::sockets::SocketSource;
 /// A kernel thread, which has no memory of its own: `PF_KTHREAD` of `include/linux/sched.h`.
 const FLAG_KERNEL_THREAD: u32 = 0x0020_0000;
 
+/// On its way out, no zombie yet: `PF_EXITING` of the same. It is set before the records of an end
+/// are written, and giving memory back comes after them.
+const FLAG_EXITING: u32 = 0x0000_0004;
+
 /// Lines of an `io` file; later kernels may append more.
 const IO_LINES: usize = 7;
 
@@ -157,6 +161,11 @@ impl Subject<'_> {
 
     pub(crate) fn is_kernel_thread(&self) -> bool {
         is_kernel_thread(self.stat)
+    }
+
+    /// Whether its main thread is on its way out, or gone.
+    pub(crate) fn is_exiting(&self) -> bool {
+        self.stat.flags & FLAG_EXITING != 0
     }
 
     /// Everything it holds right now, as far as it is asked for. `threads_max` is the most

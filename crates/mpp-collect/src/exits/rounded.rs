@@ -3,7 +3,8 @@
 //! A record names its process by PID alone, and says for how long the thread lived: the
 //! process is the last bearer of the PID that was there when the thread began. The trap: a
 //! bearer that lives, and has not lost its main thread, cannot be meant by a record of a last
-//! thread that was written before the sweep.
+//! thread that was written before the sweep; but whoever is on its way out is, until its memory is
+//! given back.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -327,8 +328,10 @@ fn listed_start(pid: u32, population: &Population<'_>, room: &mut Room) -> Optio
 
 /// Whether the bearer of the PID outlived what the record tells of.
 fn is_surely_another(heard: &Heard, pid: u32, population: &Population<'_>) -> bool {
+    let is_exiting = population.known.get(pid).is_some_and(|known| known.is_exiting);
     heard.moment == Moment::BeforeSweep
         && heard.record.is_last_thread == Some(true)
+        && !is_exiting
         && population.sample(pid).is_some_and(|sample| sample.state == ProcessState::Living)
 }
 
