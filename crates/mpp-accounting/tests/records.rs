@@ -1068,6 +1068,34 @@ fn a_process_whose_counters_fell_as_it_ended_counts_once() {
     });
 }
 
+/// A process gives its memory back after its record is written, and that may take seconds: all the
+/// while it is there for whoever looks, and no zombie.
+#[test]
+fn a_process_that_is_taken_down_for_many_sweeps_counts_once() {
+    check(|watch| {
+        let parent = watch.kernel.fork(INIT, "parent");
+        let child = watch.kernel.fork(parent, "child");
+        watch.begin();
+        watch.interval(|kernel| kernel.write(child, 2048));
+        watch.kernel.pass(100);
+        watch.kernel.write(child, 5000);
+        let key = watch.kernel.process(child).key;
+        let mut snapshot = watch.kernel.sweep();
+        let living = snapshot.by_key(key).expect("it was swept").clone();
+        watch.kernel.exit(child);
+        snapshot.exits = watch.kernel.sweep().exits;
+        watch.take(&snapshot);
+        for _ in 0..3 {
+            watch.kernel.pass(100);
+            let mut snapshot = watch.kernel.sweep();
+            let seen = snapshot.processes.iter_mut().find(|sample| sample.key == key);
+            *seen.expect("it was swept") = living.clone();
+            watch.take(&snapshot);
+        }
+        watch.interval(|kernel| kernel.wait(parent, child));
+    });
+}
+
 /// One thread ends while the process is read: its bytes are not among those of ended threads yet,
 /// nor among those of living ones any more. What another did shows all the same.
 #[test]

@@ -167,7 +167,7 @@ impl Records {
     }
 
     /// Looks at the threads of a process that the sweep before saw. `current` is empty where
-    /// it is gone.
+    /// it is gone. One whose end was told of before has no living threads, whatever is seen.
     pub(super) fn threads<'a>(
         &'a self,
         batch: &'a Batch,
@@ -176,6 +176,8 @@ impl Records {
         exec_count: Option<u64>,
     ) -> Threads<'a> {
         let execs = exec_count.zip(previous.exec_count);
+        // Whoever's end was told of may still be there for a while as its memory is given back.
+        let current = if previous.has_ended { &[] } else { current };
         Threads {
             previous: previous.threads(),
             has_executed: execs.map(|(now, then)| now != then),
