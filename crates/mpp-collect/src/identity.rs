@@ -38,6 +38,9 @@ const SWEEPS_BETWEEN_REREADS: u64 = 16;
 /// A control group's path has at most 4096 bytes, once for each of a dozen hierarchies.
 const CGROUP_BYTES_MAX: usize = 64 * 1024;
 
+/// A command name is never longer, `TASK_COMM_LEN` of `include/linux/sched.h`.
+pub(crate) const COMM_BYTES_MAX: usize = 16;
+
 /// What the kernel appends to the path of an executable that was deleted, proc_pid_exe(5).
 const DELETED: &[u8] = b" (deleted)";
 
@@ -98,6 +101,8 @@ pub(crate) struct Known {
     pub(crate) told: Option<Told>,
     /// The number of the last sweep that saw it.
     pub(crate) swept: u64,
+    /// Whether its main thread was on its way out then.
+    pub(crate) is_exiting: bool,
     pub(crate) proportional_memory: Reading<ProportionalMemory>,
     pub(crate) is_environment_clobbered: bool,
     pub(crate) is_cmdline_truncated: bool,
@@ -261,6 +266,18 @@ impl Image {
     }
 }
 
+/// A command name, filled up with zeros.
+pub(crate) fn padded(comm: &[u8]) -> [u8; COMM_BYTES_MAX] {
+    let mut padded = [0; COMM_BYTES_MAX];
+    padded.iter_mut().zip(comm).for_each(|(to, from)| *to = *from);
+    padded
+}
+
+/// The command name, which holds no zero itself.
+pub(crate) fn without_padding(comm: &[u8; COMM_BYTES_MAX]) -> &[u8] {
+    comm.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
 /// An identity of which nothing is known but name and user, for this reason.
 pub(crate) fn named(comm: Box<[u8]>, uid: u32, why: Absence) -> Identity {
     Identity {
@@ -290,6 +307,7 @@ impl Known {
         };
         let mut known = Known {
             is_uninterruptible: subject.is_uninterruptible(),
+            is_exiting: subject.is_exiting(),
             image: Image::of(subject.stat),
             generation: wants.generation,
             ..Known::untold(key, subject.stat.ppid, identity)
@@ -312,6 +330,7 @@ impl Known {
             usage: Usage::default(),
             told: None,
             swept: 0,
+            is_exiting: false,
             proportional_memory: Reading::Absent(Absence::NotYetKnown),
             is_environment_clobbered: false,
             is_cmdline_truncated: false,
@@ -434,6 +453,7 @@ impl Known {
         let has_failed = is_passing(self.identity.executable.absence())
             || is_passing(self.identity.cgroup.absence());
         self.is_uninterruptible = subject.is_uninterruptible();
+        self.is_exiting = subject.is_exiting();
         if self.generation != wants.generation || has_failed {
             self.generation = wants.generation;
             self.complete(subject, wants, buffers);

@@ -35,6 +35,10 @@ use crate::sockets::{Counts, SocketSource};
 /// A kernel thread, which has no memory of its own: `PF_KTHREAD` of `include/linux/sched.h`.
 const FLAG_KERNEL_THREAD: u32 = 0x0020_0000;
 
+/// On its way out, `PF_EXITING` of `include/linux/sched.h`: its record may have been written,
+/// though it is no zombie yet and may not be one for long.
+const FLAG_EXITING: u32 = 0x0000_0004;
+
 /// Lines of an `io` file; later kernels may append more.
 const IO_LINES: usize = 7;
 
@@ -153,6 +157,11 @@ impl Subject<'_> {
     /// Whether its main thread waits for something and lets no signal disturb it.
     pub(crate) fn is_uninterruptible(&self) -> bool {
         self.stat.state == b'D'
+    }
+
+    /// Whether its main thread is on its way out.
+    pub(crate) fn is_exiting(&self) -> bool {
+        self.stat.flags & FLAG_EXITING != 0
     }
 
     pub(crate) fn is_kernel_thread(&self) -> bool {

@@ -31,7 +31,7 @@ use self::sockets::HeldSockets;
 use super::{Attention, Collector, Request, Unseen, has_trouble};
 use crate::delays::{DelaySum, ThreadDelays};
 use crate::exits::exact::plus_usage;
-use crate::identity::{self, Exec, Known, Wants};
+use crate::identity::{self, COMM_BYTES_MAX, Exec, Known, Wants};
 use crate::measure::{Phase, Subject};
 use crate::needs::{ContextSwitchNeeds, Measures};
 use crate::origin::since_boot;
@@ -51,9 +51,6 @@ const PROCESSES_EXPECTED_MAX: usize = 1 << 20;
 
 /// Room for so many newcomers is kept from one sweep to the next.
 const STRANGERS_KEPT: usize = 256;
-
-/// A command name is never longer, `TASK_COMM_LEN` of `include/linux/sched.h`.
-const COMM_BYTES_MAX: usize = 16;
 
 /// What tells whether the identity that is known still holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -230,7 +227,7 @@ impl Telling<'_> {
             position: self.filled,
             task: leader.task.thread(),
             told,
-            comm: padded(leader.process.comm()),
+            comm: identity::padded(leader.process.comm()),
             is_kernel_thread: leader.task.is_kernel_thread(),
             usage: leader.usage,
         });
@@ -555,8 +552,8 @@ impl Collector {
 impl Stranger {
     /// Who it is, as far as that is told; the rest is absent for this reason.
     fn identity(&self, why: Absence) -> Identity {
-        let comm = self.comm.split(|byte| *byte == 0).next().unwrap_or_default();
-        let named = identity::named(Box::from(comm), self.told.euid, why);
+        let comm = Box::from(identity::without_padding(&self.comm));
+        let named = identity::named(comm, self.told.euid, why);
         Identity { is_kernel_thread: self.is_kernel_thread, ..named }
     }
 }
@@ -590,10 +587,4 @@ fn reading(delays: Option<&DelaySum>, accounting: DelayAccounting) -> Reading<De
 
 fn reaped(pool: &Pool) -> UsageTotals {
     Totals([pool.cutime_ns, pool.cstime_ns, pool.cmin_flt, pool.cmaj_flt])
-}
-
-fn padded(comm: &[u8]) -> [u8; COMM_BYTES_MAX] {
-    let mut padded = [0; COMM_BYTES_MAX];
-    padded.iter_mut().zip(comm).for_each(|(to, from)| *to = *from);
-    padded
 }
