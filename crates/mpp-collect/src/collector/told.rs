@@ -12,6 +12,8 @@
 mod kept_back;
 mod leader;
 #[cfg(test)]
+mod live_identity;
+#[cfg(test)]
 mod live_sockets;
 mod sockets;
 
