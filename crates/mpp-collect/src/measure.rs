@@ -155,6 +155,11 @@ impl Subject<'_> {
         self.stat.state == b'D'
     }
 
+    /// Whether its main thread is on a CPU or waits for one.
+    pub(crate) fn is_running(&self) -> bool {
+        self.stat.state == b'R'
+    }
+
     pub(crate) fn is_kernel_thread(&self) -> bool {
         is_kernel_thread(self.stat)
     }
