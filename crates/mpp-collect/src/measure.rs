@@ -164,6 +164,11 @@ impl Subject<'_> {
         self.stat.flags & FLAG_EXITING != 0
     }
 
+    /// Whether its main thread is on a CPU or waits for one.
+    pub(crate) fn is_running(&self) -> bool {
+        self.stat.state == b'R'
+    }
+
     pub(crate) fn is_kernel_thread(&self) -> bool {
         is_kernel_thread(self.stat)
     }
