@@ -239,8 +239,6 @@ struct Known {
     fate: Fate,
     /// When it started, to the nanosecond, where that is known.
     started_at: Option<BootTime>,
-    /// How many programs were executed, where that is known.
-    exec_count: Option<u64>,
     /// CPU time of children that were taken out of it before the kernel, which shows whole
     /// ticks, had shown all of it as inherited.
     overdrawn: UsageDelta,
@@ -340,6 +338,15 @@ enum Standing {
     Baseline,
     /// Exists but could not be read: its last reading stands.
     Held,
+}
+
+/// When a sweep looked at a process.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    /// In which tick.
+    ticks: u64,
+    /// How many programs had been executed by then, where that is known.
+    exec_count: Option<u64>,
 }
 
 /// Where a pending process's counters went.
@@ -497,7 +504,7 @@ impl Ledger {
                 true => Account::born(current),
                 false => Account::baseline(current),
             };
-            account.take_records(&self.records, batch, read_at_ticks(process, snapshot), movement);
+            account.take_records(&self.records, batch, Look::at(process, snapshot), movement);
             accounts.push(account);
         }
         for gone in known.iter_mut().skip(position) {
@@ -532,7 +539,7 @@ impl Ledger {
             }
             Account::born(current)
         };
-        account.take_records(&self.records, batch, read_at_ticks(process, snapshot), movement);
+        account.take_records(&self.records, batch, Look::at(process, snapshot), movement);
         account
     }
 
@@ -736,9 +743,11 @@ impl Parents {
     }
 }
 
-/// The tick in which a process was read.
-fn read_at_ticks(process: &ProcessSample, snapshot: &Snapshot) -> u64 {
-    process.read_at.ns / (1_000_000_000 / snapshot.host.ticks_per_second.max(1))
+impl Look {
+    fn at(process: &ProcessSample, snapshot: &Snapshot) -> Self {
+        let tick_ns = 1_000_000_000 / snapshot.host.ticks_per_second.max(1);
+        Look { ticks: process.read_at.ns / tick_ns, exec_count: process.exec_count }
+    }
 }
 
 fn unread(known: &[Known]) -> Vec<ProcessKey> {
@@ -877,7 +886,6 @@ impl Known {
             was_told_ended: false,
             fate: Fate::Reaped,
             started_at: process.started_at,
-            exec_count: process.exec_count,
             overdrawn: UsageDelta::ZERO,
             ahead: None,
         }
@@ -935,7 +943,6 @@ impl Known {
         self.is_zombie = process.state == ProcessState::Zombie;
         self.usage.own = self.usage.own.advanced_to(process.usage.own);
         self.usage.reaped = process.usage.reaped;
-        self.exec_count = process.exec_count;
         if let (Some(known), Some(total)) = (&mut self.io, process.io.total.value()) {
             known.follow(self.key, *total, process.io.threads.value());
         }
@@ -1109,7 +1116,6 @@ impl Pending {
             was_told_ended: true,
             fate: ended.fate(),
             started_at: ended.started_at,
-            exec_count: None,
             overdrawn: UsageDelta::ZERO,
             ahead: None,
         };
@@ -1265,8 +1271,6 @@ impl Account {
             usage: Usage::default(),
             io: current.io.is_some().then(|| KnownIo::without_threads(IoTotals::ZERO)),
             is_unread_from_birth: current.io.is_none(),
-            // Nobody saw what it was then.
-            exec_count: None,
             ..current.clone()
         };
         Account::continued(current, nothing, Ends::Inferred)
@@ -1325,13 +1329,12 @@ impl Account {
     }
 
     /// Takes over that its end has been recorded, from an earlier interval or this one, and
-    /// counts I/O by threads and their records where both sweeps have read the threads. This one
-    /// has read it at `read_at_ticks`.
+    /// counts I/O by threads and their records where both sweeps have read the threads.
     fn take_records(
         &mut self,
         records: &Records,
         batch: &Batch,
-        read_at_ticks: u64,
+        look: Look,
         movement: &mut Movement,
     ) {
         let key = self.current.key;
@@ -1346,10 +1349,10 @@ impl Account {
         let batch = if is_of_another { &none } else { batch };
         let is_readable = self.previous.has_threads() && self.current.has_threads();
         if is_readable && self.standing == Standing::Continued {
-            let (threads, exec_count) = (self.current.threads(), self.current.exec_count);
-            let threads = records.threads(batch, &self.previous, &threads, exec_count);
+            let threads = self.current.threads();
+            let threads = records.threads(batch, &self.previous, &threads, look.exec_count);
             self.recorded_io = Some(batch.own(&threads));
-            let ahead = threads.ahead(read_at_ticks);
+            let ahead = threads.ahead(look.ticks);
             self.current.ahead = (!ahead.is_zero()).then(|| Box::new(ahead));
         } else {
             self.recorded_io = self.current.recorded_alone(batch);

@@ -27,6 +27,7 @@ mod identity;
 mod measure;
 mod origin;
 mod proc_fs;
+mod run_time;
 mod scale;
 mod sys;
 

@@ -20,7 +20,7 @@ use crate::bpf::Bpf;
 use crate::error::absence_of;
 use crate::origin::Origin;
 use crate::proc_fs::{Name, open_folder};
-use crate::sockets::{Counts, SocketSource};
+use crate::sockets::SocketSource;
 
 /// `AF_*` of address_families(7), `SOCK_*` of socket(2), `IPPROTO_*` of ip(7).
 const AF_UNIX: u16 = 1;
@@ -220,24 +220,18 @@ fn sockets_of(
     let folder = open_folder(&origin.root, Name::of(key.pid).as_c_str());
     let folder = folder.and_then(|folder| match living {
         Some(thread) if !threads.iter().any(main_lives) => {
-            let name = Name::in_thread(thread.key.tid, ".");
-            Ok((open_folder(&folder, name.as_c_str())?, None))
+            open_folder(&folder, Name::in_thread(thread.key.tid, ".").as_c_str())
         }
-        _ => Ok((folder, counts(sample))),
+        _ => Ok(folder),
     });
     let found = match folder {
-        Ok((folder, counts)) => source.sockets_held(key, folder.as_fd(), counts),
+        Ok(folder) => source.sockets_held(key, folder.as_fd(), sample.gauges.fds.value().copied()),
         Err(errno) => Reading::Absent(absence_of(errno)),
     };
     if let Reading::Absent(why) = found {
         source.note_unread(key, why);
     }
     found
-}
-
-fn counts(sample: &ProcessSample) -> Option<Counts> {
-    let threads = *sample.gauges.threads.value()?;
-    Some(Counts { threads, fds: sample.gauges.fds.value().copied() })
 }
 
 #[cfg(test)]
