@@ -31,8 +31,8 @@ use mpp_collect::{
 use crate::error::Error;
 
 /// From so many processes on they are read by programs in the kernel, where we may load them:
-/// that costs 35 ms for one call, and each process then 2 microseconds instead of 27.
-const PROGRAMS_PAY: u64 = 1500;
+/// that costs some 30 ms for one call, and each process then 2 microseconds instead of 30.
+const PROGRAMS_PAY: u64 = 1000;
 
 /// Bytes for the ends between two readings, some 10,000; of more, the sums stay right.
 const EXIT_RING_BYTES: u32 = 4 << 20;

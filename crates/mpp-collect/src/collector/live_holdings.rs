@@ -75,17 +75,27 @@ pub(super) struct Watch {
     pub(super) collector: Collector,
     snapshot: Snapshot,
     pub(super) pids: Vec<u32>,
+    reach: Reach,
+}
+
+/// Who is swept besides those watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    Nobody,
+    /// And whoever has not run keeps its sample.
+    Everybody,
 }
 
 impl Watch {
     pub(super) fn over(pid: u32) -> Self {
-        Watch::with(CollectorOptions::default(), pid)
+        Watch::with(CollectorOptions::default(), pid, Reach::Nobody)
     }
 
     /// By our own programs in the kernel; `None` where this test lacks the privilege.
     pub(super) fn by_programs(pid: u32) -> Option<Self> {
         let exits = ExitSource::Exact;
-        let watch = Watch::with(CollectorOptions { exits, ..CollectorOptions::default() }, pid);
+        let options = CollectorOptions { exits, ..CollectorOptions::default() };
+        let watch = Watch::with(options, pid, Reach::Everybody);
         if watch.collector.exit_source() == exits {
             return Some(watch);
         }
@@ -94,9 +104,9 @@ impl Watch {
         None
     }
 
-    fn with(options: CollectorOptions, pid: u32) -> Self {
+    fn with(options: CollectorOptions, pid: u32, reach: Reach) -> Self {
         let collector = Collector::open(options).unwrap();
-        Watch { collector, snapshot: Snapshot::default(), pids: vec![pid] }
+        Watch { collector, snapshot: Snapshot::default(), pids: vec![pid], reach }
     }
 
     /// The sockets of everybody watched, in a sweep.
@@ -109,8 +119,8 @@ impl Watch {
 
     pub(super) fn look_for(&mut self, needs: &Needs) -> Vec<Reading<Arc<[Socket]>>> {
         self.pids.sort_unstable();
-        let Watch { collector, snapshot, pids } = self;
-        if collector.exit_source() == ExitSource::Exact {
+        let Watch { collector, snapshot, pids, reach } = self;
+        if *reach == Reach::Everybody {
             let is_watched = |key: ProcessKey, _: &Identity| pids.contains(&key.pid);
             let wait = IdentityWait::No;
             collector.sweep_of_interest(needs, &is_watched, wait, snapshot).unwrap();
@@ -170,9 +180,14 @@ impl Watch {
 /// Has all but the last command done, lets everything settle, and has the last one done: the next
 /// sweep must see what a whole reading sees, and that it is another thing than before.
 fn check(commands: &[&str]) {
+    check_among(Reach::Nobody, commands);
+    check_among(Reach::Everybody, commands);
+}
+
+fn check_among(reach: Reach, commands: &[&str]) {
     let mut holder = Holder::start();
     let (last, first) = commands.split_last().unwrap();
-    let mut watch = Watch::over(holder.child.id());
+    let mut watch = Watch::with(CollectorOptions::default(), holder.child.id(), reach);
     for command in first {
         holder.tell(command);
     }

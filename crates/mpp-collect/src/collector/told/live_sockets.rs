@@ -4,8 +4,9 @@
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::sync::Arc;
 
-use mpp_accounting::process::{IdentityNeeds, Reading};
+use mpp_accounting::process::{IdentityNeeds, Reading, Socket, SocketKind, TcpState};
 use rustix::net::{AddressFamily, SocketType, netlink, socket, socket_with};
 
 use crate::collector::live_holdings::{Holder, Watch};
@@ -43,6 +44,14 @@ fn every_kind_of_socket_is_told_as_the_tables_have_it() {
     let route = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, kernel).unwrap();
     let unix = (UnixStream::pair().unwrap(), UnixDatagram::unbound().unwrap());
     let twice = client.try_clone().unwrap();
+    // Until the other end has acknowledged the end of what is said.
+    let is_passing = |sockets: &Reading<Arc<[Socket]>>| {
+        let passing = SocketKind::Tcp(TcpState::FinWait1);
+        sockets.value().unwrap().iter().any(|socket| socket.kind == passing)
+    };
+    while watch.look().iter().any(is_passing) {
+        std::thread::yield_now();
+    }
     check(&mut watch, "every kind");
     let sockets = watch.look();
     let inode_of = |fd: std::os::fd::BorrowedFd<'_>| rustix::fs::fstat(fd).unwrap().st_ino;
