@@ -30,7 +30,7 @@
 
 mod records;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use self::records::{Batch, Ended, Missing, OwnIo, Records, leader_of};
 use crate::exit::{ExitSource, Exits, Spill};
@@ -38,7 +38,8 @@ use crate::process::{
     ProcessKey, ProcessSample, ProcessState, ThreadIo, ThreadKey, ThreadList, Usage,
 };
 use crate::snapshot::Snapshot;
-use crate::units::{BootTime, IoDelta, IoTotals, UsageCounter, UsageDelta, UsageTotals};
+use crate::units::{BootTime, Delta, IoDelta, IoTotals, UsageCounter, UsageDelta, UsageTotals};
+use crate::walk::Walk;
 
 /// A pending process is given up after this many sweeps in which its candidate
 /// reapers were readable: it was reaped automatically, or out of our sight.
@@ -47,6 +48,9 @@ const PENDING_SWEEPS_MAX: u32 = 2;
 /// An unreadable process is waited for so many sweeps. Then its reaped children's CPU
 /// time counts again, and its I/O starts afresh should it ever be readable again.
 const HELD_SWEEPS_MAX: u32 = 60;
+
+/// The times of so many sweeps are remembered: enough for those in which a process is waited for.
+const SWEEP_TIMES_MAX: usize = HELD_SWEEPS_MAX as usize + 2;
 
 /// The PID of the process that inherits orphans, pid_namespaces(7).
 const INIT: u32 = 1;
@@ -73,6 +77,7 @@ pub struct Ledger {
     pending: Vec<Pending>,
     /// When the sweep before began; `None` before the first.
     previous_sweep_ticks: Option<u64>,
+    sweep_times: SweepTimes,
     /// Exit records that are not done with.
     records: Records,
 }
@@ -85,6 +90,9 @@ pub struct Movement {
     /// What each process itself did, ascending by key. Of those that were there before, that did
     /// nothing and have the same parent, nothing is said.
     pub processes: Vec<ProcessDelta>,
+    /// What of that was done before this interval, by those that could not be read at its begin,
+    /// ascending by key.
+    pub late: Vec<(ProcessKey, Late)>,
     /// What came with reaped children and no one was seen doing.
     pub residuals: Vec<Residual>,
     /// Processes that ended: recorded, or seen before and gone.
@@ -116,6 +124,13 @@ impl Movement {
     #[must_use]
     pub fn is_inferred(&self, key: ProcessKey) -> bool {
         self.ends == Ends::Inferred || self.inferred.binary_search(&key).is_ok()
+    }
+
+    /// Notes what of a process's deeds was done before this interval.
+    fn note_late(&mut self, delta: &ProcessDelta, late: Late) {
+        if !late.is_zero() {
+            self.late.push((delta.key, late));
+        }
     }
 
     /// Whether a process that this sweep was the first to see has been watched since it began.
@@ -151,6 +166,27 @@ pub struct ProcessDelta {
     pub rounded_records: u64,
 }
 
+/// A part of what is counted in one interval that was done before it, while a process could not be
+/// read. It counts in totals now, and in no rate.
+///
+/// Nobody saw when it was done: it is the share of the time since the last reading that lies before
+/// the interval.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Late {
+    /// Of the I/O.
+    pub io: IoDelta,
+    /// Of the CPU time and faults.
+    pub usage: UsageDelta,
+}
+
+impl Late {
+    /// Whether everything was done in its time.
+    #[must_use]
+    pub fn is_zero(self) -> bool {
+        self.io.is_zero() && self.usage.is_zero()
+    }
+}
+
 /// What a reaper inherited beyond the last sight of those it reaped: their tails,
 /// and children that were never seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,6 +199,8 @@ pub struct Residual {
     pub io: Option<IoDelta>,
     /// The CPU time and faults.
     pub usage: UsageDelta,
+    /// What of both was done while the reaper could not be read.
+    pub late: Late,
     /// Whether one of those taken out had I/O that was never read, so that nobody can
     /// say how much of `io` was already counted before the first sweep.
     pub io_is_unattributed: bool,
@@ -194,8 +232,13 @@ struct Known {
     usage: Usage,
     /// The last readable I/O; `None` where it was never readable.
     io: Option<KnownIo>,
+    /// Whether it began while somebody looked and was never readable: then all that is recorded
+    /// of it counts.
+    is_unread_from_birth: bool,
     /// For how many sweeps its I/O, once readable, has not been.
     held_sweeps: u32,
+    /// For how many sweeps its I/O was not read for any reason, and its CPU time; as many as fit.
+    unread_sweeps: UnreadSweeps,
     /// Whether only its place is left, while its account is open or it is pending.
     is_taken_out: bool,
     /// Whether its end has been recorded, though a sweep may have seen it, or see it, as a zombie.
@@ -215,6 +258,17 @@ struct Known {
     /// there is seldom any.
     ahead: Option<Box<IoDelta>>,
 }
+
+/// For how many sweeps something was not read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct UnreadSweeps {
+    io: u8,
+    usage: u8,
+}
+
+/// When the last sweeps began, this one last; at most [`SWEEP_TIMES_MAX`].
+#[derive(Debug, Default)]
+struct SweepTimes(VecDeque<BootTime>);
 
 /// What a process did that needs no balance.
 #[derive(Clone, Copy, Debug)]
@@ -239,6 +293,8 @@ struct KnownIo {
 enum KnownThreads {
     /// Not read, because the process never had children.
     Unread,
+    /// None was seen, and there was none to be seen.
+    Nobody,
     /// The main thread alone, and T is all its own: as of nearly every process.
     MainAlone { has_exited: bool },
     /// Boxed, since there are few.
@@ -320,6 +376,7 @@ impl Ledger {
     pub fn advance(&mut self, snapshot: &Snapshot) -> Movement {
         let mut movement = Movement::default();
         let mut batch = self.records.take(&snapshot.exits);
+        self.sweep_times.note(snapshot.taken_at);
         let Some(previous_sweep_ticks) = self.previous_sweep_ticks.replace(snapshot.taken_at_ticks)
         else {
             self.begin(snapshot, &mut batch, &mut movement);
@@ -344,14 +401,15 @@ impl Ledger {
         let tick_ns = 1_000_000_000 / snapshot.host.ticks_per_second.max(1);
         self.settle_pending(&mut accounts, tick_ns, &mut movement);
         movement.processes.extend(quiet);
-        for account in &accounts {
-            account.emit(&mut movement);
+        for account in &mut accounts {
+            account.emit(&self.sweep_times, &mut movement);
         }
         if movement.spilled_records > 0 {
             give_spills(&snapshot.exits, &missing, &mut movement);
         }
         give_cpu_tails(&snapshot.exits, &mut movement);
         movement.processes.sort_by_key(|delta| delta.key);
+        movement.late.sort_by_key(|(key, _)| *key);
         self.close_accounts(accounts);
         self.records.remember(recorded, &held);
         movement.unread = unread(&self.known);
@@ -568,15 +626,19 @@ impl Ledger {
         if ended.is_some() || !movement.is_inferred(known.key) {
             let threads = self.records.threads(batch, &known, &[], None);
             let own = known.has_threads().then(|| batch.own(&threads));
+            let own = own.or_else(|| known.recorded_alone(batch));
             let usage = ended.map(|ended| {
                 known.usage.own.advanced_to(ended.own_usage).since_clamped(known.usage.own)
             });
-            movement.processes.push(ProcessDelta {
+            let delta = ProcessDelta {
                 key: known.key,
                 io: own.map(|own| own.io),
                 usage: usage.unwrap_or_default(),
                 rounded_records: own.map_or(0, |own| own.rounded_records),
-            });
+            };
+            let unread = known.unread_sweeps;
+            movement.note_late(&delta, self.sweep_times.late(unread, delta.io, delta.usage));
+            movement.processes.push(delta);
             if let Some(ended) = ended {
                 let own_io = own.map_or(IoDelta::ZERO, |own| own.io);
                 let total = known.io.as_ref().map(|io| io.total.plus(own_io));
@@ -595,11 +657,17 @@ impl Ledger {
         previous_sweep_ticks: u64,
         movement: &mut Movement,
     ) {
-        let handled: HashSet<ProcessKey> = movement.processes.iter().map(|d| d.key).collect();
+        let mut handled: Vec<ProcessKey> = movement.processes.iter().map(|d| d.key).collect();
+        handled.sort_unstable();
+        let (walk, handled_walk) = (Walk::default(), Walk::default());
+        let seen = |key: ProcessKey| {
+            let position = walk.find(&snapshot.processes, key, |process| process.key)?;
+            snapshot.processes.get(position)
+        };
+        let is_handled = |key| handled_walk.find(&handled, key, |handled| *handled).is_some();
         for ended in batch.processes() {
-            let seen = snapshot.by_key(ended.key);
-            let seen = seen.filter(|p| !batch.is_of_another(p.key, p.started_at));
-            if seen.is_some() || handled.contains(&ended.key) {
+            let seen = seen(ended.key).filter(|p| !batch.is_of_another(p.key, p.started_at));
+            if seen.is_some() || is_handled(ended.key) {
                 continue;
             }
             if ended.key.start_time_ticks < previous_sweep_ticks {
@@ -623,12 +691,12 @@ impl Ledger {
             return;
         }
         // Their processes have ended too, but there was no room for the record that says so.
+        let inferred = &movement.inferred;
         let is_strange = |key: ProcessKey| {
-            let is_told = batch.ended(key).is_some() || handled.contains(&key);
-            snapshot.by_key(key).is_none() && !is_told && !movement.is_inferred(key)
+            let is_told = batch.ended(key).is_some() || seen(key).is_some() || is_handled(key);
+            !is_told && inferred.binary_search(&key).is_err()
         };
-        let of_others: Vec<ProcessDelta> = batch.of_others(is_strange).collect();
-        movement.processes.extend(of_others);
+        movement.processes.extend(batch.of_others(is_strange));
     }
 
     fn make_pending(&mut self, last: Known, foreign_cpu: UsageDelta, movement: &mut Movement) {
@@ -647,14 +715,14 @@ impl Ledger {
             let age = std::cmp::Reverse(pending.sweeps);
             (last.io.is_none(), age, last.key.start_time_ticks, last.key)
         });
-        let parents: HashMap<ProcessKey, Option<ProcessKey>> =
-            self.pending.iter().map(|p| (p.last.key, p.last.parent)).collect();
-        let surplus = self.pending.len().saturating_sub(PENDING_MAX);
-        let mut waiting = Vec::new();
-        for (position, mut pending) in std::mem::take(&mut self.pending).into_iter().enumerate() {
-            let key = pending.last.key;
+        let parents = Parents::of(&self.pending);
+        let mut surplus = self.pending.len().saturating_sub(PENDING_MAX);
+        let known = &self.known;
+        self.pending.retain_mut(|pending| {
+            let is_surplus = surplus > 0;
+            surplus = surplus.saturating_sub(1);
             let reap = match pending.last.fate {
-                Fate::Reaped => find_reaper(&pending, accounts, &self.known, &parents, tick_ns),
+                Fate::Reaped => find_reaper(pending, accounts, known, &parents, tick_ns),
                 Fate::Dropped => Reap::Nobody,
             };
             match reap {
@@ -663,42 +731,63 @@ impl Ledger {
                     if accounts[reaper].io_left.is_none() && pending.last.io.is_some() {
                         note_lost(&pending.last, movement);
                     }
-                    movement.settled.push(key);
-                    continue;
+                    movement.settled.push(pending.last.key);
+                    return false;
                 }
                 Reap::Unreadable => {}
                 Reap::Nobody => pending.sweeps += 1,
             }
-            if pending.sweeps > PENDING_SWEEPS_MAX || position < surplus {
+            let is_given_up = pending.sweeps > PENDING_SWEEPS_MAX || is_surplus;
+            if is_given_up {
                 note_lost(&pending.last, movement);
-                movement.settled.push(key);
-            } else {
-                waiting.push(pending);
+                movement.settled.push(pending.last.key);
             }
-        }
-        self.pending = waiting;
+            !is_given_up
+        });
         self.adopt_orphans(&parents, &movement.settled);
     }
 
     /// Lets the pending children of a settled process look to its parent from now on.
-    fn adopt_orphans(
-        &mut self,
-        parents: &HashMap<ProcessKey, Option<ProcessKey>>,
-        settled: &[ProcessKey],
-    ) {
-        if self.pending.is_empty() {
+    fn adopt_orphans(&mut self, parents: &Parents, settled: &[ProcessKey]) {
+        if self.pending.is_empty() || settled.is_empty() {
             return;
         }
-        let settled: HashSet<ProcessKey> = settled.iter().copied().collect();
+        let mut settled = settled.to_vec();
+        settled.sort_unstable();
+        let is_settled = |parent: &ProcessKey| settled.binary_search(parent).is_ok();
         for pending in &mut self.pending {
             let mut steps = 0;
-            while let Some(parent) = pending.last.parent.filter(|parent| settled.contains(parent))
+            while let Some(parent) = pending.last.parent.filter(is_settled)
                 && steps <= parents.len()
             {
-                pending.last.parent = parents.get(&parent).copied().flatten();
+                pending.last.parent = parents.of_pending(parent).flatten();
                 steps += 1;
             }
         }
+    }
+}
+
+/// Whose children the pending are.
+struct Parents {
+    /// Ascending.
+    of: Vec<(ProcessKey, Option<ProcessKey>)>,
+}
+
+impl Parents {
+    fn of(pending: &[Pending]) -> Self {
+        let mut of: Vec<_> = pending.iter().map(|p| (p.last.key, p.last.parent)).collect();
+        of.sort_by_key(|(key, _)| *key);
+        Parents { of }
+    }
+
+    fn len(&self) -> usize {
+        self.of.len()
+    }
+
+    /// The parent of one of them; `None` for any other process.
+    fn of_pending(&self, key: ProcessKey) -> Option<Option<ProcessKey>> {
+        let position = self.of.binary_search_by_key(&key, |(key, _)| *key).ok()?;
+        self.of.get(position).map(|(_, parent)| *parent)
     }
 }
 
@@ -753,6 +842,7 @@ fn residual_of(spill: &Spill) -> Residual {
         taken_out: Vec::new(),
         io: Some(spill.io.as_delta()),
         usage: UsageDelta::ZERO,
+        late: Late::default(),
         io_is_unattributed: false,
     }
 }
@@ -773,7 +863,7 @@ fn find_reaper(
     pending: &Pending,
     accounts: &[Account],
     quiet: &[Known],
-    parents: &HashMap<ProcessKey, Option<ProcessKey>>,
+    parents: &Parents,
     tick_ns: u64,
 ) -> Reap {
     let mut candidate = pending.last.parent;
@@ -796,8 +886,8 @@ fn find_reaper(
         };
         let Some(seen) = seen else {
             is_orphaned = true;
-            candidate = match parents.get(&key) {
-                Some(parent) => *parent,
+            candidate = match parents.of_pending(key) {
+                Some(parent) => parent,
                 // It was never seen, and no record of it came: its children are init's now.
                 None => find_init(accounts, quiet),
             };
@@ -834,7 +924,9 @@ impl Known {
                 total: *total,
                 threads: KnownThreads::of(process.key, *total, process.io.threads.value()),
             }),
+            is_unread_from_birth: false,
             held_sweeps: 0,
+            unread_sweeps: UnreadSweeps::default(),
             is_taken_out: false,
             has_ended: false,
             was_told_ended: false,
@@ -857,6 +949,7 @@ impl Known {
     ) -> Option<QuietStep> {
         let faults = |usage: UsageTotals| usage.without_cpu();
         let is_strange = self.held_sweeps > 0
+            || self.unread_sweeps != UnreadSweeps::default()
             || self.has_ended
             || self.ahead.is_some()
             || self.is_another(process.started_at)
@@ -966,6 +1059,11 @@ impl Known {
         list.unwrap_or_default()
     }
 
+    /// What is recorded of one that was never readable, where all of that counts.
+    fn recorded_alone(&self, batch: &Batch) -> Option<OwnIo> {
+        self.is_unread_from_birth.then(|| batch.own_of_unseen(self.key))
+    }
+
     /// Whether the threads were read.
     fn has_threads(&self) -> bool {
         self.io.as_ref().is_some_and(|io| !matches!(io.threads, KnownThreads::Unread))
@@ -1018,6 +1116,37 @@ impl Known {
     }
 }
 
+impl SweepTimes {
+    fn note(&mut self, taken_at: BootTime) {
+        self.0.push_back(taken_at);
+        if self.0.len() > SWEEP_TIMES_MAX {
+            self.0.pop_front();
+        }
+    }
+
+    /// What of all that was done before the sweep before this one, where what did it was not read
+    /// in so many sweeps.
+    fn late(&self, unread: UnreadSweeps, io: Option<IoDelta>, usage: UsageDelta) -> Late {
+        if unread == UnreadSweeps::default() {
+            return Late::default();
+        }
+        Late {
+            io: io.map_or(IoDelta::ZERO, |io| self.earlier_part(unread.io, io)),
+            usage: self.earlier_part(unread.usage, usage),
+        }
+    }
+
+    fn earlier_part<const N: usize>(&self, unread_sweeps: u8, done: Delta<N>) -> Delta<N> {
+        let mut latest_first = self.0.iter().rev();
+        let (Some(now), Some(before)) = (latest_first.next(), latest_first.next()) else {
+            return Delta::ZERO;
+        };
+        let mut unread = latest_first.take(usize::from(unread_sweeps));
+        let last_read = unread.next_back().unwrap_or(before);
+        done.share(before.since(*last_read), now.since(*last_read))
+    }
+}
+
 impl Pending {
     /// One that only its record tells of.
     fn unseen(ended: &Ended, own: IoDelta, ends: Ends) -> Self {
@@ -1027,7 +1156,9 @@ impl Pending {
             is_zombie: false,
             usage: Usage { own: ended.own_usage.without_cpu(), ..Usage::default() },
             io: Some(KnownIo::without_threads(IoTotals::ZERO.plus(own))),
+            is_unread_from_birth: false,
             held_sweeps: 0,
+            unread_sweeps: UnreadSweeps::default(),
             is_taken_out: false,
             has_ended: true,
             was_told_ended: true,
@@ -1045,7 +1176,7 @@ impl Pending {
 impl KnownIo {
     /// None was seen, and there was none to be seen.
     fn without_threads(total: IoTotals) -> Self {
-        KnownIo { total, threads: KnownThreads::Listed(Box::default()) }
+        KnownIo { total, threads: KnownThreads::Nobody }
     }
 
     /// What was done since by threads of which none is new and none has ended. `None` where
@@ -1064,6 +1195,7 @@ impl KnownIo {
                 let then = ThreadIo { has_exited: *has_exited, ..main_alone(key, self.total) };
                 quiet_growth_of_threads(&[then], now)?
             }
+            (KnownThreads::Nobody, Some(now)) => quiet_growth_of_threads(&[], now)?,
             (KnownThreads::Listed(then), Some(now)) => quiet_growth_of_threads(then, now)?,
             _ => return None,
         };
@@ -1116,6 +1248,7 @@ impl KnownThreads {
     fn list(&self, key: ProcessKey, total: IoTotals) -> Option<ThreadList> {
         match self {
             KnownThreads::Unread => None,
+            KnownThreads::Nobody => Some(ThreadList::default()),
             KnownThreads::MainAlone { has_exited } => {
                 let main = ThreadIo { has_exited: *has_exited, ..main_alone(key, total) };
                 Some(ThreadList::from(main))
@@ -1186,6 +1319,7 @@ impl Account {
         let nothing = Known {
             usage: Usage::default(),
             io: current.io.is_some().then(|| KnownIo::without_threads(IoTotals::ZERO)),
+            is_unread_from_birth: current.io.is_none(),
             // Nobody saw what it was then.
             exec_count: None,
             ..current.clone()
@@ -1201,7 +1335,11 @@ impl Account {
 
     /// Of a process whose `stat` could not be read.
     fn held(previous: Known) -> Self {
-        Account::open(previous.clone(), previous, None, Standing::Held)
+        let UnreadSweeps { io, usage } = previous.unread_sweeps;
+        let unread_sweeps =
+            UnreadSweeps { io: io.saturating_add(1), usage: usage.saturating_add(1) };
+        let current = Known { unread_sweeps, ..previous.clone() };
+        Account::open(current, previous, None, Standing::Held)
     }
 
     /// Of a process whose I/O was readable and now is not, or fell. Its own CPU time goes on; what
@@ -1214,6 +1352,7 @@ impl Account {
         current.io.clone_from(&previous.io);
         current.ahead.clone_from(&previous.ahead);
         current.held_sweeps = previous.held_sweeps + 1;
+        current.unread_sweeps.io = previous.unread_sweeps.io.saturating_add(1);
         Account::open(current, previous, None, Standing::Held)
     }
 
@@ -1225,6 +1364,7 @@ impl Account {
     ) -> Self {
         let reaped = current.usage.reaped.since_clamped(previous.usage.reaped);
         current.overdrawn = previous.overdrawn.less_in_all(reaped);
+        current.is_unread_from_birth = previous.is_unread_from_birth && current.io.is_none();
         Account {
             has_reaped: reaped[UsageCounter::MinorFaults] > 0,
             reaped_left: reaped.less_in_all(previous.overdrawn),
@@ -1266,6 +1406,8 @@ impl Account {
             self.recorded_io = Some(batch.own(&threads));
             let ahead = threads.ahead(read_at_ticks);
             self.current.ahead = (!ahead.is_zero()).then(|| Box::new(ahead));
+        } else {
+            self.recorded_io = self.current.recorded_alone(batch);
         }
         if let Some(ended) = batch.ended(key) {
             if !self.current.was_told_ended {
@@ -1319,7 +1461,7 @@ impl Account {
     }
 
     /// Splits the credit into what the process did itself and what it inherited.
-    fn emit(&self, movement: &mut Movement) {
+    fn emit(&mut self, times: &SweepTimes, movement: &mut Movement) {
         if self.standing == Standing::Baseline {
             return;
         }
@@ -1331,11 +1473,13 @@ impl Account {
             usage: own_usage,
             rounded_records: self.recorded_io.map_or(0, |own| own.rounded_records),
         };
+        let unread = self.previous.unread_sweeps;
         let residual = Residual {
             reaper: self.current.key,
-            taken_out: self.taken_out.clone(),
+            taken_out: std::mem::take(&mut self.taken_out),
             io: inherited_io,
             usage: self.reaped_left,
+            late: times.late(unread, inherited_io, self.reaped_left),
             io_is_unattributed: self.took_unread_io,
         };
         if !self.has_reaped {
@@ -1343,6 +1487,7 @@ impl Account {
         } else if !residual.is_empty() {
             movement.residuals.push(residual);
         }
+        movement.note_late(&delta, times.late(unread, delta.io, delta.usage));
         movement.processes.push(delta);
     }
 

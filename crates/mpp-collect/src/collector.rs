@@ -501,6 +501,9 @@ impl Collector {
         self.origin.refresh(&self.procfs, &mut self.buffers.room)?;
         self.take_answers(Duration::ZERO);
         self.begin_round(needs);
+        if let Some(sockets) = &mut self.sockets {
+            sockets.remember_nobody();
+        }
         let is_listed = pids.len() >= LISTING_PAYS;
         if is_listed {
             self.list()?;
@@ -1070,7 +1073,8 @@ fn assemble(
         gauges.proportional_memory = known.proportional_memory;
     }
     if let Some(source) = sockets {
-        let found = subject.sockets(known.key, source);
+        let fds = gauges.fds.value().copied();
+        let found = subject.sockets(known.key, fds, source);
         if measures.sockets {
             gauges.sockets = found;
         }
@@ -1203,5 +1207,7 @@ pub(crate) mod told;
 mod failing_sources;
 #[cfg(test)]
 mod live_faults;
+#[cfg(test)]
+mod live_holdings;
 #[cfg(test)]
 mod tests;

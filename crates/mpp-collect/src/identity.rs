@@ -38,6 +38,9 @@ const SWEEPS_BETWEEN_REREADS: u64 = 16;
 /// A control group's path has at most 4096 bytes, once for each of a dozen hierarchies.
 const CGROUP_BYTES_MAX: usize = 64 * 1024;
 
+/// A command name is never longer, `TASK_COMM_LEN` of `include/linux/sched.h`.
+pub(crate) const COMM_BYTES_MAX: usize = 16;
+
 /// What the kernel appends to the path of an executable that was deleted, proc_pid_exe(5).
 const DELETED: &[u8] = b" (deleted)";
 
@@ -254,6 +257,18 @@ impl Image {
     fn places(self) -> (u64, u64) {
         (self.start_code, self.start_stack)
     }
+}
+
+/// A command name, filled up with zeros.
+pub(crate) fn padded(comm: &[u8]) -> [u8; COMM_BYTES_MAX] {
+    let mut padded = [0; COMM_BYTES_MAX];
+    padded.iter_mut().zip(comm).for_each(|(to, from)| *to = *from);
+    padded
+}
+
+/// The command name, which holds no zero itself.
+pub(crate) fn without_padding(comm: &[u8; COMM_BYTES_MAX]) -> &[u8] {
+    comm.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
 /// An identity of which nothing is known, and cannot be any more, but name and user.

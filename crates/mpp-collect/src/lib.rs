@@ -33,6 +33,11 @@ mod sys;
 mod taskstats;
 mod visibility;
 
+#[cfg(test)]
+#[expect(dead_code, reason = "only its way to the examples is needed here")]
+#[path = "../tests/support/hostile.rs"]
+mod hostile;
+
 pub use bpf::Refusal;
 pub use collector::{Collector, CollectorOptions};
 pub use error::CollectError;

@@ -30,7 +30,7 @@ use crate::proc_fs::{
     FileError, FileResult, Listing, Name, Room, open_file, open_folder, open_listing, status_at,
 };
 use crate::scale::io_totals;
-use crate::sockets::SocketSource;
+use crate::sockets::{Counts, SocketSource};
 
 /// A kernel thread, which has no memory of its own: `PF_KTHREAD` of `include/linux/sched.h`.
 const FLAG_KERNEL_THREAD: u32 = 0x0020_0000;
@@ -234,15 +234,20 @@ impl Subject<'_> {
         }
     }
 
-    /// A zombie's sockets are closed.
+    /// A zombie's sockets are closed, and kernel threads have none. `fds` is how many descriptors
+    /// it has, where that was read.
     pub(crate) fn sockets(
         &self,
         key: ProcessKey,
+        fds: Option<u64>,
         source: &mut SocketSource,
     ) -> Reading<Arc<[Socket]>> {
+        let counts = Counts { threads: self.stat.num_threads, fds };
         let found = match self.phase {
-            Phase::Zombie => return Reading::Value(Arc::from([])),
-            Phase::Living => source.sockets_of(key, self.folder.as_fd()),
+            _ if self.has_no_memory() => return Reading::Value(source.none()),
+            Phase::Zombie | Phase::Living => {
+                source.sockets_held(key, self.folder.as_fd(), Some(counts))
+            }
             Phase::LeaderExited(Err(why)) => Reading::Absent(why),
             Phase::LeaderExited(Ok(thread)) => {
                 let name = Name::in_thread(thread.tid, ".");
