@@ -91,6 +91,8 @@ pub struct GroupBook {
     marks: Marks,
     /// Exit records that never reached us.
     lost_records_total: u64,
+    /// What the records of the last interval promise.
+    tier: Tier,
     /// Members that ended in the interval that was folded last.
     ended: Vec<(ProcessKey, Place)>,
     start: Start,
@@ -261,6 +263,7 @@ impl GroupBook {
             columns,
             marks: Marks::default(),
             lost_records_total: 0,
+            tier: Tier::C,
             ended: Vec::new(),
             start: Start::AtDoneBefore,
         }
@@ -341,11 +344,7 @@ impl GroupBook {
             }
         }
         self.earlier = earlier;
-        for key in &movement.unread {
-            if let Some(group) = self.group_mut(self.owner_of(*key)) {
-                group.io_is_partial = true;
-            }
-        }
+        self.note_doubts(movement);
         let mut nobodys = (IoDelta::ZERO, UsageDelta::ZERO);
         for (residual, reaper) in movement.residuals.iter().zip(earlier_reapers) {
             let rest = self.give_residual(residual, reaper);
@@ -355,7 +354,7 @@ impl GroupBook {
         let unattributed_tcp_bytes = self.add_traffic(snapshot);
         self.lost_records_total = self.lost_records_total.saturating_add(movement.missing_records);
         let accuracy = Accuracy {
-            tier: tier_of(movement),
+            tier: self.tier,
             lost: self.settle(snapshot, movement),
             lost_records: movement.missing_records,
             lost_records_total: self.lost_records_total,
@@ -377,6 +376,38 @@ impl GroupBook {
             let group = &*self.groups.get(place.row)?.name;
             Some(EndedMember { key: *key, group, is_descendant: place.role == Role::Descendant })
         })
+    }
+
+    /// What the records of the interval that was folded last promise of these groups.
+    pub(crate) fn tier(&self) -> Tier {
+        self.tier
+    }
+
+    /// Promises less of those groups whose members missing records concern, or whose I/O is out
+    /// of sight.
+    fn note_doubts(&mut self, movement: &Movement) {
+        self.tier = self.tier_of(movement);
+        for key in &movement.inferred {
+            if let Some(group) = self.group_mut(self.owner_of(*key)) {
+                group.weaken(Marks::of(Ends::Inferred));
+            }
+        }
+        for key in &movement.unread {
+            if let Some(group) = self.group_mut(self.owner_of(*key)) {
+                group.io_is_partial = true;
+            }
+        }
+    }
+
+    /// Missing records lower the tier where they may concern a member.
+    fn tier_of(&self, movement: &Movement) -> Tier {
+        let is_member = |key: &ProcessKey| matches!(self.owner_of(*key), Some(Owner::Row(_)));
+        match movement.ends {
+            _ if movement.inferred.iter().any(is_member) => Tier::C,
+            Ends::Exact if movement.spilled_records == 0 => Tier::A,
+            Ends::Exact | Ends::Rounded => Tier::B,
+            Ends::Inferred => Tier::C,
+        }
     }
 
     /// How many processes are remembered: the living, and those that ended until the ledger has
@@ -976,15 +1007,6 @@ fn distinct_needs(columns: &[Column]) -> Vec<Need> {
     needs.dedup();
     needs.retain(|need| *need != Need::Always);
     needs
-}
-
-/// What an interval's records promise.
-pub(crate) fn tier_of(movement: &Movement) -> Tier {
-    match movement.ends {
-        Ends::Exact if movement.spilled_records == 0 => Tier::A,
-        Ends::Exact | Ends::Rounded => Tier::B,
-        Ends::Inferred => Tier::C,
-    }
 }
 
 /// The name of a process's own row; `None` where it has none.

@@ -20,9 +20,10 @@
 //! so nothing needs to be split.
 //!
 //! Where the kernel writes a record of every thread that ends, I/O needs no inference: see
-//! `records.rs`. A record that is missing brings the three rules back for that interval; CPU
-//! time keeps to them always, since a record's is not final yet. Then a record is the last
-//! sight of its process, and a better one than any sweep has.
+//! `records.rs`. A record that is missing brings the three rules back for that interval, for
+//! those whom it may concern where that can be known; CPU time keeps to them always, since a
+//! record's is not final yet. Then a record is the last sight of its process, and a better one
+//! than any sweep has.
 //!
 //! The ledger knows no groups. What came with reaped children and no one was seen
 //! doing leaves it as a [`Residual`], and the group fold decides whose it is.
@@ -109,6 +110,9 @@ pub struct Movement {
     pub fallen: u64,
     /// How the I/O of those that ended was found out.
     pub ends: Ends,
+    /// Processes of which it was inferred all the same, ascending: threads of theirs are gone
+    /// without a record, or they may have waited for whoever is.
+    pub inferred: Vec<ProcessKey>,
     /// Threads that ended without a record that reached us.
     pub missing_records: u64,
     /// Threads that ended and are known only as part of their parent's sum.
@@ -116,6 +120,12 @@ pub struct Movement {
 }
 
 impl Movement {
+    /// Whether the I/O of a process was inferred from two sweeps.
+    #[must_use]
+    pub fn is_inferred(&self, key: ProcessKey) -> bool {
+        self.ends == Ends::Inferred || self.inferred.binary_search(&key).is_ok()
+    }
+
     /// Notes what of a process's deeds was done before this interval.
     fn note_late(&mut self, delta: &ProcessDelta, late: Late) {
         if !late.is_zero() {
@@ -420,7 +430,7 @@ impl Ledger {
         movement.is_baseline = true;
         movement.ends = ends_of(snapshot.exits.source);
         movement.unread = unread(&self.known);
-        self.records.defer_unread(batch, snapshot);
+        self.records.defer_unread(batch, snapshot, |_| true);
         self.records.defer(batch, |key| key.start_time_ticks >= snapshot.taken_at_ticks);
         movement.settled.extend(batch.processes().iter().map(|ended| ended.key));
     }
@@ -457,13 +467,55 @@ impl Ledger {
             true => unexplained.max(exits.lost_records),
             false => exits.lost_records,
         };
-        if !batch.covers_interval || movement.missing_records > 0 {
-            self.records.defer_unread(batch, snapshot);
+        let is_whose_known = exits.lost_records == 0 && spilled == 0;
+        if !batch.covers_interval || (movement.missing_records > 0 && !is_whose_known) {
+            self.records.defer_unread(batch, snapshot, |_| true);
             return HashMap::new();
         }
         movement.ends = ends_of(exits.source);
         movement.spilled_records = spilled;
+        if movement.missing_records > 0 {
+            movement.inferred = self.concerned(missing, snapshot, batch);
+            let is_concerned = |key| movement.inferred.binary_search(&key).is_ok();
+            self.records.defer_unread(batch, snapshot, is_concerned);
+        }
         self.records.recorded_in(batch, &self.known, snapshot)
+    }
+
+    /// Whom missing records concern: whose threads they are, and who may have waited for those
+    /// that are gone, which are all in whom [`find_reaper`] may look for them. Ascending.
+    fn concerned(&self, missing: &Missing, snapshot: &Snapshot, batch: &Batch) -> Vec<ProcessKey> {
+        let gone: HashMap<ProcessKey, Option<ProcessKey>> = (self.pending.iter())
+            .map(|pending| (pending.last.key, pending.last.parent))
+            .chain(batch.processes().iter().map(|ended| (ended.key, ended.parent)))
+            .chain(self.known.iter().map(|known| (known.key, known.parent)))
+            .collect();
+        let init = snapshot.by_pid(INIT).map(|init| init.key);
+        let mut concerned = Vec::new();
+        for lost in missing.processes() {
+            concerned.push(lost.key);
+            let mut candidate = lost.parent.filter(|_| lost.is_gone);
+            let mut is_orphaned = false;
+            // A frozen tree may hold a circle of parents.
+            for _ in 0..=gone.len() + snapshot.processes.len() {
+                let Some(key) = candidate else { break };
+                concerned.push(key);
+                candidate = match snapshot.by_key(key) {
+                    Some(seen) => {
+                        is_orphaned |= seen.state == ProcessState::Zombie;
+                        let parent = snapshot.by_pid(seen.parent_pid).map(|parent| parent.key);
+                        parent.filter(|_| is_orphaned)
+                    }
+                    None => {
+                        is_orphaned = true;
+                        gone.get(&key).copied().unwrap_or(init.filter(|init| *init != key))
+                    }
+                };
+            }
+        }
+        concerned.sort_unstable();
+        concerned.dedup();
+        concerned
     }
 
     /// Joins the processes of both sweeps, ascending by key, and makes those that vanished
@@ -578,7 +630,7 @@ impl Ledger {
         known.reach_ahead();
         let mut foreign_cpu = UsageDelta::ZERO;
         let ended = batch.ended(known.key);
-        if ended.is_some() || movement.ends != Ends::Inferred {
+        if ended.is_some() || !movement.is_inferred(known.key) {
             let threads = self.records.threads(batch, &known, &[], None);
             let own = known.has_threads().then(|| batch.own(&threads));
             let own = own.or_else(|| known.recorded_alone(batch));
@@ -646,8 +698,11 @@ impl Ledger {
             return;
         }
         // Their processes have ended too, but there was no room for the record that says so.
-        let is_strange =
-            |key: ProcessKey| batch.ended(key).is_none() && seen(key).is_none() && !is_handled(key);
+        let inferred = &movement.inferred;
+        let is_strange = |key: ProcessKey| {
+            let is_told = batch.ended(key).is_some() || seen(key).is_some() || is_handled(key);
+            !is_told && inferred.binary_search(&key).is_err()
+        };
         movement.processes.extend(batch.of_others(is_strange));
     }
 
@@ -1341,7 +1396,7 @@ impl Account {
         self.current.has_ended = self.previous.has_ended;
         self.current.was_told_ended = self.previous.has_ended;
         self.current.fate = self.previous.fate;
-        if movement.ends == Ends::Inferred || self.standing == Standing::Held {
+        if movement.is_inferred(key) || self.standing == Standing::Held {
             return;
         }
         let none = Batch::default();
