@@ -36,6 +36,7 @@ use crate::exit::{ExitSource, Exits, Spill};
 use crate::process::{
     ProcessKey, ProcessSample, ProcessState, ThreadIo, ThreadKey, ThreadList, Usage,
 };
+use crate::slack::Slack;
 use crate::snapshot::Snapshot;
 use crate::units::{BootTime, IoDelta, IoTotals, UsageCounter, UsageDelta, UsageTotals};
 use crate::walk::Walk;
@@ -75,6 +76,8 @@ pub struct Ledger {
     previous_sweep_ticks: Option<u64>,
     /// Exit records that are not done with.
     records: Records,
+    known_slack: Slack,
+    pending_slack: Slack,
 }
 
 /// What happened between two sweeps.
@@ -336,6 +339,7 @@ impl Ledger {
         self.enter_unseen(snapshot, &batch, previous_sweep_ticks, &mut movement);
         let tick_ns = 1_000_000_000 / snapshot.host.ticks_per_second.max(1);
         self.settle_pending(&mut accounts, tick_ns, &mut movement);
+        movement.processes.reserve(quiet.len() + accounts.len());
         movement.processes.extend(quiet);
         for account in &mut accounts {
             account.emit(&mut movement);
@@ -346,6 +350,7 @@ impl Ledger {
         give_cpu_tails(&snapshot.exits, &mut movement);
         movement.processes.sort_by_key(|delta| delta.key);
         self.close_accounts(accounts);
+        self.known_slack.give_back(&mut self.known);
         self.records.remember(recorded, &held);
         movement.unread = unread(&self.known);
         movement
@@ -554,6 +559,10 @@ impl Ledger {
             snapshot.processes.get(position)
         };
         let is_handled = |key| handled_walk.find(&handled, key, |handled| *handled).is_some();
+        let expected = batch.processes().len();
+        movement.ended.reserve(expected);
+        movement.settled.reserve(expected);
+        movement.processes.reserve(expected);
         for ended in batch.processes() {
             let seen = seen(ended.key).filter(|p| !batch.is_of_another(p.key, p.started_at));
             if seen.is_some() || is_handled(ended.key) {
@@ -601,6 +610,7 @@ impl Ledger {
             let age = std::cmp::Reverse(pending.sweeps);
             (last.io.is_none(), age, last.key.start_time_ticks, last.key)
         });
+        self.pending_slack.give_back(&mut self.pending);
         let parents = Parents::of(&self.pending);
         let mut surplus = self.pending.len().saturating_sub(PENDING_MAX);
         let known = &self.known;

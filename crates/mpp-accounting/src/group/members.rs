@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::{Decision, Place};
 use crate::process::{ContextSwitches, Identity, ProcessKey, ProcessSample};
+use crate::slack::Slack;
 use crate::units::DelayTotals;
 use crate::walk::Walk;
 
@@ -52,6 +53,7 @@ impl Member {
 #[derive(Debug, Default)]
 pub(super) struct Members {
     rows: Vec<Member>,
+    slack: Slack,
 }
 
 impl Members {
@@ -94,6 +96,11 @@ impl Members {
 
     /// Takes newcomers in, whom nobody knows yet.
     pub(super) fn enter(&mut self, newcomers: &mut Vec<Member>) {
+        self.append(newcomers);
+        self.slack.give_back(&mut self.rows);
+    }
+
+    fn append(&mut self, newcomers: &mut Vec<Member>) {
         if newcomers.is_empty() {
             return;
         }
