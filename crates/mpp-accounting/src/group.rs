@@ -25,7 +25,7 @@ use crate::slack::Slack;
 use crate::snapshot::Snapshot;
 use crate::tally::{Interval, Role, Tally};
 use crate::traffic::{TrafficBook, TrafficMovement};
-use crate::units::{DelayTotals, IoCounter, IoDelta, Totals, UsageDelta};
+use crate::units::{IoCounter, IoDelta, Totals, UsageDelta};
 use crate::walk::Walk;
 
 /// After so many sweeps without a member a row gives its place to a newcomer, where
@@ -453,7 +453,8 @@ impl GroupBook {
                 self.assign(next, snapshot, &walks);
             }
         }
-        self.turns = turns;
+        // The first sweep meets nobody but newcomers, each later one few.
+        self.turns = if self.round == 1 { Vec::new() } else { turns };
     }
 
     /// Looks over everybody, and puts those on the list whose place is to be decided: who is
@@ -856,7 +857,7 @@ impl GroupBook {
             if let Some(member) = self.members.get_mut(delta.key)
                 && member.first_round == self.round
             {
-                member.delays.get_or_insert(DelayTotals::ZERO);
+                member.delays.get_or_insert_default();
             }
         }
     }
@@ -885,7 +886,8 @@ impl GroupBook {
         let Reading::Value(delays) = seen else { return };
         let Some(member) = self.members.get_mut(key) else { return };
         let total = delays.total;
-        let before = member.delays.replace(total.raised_to(member.delays.unwrap_or_default()));
+        let before = member.delays.as_deref().copied();
+        **member.delays.get_or_insert_default() = total.raised_to(before.unwrap_or_default());
         let Some(place) = member.place else { return };
         let group = &mut self.groups[place.row].totals;
         group.miss_delays(DelaysMissing::of(delays));

@@ -203,8 +203,8 @@ struct Known {
     /// How many programs were executed, where that is known.
     exec_count: Option<u64>,
     /// CPU time of children that were taken out of it before the kernel, which shows whole
-    /// ticks, had shown all of it as inherited.
-    overdrawn: UsageDelta,
+    /// ticks, had shown all of it as inherited. Boxed, since there is seldom any.
+    overdrawn: Option<Box<UsageDelta>>,
     /// What records of its threads have told beyond T: they ended after it was read. Boxed, since
     /// there is seldom any.
     ahead: Option<Box<IoDelta>>,
@@ -826,7 +826,7 @@ impl Known {
             fate: Fate::Reaped,
             started_at: process.started_at,
             exec_count: process.exec_count,
-            overdrawn: UsageDelta::ZERO,
+            overdrawn: None,
             ahead: None,
         }
     }
@@ -891,7 +891,8 @@ impl Known {
 
     /// Hands itself out, and leaves its place behind.
     fn take_out(&mut self) -> Known {
-        let taken = Known { io: self.io.take(), ahead: self.ahead.take(), ..*self };
+        let (io, ahead) = (self.io.take(), self.ahead.take());
+        let taken = Known { io, ahead, overdrawn: self.overdrawn.take(), ..*self };
         self.is_taken_out = true;
         taken
     }
@@ -930,6 +931,15 @@ impl Known {
             now.threads = now.threads.as_listed(self.key, now.total);
             now.total = now.total.raised_to(then.total);
         }
+    }
+
+    /// What was taken out of it and not yet shown as inherited.
+    fn overdrawn(&self) -> UsageDelta {
+        self.overdrawn.as_deref().copied().unwrap_or_default()
+    }
+
+    fn overdraw(&mut self, usage: UsageDelta) {
+        self.overdrawn = (!usage.is_zero()).then(|| Box::new(usage));
     }
 
     /// What was counted of it and is not in T yet.
@@ -1019,7 +1029,7 @@ impl Pending {
             fate: ended.fate(),
             started_at: ended.started_at,
             exec_count: None,
-            overdrawn: UsageDelta::ZERO,
+            overdrawn: None,
             ahead: None,
         };
         let foreign_cpu = last.learn_last_cpu(ended, ends);
@@ -1211,10 +1221,11 @@ impl Account {
         standing: Standing,
     ) -> Self {
         let reaped = current.usage.reaped.since_clamped(previous.usage.reaped);
-        current.overdrawn = previous.overdrawn.less_in_all(reaped);
+        let overdrawn = previous.overdrawn();
+        current.overdraw(overdrawn.less_in_all(reaped));
         Account {
             has_reaped: reaped[UsageCounter::MinorFaults] > 0,
-            reaped_left: reaped.less_in_all(previous.overdrawn),
+            reaped_left: reaped.less_in_all(overdrawn),
             current,
             previous,
             io_left,
@@ -1276,7 +1287,7 @@ impl Account {
             return false;
         }
         let slack = UsageDelta::from_cpu_ns(tick_ns).plus(pending.foreign_cpu);
-        let wanted = child.usage_total().plus(self.current.overdrawn);
+        let wanted = child.usage_total().plus(self.current.overdrawn());
         if !self.reaped_left.plus(slack).covers_in_all(wanted) {
             return false;
         }
@@ -1288,10 +1299,10 @@ impl Account {
 
     fn take_out(&mut self, child: &Known, tick_ns: u64) {
         let usage = child.usage_total();
-        let missing = self.current.overdrawn.plus(usage.less_in_all(self.reaped_left));
+        let missing = self.current.overdrawn().plus(usage.less_in_all(self.reaped_left));
         let overdrawn_max = UsageDelta::from_cpu_ns(tick_ns);
-        self.current.overdrawn =
-            if overdrawn_max.covers_in_all(missing) { missing } else { overdrawn_max };
+        let is_within = overdrawn_max.covers_in_all(missing);
+        self.current.overdraw(if is_within { missing } else { overdrawn_max });
         self.reaped_left = self.reaped_left.less_in_all(usage);
         match (&mut self.io_left, &child.io) {
             (Some(left), Some(io)) => {
@@ -1369,5 +1380,16 @@ impl Account {
     /// What is remembered until the next sweep.
     fn close(self) -> Known {
         self.current
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever adds a field decides here that ten thousand processes are worth it.
+    #[test]
+    fn what_is_remembered_of_a_process_does_not_grow_unnoticed() {
+        assert!(size_of::<Known>() <= 240, "{} bytes", size_of::<Known>());
     }
 }
