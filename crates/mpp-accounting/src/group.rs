@@ -16,7 +16,7 @@ use std::sync::Arc;
 use self::members::{Member, Members};
 
 use crate::group_totals::{DelaysMissing, GroupTotals, Marks, Switched};
-use crate::ledger::{Ends, Movement, Residual};
+use crate::ledger::{Ends, Late, Movement, Residual};
 use crate::metric::Need;
 use crate::process::{Delays, ProcessKey, ProcessSample, Reading};
 use crate::report::{Accuracy, Column, GroupReport, Mark, Report, Tier};
@@ -348,6 +348,7 @@ impl GroupBook {
         }
         self.begin_delays(movement);
         self.add_delays(snapshot, movement);
+        self.put_late_in_its_time(movement, &earlier);
         for (delta, owner) in movement.processes.iter().zip(earlier.drain(..)) {
             let owner = owner.or_else(|| self.owner_on(&walk, delta.key));
             if let Some(group) = self.group_mut(owner) {
@@ -772,6 +773,18 @@ impl GroupBook {
         }
     }
 
+    /// Keeps what was done before the interval out of the rates of those whose it is, who were
+    /// `earlier` those of each process that moved.
+    fn put_late_in_its_time(&mut self, movement: &Movement, earlier: &[Option<Owner>]) {
+        for (key, late) in &movement.late {
+            let position = movement.processes.binary_search_by_key(key, |delta| delta.key).ok();
+            let owner = position.and_then(|position| *earlier.get(position)?);
+            if let Some(group) = self.group_mut(owner.or_else(|| self.owner_of(*key))) {
+                group.come_late(*late);
+            }
+        }
+    }
+
     /// Gives an inherited remainder to the group of those it came with. Returns what nobody
     /// can be named for.
     fn give_residual(
@@ -793,6 +806,7 @@ impl GroupBook {
         match self.group_mut(Some(owner)) {
             Some(group) => {
                 group.grow(known, residual.usage);
+                group.come_late(Late { io: residual.late.io.min(known), ..residual.late });
                 if is_inferred {
                     group.weaken_io(Mark::Estimate);
                 }

@@ -29,7 +29,7 @@
 
 mod records;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use self::records::{Batch, Ended, Missing, OwnIo, Records, leader_of};
 use crate::exit::{ExitSource, Exits, Spill};
@@ -38,7 +38,7 @@ use crate::process::{
 };
 use crate::slack::Slack;
 use crate::snapshot::Snapshot;
-use crate::units::{BootTime, IoDelta, IoTotals, UsageCounter, UsageDelta, UsageTotals};
+use crate::units::{BootTime, Delta, IoDelta, IoTotals, UsageCounter, UsageDelta, UsageTotals};
 use crate::walk::Walk;
 
 /// A pending process is given up after this many sweeps in which its candidate
@@ -48,6 +48,9 @@ const PENDING_SWEEPS_MAX: u32 = 2;
 /// An unreadable process is waited for so many sweeps. Then its reaped children's CPU
 /// time counts again, and its I/O starts afresh should it ever be readable again.
 const HELD_SWEEPS_MAX: u32 = 60;
+
+/// The times of so many sweeps are remembered: enough for those in which a process is waited for.
+const SWEEP_TIMES_MAX: usize = HELD_SWEEPS_MAX as usize + 2;
 
 /// The PID of the process that inherits orphans, pid_namespaces(7).
 const INIT: u32 = 1;
@@ -74,6 +77,7 @@ pub struct Ledger {
     pending: Vec<Pending>,
     /// When the sweep before began; `None` before the first.
     previous_sweep_ticks: Option<u64>,
+    sweep_times: SweepTimes,
     /// Exit records that are not done with.
     records: Records,
     known_slack: Slack,
@@ -88,6 +92,9 @@ pub struct Movement {
     /// What each process itself did, ascending by key. Of those that were there before, that did
     /// nothing and have the same parent, nothing is said.
     pub processes: Vec<ProcessDelta>,
+    /// What of that was done before this interval, by those that could not be read at its begin,
+    /// ascending by key.
+    pub late: Vec<(ProcessKey, Late)>,
     /// What came with reaped children and no one was seen doing.
     pub residuals: Vec<Residual>,
     /// Processes that ended: recorded, or seen before and gone.
@@ -112,6 +119,13 @@ pub struct Movement {
 }
 
 impl Movement {
+    /// Notes what of a process's deeds was done before this interval.
+    fn note_late(&mut self, delta: &ProcessDelta, late: Late) {
+        if !late.is_zero() {
+            self.late.push((delta.key, late));
+        }
+    }
+
     /// Whether a process that this sweep was the first to see has been watched since it began.
     #[must_use]
     pub fn knows_start_of(&self, key: ProcessKey) -> bool {
@@ -145,6 +159,27 @@ pub struct ProcessDelta {
     pub rounded_records: u64,
 }
 
+/// A part of what is counted in one interval that was done before it, while a process could not be
+/// read. It counts in totals now, and in no rate.
+///
+/// Nobody saw when it was done: it is the share of the time since the last reading that lies before
+/// the interval.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Late {
+    /// Of the I/O.
+    pub io: IoDelta,
+    /// Of the CPU time and faults.
+    pub usage: UsageDelta,
+}
+
+impl Late {
+    /// Whether everything was done in its time.
+    #[must_use]
+    pub fn is_zero(self) -> bool {
+        self.io.is_zero() && self.usage.is_zero()
+    }
+}
+
 /// What a reaper inherited beyond the last sight of those it reaped: their tails,
 /// and children that were never seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,6 +192,8 @@ pub struct Residual {
     pub io: Option<IoDelta>,
     /// The CPU time and faults.
     pub usage: UsageDelta,
+    /// What of both was done while the reaper could not be read.
+    pub late: Late,
     /// Whether one of those taken out had I/O that was never read, so that nobody can
     /// say how much of `io` was already counted before the first sweep.
     pub io_is_unattributed: bool,
@@ -188,8 +225,13 @@ struct Known {
     usage: Usage,
     /// The last readable I/O; `None` where it was never readable.
     io: Option<KnownIo>,
+    /// Whether it began while somebody looked and was never readable: then all that is recorded
+    /// of it counts.
+    is_unread_from_birth: bool,
     /// For how many sweeps its I/O, once readable, has not been.
     held_sweeps: u32,
+    /// For how many sweeps its I/O was not read for any reason, and its CPU time; as many as fit.
+    unread_sweeps: UnreadSweeps,
     /// Whether only its place is left, while its account is open or it is pending.
     is_taken_out: bool,
     /// Whether its end has been recorded, though a sweep may have seen it, or see it, as a zombie.
@@ -200,8 +242,6 @@ struct Known {
     fate: Fate,
     /// When it started, to the nanosecond, where that is known.
     started_at: Option<BootTime>,
-    /// How many programs were executed, where that is known.
-    exec_count: Option<u64>,
     /// CPU time of children that were taken out of it before the kernel, which shows whole
     /// ticks, had shown all of it as inherited. Boxed, since there is seldom any.
     overdrawn: Option<Box<UsageDelta>>,
@@ -209,6 +249,17 @@ struct Known {
     /// there is seldom any.
     ahead: Option<Box<IoDelta>>,
 }
+
+/// For how many sweeps something was not read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct UnreadSweeps {
+    io: u8,
+    usage: u8,
+}
+
+/// When the last sweeps began, this one last; at most [`SWEEP_TIMES_MAX`].
+#[derive(Debug, Default)]
+struct SweepTimes(VecDeque<BootTime>);
 
 /// What a process did that needs no balance.
 #[derive(Clone, Copy, Debug)]
@@ -292,6 +343,15 @@ enum Standing {
     Held,
 }
 
+/// When a sweep looked at a process.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    /// In which tick.
+    ticks: u64,
+    /// How many programs had been executed by then, where that is known.
+    exec_count: Option<u64>,
+}
+
 /// Where a pending process's counters went.
 enum Reap {
     /// Into the account at this position.
@@ -316,6 +376,7 @@ impl Ledger {
     pub fn advance(&mut self, snapshot: &Snapshot) -> Movement {
         let mut movement = Movement::default();
         let mut batch = self.records.take(&snapshot.exits);
+        self.sweep_times.note(snapshot.taken_at);
         let Some(previous_sweep_ticks) = self.previous_sweep_ticks.replace(snapshot.taken_at_ticks)
         else {
             self.begin(snapshot, &mut batch, &mut movement);
@@ -342,13 +403,14 @@ impl Ledger {
         movement.processes.reserve(quiet.len() + accounts.len());
         movement.processes.extend(quiet);
         for account in &mut accounts {
-            account.emit(&mut movement);
+            account.emit(&self.sweep_times, &mut movement);
         }
         if movement.spilled_records > 0 {
             give_spills(&snapshot.exits, &missing, &mut movement);
         }
         give_cpu_tails(&snapshot.exits, &mut movement);
         movement.processes.sort_by_key(|delta| delta.key);
+        movement.late.sort_by_key(|(key, _)| *key);
         self.close_accounts(accounts);
         self.known_slack.give_back(&mut self.known);
         self.records.remember(recorded, &held);
@@ -447,7 +509,7 @@ impl Ledger {
                 true => Account::born(current),
                 false => Account::baseline(current),
             };
-            account.take_records(&self.records, batch, read_at_ticks(process, snapshot), movement);
+            account.take_records(&self.records, batch, Look::at(process, snapshot), movement);
             accounts.push(account);
         }
         for gone in known.iter_mut().skip(position) {
@@ -482,7 +544,7 @@ impl Ledger {
             }
             Account::born(current)
         };
-        account.take_records(&self.records, batch, read_at_ticks(process, snapshot), movement);
+        account.take_records(&self.records, batch, Look::at(process, snapshot), movement);
         account
     }
 
@@ -524,15 +586,19 @@ impl Ledger {
         if ended.is_some() || movement.ends != Ends::Inferred {
             let threads = self.records.threads(batch, &known, &[], None);
             let own = known.has_threads().then(|| batch.own(&threads));
+            let own = own.or_else(|| known.recorded_alone(batch));
             let usage = ended.map(|ended| {
                 known.usage.own.advanced_to(ended.own_usage).since_clamped(known.usage.own)
             });
-            movement.processes.push(ProcessDelta {
+            let delta = ProcessDelta {
                 key: known.key,
                 io: own.map(|own| own.io),
                 usage: usage.unwrap_or_default(),
                 rounded_records: own.map_or(0, |own| own.rounded_records),
-            });
+            };
+            let unread = known.unread_sweeps;
+            movement.note_late(&delta, self.sweep_times.late(unread, delta.io, delta.usage));
+            movement.processes.push(delta);
             if let Some(ended) = ended {
                 let own_io = own.map_or(IoDelta::ZERO, |own| own.io);
                 let total = known.io.as_ref().map(|io| io.total.plus(own_io));
@@ -687,9 +753,11 @@ impl Parents {
     }
 }
 
-/// The tick in which a process was read.
-fn read_at_ticks(process: &ProcessSample, snapshot: &Snapshot) -> u64 {
-    process.read_at.ns / (1_000_000_000 / snapshot.host.ticks_per_second.max(1))
+impl Look {
+    fn at(process: &ProcessSample, snapshot: &Snapshot) -> Self {
+        let tick_ns = 1_000_000_000 / snapshot.host.ticks_per_second.max(1);
+        Look { ticks: process.read_at.ns / tick_ns, exec_count: process.exec_count }
+    }
 }
 
 fn unread(known: &[Known]) -> Vec<ProcessKey> {
@@ -738,6 +806,7 @@ fn residual_of(spill: &Spill) -> Residual {
         taken_out: Vec::new(),
         io: Some(spill.io.as_delta()),
         usage: UsageDelta::ZERO,
+        late: Late::default(),
         io_is_unattributed: false,
     }
 }
@@ -819,13 +888,14 @@ impl Known {
                 total: *total,
                 threads: KnownThreads::of(process.key, *total, process.io.threads.value()),
             }),
+            is_unread_from_birth: false,
             held_sweeps: 0,
+            unread_sweeps: UnreadSweeps::default(),
             is_taken_out: false,
             has_ended: false,
             was_told_ended: false,
             fate: Fate::Reaped,
             started_at: process.started_at,
-            exec_count: process.exec_count,
             overdrawn: None,
             ahead: None,
         }
@@ -842,6 +912,7 @@ impl Known {
     ) -> Option<QuietStep> {
         let faults = |usage: UsageTotals| usage.without_cpu();
         let is_strange = self.held_sweeps > 0
+            || self.unread_sweeps != UnreadSweeps::default()
             || self.has_ended
             || self.ahead.is_some()
             || self.is_another(process.started_at)
@@ -882,7 +953,6 @@ impl Known {
         self.is_zombie = process.state == ProcessState::Zombie;
         self.usage.own = self.usage.own.advanced_to(process.usage.own);
         self.usage.reaped = process.usage.reaped;
-        self.exec_count = process.exec_count;
         if let (Some(known), Some(total)) = (&mut self.io, process.io.total.value()) {
             known.follow(self.key, *total, process.io.threads.value());
         }
@@ -961,6 +1031,11 @@ impl Known {
         list.unwrap_or_default()
     }
 
+    /// What is recorded of one that was never readable, where all of that counts.
+    fn recorded_alone(&self, batch: &Batch) -> Option<OwnIo> {
+        self.is_unread_from_birth.then(|| batch.own_of_unseen(self.key))
+    }
+
     /// Whether the threads were read.
     fn has_threads(&self) -> bool {
         self.io.as_ref().is_some_and(|io| !matches!(io.threads, KnownThreads::Unread))
@@ -1013,6 +1088,37 @@ impl Known {
     }
 }
 
+impl SweepTimes {
+    fn note(&mut self, taken_at: BootTime) {
+        self.0.push_back(taken_at);
+        if self.0.len() > SWEEP_TIMES_MAX {
+            self.0.pop_front();
+        }
+    }
+
+    /// What of all that was done before the sweep before this one, where what did it was not read
+    /// in so many sweeps.
+    fn late(&self, unread: UnreadSweeps, io: Option<IoDelta>, usage: UsageDelta) -> Late {
+        if unread == UnreadSweeps::default() {
+            return Late::default();
+        }
+        Late {
+            io: io.map_or(IoDelta::ZERO, |io| self.earlier_part(unread.io, io)),
+            usage: self.earlier_part(unread.usage, usage),
+        }
+    }
+
+    fn earlier_part<const N: usize>(&self, unread_sweeps: u8, done: Delta<N>) -> Delta<N> {
+        let mut latest_first = self.0.iter().rev();
+        let (Some(now), Some(before)) = (latest_first.next(), latest_first.next()) else {
+            return Delta::ZERO;
+        };
+        let mut unread = latest_first.take(usize::from(unread_sweeps));
+        let last_read = unread.next_back().unwrap_or(before);
+        done.share(before.since(*last_read), now.since(*last_read))
+    }
+}
+
 impl Pending {
     /// One that only its record tells of.
     fn unseen(ended: &Ended, own: IoDelta, ends: Ends) -> Self {
@@ -1022,13 +1128,14 @@ impl Pending {
             is_zombie: false,
             usage: Usage { own: ended.own_usage.without_cpu(), ..Usage::default() },
             io: Some(KnownIo::without_threads(IoTotals::ZERO.plus(own))),
+            is_unread_from_birth: false,
             held_sweeps: 0,
+            unread_sweeps: UnreadSweeps::default(),
             is_taken_out: false,
             has_ended: true,
             was_told_ended: true,
             fate: ended.fate(),
             started_at: ended.started_at,
-            exec_count: None,
             overdrawn: None,
             ahead: None,
         };
@@ -1183,8 +1290,7 @@ impl Account {
         let nothing = Known {
             usage: Usage::default(),
             io: current.io.is_some().then(|| KnownIo::without_threads(IoTotals::ZERO)),
-            // Nobody saw what it was then.
-            exec_count: None,
+            is_unread_from_birth: current.io.is_none(),
             ..current.clone()
         };
         Account::continued(current, nothing, Ends::Inferred)
@@ -1198,7 +1304,11 @@ impl Account {
 
     /// Of a process whose `stat` could not be read.
     fn held(previous: Known) -> Self {
-        Account::open(previous.clone(), previous, None, Standing::Held)
+        let UnreadSweeps { io, usage } = previous.unread_sweeps;
+        let unread_sweeps =
+            UnreadSweeps { io: io.saturating_add(1), usage: usage.saturating_add(1) };
+        let current = Known { unread_sweeps, ..previous.clone() };
+        Account::open(current, previous, None, Standing::Held)
     }
 
     /// Of a process whose I/O was readable and now is not, or fell. Its own CPU time goes on; what
@@ -1211,6 +1321,7 @@ impl Account {
         current.io.clone_from(&previous.io);
         current.ahead.clone_from(&previous.ahead);
         current.held_sweeps = previous.held_sweeps + 1;
+        current.unread_sweeps.io = previous.unread_sweeps.io.saturating_add(1);
         Account::open(current, previous, None, Standing::Held)
     }
 
@@ -1223,6 +1334,7 @@ impl Account {
         let reaped = current.usage.reaped.since_clamped(previous.usage.reaped);
         let overdrawn = previous.overdrawn();
         current.overdraw(overdrawn.less_in_all(reaped));
+        current.is_unread_from_birth = previous.is_unread_from_birth && current.io.is_none();
         Account {
             has_reaped: reaped[UsageCounter::MinorFaults] > 0,
             reaped_left: reaped.less_in_all(overdrawn),
@@ -1238,13 +1350,12 @@ impl Account {
     }
 
     /// Takes over that its end has been recorded, from an earlier interval or this one, and
-    /// counts I/O by threads and their records where both sweeps have read the threads. This one
-    /// has read it at `read_at_ticks`.
+    /// counts I/O by threads and their records where both sweeps have read the threads.
     fn take_records(
         &mut self,
         records: &Records,
         batch: &Batch,
-        read_at_ticks: u64,
+        look: Look,
         movement: &mut Movement,
     ) {
         let key = self.current.key;
@@ -1259,11 +1370,13 @@ impl Account {
         let batch = if is_of_another { &none } else { batch };
         let is_readable = self.previous.has_threads() && self.current.has_threads();
         if is_readable && self.standing == Standing::Continued {
-            let (threads, exec_count) = (self.current.threads(), self.current.exec_count);
-            let threads = records.threads(batch, &self.previous, &threads, exec_count);
+            let threads = self.current.threads();
+            let threads = records.threads(batch, &self.previous, &threads, look.exec_count);
             self.recorded_io = Some(batch.own(&threads));
-            let ahead = threads.ahead(read_at_ticks);
+            let ahead = threads.ahead(look.ticks);
             self.current.ahead = (!ahead.is_zero()).then(|| Box::new(ahead));
+        } else {
+            self.recorded_io = self.current.recorded_alone(batch);
         }
         if let Some(ended) = batch.ended(key) {
             if !self.current.was_told_ended {
@@ -1317,7 +1430,7 @@ impl Account {
     }
 
     /// Splits the credit into what the process did itself and what it inherited.
-    fn emit(&mut self, movement: &mut Movement) {
+    fn emit(&mut self, times: &SweepTimes, movement: &mut Movement) {
         if self.standing == Standing::Baseline {
             return;
         }
@@ -1329,11 +1442,13 @@ impl Account {
             usage: own_usage,
             rounded_records: self.recorded_io.map_or(0, |own| own.rounded_records),
         };
+        let unread = self.previous.unread_sweeps;
         let residual = Residual {
             reaper: self.current.key,
             taken_out: std::mem::take(&mut self.taken_out),
             io: inherited_io,
             usage: self.reaped_left,
+            late: times.late(unread, inherited_io, self.reaped_left),
             io_is_unattributed: self.took_unread_io,
         };
         if !self.has_reaped {
@@ -1341,6 +1456,7 @@ impl Account {
         } else if !residual.is_empty() {
             movement.residuals.push(residual);
         }
+        movement.note_late(&delta, times.late(unread, delta.io, delta.usage));
         movement.processes.push(delta);
     }
 

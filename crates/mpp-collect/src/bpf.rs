@@ -67,8 +67,9 @@ pub(crate) struct Bpf {
 impl Bpf {
     /// Loads the programs, lets them run, and looks whether the iterator finds this very process.
     ///
-    /// Costs some 35 ms of CPU time, nearly all of it in the kernel's verifier. Needs CAP_BPF
-    /// and CAP_PERFMON, or root.
+    /// Costs some 15 ms of CPU time: checking the programs, fitting them to the kernel and, with
+    /// the default options, as much again for clearing the memory of the rings. Needs CAP_BPF and
+    /// CAP_PERFMON, or root.
     ///
     /// # Errors
     /// Why they cannot be had here. Nothing is left behind then.

@@ -35,7 +35,7 @@ use crate::measure::{Phase, Subject};
 use crate::origin::{Origin, since_boot};
 use crate::proc_fs::{FileError, Name, open_folder, status_of};
 use crate::scale::{Scale, cpu_split};
-use crate::sockets::SocketSource;
+use crate::sockets::{Counts, SocketSource};
 use crate::taskstats::DelayAccounting;
 
 /// The clock is looked at once for so many records: the kernel fills its buffer with about as
@@ -589,7 +589,7 @@ fn sockets_of(
     source: &mut SocketSource,
 ) -> Reading<Arc<[Socket]>> {
     if sample.identity.is_kernel_thread || sample.state == ProcessState::Zombie {
-        return Reading::Value(Arc::from([]));
+        return Reading::Value(source.none());
     }
     let key = sample.key;
     let threads = sample.io.threads.value().map_or(&[][..], |threads| threads);
@@ -598,16 +598,22 @@ fn sockets_of(
     let folder = open_folder(&origin.root, Name::of(key.pid).as_c_str());
     let folder = folder.and_then(|folder| match living {
         Some(thread) if !threads.iter().any(main_lives) => {
-            open_folder(&folder, Name::in_thread(thread.key.tid, ".").as_c_str())
+            let name = Name::in_thread(thread.key.tid, ".");
+            Ok((open_folder(&folder, name.as_c_str())?, None))
         }
-        _ => Ok(folder),
+        _ => Ok((folder, counts(sample))),
     });
     let found = match folder {
-        Ok(folder) => source.sockets_of(key, folder.as_fd()),
+        Ok((folder, counts)) => source.sockets_held(key, folder.as_fd(), counts),
         Err(errno) => Reading::Absent(absence_of(errno)),
     };
     if let Reading::Absent(why) = found {
         source.note_unread(key, why);
     }
     found
+}
+
+fn counts(sample: &ProcessSample) -> Option<Counts> {
+    let threads = *sample.gauges.threads.value()?;
+    Some(Counts { threads, fds: sample.gauges.fds.value().copied() })
 }

@@ -480,6 +480,7 @@ fn thread_exit(record: &ExitRecord<'_>, scale: Scale) -> ThreadExit {
         process: scale.process_key(record.process()),
         thread: scale.thread_key(record.thread()),
         io: io_totals(&record.io()),
+        exec_count: Some(record.exec_id()),
         delays: delays::of_ended(record.delays()),
     }
 }
