@@ -17,6 +17,7 @@ use mpp_accounting::network::Network;
 use mpp_accounting::process::{
     Absence, Gauges, Identity, ProcessIo, ProcessKey, ProcessSample, Reading,
 };
+use mpp_accounting::slack::{self, Slack};
 use mpp_accounting::snapshot::{Host, Snapshot, Trouble, Visibility};
 use mpp_parse::proc_pid_stat::{self, Stat};
 use mpp_parse::proc_pid_status;
@@ -25,6 +26,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Resource, getrlimit, pidfd_open};
 
 use self::standstill::Turn;
+use crate::allocator;
 use crate::child::descendants::ChildLists;
 use crate::error::{CollectError, absence_of};
 use crate::exits::{ExitRoom, Population, Refusal, Witness};
@@ -138,6 +140,7 @@ pub struct Collector {
     buffers: Buffers,
     trouble: Trouble,
     tallied: Tallies,
+    slacks: Slacks,
 }
 
 /// What the readers beside the sweep count since they began, as of the last sweep.
@@ -148,6 +151,39 @@ struct Tallies {
     cut: u64,
     unreached: u64,
     lost_reports: u64,
+}
+
+/// How much of the room that a snapshot keeps is needed.
+#[derive(Debug, Default)]
+struct Slacks {
+    processes: Slack,
+    ended_processes: Slack,
+    ended_threads: Slack,
+    cpu_tails: Slack,
+    /// After so many sweeps what was given back is given on to the kernel.
+    sweeps_to_trim: Option<u32>,
+}
+
+impl Slacks {
+    fn give_back(&mut self, snapshot: &mut Snapshot) {
+        let has_given_back = [
+            self.processes.give_back(&mut snapshot.processes),
+            self.ended_processes.give_back(&mut snapshot.exits.processes),
+            self.ended_threads.give_back(&mut snapshot.exits.threads),
+            self.cpu_tails.give_back(&mut snapshot.exits.cpu_tails),
+        ];
+        // Whoever works with what was swept gives back, too, but not in the same sweep.
+        if has_given_back.contains(&true) {
+            self.sweeps_to_trim = Some(slack::INTERVALS);
+        }
+        self.sweeps_to_trim = match self.sweeps_to_trim {
+            Some(0) => {
+                allocator::give_back_free_pages();
+                None
+            }
+            sweeps => sweeps.map(|sweeps| sweeps - 1),
+        };
+    }
 }
 
 /// Whose `io` files are kept open, and how many more may be.
@@ -259,6 +295,7 @@ impl Collector {
             buffers,
             trouble: Trouble::default(),
             tallied: Tallies::default(),
+            slacks: Slacks::default(),
         })
     }
 
@@ -353,6 +390,7 @@ impl Collector {
         into.host = self.origin.host;
         into.network = self.network(needs.needs);
         self.hear_of_ends(into);
+        self.slacks.give_back(into);
         if has_gone {
             self.forget_ended(1);
         }

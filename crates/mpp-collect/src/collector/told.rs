@@ -18,6 +18,7 @@ use mpp_accounting::process::{
     Absence, Delays, Gauges, Identity, ProcessKey, ProcessSample, ProcessState, ProportionalMemory,
     Reading, Socket, ThreadIo, ThreadList, Usage,
 };
+use mpp_accounting::slack::Slack;
 use mpp_accounting::snapshot::Snapshot;
 use mpp_accounting::units::{BootTime, IoTotals, Totals, UsageCounter, UsageTotals};
 use mpp_parse::bpf_record::{self, Pool, TaskKey, TaskRecord, ThreadUsage};
@@ -73,6 +74,8 @@ struct Rest {
     /// The threads of crowds, each with the position of its crowd.
     threads: Vec<(usize, ThreadIo)>,
     early: Vec<Companion>,
+    slack_of_crowds: Slack,
+    slack_of_threads: Slack,
 }
 
 /// A process of which it is not known who it is, or whether it is still the same.
@@ -311,6 +314,7 @@ impl Rest {
     }
 
     fn clear(&mut self) {
+        self.slack_of_threads.give_back(&mut self.threads);
         self.strangers.clear();
         self.crowds.clear();
         self.threads.clear();
@@ -455,6 +459,7 @@ impl Collector {
 
     /// Adds the threads of each process up that has several.
     fn finish_crowds(&mut self, rest: &mut Rest, needs: &Request<'_>, into: &mut Snapshot) {
+        rest.slack_of_crowds.give_back(&mut rest.crowds);
         rest.threads.sort_unstable_by_key(|(crowd, thread)| (*crowd, thread.key));
         let mut chunks = rest.threads.chunk_by(|one, next| one.0 == next.0);
         for crowd in rest.crowds.drain(..) {
