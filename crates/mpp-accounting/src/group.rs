@@ -13,7 +13,7 @@ mod members;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use self::members::{Member, Members, Walk};
+use self::members::{Member, Members};
 
 use crate::group_totals::{DelaysMissing, GroupTotals, Marks, Switched};
 use crate::ledger::{Ends, Late, Movement, Residual};
@@ -25,6 +25,7 @@ use crate::snapshot::Snapshot;
 use crate::tally::{Interval, Role, Tally};
 use crate::traffic::{TrafficBook, TrafficMovement};
 use crate::units::{DelayTotals, IoCounter, IoDelta, Totals, UsageDelta};
+use crate::walk::Walk;
 
 /// After so many sweeps without a member a row gives its place to a newcomer, where
 /// there are no more rows.
@@ -219,6 +220,10 @@ impl Member {
         !self.place.is_some_and(|place| place.role == Role::Matched)
     }
 
+    fn owner(&self) -> Owner {
+        self.place.map_or(Owner::Stranger, |place| Owner::Row(place.row))
+    }
+
     /// Whether it would inherit a place that its parent has.
     fn is_placeless(&self) -> bool {
         self.place.is_none() && self.decision != Decision::Excluded
@@ -314,7 +319,8 @@ impl GroupBook {
             row.totals.begin_interval(self.marks);
         }
         let mut earlier = std::mem::take(&mut self.earlier);
-        let owners = movement.processes.iter().map(|delta| self.owner_of(delta.key));
+        let walk = Walk::default();
+        let owners = movement.processes.iter().map(|delta| self.owner_on(&walk, delta.key));
         earlier.extend(owners);
         let earlier_reapers: Vec<Option<Owner>> =
             movement.residuals.iter().map(|residual| self.owner_of(residual.reaper)).collect();
@@ -328,7 +334,8 @@ impl GroupBook {
         self.add_delays(snapshot, movement);
         self.put_late_in_its_time(movement, &earlier);
         for (delta, owner) in movement.processes.iter().zip(earlier.drain(..)) {
-            if let Some(group) = self.group_mut(owner.or_else(|| self.owner_of(delta.key))) {
+            let owner = owner.or_else(|| self.owner_on(&walk, delta.key));
+            if let Some(group) = self.group_mut(owner) {
                 group.grow(delta.io.unwrap_or_default(), delta.usage);
                 group.round(delta.rounded_records);
             }
@@ -416,14 +423,18 @@ impl GroupBook {
         self.find_turns(snapshot, &mut turns);
         turns.sort_unstable();
         let mut waiting = Vec::new();
+        let (walk, parents_walk) = (Walk::default(), Walk::default());
         for turn in turns.drain(..) {
             let Some(process) = turn.process(snapshot) else { continue };
             waiting.push(process);
-            waiting.extend(
-                snapshot.ancestors(process).take_while(|ancestor| !self.is_looked_at(ancestor.key)),
-            );
+            let is_looked_at = |ancestor: &&ProcessSample| {
+                let member = self.members.find(&parents_walk, ancestor.key);
+                member.is_some_and(|member| member.round == self.round)
+            };
+            let ancestors = snapshot.ancestors(process);
+            waiting.extend(ancestors.take_while(|ancestor| !is_looked_at(ancestor)));
             while let Some(next) = waiting.pop() {
-                self.assign(next, snapshot);
+                self.assign(next, snapshot, &walk);
             }
         }
         turns.shrink_to(TURNS_KEPT);
@@ -436,11 +447,11 @@ impl GroupBook {
     fn find_turns(&mut self, snapshot: &Snapshot, turns: &mut Vec<Turn>) {
         // As much room as the first sweep needs, and no more.
         let expected = snapshot.processes.len().saturating_sub(self.members.len());
-        let (mut newcomers, mut walk) = (Vec::with_capacity(expected), Walk::default());
+        let (mut newcomers, walk) = (Vec::with_capacity(expected), Walk::default());
         let (round, looks_at_ports) = (self.round, self.looks_at_ports);
         let mut has_placeless = false;
         for (position, process) in snapshot.processes.iter().enumerate() {
-            let Some(member) = self.members.next(&mut walk, process.key) else {
+            let Some(member) = self.members.next(&walk, process.key) else {
                 if process.key.start_time_ticks <= self.swept_until_ticks {
                     self.restless_rounds = RESTLESS_ROUNDS;
                 }
@@ -481,12 +492,14 @@ impl GroupBook {
 
     /// Puts those on the list that ended.
     fn find_ended(&self, snapshot: &Snapshot, turns: &mut Vec<Turn>, newcomers: &mut Vec<Member>) {
+        let (seen_walk, walk) = (Walk::default(), Walk::default());
         for (position, exit) in snapshot.exits.processes.iter().enumerate() {
             let process = &exit.sample;
-            if snapshot.by_key(process.key).is_some() {
+            let seen = seen_walk.find(&snapshot.processes, process.key, |process| process.key);
+            if seen.is_some() {
                 continue;
             }
-            if self.members.get(process.key).is_none() {
+            if self.members.find(&walk, process.key).is_none() {
                 newcomers.push(Member::new(process, self.round));
             }
             turns.push(Turn::of(process, snapshot.processes.len() + position));
@@ -495,9 +508,9 @@ impl GroupBook {
 
     /// Puts those on the list that have no place though nothing excludes them.
     fn find_placeless(&mut self, snapshot: &Snapshot, turns: &mut Vec<Turn>) {
-        let (mut walk, round) = (Walk::default(), self.round);
+        let (walk, round) = (Walk::default(), self.round);
         for (position, process) in snapshot.processes.iter().enumerate() {
-            let member = self.members.next(&mut walk, process.key);
+            let member = self.members.next(&walk, process.key);
             if let Some(member) = member.filter(|m| m.round == round && m.is_placeless()) {
                 member.round = 0;
                 turns.push(Turn::of(process, position));
@@ -505,13 +518,9 @@ impl GroupBook {
         }
     }
 
-    fn is_looked_at(&self, key: ProcessKey) -> bool {
-        self.members.get(key).is_some_and(|member| member.round == self.round)
-    }
-
     /// Decides where one process belongs; its parent has been decided before.
-    fn assign(&mut self, process: &ProcessSample, snapshot: &Snapshot) {
-        let member = self.members.get(process.key);
+    fn assign(&mut self, process: &ProcessSample, snapshot: &Snapshot, walk: &Walk) {
+        let member = self.members.find(walk, process.key);
         let Some(member) = member.filter(|member| member.round != self.round) else { return };
         let remembered = member.place;
         let may_begin = self.looks_at_ports && member.may_begin_to_match();
@@ -523,7 +532,7 @@ impl GroupBook {
             (None, _) => self.decide(process, snapshot, remembered),
         };
         let round = self.round;
-        if let Some(member) = self.members.get_mut(process.key) {
+        if let Some(member) = self.members.next(walk, process.key) {
             (member.place, member.decision, member.round) = (place, decision, round);
             member.identity.clone_from(&process.identity);
         }
@@ -690,8 +699,12 @@ impl GroupBook {
     }
 
     fn owner_of(&self, key: ProcessKey) -> Option<Owner> {
-        let member = self.members.get(key)?;
-        Some(member.place.map_or(Owner::Stranger, |place| Owner::Row(place.row)))
+        self.members.get(key).map(Member::owner)
+    }
+
+    /// The same on a walk.
+    fn owner_on(&self, walk: &Walk, key: ProcessKey) -> Option<Owner> {
+        self.members.find(walk, key).map(Member::owner)
     }
 
     fn group_mut(&mut self, owner: Option<Owner>) -> Option<&mut GroupTotals> {
@@ -770,9 +783,9 @@ impl GroupBook {
     /// Looks at everybody once: what the members hold, and how often they gave up the CPU.
     fn take_census(&mut self, snapshot: &Snapshot, movement: &Movement) -> Census {
         let mut tallies: Vec<Tally> = self.groups.iter().map(|_| Tally::default()).collect();
-        let (mut walk, mut undecided) = (Walk::default(), 0);
+        let (walk, mut undecided) = (Walk::default(), 0);
         for process in &snapshot.processes {
-            let Some(member) = self.members.next(&mut walk, process.key) else { continue };
+            let Some(member) = self.members.next(&walk, process.key) else { continue };
             let switched = match (member.switched(process, self.round, movement), self.start) {
                 (Switched::BeforeAll(_), Start::AtZero) => Switched::Unknown,
                 (switched, _) => switched,
@@ -803,8 +816,9 @@ impl GroupBook {
         if movement.ends != Ends::Exact || movement.is_baseline {
             return;
         }
+        let walk = Walk::default();
         for process in snapshot.exits.processes.iter().map(|exit| &exit.sample) {
-            let Some(member) = self.members.get_mut(process.key) else { continue };
+            let Some(member) = self.members.next(&walk, process.key) else { continue };
             let switched = member.switched(process, self.round, movement);
             if let Some(place) = member.place {
                 self.groups[place.row].totals.switch_as(switched);
@@ -903,8 +917,9 @@ impl GroupBook {
     /// how many members' tails are lost.
     fn settle(&mut self, snapshot: &Snapshot, movement: &Movement) -> u64 {
         self.ended.clear();
+        let walk = Walk::default();
         for key in &movement.ended {
-            let Some(member) = self.members.get(*key) else { continue };
+            let Some(member) = self.members.find(&walk, *key) else { continue };
             let Some(place) = member.place else { continue };
             let is_unread = member.delays.is_none();
             self.ended.push((*key, place));
@@ -918,7 +933,9 @@ impl GroupBook {
         }
         let is_member = |key: &&ProcessKey| matches!(self.owner_of(**key), Some(Owner::Row(_)));
         let lost = movement.lost.iter().filter(is_member).count();
-        let gone = movement.settled.iter().filter(|key| snapshot.by_key(**key).is_none());
+        let walk = Walk::default();
+        let seen = |key: ProcessKey| walk.find(&snapshot.processes, key, |process| process.key);
+        let gone = movement.settled.iter().filter(|key| seen(**key).is_none());
         self.members.forget(gone.copied().collect());
         lost as u64
     }

@@ -38,6 +38,7 @@ use crate::process::{
 };
 use crate::snapshot::Snapshot;
 use crate::units::{BootTime, Delta, IoDelta, IoTotals, UsageCounter, UsageDelta, UsageTotals};
+use crate::walk::Walk;
 
 /// A pending process is given up after this many sweeps in which its candidate
 /// reapers were readable: it was reaped automatically, or out of our sight.
@@ -221,6 +222,9 @@ struct Known {
     usage: Usage,
     /// The last readable I/O; `None` where it was never readable.
     io: Option<KnownIo>,
+    /// Whether it began while somebody looked and was never readable: then all that is recorded
+    /// of it counts.
+    is_unread_from_birth: bool,
     /// For how many sweeps its I/O, once readable, has not been.
     held_sweeps: u32,
     /// For how many sweeps its I/O was not read for any reason, and its CPU time; as many as fit.
@@ -277,6 +281,8 @@ struct KnownIo {
 enum KnownThreads {
     /// Not read, because the process never had children.
     Unread,
+    /// None was seen, and there was none to be seen.
+    Nobody,
     /// The main thread alone, and T is all its own: as of nearly every process.
     MainAlone { has_exited: bool },
     /// Boxed, since there are few.
@@ -392,7 +398,7 @@ impl Ledger {
         let tick_ns = 1_000_000_000 / snapshot.host.ticks_per_second.max(1);
         self.settle_pending(&mut accounts, tick_ns, &mut movement);
         movement.processes.extend(quiet);
-        for account in &accounts {
+        for account in &mut accounts {
             account.emit(&self.sweep_times, &mut movement);
         }
         if movement.spilled_records > 0 {
@@ -575,6 +581,7 @@ impl Ledger {
         if ended.is_some() || movement.ends != Ends::Inferred {
             let threads = self.records.threads(batch, &known, &[], None);
             let own = known.has_threads().then(|| batch.own(&threads));
+            let own = own.or_else(|| known.recorded_alone(batch));
             let usage = ended.map(|ended| {
                 known.usage.own.advanced_to(ended.own_usage).since_clamped(known.usage.own)
             });
@@ -605,11 +612,17 @@ impl Ledger {
         previous_sweep_ticks: u64,
         movement: &mut Movement,
     ) {
-        let handled: HashSet<ProcessKey> = movement.processes.iter().map(|d| d.key).collect();
+        let mut handled: Vec<ProcessKey> = movement.processes.iter().map(|d| d.key).collect();
+        handled.sort_unstable();
+        let (walk, handled_walk) = (Walk::default(), Walk::default());
+        let seen = |key: ProcessKey| {
+            let position = walk.find(&snapshot.processes, key, |process| process.key)?;
+            snapshot.processes.get(position)
+        };
+        let is_handled = |key| handled_walk.find(&handled, key, |handled| *handled).is_some();
         for ended in batch.processes() {
-            let seen = snapshot.by_key(ended.key);
-            let seen = seen.filter(|p| !batch.is_of_another(p.key, p.started_at));
-            if seen.is_some() || handled.contains(&ended.key) {
+            let seen = seen(ended.key).filter(|p| !batch.is_of_another(p.key, p.started_at));
+            if seen.is_some() || is_handled(ended.key) {
                 continue;
             }
             if ended.key.start_time_ticks < previous_sweep_ticks {
@@ -633,9 +646,8 @@ impl Ledger {
             return;
         }
         // Their processes have ended too, but there was no room for the record that says so.
-        let is_strange = |key: ProcessKey| {
-            snapshot.by_key(key).is_none() && batch.ended(key).is_none() && !handled.contains(&key)
-        };
+        let is_strange =
+            |key: ProcessKey| batch.ended(key).is_none() && seen(key).is_none() && !is_handled(key);
         movement.processes.extend(batch.of_others(is_strange));
     }
 
@@ -655,14 +667,14 @@ impl Ledger {
             let age = std::cmp::Reverse(pending.sweeps);
             (last.io.is_none(), age, last.key.start_time_ticks, last.key)
         });
-        let parents: HashMap<ProcessKey, Option<ProcessKey>> =
-            self.pending.iter().map(|p| (p.last.key, p.last.parent)).collect();
-        let surplus = self.pending.len().saturating_sub(PENDING_MAX);
-        let mut waiting = Vec::new();
-        for (position, mut pending) in std::mem::take(&mut self.pending).into_iter().enumerate() {
-            let key = pending.last.key;
+        let parents = Parents::of(&self.pending);
+        let mut surplus = self.pending.len().saturating_sub(PENDING_MAX);
+        let known = &self.known;
+        self.pending.retain_mut(|pending| {
+            let is_surplus = surplus > 0;
+            surplus = surplus.saturating_sub(1);
             let reap = match pending.last.fate {
-                Fate::Reaped => find_reaper(&pending, accounts, &self.known, &parents, tick_ns),
+                Fate::Reaped => find_reaper(pending, accounts, known, &parents, tick_ns),
                 Fate::Dropped => Reap::Nobody,
             };
             match reap {
@@ -671,42 +683,63 @@ impl Ledger {
                     if accounts[reaper].io_left.is_none() && pending.last.io.is_some() {
                         note_lost(&pending.last, movement);
                     }
-                    movement.settled.push(key);
-                    continue;
+                    movement.settled.push(pending.last.key);
+                    return false;
                 }
                 Reap::Unreadable => {}
                 Reap::Nobody => pending.sweeps += 1,
             }
-            if pending.sweeps > PENDING_SWEEPS_MAX || position < surplus {
+            let is_given_up = pending.sweeps > PENDING_SWEEPS_MAX || is_surplus;
+            if is_given_up {
                 note_lost(&pending.last, movement);
-                movement.settled.push(key);
-            } else {
-                waiting.push(pending);
+                movement.settled.push(pending.last.key);
             }
-        }
-        self.pending = waiting;
+            !is_given_up
+        });
         self.adopt_orphans(&parents, &movement.settled);
     }
 
     /// Lets the pending children of a settled process look to its parent from now on.
-    fn adopt_orphans(
-        &mut self,
-        parents: &HashMap<ProcessKey, Option<ProcessKey>>,
-        settled: &[ProcessKey],
-    ) {
-        if self.pending.is_empty() {
+    fn adopt_orphans(&mut self, parents: &Parents, settled: &[ProcessKey]) {
+        if self.pending.is_empty() || settled.is_empty() {
             return;
         }
-        let settled: HashSet<ProcessKey> = settled.iter().copied().collect();
+        let mut settled = settled.to_vec();
+        settled.sort_unstable();
+        let is_settled = |parent: &ProcessKey| settled.binary_search(parent).is_ok();
         for pending in &mut self.pending {
             let mut steps = 0;
-            while let Some(parent) = pending.last.parent.filter(|parent| settled.contains(parent))
+            while let Some(parent) = pending.last.parent.filter(is_settled)
                 && steps <= parents.len()
             {
-                pending.last.parent = parents.get(&parent).copied().flatten();
+                pending.last.parent = parents.of_pending(parent).flatten();
                 steps += 1;
             }
         }
+    }
+}
+
+/// Whose children the pending are.
+struct Parents {
+    /// Ascending.
+    of: Vec<(ProcessKey, Option<ProcessKey>)>,
+}
+
+impl Parents {
+    fn of(pending: &[Pending]) -> Self {
+        let mut of: Vec<_> = pending.iter().map(|p| (p.last.key, p.last.parent)).collect();
+        of.sort_by_key(|(key, _)| *key);
+        Parents { of }
+    }
+
+    fn len(&self) -> usize {
+        self.of.len()
+    }
+
+    /// The parent of one of them; `None` for any other process.
+    fn of_pending(&self, key: ProcessKey) -> Option<Option<ProcessKey>> {
+        let position = self.of.binary_search_by_key(&key, |(key, _)| *key).ok()?;
+        self.of.get(position).map(|(_, parent)| *parent)
     }
 }
 
@@ -784,7 +817,7 @@ fn find_reaper(
     pending: &Pending,
     accounts: &[Account],
     quiet: &[Known],
-    parents: &HashMap<ProcessKey, Option<ProcessKey>>,
+    parents: &Parents,
     tick_ns: u64,
 ) -> Reap {
     let mut candidate = pending.last.parent;
@@ -807,8 +840,8 @@ fn find_reaper(
         };
         let Some(seen) = seen else {
             is_orphaned = true;
-            candidate = match parents.get(&key) {
-                Some(parent) => *parent,
+            candidate = match parents.of_pending(key) {
+                Some(parent) => parent,
                 // It was never seen, and no record of it came: its children are init's now.
                 None => find_init(accounts, quiet),
             };
@@ -845,6 +878,7 @@ impl Known {
                 total: *total,
                 threads: KnownThreads::of(process.key, *total, process.io.threads.value()),
             }),
+            is_unread_from_birth: false,
             held_sweeps: 0,
             unread_sweeps: UnreadSweeps::default(),
             is_taken_out: false,
@@ -977,6 +1011,11 @@ impl Known {
         list.unwrap_or_default()
     }
 
+    /// What is recorded of one that was never readable, where all of that counts.
+    fn recorded_alone(&self, batch: &Batch) -> Option<OwnIo> {
+        self.is_unread_from_birth.then(|| batch.own_of_unseen(self.key))
+    }
+
     /// Whether the threads were read.
     fn has_threads(&self) -> bool {
         self.io.as_ref().is_some_and(|io| !matches!(io.threads, KnownThreads::Unread))
@@ -1069,6 +1108,7 @@ impl Pending {
             is_zombie: false,
             usage: Usage { own: ended.own_usage.without_cpu(), ..Usage::default() },
             io: Some(KnownIo::without_threads(IoTotals::ZERO.plus(own))),
+            is_unread_from_birth: false,
             held_sweeps: 0,
             unread_sweeps: UnreadSweeps::default(),
             is_taken_out: false,
@@ -1087,7 +1127,7 @@ impl Pending {
 impl KnownIo {
     /// None was seen, and there was none to be seen.
     fn without_threads(total: IoTotals) -> Self {
-        KnownIo { total, threads: KnownThreads::Listed(Box::default()) }
+        KnownIo { total, threads: KnownThreads::Nobody }
     }
 
     /// What was done since by threads of which none is new and none has ended. `None` where
@@ -1106,6 +1146,7 @@ impl KnownIo {
                 let then = ThreadIo { has_exited: *has_exited, ..main_alone(key, self.total) };
                 quiet_growth_of_threads(&[then], now)?
             }
+            (KnownThreads::Nobody, Some(now)) => quiet_growth_of_threads(&[], now)?,
             (KnownThreads::Listed(then), Some(now)) => quiet_growth_of_threads(then, now)?,
             _ => return None,
         };
@@ -1158,6 +1199,7 @@ impl KnownThreads {
     fn list(&self, key: ProcessKey, total: IoTotals) -> Option<ThreadList> {
         match self {
             KnownThreads::Unread => None,
+            KnownThreads::Nobody => Some(ThreadList::default()),
             KnownThreads::MainAlone { has_exited } => {
                 let main = ThreadIo { has_exited: *has_exited, ..main_alone(key, total) };
                 Some(ThreadList::from(main))
@@ -1228,6 +1270,7 @@ impl Account {
         let nothing = Known {
             usage: Usage::default(),
             io: current.io.is_some().then(|| KnownIo::without_threads(IoTotals::ZERO)),
+            is_unread_from_birth: current.io.is_none(),
             ..current.clone()
         };
         Account::continued(current, nothing, Ends::Inferred)
@@ -1270,6 +1313,7 @@ impl Account {
     ) -> Self {
         let reaped = current.usage.reaped.since_clamped(previous.usage.reaped);
         current.overdrawn = previous.overdrawn.less_in_all(reaped);
+        current.is_unread_from_birth = previous.is_unread_from_birth && current.io.is_none();
         Account {
             has_reaped: reaped[UsageCounter::MinorFaults] > 0,
             reaped_left: reaped.less_in_all(previous.overdrawn),
@@ -1310,6 +1354,8 @@ impl Account {
             self.recorded_io = Some(batch.own(&threads));
             let ahead = threads.ahead(look.ticks);
             self.current.ahead = (!ahead.is_zero()).then(|| Box::new(ahead));
+        } else {
+            self.recorded_io = self.current.recorded_alone(batch);
         }
         if let Some(ended) = batch.ended(key) {
             if !self.current.was_told_ended {
@@ -1363,7 +1409,7 @@ impl Account {
     }
 
     /// Splits the credit into what the process did itself and what it inherited.
-    fn emit(&self, times: &SweepTimes, movement: &mut Movement) {
+    fn emit(&mut self, times: &SweepTimes, movement: &mut Movement) {
         if self.standing == Standing::Baseline {
             return;
         }
@@ -1378,7 +1424,7 @@ impl Account {
         let unread = self.previous.unread_sweeps;
         let residual = Residual {
             reaper: self.current.key,
-            taken_out: self.taken_out.clone(),
+            taken_out: std::mem::take(&mut self.taken_out),
             io: inherited_io,
             usage: self.reaped_left,
             late: times.late(unread, inherited_io, self.reaped_left),

@@ -31,3 +31,4 @@ pub mod snapshot;
 mod tally;
 mod traffic;
 pub mod units;
+mod walk;

@@ -1007,6 +1007,88 @@ fn a_process_that_dies_unreadable_counts_by_its_record() {
     });
 }
 
+/// Whoever may hear of ends need not be allowed to read the living: a process that began while
+/// somebody looked did all that its records tell, though no sweep could read it.
+fn check_never_readable(end: impl Fn(&mut Watch, u32, u32)) {
+    for is_parent_readable in [true, false] {
+        check(|watch| {
+            let parent = watch.kernel.fork(INIT, "parent");
+            watch.kernel.process(parent).is_readable = is_parent_readable;
+            watch.begin();
+            let mut child = 0;
+            watch.interval(|kernel| {
+                child = kernel.fork(parent, "child");
+                kernel.process(child).is_readable = false;
+                kernel.write(child, 3000);
+            });
+            watch.interval(|kernel| {
+                let thread = kernel.start_thread(child);
+                kernel.write_in(child, thread, 5000);
+                kernel.end_thread(child, thread);
+            });
+            watch.interval(|kernel| kernel.write(child, 4096));
+            end(watch, parent, child);
+        });
+    }
+}
+
+#[test]
+fn a_process_that_was_never_readable_counts_whole_by_its_records() {
+    check_never_readable(|watch, _, child| {
+        watch.interval(|kernel| kernel.exit_and_wait(child));
+    });
+}
+
+#[test]
+fn a_zombie_that_was_never_readable_counts_whole_by_its_records() {
+    check_never_readable(|watch, parent, child| {
+        watch.interval(|kernel| kernel.exit(child));
+        watch.interval(|_| {});
+        watch.interval(|kernel| kernel.wait(parent, child));
+    });
+}
+
+/// What was counted of it as it could be read must not count again when its record comes.
+#[test]
+fn a_process_that_was_readable_at_first_counts_nothing_twice() {
+    for source in [ExitSource::Exact, ExitSource::Rounded] {
+        for unread_sweeps in [1, 70] {
+            let watch = tell(source, |watch| {
+                watch.begin();
+                let mut child = 0;
+                watch.interval(|kernel| {
+                    child = kernel.fork(INIT, "child");
+                    kernel.write(child, 9000);
+                });
+                for _ in 0..unread_sweeps {
+                    watch.interval(|kernel| kernel.process(child).is_readable = false);
+                }
+                watch.interval(|kernel| kernel.exit_and_wait(child));
+            });
+            let credited = watch.own.values().fold(IoDelta::ZERO, |sum, own| sum.plus(own.0));
+            assert_eq!(credited[IoCounter::WriteBytes], 9000, "{source:?} {unread_sweeps}");
+        }
+    }
+}
+
+#[test]
+fn a_process_that_was_not_readable_and_older_than_the_first_sweep_counts_nothing_twice() {
+    for source in [ExitSource::Exact, ExitSource::Rounded] {
+        let watch = tell(source, |watch| {
+            let parent = watch.kernel.fork(INIT, "parent");
+            let child = watch.kernel.fork(parent, "child");
+            watch.kernel.write(child, 9000);
+            watch.kernel.process(child).is_readable = false;
+            watch.begin();
+            watch.interval(|kernel| kernel.write(child, 1000));
+            watch.interval(|kernel| kernel.exit_and_wait(child));
+        });
+        // What of its records is new nobody can say.
+        let credited = watch.own.values().fold(IoDelta::ZERO, |sum, own| sum.plus(own.0));
+        assert_eq!(credited, IoDelta::ZERO, "{source:?}");
+    }
+}
+
 /// A kernel that is just releasing a process may show less of it than a moment ago; its record
 /// is in the same batch.
 #[test]
@@ -1026,6 +1108,34 @@ fn a_process_whose_counters_fell_as_it_ended_counts_once() {
         let sample = snapshot.processes.iter_mut().find(|sample| sample.key == key);
         sample.expect("it was swept").io.total = Reading::Value(IoTotals::ZERO);
         watch.take(&snapshot);
+    });
+}
+
+/// A process gives its memory back after its record is written, and that may take seconds: all the
+/// while it is there for whoever looks, and no zombie.
+#[test]
+fn a_process_that_is_taken_down_for_many_sweeps_counts_once() {
+    check(|watch| {
+        let parent = watch.kernel.fork(INIT, "parent");
+        let child = watch.kernel.fork(parent, "child");
+        watch.begin();
+        watch.interval(|kernel| kernel.write(child, 2048));
+        watch.kernel.pass(100);
+        watch.kernel.write(child, 5000);
+        let key = watch.kernel.process(child).key;
+        let mut snapshot = watch.kernel.sweep();
+        let living = snapshot.by_key(key).expect("it was swept").clone();
+        watch.kernel.exit(child);
+        snapshot.exits = watch.kernel.sweep().exits;
+        watch.take(&snapshot);
+        for _ in 0..3 {
+            watch.kernel.pass(100);
+            let mut snapshot = watch.kernel.sweep();
+            let seen = snapshot.processes.iter_mut().find(|sample| sample.key == key);
+            *seen.expect("it was swept") = living.clone();
+            watch.take(&snapshot);
+        }
+        watch.interval(|kernel| kernel.wait(parent, child));
     });
 }
 

@@ -24,6 +24,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Resource, getrlimit, pidfd_open};
 
+use self::standstill::Turn;
 use crate::child::descendants::ChildLists;
 use crate::error::{CollectError, absence_of};
 use crate::exits::{ExitRoom, Population, Refusal, Witness};
@@ -129,8 +130,12 @@ pub struct Collector {
     /// When the last sweep began.
     swept_at_ticks: u64,
     pids: Vec<u32>,
-    /// Start time and PID, in the order of reading.
-    order: Vec<(u64, u32)>,
+    /// Of their folders, in the same places; none where nobody listed them.
+    inodes: Vec<u64>,
+    /// In the order of reading.
+    order: Vec<Turn>,
+    /// Which samples of the sweep before are of this one, too, kept for its room.
+    current: Vec<bool>,
     stat_room: Room,
     buffers: Buffers,
     trouble: Trouble,
@@ -250,7 +255,9 @@ impl Collector {
             wants: Wants::default(),
             round: 0,
             pids: Vec::new(),
+            inodes: Vec::new(),
             order: Vec::new(),
+            current: Vec::new(),
             stat_room: Room::default(),
             buffers,
             trouble: Trouble::default(),
@@ -258,7 +265,8 @@ impl Collector {
         })
     }
 
-    /// Reads every process into `into`, whose storage is used again.
+    /// Reads every process into `into`, whose storage is used again: a process that has not run
+    /// since the sweep before keeps its sample there, if nobody has changed it.
     ///
     /// # Errors
     /// The processes could not be listed; then `into` is left as it was, or without processes
@@ -336,9 +344,8 @@ impl Collector {
                 into.processes.clear();
                 self.list_scope(needs.scope)?;
             }
-            into.processes.clear();
             self.attention = Attention::Everybody;
-            self.put_in_order(needs.needs);
+            self.put_in_order(needs.needs, &into.processes);
             self.read_all(needs, into);
             self.witness.ask_delays(self.origin.scale, &mut into.processes);
         }
@@ -512,6 +519,9 @@ impl Collector {
         self.origin.refresh(&self.procfs, &mut self.buffers.room)?;
         self.take_answers(Duration::ZERO);
         self.begin_round(needs);
+        if let Some(sockets) = &mut self.sockets {
+            sockets.remember_nobody();
+        }
         let is_listed = pids.len() >= LISTING_PAYS;
         if is_listed {
             self.list()?;
@@ -651,11 +661,12 @@ impl Collector {
     fn list(&mut self) -> Result<(), CollectError> {
         self.buffers
             .listing
-            .numbers(&self.origin.root, &mut self.pids)
+            .numbered(&self.origin.root, &mut self.pids, &mut self.inodes)
             .map_err(|errno| CollectError::system("list", &self.procfs, errno))
     }
 
     fn list_scope(&mut self, scope: Scope<'_>) -> Result<(), CollectError> {
+        self.inodes.clear();
         match scope {
             Scope::Everybody => self.list(),
             Scope::Tree(root_pid) => self.list_tree(root_pid),
@@ -697,21 +708,33 @@ impl Collector {
     }
 
     /// By start time as far as known, then what is new, by PID.
-    fn put_in_order(&mut self, needs: &Needs) {
+    fn put_in_order(&mut self, needs: &Needs, former: &[ProcessSample]) {
         // Nothing is known at the first sweep: one more look at each process tells who came
         // first and who has children, so that the first reading is as good as the next.
         let is_first = self.known.is_empty();
-        self.order.clear();
-        for position in 0..self.pids.len() {
-            let pid = self.pids[position];
-            let start_time_ticks = match self.known.get(pid) {
-                Some(known) => Some(known.key.start_time_ticks),
-                None if is_first && needs.measures.io => self.scout(pid),
-                None => None,
-            };
-            self.order.push((start_time_ticks.unwrap_or(u64::MAX), pid));
+        if !self.pids.is_sorted() {
+            self.inodes.clear();
+            self.pids.sort_unstable();
         }
-        self.order.sort_unstable();
+        let known = self.known.ascending();
+        let (mut known_at, mut sample_at) = (0, 0);
+        self.order.clear();
+        for (position, &pid) in self.pids.iter().enumerate() {
+            known_at += known[known_at..].iter().take_while(|known| known.key.pid < pid).count();
+            sample_at += former[sample_at..].iter().take_while(|s| s.key.pid < pid).count();
+            let same = known.get(known_at).filter(|known| known.key.pid == pid);
+            let start_time_ticks = same.map_or(u64::MAX, |known| known.key.start_time_ticks);
+            let inode = self.inodes.get(position).copied();
+            self.order.push(Turn { start_time_ticks, pid, inode, known_at, sample_at });
+        }
+        if is_first && needs.measures.io {
+            let mut order = mem::take(&mut self.order);
+            for turn in &mut order {
+                turn.start_time_ticks = self.scout(turn.pid).unwrap_or(u64::MAX);
+            }
+            self.order = order;
+        }
+        self.order.sort_unstable_by_key(|turn| (turn.start_time_ticks, turn.pid));
     }
 
     /// When a process started. Whose child it is, is remembered.
@@ -737,17 +760,60 @@ impl Collector {
 
     fn read_all(&mut self, needs: &Request<'_>, into: &mut Snapshot) {
         let order = mem::take(&mut self.order);
-        for (_, pid) in order.iter().copied() {
-            match self.visit(pid, needs) {
-                Ok(sample) => into.processes.push(sample),
+        let mut current = mem::take(&mut self.current);
+        current.clear();
+        current.resize(into.processes.len(), false);
+        let mut newcomers = Vec::new();
+        if into.processes.is_empty() {
+            newcomers.reserve_exact(order.len());
+        }
+        for turn in &order {
+            let former = into.processes.get_mut(turn.sample_at);
+            let former = former.filter(|sample| sample.key.pid == turn.pid);
+            match self.read_in_turn(turn, former, needs) {
+                Ok(None) => current[turn.sample_at] = true,
+                Ok(Some(sample)) => newcomers.push(sample),
                 Err(Unseen::Vanished) => {}
-                Err(Unseen::Unreadable) => into.unreadable_pids.push(pid),
+                Err(Unseen::Unreadable) => into.unreadable_pids.push(turn.pid),
             }
         }
-        self.order = order;
-        into.processes.sort_by_cached_key(|sample| sample.key);
+        let mut is_current = current.iter();
+        into.processes.retain(|_| is_current.next() == Some(&true));
+        if into.processes.is_empty() {
+            into.processes = newcomers;
+        } else {
+            into.processes.append(&mut newcomers);
+        }
+        if !into.processes.is_sorted_by_key(|sample| sample.key) {
+            into.processes.sort_by_cached_key(|sample| sample.key);
+        }
         into.processes.dedup_by_key(|sample| sample.key.pid);
         into.unreadable_pids.sort_unstable();
+        (self.order, self.current) = (order, current);
+    }
+
+    /// Puts its sample in the place of the one before of the same PID; returns it where there is
+    /// none.
+    fn read_in_turn(
+        &mut self,
+        turn: &Turn,
+        mut former: Option<&mut ProcessSample>,
+        needs: &Request<'_>,
+    ) -> Result<Option<ProcessSample>, Unseen> {
+        let run_time = self.run_time(turn, needs.scope);
+        let is_kept = former.as_mut().is_some_and(|s| self.keep(turn, run_time, needs, s));
+        if is_kept {
+            return Ok(None);
+        }
+        let sample = self.visit(turn.pid, needs)?;
+        self.note_reading(turn, run_time, needs, &sample);
+        Ok(match former {
+            Some(former) => {
+                *former = sample;
+                None
+            }
+            None => Some(sample),
+        })
     }
 
     /// Threads are not listed.
@@ -820,6 +886,7 @@ impl Collector {
         needs: &Request<'_>,
     ) -> Result<ProcessSample, Vanished> {
         let phase = Phase::of(folder, stat, &mut self.buffers)?;
+        let threads = self.thread_needs(needs.scope);
         let key = ProcessKey { pid, start_time_ticks: stat.start_time_ticks };
         self.remember_parent(stat);
         self.forget_former_bearer(key);
@@ -836,7 +903,8 @@ impl Collector {
         if known.reader_key != key {
             self.threads_asked.insert(known.reader_key, pid);
         }
-        known.swept = *round;
+        (known.swept, known.read_round) = (*round, *round);
+        (known.state, known.was_running) = (phase.state(), subject.is_running());
         known.threads_max = known.threads_max.max(stat.num_threads);
         known.had_children |= self.parents.contains(&pid) || self.former_parents.contains(&pid);
         let measures = needs.measures_of(key, &known.identity);
@@ -845,12 +913,16 @@ impl Collector {
         }
         let is_wanted = measures.sockets || needs.needs.identity.listening_ports;
         let sockets = sockets.as_mut().filter(|_| is_wanted);
-        let threads = match (needs.scope, self.witness.source()) {
+        assemble(known, &subject, &measures, threads, sockets, buffers)
+    }
+
+    /// Of a process that never had children.
+    fn thread_needs(&self, scope: Scope<'_>) -> ThreadNeeds {
+        match (scope, self.witness.source()) {
             // Whoever watches a tree from its begin has the whole of what ended from records.
             (Scope::Tree(_), _) | (_, ExitSource::Nobody) => ThreadNeeds::None,
             (_, ExitSource::Rounded | ExitSource::Exact) => ThreadNeeds::EachAtAnyMoment,
-        };
-        assemble(known, &subject, &measures, threads, sockets, buffers)
+        }
     }
 
     fn remember_parent(&mut self, stat: &Stat<'_>) {
@@ -1081,7 +1153,8 @@ fn assemble(
         gauges.proportional_memory = known.proportional_memory;
     }
     if let Some(source) = sockets {
-        let found = subject.sockets(known.key, source);
+        let fds = gauges.fds.value().copied();
+        let found = subject.sockets(known.key, fds, source);
         if measures.sockets {
             gauges.sockets = found;
         }
@@ -1208,11 +1281,14 @@ fn thread_group(status: &[u8]) -> Option<u32> {
     u32::try_from(number).ok()
 }
 
+pub(crate) mod standstill;
 pub(crate) mod told;
 
 #[cfg(test)]
 mod failing_sources;
 #[cfg(test)]
 mod live_faults;
+#[cfg(test)]
+mod live_holdings;
 #[cfg(test)]
 mod tests;

@@ -260,7 +260,9 @@ impl Witness {
             Witness::Rounded(witness) => witness.testify(population, exits),
             Witness::Exact(witness) => witness.testify(population, exits),
         }
-        exits.processes.sort_by_key(ProcessExit::key);
+        if !exits.processes.is_sorted_by_key(ProcessExit::key) {
+            exits.processes.sort_by_cached_key(ProcessExit::key);
+        }
         exits.processes.dedup_by_key(|exit| ProcessExit::key(exit));
     }
 }

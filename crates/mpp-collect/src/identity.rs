@@ -13,14 +13,15 @@ pub(crate) mod shared;
 use std::sync::Arc;
 
 use mpp_accounting::process::{
-    Absence, EnvironmentEntry, Identity, IdentityNeeds, ProcessKey, ProportionalMemory, Reading,
-    ThreadIo, Usage,
+    Absence, EnvironmentEntry, Identity, IdentityNeeds, ProcessKey, ProcessState,
+    ProportionalMemory, Reading, ThreadIo, Usage,
 };
 use mpp_parse::proc_pid_environ::{is_clobbered, variables};
 use mpp_parse::proc_pid_stat::Stat;
 use mpp_parse::{proc_pid_cgroup, proc_pid_smaps_rollup};
 use rustix::fd::OwnedFd;
 
+use crate::collector::standstill::Standstill;
 use crate::collector::told::Told;
 use crate::exits::exact::Executed;
 use crate::measure::{Buffers, Phase, Subject};
@@ -37,6 +38,9 @@ const SWEEPS_BETWEEN_REREADS: u64 = 16;
 
 /// A control group's path has at most 4096 bytes, once for each of a dozen hierarchies.
 const CGROUP_BYTES_MAX: usize = 64 * 1024;
+
+/// A command name is never longer, `TASK_COMM_LEN` of `include/linux/sched.h`.
+pub(crate) const COMM_BYTES_MAX: usize = 16;
 
 /// What the kernel appends to the path of an executable that was deleted, proc_pid_exe(5).
 const DELETED: &[u8] = b" (deleted)";
@@ -91,6 +95,16 @@ pub(crate) struct Known {
     pub(crate) told: Option<Told>,
     /// The number of the last sweep that saw it.
     pub(crate) swept: u64,
+    /// Whether its main thread was on its way out then.
+    pub(crate) is_exiting: bool,
+    /// The number of the last sweep that read it by procfs, or knew without that it would find the
+    /// same; and what it found of its state.
+    pub(crate) read_round: u64,
+    pub(crate) state: ProcessState,
+    /// Whether its main thread was on a CPU then, or waited for one.
+    pub(crate) was_running: bool,
+    /// How that reading can be known to hold; `None` where it cannot.
+    pub(crate) standstill: Option<Standstill>,
     pub(crate) proportional_memory: Reading<ProportionalMemory>,
     pub(crate) is_environment_clobbered: bool,
     pub(crate) is_cmdline_truncated: bool,
@@ -254,6 +268,24 @@ impl Image {
     }
 }
 
+/// A command name, filled up with zeros.
+pub(crate) fn padded(comm: &[u8]) -> [u8; COMM_BYTES_MAX] {
+    let mut padded = [0; COMM_BYTES_MAX];
+    padded.iter_mut().zip(comm).for_each(|(to, from)| *to = *from);
+    padded
+}
+
+/// The command name, which holds no zero itself.
+pub(crate) fn without_padding(comm: &[u8; COMM_BYTES_MAX]) -> &[u8] {
+    comm.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+/// Whether a sweep reads again of a process what changes without a trace: a sixteenth of them all,
+/// others each time.
+pub(crate) fn is_turn(pid: u32, sweep: u64) -> bool {
+    sweep.wrapping_add(u64::from(pid)).is_multiple_of(SWEEPS_BETWEEN_REREADS)
+}
+
 /// An identity of which nothing is known, and cannot be any more, but name and user.
 pub(crate) fn named(comm: Box<[u8]>, uid: u32) -> Identity {
     let gone = Absence::Vanished;
@@ -291,6 +323,7 @@ impl Known {
         };
         let mut known = Known {
             is_uninterruptible: subject.is_uninterruptible(),
+            is_exiting: subject.is_exiting(),
             image: Image::of(subject.stat),
             generation: wants.generation,
             ..Known::untold(key, subject.stat.ppid, identity)
@@ -313,6 +346,11 @@ impl Known {
             usage: Usage::default(),
             told: None,
             swept: 0,
+            is_exiting: false,
+            read_round: 0,
+            state: ProcessState::Living,
+            was_running: false,
+            standstill: None,
             proportional_memory: Reading::Absent(Absence::NotYetKnown),
             is_environment_clobbered: false,
             is_cmdline_truncated: false,
@@ -348,13 +386,19 @@ impl Known {
         ends: Ending,
         wants: &Wants,
     ) -> bool {
-        let has_failed = is_passing(self.identity.executable.absence())
-            || is_passing(self.identity.cgroup.absence());
         let is_same = self.told == Some(told) && *self.identity.comm == *comm;
         if is_same && ends == Ending::NoMemory && self.has_memory {
             self.settle_without_memory();
         }
-        is_same && !has_failed && self.generation == wants.generation
+        is_same && self.is_identified(wants)
+    }
+
+    /// Whether there is nothing of its identity that the next reading would add.
+    pub(crate) fn is_identified(&self, wants: &Wants) -> bool {
+        let Identity { executable, cgroup, .. } = &*self.identity;
+        self.generation == wants.generation
+            && !is_passing(executable.absence())
+            && !is_passing(cgroup.absence())
     }
 
     /// Whether nothing is asked or missing of it, and nothing to be counted as trouble.
@@ -419,6 +463,7 @@ impl Known {
         let has_failed = is_passing(self.identity.executable.absence())
             || is_passing(self.identity.cgroup.absence());
         self.is_uninterruptible = subject.is_uninterruptible();
+        self.is_exiting = subject.is_exiting();
         if self.generation != wants.generation || has_failed {
             self.generation = wants.generation;
             self.complete(subject, wants, buffers);
@@ -430,8 +475,7 @@ impl Known {
         } else {
             self.notice_changes(uid, subject, wants, buffers);
         }
-        let turn = sweep.wrapping_add(u64::from(self.key.pid));
-        if turn.is_multiple_of(SWEEPS_BETWEEN_REREADS) {
+        if is_turn(self.key.pid, sweep) {
             self.reread(subject, wants, buffers);
         }
         self.follow_thread(subject);

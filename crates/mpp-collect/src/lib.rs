@@ -27,11 +27,17 @@ mod identity;
 mod measure;
 mod origin;
 mod proc_fs;
+mod run_time;
 mod scale;
 mod sys;
 
 mod taskstats;
 mod visibility;
+
+#[cfg(test)]
+#[expect(dead_code, reason = "only its way to the examples is needed here")]
+#[path = "../tests/support/hostile.rs"]
+mod hostile;
 
 pub use bpf::Refusal;
 pub use collector::{Collector, CollectorOptions};

@@ -30,10 +30,14 @@ use crate::proc_fs::{
     FileError, FileResult, Listing, Name, Room, open_file, open_folder, open_listing, status_at,
 };
 use crate::scale::io_totals;
-use crate::sockets::SocketSource;
+use crate::sockets::{Counts, SocketSource};
 
 /// A kernel thread, which has no memory of its own: `PF_KTHREAD` of `include/linux/sched.h`.
 const FLAG_KERNEL_THREAD: u32 = 0x0020_0000;
+
+/// On its way out, `PF_EXITING` of `include/linux/sched.h`: its record may have been written,
+/// though it is no zombie yet and may not be one for long.
+const FLAG_EXITING: u32 = 0x0000_0004;
 
 /// Lines of an `io` file; later kernels may append more.
 const IO_LINES: usize = 7;
@@ -155,6 +159,16 @@ impl Subject<'_> {
         self.stat.state == b'D'
     }
 
+    /// Whether its main thread is on its way out.
+    pub(crate) fn is_exiting(&self) -> bool {
+        self.stat.flags & FLAG_EXITING != 0
+    }
+
+    /// Whether its main thread is on a CPU or waits for one.
+    pub(crate) fn is_running(&self) -> bool {
+        self.stat.state == b'R'
+    }
+
     pub(crate) fn is_kernel_thread(&self) -> bool {
         is_kernel_thread(self.stat)
     }
@@ -225,15 +239,20 @@ impl Subject<'_> {
         }
     }
 
-    /// A zombie's sockets are closed.
+    /// A zombie's sockets are closed, and kernel threads have none. `fds` is how many descriptors
+    /// it has, where that was read.
     pub(crate) fn sockets(
         &self,
         key: ProcessKey,
+        fds: Option<u64>,
         source: &mut SocketSource,
     ) -> Reading<Arc<[Socket]>> {
+        let counts = Counts { threads: self.stat.num_threads, fds };
         let found = match self.phase {
-            Phase::Zombie => return Reading::Value(Arc::from([])),
-            Phase::Living => source.sockets_of(key, self.folder.as_fd()),
+            _ if self.has_no_memory() => return Reading::Value(source.none()),
+            Phase::Zombie | Phase::Living => {
+                source.sockets_held(key, self.folder.as_fd(), Some(counts))
+            }
             Phase::LeaderExited(Err(why)) => Reading::Absent(why),
             Phase::LeaderExited(Ok(thread)) => {
                 let name = Name::in_thread(thread.tid, ".");

@@ -12,6 +12,7 @@
 //! live tests are in `tests/live_sockets.rs`.
 
 mod ended;
+mod holdings;
 mod namespace;
 mod table;
 
@@ -30,6 +31,8 @@ use rustix::fs::{RawDir, readlinkat_raw};
 use rustix::io::Errno;
 
 use self::ended::{EndedSockets, Opener};
+pub(crate) use self::holdings::Counts;
+use self::holdings::{Holdings, Recalled};
 use self::namespace::Namespaces;
 use self::table::SocketTable;
 pub(crate) use self::table::TableScope;
@@ -70,7 +73,8 @@ pub struct SocketSource {
     entries: Vec<MaybeUninit<u8>>,
     inodes: Vec<u64>,
     found: Vec<Socket>,
-    none: Arc<[Socket]>,
+    holdings: Holdings,
+    remembers: Remembering,
     scope: TableScope,
     /// `None` until somebody asks what connections move.
     ended: Option<Result<EndedSockets, Absence>>,
@@ -79,6 +83,13 @@ pub struct SocketSource {
     cut: u64,
     unreached: u64,
     lost: u64,
+}
+
+/// Whose sockets are remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Remembering {
+    Everybody,
+    Nobody,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -115,7 +126,8 @@ impl SocketSource {
             entries: vec![MaybeUninit::uninit(); 32 << 10],
             inodes: Vec::new(),
             found: Vec::new(),
-            none: Arc::from([]),
+            holdings: Holdings::new(),
+            remembers: Remembering::Everybody,
             scope: EVERY_KIND,
             ended: None,
             listening: Listening::default(),
@@ -124,6 +136,12 @@ impl SocketSource {
             unreached: 0,
             lost: 0,
         }
+    }
+
+    /// Until the next sweep begins, whoever is asked of is read anew, and nothing is remembered:
+    /// it costs more than it spares where it is not asked again.
+    pub(crate) fn remember_nobody(&mut self) {
+        self.remembers = Remembering::Nobody;
     }
 
     /// Forgets the tables of the last sweep; they are read again when they are needed.
@@ -139,6 +157,8 @@ impl SocketSource {
         self.sweep += 1;
         self.deadline = Instant::now() + self.budget;
         let sweep = self.sweep;
+        self.holdings.begin_sweep(sweep);
+        self.remembers = Remembering::Everybody;
         // One that was not asked for in so long has ended.
         self.slow.retain(|_, left| left.until_sweep + SWEEPS_LEFT_ALONE_MAX >= sweep);
         match &mut self.namespaces {
@@ -156,7 +176,7 @@ impl SocketSource {
         }
     }
 
-    /// Every descriptor of a socket that a process holds, in the order of [`Socket`].
+    /// Every descriptor of a socket that a process holds, in the order of [`Socket`], read anew.
     ///
     /// `directory` is the process's, or that of a living thread where the main thread has
     /// exited. Needs CAP_SYS_PTRACE for other users' processes, and CAP_SYS_ADMIN for those in
@@ -169,13 +189,30 @@ impl SocketSource {
         key: ProcessKey,
         directory: BorrowedFd<'_>,
     ) -> Reading<Arc<[Socket]>> {
+        self.sockets_held(key, directory, None)
+    }
+
+    /// As [`SocketSource::sockets_of`], of a process of which so much is known: where it has
+    /// executed nothing since its descriptors were read, they are not read again. Of a thread's
+    /// directory nothing is known.
+    pub(crate) fn sockets_held(
+        &mut self,
+        key: ProcessKey,
+        directory: BorrowedFd<'_>,
+        counts: Option<Counts>,
+    ) -> Reading<Arc<[Socket]>> {
         if self.scope.traffic {
             self.note_namespace(key, directory);
         }
-        match self.read(key, directory) {
+        match self.read(key, directory, counts) {
             Ok(sockets) => Reading::Value(sockets),
             Err(why) => Reading::Absent(why),
         }
+    }
+
+    /// What a process holds that holds no socket.
+    pub(crate) fn none(&self) -> Arc<[Socket]> {
+        self.holdings.none()
     }
 
     /// Remembers that it cannot be told where a process listens.
@@ -226,6 +263,19 @@ impl SocketSource {
         self.unreached
     }
 
+    /// How often a process's descriptors were not read again, since it had executed nothing. Only
+    /// grows.
+    #[must_use]
+    pub fn recalled_total(&self) -> u64 {
+        self.holdings.recalled_total()
+    }
+
+    /// How often there was no room to remember what a process holds. Only grows.
+    #[must_use]
+    pub fn crowded_out_total(&self) -> u64 {
+        self.holdings.crowded_out_total()
+    }
+
     /// How often the kernel had more to say of ended connections than it could queue. Only
     /// grows.
     #[must_use]
@@ -271,6 +321,7 @@ impl SocketSource {
         &mut self,
         key: ProcessKey,
         directory: BorrowedFd<'_>,
+        counts: Option<Counts>,
     ) -> Result<Arc<[Socket]>, Absence> {
         if let Some(Err(why)) = &self.namespaces {
             return Err(*why);
@@ -283,9 +334,20 @@ impl SocketSource {
             self.unreached += 1;
             return Err(Absence::NotYetKnown);
         }
+        // Looked at before the descriptors are: what is done to them meanwhile changes it.
+        let counts = counts.filter(|_| self.remembers == Remembering::Everybody);
+        let sign = counts.and_then(|counts| self.holdings.sign(key, directory, counts));
+        if let Some(sign) = sign
+            && self.holdings.recall(key, sign, self.sweep, &mut self.inodes) == Recalled::Everything
+        {
+            return self.join(key, directory);
+        }
         let own_deadline = now + self.budget / PROCESS_SHARE;
         match self.read_links(directory, own_deadline.min(self.deadline)) {
-            Ok(Walk::Whole) => drop(self.slow.remove(&key)),
+            Ok(Walk::Whole(descriptors)) => {
+                self.slow.remove(&key);
+                self.holdings.remember(key, sign, self.sweep, &self.inodes, descriptors);
+            }
             Ok(Walk::Cut) if own_deadline <= self.deadline => {
                 self.leave_alone(key);
                 return Err(Absence::TooLarge);
@@ -314,18 +376,20 @@ impl SocketSource {
         let folder = open_listing(directory, c"fd")?;
         let mut entries = RawDir::new(&folder, &mut self.entries);
         let mut until_look = LINKS_PER_LOOK;
+        let mut descriptors = 0;
         loop {
             if entries.is_buffer_empty() {
                 sys::retrying(|| Ok(()))?;
             }
             let entry = match entries.next() {
-                None => return Ok(Walk::Whole),
+                None => return Ok(Walk::Whole(descriptors)),
                 Some(Err(Errno::INTR)) => continue,
                 Some(entry) => entry?,
             };
             if entry.file_name().to_bytes().first() == Some(&b'.') {
                 continue;
             }
+            descriptors += 1;
             let mut link = [0; LINK_BYTES];
             match sys::retrying(|| readlinkat_raw(&folder, entry.file_name(), &mut link)) {
                 Ok(length) => {
@@ -354,10 +418,10 @@ impl SocketSource {
         key: ProcessKey,
         directory: BorrowedFd<'_>,
     ) -> Result<Arc<[Socket]>, Absence> {
-        if self.inodes.is_empty() {
-            return Ok(Arc::clone(&self.none));
-        }
         self.found.clear();
+        if self.inodes.is_empty() {
+            return Ok(self.holdings.hand_out(key, &self.found));
+        }
         let namespaces = opened(&mut self.namespaces, self.scope)?;
         let own = namespaces.own_inode();
         if self.scope.traffic {
@@ -386,7 +450,7 @@ impl SocketSource {
             move_found(other, table, &mut self.inodes, &mut self.found);
         }
         self.found.sort_unstable();
-        Ok(if self.found.is_empty() { Arc::clone(&self.none) } else { self.found[..].into() })
+        Ok(self.holdings.hand_out(key, &self.found))
     }
 }
 
@@ -436,7 +500,8 @@ fn opened(
 
 /// How far the descriptors of a process were read.
 enum Walk {
-    Whole,
+    /// To the end of so many.
+    Whole(u64),
     Cut,
 }
 

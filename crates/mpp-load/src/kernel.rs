@@ -352,6 +352,49 @@ pub(crate) fn set_memory_map(map: &MemoryMap) -> Result<()> {
     checked(set)
 }
 
+/// Which calls of bpf(2) to refuse.
+#[derive(Clone, Copy)]
+pub(crate) enum BpfCalls {
+    All,
+    /// `BPF_PROG_LOAD` alone: maps can be made.
+    ProgramLoads,
+}
+
+/// Has the kernel answer calls of bpf(2) with this errno, in this process and in whatever it
+/// executes: the filter of a container, seccomp(2).
+pub(crate) fn refuse_bpf(calls: BpfCalls, errno: u16) -> Result<()> {
+    const LOAD_WORD: u16 = 0x20;
+    const JUMP_IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    /// Offsets in `struct seccomp_data`: the number of the call, and the low half of its first
+    /// argument, which is the command of bpf(2).
+    const NUMBER: u32 = 0;
+    const FIRST_ARGUMENT: u32 = if cfg!(target_endian = "big") { 20 } else { 16 };
+    const BPF_PROG_LOAD: u32 = 5;
+    let bpf = u32::try_from(libc::SYS_bpf).map_err(Error::other)?;
+    let step = |code, k, jf| libc::sock_filter { code, jt: 0, jf, k };
+    let command = match calls {
+        BpfCalls::ProgramLoads => step(JUMP_IF_EQUAL, BPF_PROG_LOAD, 1),
+        // Goes on with the next step either way.
+        BpfCalls::All => step(JUMP_IF_EQUAL, BPF_PROG_LOAD, 0),
+    };
+    let mut filter = [
+        step(LOAD_WORD, NUMBER, 0),
+        step(JUMP_IF_EQUAL, bpf, 3),
+        step(LOAD_WORD, FIRST_ARGUMENT, 0),
+        command,
+        step(RETURN, libc::SECCOMP_RET_ERRNO | u32::from(errno), 0),
+        step(RETURN, libc::SECCOMP_RET_ALLOW, 0),
+    ];
+    let length = u16::try_from(filter.len()).map_err(Error::other)?;
+    let program = libc::sock_fprog { len: length, filter: filter.as_mut_ptr() };
+    // SAFETY: PR_SET_NO_NEW_PRIVS takes numbers and no pointer.
+    checked(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;
+    let mode = libc::SECCOMP_MODE_FILTER;
+    // SAFETY: the program and its steps are readable for the length of the call, which copies them.
+    checked(unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program) })
+}
+
 fn checked(returned: i32) -> Result<()> {
     if returned < 0 { Err(Error::last_os_error()) } else { Ok(()) }
 }

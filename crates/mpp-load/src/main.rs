@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 use crate::options::{OptionRow, Options, SHARED};
-use crate::scenario::{AFTER_EXEC, SCENARIOS, Scenario};
+use crate::scenario::{AFTER_EXEC, REFUSE_BPF, SCENARIOS, Scenario};
 use crate::stage::Stage;
 
 fn main() -> ExitCode {
@@ -41,6 +41,9 @@ fn run() -> Result<()> {
     }
     if name == AFTER_EXEC {
         return scenario::go_on_after_exec(rest);
+    }
+    if name == REFUSE_BPF {
+        return scenario::execute_without_bpf(rest);
     }
     let Some(scenario) = SCENARIOS.iter().find(|scenario| scenario.name == name) else {
         bail!("unknown scenario `{name}`\n\nhint: `mpp-load help` lists them");

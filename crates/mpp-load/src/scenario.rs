@@ -10,6 +10,7 @@ mod exec;
 mod leaderless;
 mod names;
 mod nested;
+mod parked_threads;
 mod pid_reuse;
 mod sleepers;
 mod storm;
@@ -25,7 +26,7 @@ use anyhow::Result;
 use crate::options::{OptionRow, Options};
 use crate::stage::Stage;
 
-pub(crate) use exec::{AFTER_EXEC, go_on_after_exec};
+pub(crate) use exec::{AFTER_EXEC, REFUSE_BPF, execute_without_bpf, go_on_after_exec};
 
 /// A load, and how to start it.
 pub(crate) struct Scenario {
@@ -100,6 +101,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         help: "a child writes, executes a program of another name, and writes again",
         options: exec::CHANGE_GROUP,
         run: exec::run_change_group,
+    },
+    Scenario {
+        name: "short-execs",
+        help: "children that execute a program of another name at once, write and end",
+        options: exec::SHORT,
+        run: exec::run_short,
     },
     Scenario {
         name: "zombie",
@@ -202,5 +209,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         help: "so many sleeping processes of all kinds, for the benchmark",
         options: sleepers::OPTIONS,
         run: sleepers::run,
+    },
+    Scenario {
+        name: "parked-threads",
+        help: "one process with so many sleeping threads, for the benchmark",
+        options: parked_threads::OPTIONS,
+        run: parked_threads::run,
     },
 ];

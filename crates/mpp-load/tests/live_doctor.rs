@@ -6,57 +6,46 @@
 
 mod support;
 
-use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use support::mpp;
+use support::stranger::{Place, is_root, nobody_with, unshared};
 
-/// A copy of the program where anybody may execute it.
-struct Place(tempfile::TempDir);
-
-impl Place {
-    fn for_everybody() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        fs::copy(mpp().get_program(), folder.path().join("mpp")).unwrap();
-        Place(folder)
-    }
-
-    fn program(&self) -> PathBuf {
-        self.0.path().join("mpp")
-    }
-
-    /// What doctor says when it is started by this command; `None` where that may not be.
-    fn doctor(&self, starter: &[String]) -> Option<String> {
-        let (first, rest) = starter.split_first().unwrap();
-        let mut command = Command::new(first);
-        command.args(rest).arg(self.program()).arg("doctor").stdin(Stdio::null());
-        let output = command.output().ok()?;
-        output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
-    }
+/// What a refused system call may return, errno(3).
+#[derive(Clone, Copy)]
+enum Errno {
+    Perm = 1,
+    Invalid = 22,
+    NoSuchCall = 38,
 }
 
-/// `nobody` with these capabilities and no others.
-fn nobody_with(capabilities: &[&str]) -> Vec<String> {
-    let mut set = "-all".to_owned();
-    capabilities.iter().for_each(|capability| set.push_str(&format!(",+{capability}")));
-    let user = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"];
-    let mut starter: Vec<String> = user.map(str::to_owned).into();
-    starter.extend([format!("--inh-caps={set}"), format!("--ambient-caps={set}")]);
-    starter
+/// What doctor says when it is started by this command; `None` where that may not be.
+fn doctor(place: &Place, starter: &[String]) -> Option<String> {
+    let (first, rest) = starter.split_first().unwrap();
+    let mut command = Command::new(first);
+    command.args(rest).arg(place.program("mpp")).arg("doctor").stdin(Stdio::null());
+    let output = command.output().ok()?;
+    output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
 }
 
-fn unshared(options: &[&str]) -> Vec<String> {
-    ["unshare"].iter().chain(options).map(|&word| word.to_owned()).collect()
+/// Words before a command to which calls of bpf(2) are refused with this errno.
+fn refusing_bpf(place: &Place, calls: &str, errno: Errno) -> Vec<String> {
+    let program = place.program("mpp-load").to_str().unwrap().to_owned();
+    let number = (errno as i32).to_string();
+    [program, "refuse-bpf".to_owned(), calls.to_owned(), number].to_vec()
+}
+
+/// Behind a mount of our own, made by these shell commands.
+fn covering(mounts: &str) -> Vec<String> {
+    let script = format!("{mounts} && exec \"$@\"");
+    let shell = ["--mount", "--propagation", "private", "sh", "-c", &script, "sh"];
+    unshared(&shell)
 }
 
 /// Doctor, started like this, says all of these sentences.
 fn check(place: &Place, starter: &[String], tier: &str, sentences: &[&str]) {
-    let Some(page) = place.doctor(starter) else {
+    let Some(page) = doctor(place, starter) else {
         eprintln!("{starter:?} is not to be had here");
-        assert_ne!(fs::metadata("/proc/self").unwrap().uid(), 0, "root may");
+        assert!(!is_root(), "root may");
         return;
     };
     let head = format!("tier          {tier} ");
@@ -104,4 +93,44 @@ fn namespaces_of_its_own_are_named() {
     check(&place, &unshared(&["--net"]), "A", &[]);
     let starter = [unshared(&["--net"]), nobody_with(&["net_admin"])].concat();
     check(&place, &starter, "C", &[NO_BPF, "B: ", "network namespace", container]);
+}
+
+#[test]
+fn what_keeps_programs_out_of_the_kernel_is_named() {
+    let place = Place::for_everybody();
+    if !is_root() {
+        // Whoever may not load programs anyway is told that first.
+        check(&place, &refusing_bpf(&place, "all", Errno::Perm), "C", &[NO_BPF, BPF_CURE]);
+        return;
+    }
+    let container = "$ docker run --cap-add BPF --cap-add PERFMON --pid host IMAGE";
+    let sentences = ["A: a seccomp filter refuses the system call bpf(2)", container];
+    check(&place, &refusing_bpf(&place, "all", Errno::Perm), "B", &sentences);
+    check(&place, &refusing_bpf(&place, "all", Errno::NoSuchCall), "B", &sentences);
+    let behind = |mounts, refused: Vec<String>| [covering(mounts), refused].concat();
+    let locked = "mount -t tmpfs none /sys/kernel && mkdir /sys/kernel/security && \
+        echo 'none integrity [confidentiality]' > /sys/kernel/security/lockdown";
+    let sentence = "A: the kernel is locked down (confidentiality), so no program may read its";
+    check(&place, &behind(locked, refusing_bpf(&place, "all", Errno::Perm)), "B", &[sentence]);
+    let sentence = "A: the kernel does not describe its own types (CONFIG_DEBUG_INFO_BTF)";
+    check(
+        &place,
+        &behind(NO_TYPES, refusing_bpf(&place, "loads", Errno::Invalid)),
+        "B",
+        &[sentence],
+    );
+    let old = ["setarch".to_owned(), "--uname-2.6".to_owned()].to_vec();
+    let starter = [old, refusing_bpf(&place, "loads", Errno::Invalid)].concat();
+    let sentence = "A: Linux 2.6 is too old: programs fit themselves to the kernel since 5.17";
+    check(&place, &starter, "B", &[sentence]);
+}
+
+/// Hides the file in which the kernel describes its types.
+const NO_TYPES: &str = "mount -t tmpfs none /sys/kernel/btf";
+
+#[test]
+fn types_that_only_this_program_cannot_see_cost_nothing() {
+    let place = Place::for_everybody();
+    let missing = "missing  types of the kernel (BTF): /sys/kernel/btf/vmlinux: No such file";
+    check(&place, &covering(NO_TYPES), "A", &[missing]);
 }

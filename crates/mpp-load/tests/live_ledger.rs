@@ -162,6 +162,14 @@ fn a_parent_and_children_that_are_reaped_as_they_end_add_up() {
     check_whole_tree(&["parent-and-children"]);
 }
 
+/// Giving back memory takes its time, in which a process has its record already and lives on for
+/// whoever looks.
+#[test]
+fn children_whose_ending_takes_its_time_add_up() {
+    let arguments = ["parent-and-children", "--resident", "256MiB", "--life-ms", "900"];
+    check_whole_tree(&arguments);
+}
+
 #[test]
 fn children_too_short_to_be_seen_alive_add_up() {
     check_whole_tree(&["short-lived"]);

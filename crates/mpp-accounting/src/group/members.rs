@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::{Decision, Place};
 use crate::process::{ContextSwitches, Identity, ProcessKey, ProcessSample};
 use crate::units::DelayTotals;
+use crate::walk::Walk;
 
 /// A process as the groups see it; also kept for those that ended, until the ledger has
 /// settled them.
@@ -53,12 +54,6 @@ pub(super) struct Members {
     rows: Vec<Member>,
 }
 
-/// How far a list has been walked. Keys are asked for in ascending order.
-#[derive(Debug, Default)]
-pub(super) struct Walk {
-    position: usize,
-}
-
 impl Members {
     pub(super) fn len(&self) -> usize {
         self.rows.len()
@@ -75,11 +70,15 @@ impl Members {
     }
 
     /// The next one on a walk.
-    pub(super) fn next(&mut self, walk: &mut Walk, key: ProcessKey) -> Option<&mut Member> {
-        while self.rows.get(walk.position).is_some_and(|member| member.key < key) {
-            walk.position += 1;
-        }
-        self.rows.get_mut(walk.position).filter(|member| member.key == key)
+    pub(super) fn next(&mut self, walk: &Walk, key: ProcessKey) -> Option<&mut Member> {
+        let position = walk.find(&self.rows, key, |member| member.key)?;
+        self.rows.get_mut(position)
+    }
+
+    /// The same, to be looked at.
+    pub(super) fn find(&self, walk: &Walk, key: ProcessKey) -> Option<&Member> {
+        let position = walk.find(&self.rows, key, |member| member.key)?;
+        self.rows.get(position)
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Member> {
@@ -113,7 +112,8 @@ impl Members {
     pub(super) fn forget(&mut self, mut keys: Vec<ProcessKey>) {
         if !keys.is_empty() {
             keys.sort_unstable();
-            self.rows.retain(|member| keys.binary_search(&member.key).is_err());
+            let walk = Walk::default();
+            self.rows.retain(|member| walk.find(&keys, member.key, |key| *key).is_none());
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::exit::{ExitSource, Exits, ProcessExit, ROUNDED_TO_BYTES, ThreadExit};
 use crate::process::{ProcessKey, ThreadIo, ThreadKey, ThreadList};
 use crate::snapshot::Snapshot;
 use crate::units::{BootTime, Delta, IoDelta, IoTotals, UsageDelta, UsageTotals};
+use crate::walk::Walk;
 
 /// What is remembered of exit records from one sweep to the next.
 #[derive(Debug, Default)]
@@ -28,7 +29,7 @@ pub(super) struct Records {
     /// the process of each.
     recorded: HashMap<ThreadKey, ProcessKey>,
     /// Records that came too late for the sweep before.
-    deferred_threads: Vec<ThreadExit>,
+    deferred_threads: Vec<EndedThread>,
     deferred_processes: Vec<Ended>,
     /// Who wrote records when the sweep before was taken.
     source: ExitSource,
@@ -38,9 +39,12 @@ pub(super) struct Records {
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     /// By process, then thread; records of the same thread in the order in which they came.
-    threads: Vec<ThreadExit>,
+    threads: Vec<EndedThread>,
     /// Ascending by key.
     processes: Vec<Ended>,
+    /// How far the two have been walked: nearly everybody asks in the order of keys.
+    thread_walk: Walk,
+    process_walk: Walk,
     rounding: Rounding,
     /// Whether whoever writes the records did so all the time since the sweep before: only
     /// then are there records of all that ended, and had that sweep read all threads.
@@ -79,6 +83,17 @@ pub(super) struct Ended {
     pub(super) started_at: Option<BootTime>,
 }
 
+/// What counts of the record of a thread.
+#[derive(Clone, Copy, Debug)]
+struct EndedThread {
+    process: ProcessKey,
+    thread: ThreadKey,
+    /// All that it did itself.
+    io: IoTotals,
+    /// How many programs its process had executed by then; `None` where nobody told.
+    exec_count: Option<u64>,
+}
+
 /// What a process did itself, by its threads.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct OwnIo {
@@ -92,7 +107,7 @@ pub(super) struct Threads<'a> {
     key: ProcessKey,
     previous: ThreadList,
     current: &'a [ThreadIo],
-    records: &'a [ThreadExit],
+    records: &'a [EndedThread],
     recorded: &'a HashMap<ThreadKey, ProcessKey>,
     rounding: Rounding,
     has_ended: bool,
@@ -104,7 +119,7 @@ impl Records {
     /// The records that count with this sweep: what was left from the one before, and the new.
     pub(super) fn take(&mut self, exits: &Exits) -> Batch {
         let mut threads = std::mem::take(&mut self.deferred_threads);
-        threads.extend_from_slice(&exits.threads);
+        threads.extend(exits.threads.iter().map(EndedThread::of));
         threads.sort_by_key(|record| (record.process, record.thread));
         let mut processes = std::mem::take(&mut self.deferred_processes);
         processes.extend(exits.processes.iter().map(Ended::of));
@@ -116,7 +131,7 @@ impl Records {
         };
         let before = std::mem::replace(&mut self.source, exits.source);
         let covers_interval = exits.source != ExitSource::Nobody && before == exits.source;
-        Batch { threads, processes, rounding, covers_interval }
+        Batch { threads, processes, rounding, covers_interval, ..Batch::default() }
     }
 
     /// Keeps for the next sweep what was written of processes that `is_late` speaks of, and
@@ -147,7 +162,7 @@ impl Records {
         is_unseen: impl Fn(ProcessKey) -> bool,
     ) {
         let mut threads = std::mem::take(&mut batch.threads);
-        let is_late = |record: &mut ThreadExit| {
+        let is_late = |record: &mut EndedThread| {
             batch.ended(record.process).is_none() && is_unseen(record.process)
         };
         self.deferred_threads.extend(threads.extract_if(.., is_late));
@@ -155,7 +170,7 @@ impl Records {
     }
 
     /// Looks at the threads of a process that the sweep before saw. `current` is empty where
-    /// it is gone.
+    /// it is gone. One whose end was told of before has no living threads, whatever is seen.
     pub(super) fn threads<'a>(
         &'a self,
         batch: &'a Batch,
@@ -163,6 +178,8 @@ impl Records {
         current: &'a [ThreadIo],
         exec_count: Option<u64>,
     ) -> Threads<'a> {
+        // Whoever's end was told of may still be there for a while as its memory is given back.
+        let current = if previous.has_ended { &[] } else { current };
         let new = self.threads_of_new(batch, previous.key, current, exec_count);
         Threads { previous: previous.threads(), ..new }
     }
@@ -227,8 +244,11 @@ impl Records {
         known: &[Known],
         snapshot: &Snapshot,
     ) -> HashMap<ThreadKey, ProcessKey> {
-        let is_counted = |record: &&ThreadExit| {
-            let Some(sample) = snapshot.by_key(record.process) else { return false };
+        let walk = Walk::default();
+        let is_counted = |record: &&EndedThread| {
+            let position = walk.find(&snapshot.processes, record.process, |sample| sample.key);
+            let Some(position) = position else { return false };
+            let sample = &snapshot.processes[position];
             let Some(current) = sample.io.threads.value() else { return false };
             if batch.is_of_another(sample.key, sample.started_at) {
                 return false;
@@ -261,10 +281,8 @@ impl Records {
 
 impl Batch {
     /// The records of one process's threads.
-    fn of_process(&self, key: ProcessKey) -> &[ThreadExit] {
-        let begin = self.threads.partition_point(|record| record.process < key);
-        let end = self.threads.partition_point(|record| record.process <= key);
-        &self.threads[begin..end]
+    fn of_process(&self, key: ProcessKey) -> &[EndedThread] {
+        self.thread_walk.find_all(&self.threads, key, |record| record.process)
     }
 
     /// Whether anything was written of a process or a thread of it.
@@ -275,7 +293,7 @@ impl Batch {
 
     /// The record of a process, if it ended.
     pub(super) fn ended(&self, key: ProcessKey) -> Option<&Ended> {
-        let position = self.processes.binary_search_by_key(&key, |ended| ended.key).ok()?;
+        let position = self.process_walk.find(&self.processes, key, |ended| ended.key)?;
         self.processes.get(position)
     }
 
@@ -324,6 +342,13 @@ impl Batch {
             Rounding::None => 0,
             Rounding::Kibibytes => records as u64,
         }
+    }
+}
+
+impl EndedThread {
+    fn of(exit: &ThreadExit) -> Self {
+        let ThreadExit { process, thread, io, exec_count, .. } = *exit;
+        EndedThread { process, thread, io, exec_count }
     }
 }
 
@@ -413,7 +438,7 @@ impl Threads<'_> {
 
     /// Whether a main thread ended after this sweep saw one: what made room for the exec of another
     /// thread has executed less than that one. `None` where nobody tells what was executed.
-    fn ended_after_look(&self, record: &ThreadExit) -> Option<bool> {
+    fn ended_after_look(&self, record: &EndedThread) -> Option<bool> {
         Some(record.exec_count? >= self.exec_count?)
     }
 

@@ -13,11 +13,8 @@ use rustix::event::epoll;
 use rustix::process::{Pid, WaitOptions};
 
 use super::*;
+use crate::hostile;
 use crate::sys::fault::with_failure;
-
-#[expect(dead_code, reason = "only its way to the examples is needed here")]
-#[path = "../../tests/support/hostile.rs"]
-mod hostile;
 
 /// Long enough for anything that the kernel does by the way, on any machine.
 const DEADLINE: Duration = Duration::from_secs(20);

@@ -31,12 +31,12 @@ use super::{Attention, Collector, Request, Unseen, has_trouble};
 use crate::delays::{DelaySum, ThreadDelays};
 use crate::error::absence_of;
 use crate::exits::exact::plus_usage;
-use crate::identity::{self, Exec, Known, Wants};
+use crate::identity::{self, COMM_BYTES_MAX, Exec, Known, Wants};
 use crate::measure::{Phase, Subject};
 use crate::origin::{Origin, since_boot};
 use crate::proc_fs::{FileError, Name, open_folder, status_of};
 use crate::scale::{Scale, cpu_split};
-use crate::sockets::SocketSource;
+use crate::sockets::{Counts, SocketSource};
 use crate::taskstats::DelayAccounting;
 
 /// The clock is looked at once for so many records: the kernel fills its buffer with about as
@@ -51,9 +51,6 @@ const PROCESSES_EXPECTED_MAX: usize = 1 << 20;
 
 /// Room for so many newcomers is kept from one sweep to the next.
 const STRANGERS_KEPT: usize = 256;
-
-/// A command name is never longer, `TASK_COMM_LEN` of `include/linux/sched.h`.
-const COMM_BYTES_MAX: usize = 16;
 
 /// What tells whether the identity that is known still holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -231,7 +228,7 @@ impl Telling<'_> {
             position: self.filled,
             task: leader.task.thread(),
             told,
-            comm: padded(leader.process.comm()),
+            comm: identity::padded(leader.process.comm()),
             is_kernel_thread: leader.task.is_kernel_thread(),
             usage: leader.usage,
         });
@@ -571,8 +568,8 @@ impl Collector {
 impl Stranger {
     /// Who it is, as far as that is told.
     fn identity(&self) -> Identity {
-        let comm = self.comm.split(|byte| *byte == 0).next().unwrap_or_default();
-        let named = identity::named(Box::from(comm), self.told.euid);
+        let comm = Box::from(identity::without_padding(&self.comm));
+        let named = identity::named(comm, self.told.euid);
         Identity { is_kernel_thread: self.is_kernel_thread, ..named }
     }
 }
@@ -594,12 +591,6 @@ fn reaped(pool: &Pool) -> UsageTotals {
     Totals([pool.cutime_ns, pool.cstime_ns, pool.cmin_flt, pool.cmaj_flt])
 }
 
-fn padded(comm: &[u8]) -> [u8; COMM_BYTES_MAX] {
-    let mut padded = [0; COMM_BYTES_MAX];
-    padded.iter_mut().zip(comm).for_each(|(to, from)| *to = *from);
-    padded
-}
-
 /// A zombie's sockets are closed. Where the main thread has exited, another one that lives is
 /// looked at.
 fn sockets_of(
@@ -608,7 +599,7 @@ fn sockets_of(
     source: &mut SocketSource,
 ) -> Reading<Arc<[Socket]>> {
     if sample.identity.is_kernel_thread || sample.state == ProcessState::Zombie {
-        return Reading::Value(Arc::from([]));
+        return Reading::Value(source.none());
     }
     let key = sample.key;
     let threads = sample.io.threads.value().map_or(&[][..], |threads| threads);
@@ -617,16 +608,22 @@ fn sockets_of(
     let folder = open_folder(&origin.root, Name::of(key.pid).as_c_str());
     let folder = folder.and_then(|folder| match living {
         Some(thread) if !threads.iter().any(main_lives) => {
-            open_folder(&folder, Name::in_thread(thread.key.tid, ".").as_c_str())
+            let name = Name::in_thread(thread.key.tid, ".");
+            Ok((open_folder(&folder, name.as_c_str())?, None))
         }
-        _ => Ok(folder),
+        _ => Ok((folder, counts(sample))),
     });
     let found = match folder {
-        Ok(folder) => source.sockets_of(key, folder.as_fd()),
+        Ok((folder, counts)) => source.sockets_held(key, folder.as_fd(), counts),
         Err(errno) => Reading::Absent(absence_of(errno)),
     };
     if let Reading::Absent(why) = found {
         source.note_unread(key, why);
     }
     found
+}
+
+fn counts(sample: &ProcessSample) -> Option<Counts> {
+    let threads = *sample.gauges.threads.value()?;
+    Some(Counts { threads, fds: sample.gauges.fds.value().copied() })
 }

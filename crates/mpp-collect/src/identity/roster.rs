@@ -31,6 +31,20 @@ impl Roster {
         }
     }
 
+    /// As [`Roster::get`], first at the position where [`Roster::ascending`] had it.
+    pub(crate) fn near(&self, position: usize, pid: u32) -> Option<&Known> {
+        let known = self.rows.get(position).filter(|known| known.key.pid == pid);
+        known.or_else(|| self.get(pid))
+    }
+
+    /// As [`Roster::get_mut`], first at the position where [`Roster::ascending`] had it.
+    pub(crate) fn near_mut(&mut self, position: usize, pid: u32) -> Option<&mut Known> {
+        match self.rows.get(position) {
+            Some(known) if known.key.pid == pid => self.rows.get_mut(position),
+            _ => self.get_mut(pid),
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.rows.len() + self.newcomers.len()
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 
 use crate::actor::{Actor, Durability, Writer};
-use crate::kernel;
+use crate::kernel::{self, BpfCalls};
 use crate::options::{OptionRow, Options, row};
 use crate::stage::Stage;
 use crate::truth::{Count, Counters};
@@ -18,9 +18,24 @@ use crate::truth::{Count, Counters};
 /// The word by which this program goes on after an exec.
 pub(crate) const AFTER_EXEC: &str = "after-exec";
 
+/// The word that runs a command to which bpf(2) is refused.
+pub(crate) const REFUSE_BPF: &str = "refuse-bpf";
+
 pub(super) const FROM_THREAD: &[OptionRow] = WRITES;
 
-pub(super) const CHANGE_GROUP: &[OptionRow] = WRITES;
+pub(super) const CHANGE_GROUP: &[OptionRow] = &[
+    row("seconds", "3", "how long it writes before the exec, and again after it"),
+    row("bytes", "64KiB", "bytes written at a time, ten times a second"),
+    row("comm-after", "after-exec", "command name after the exec"),
+    row("variable-after", "", "the only variable after the exec; none unless given"),
+];
+
+pub(super) const SHORT: &[OptionRow] = &[
+    row("seconds", "3", "how long it begins children, ten a second"),
+    row("bytes", "64KiB", "bytes that each writes after its exec"),
+    row("comm-after", "after-exec", "command name after the exec"),
+    row("variable-after", "", "the only variable after the exec; none unless given"),
+];
 
 const WRITES: &[OptionRow] = &[
     row("seconds", "3", "how long it writes before the exec, and again after it"),
@@ -34,6 +49,9 @@ pub(super) const LONG_ENVIRONMENT: &[OptionRow] = &[
     row("comm-after", "long-environ", "command name after the exec"),
 ];
 
+/// How long a child lives on after each time that it has written, unless it is to be short.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// The parts of a child's life: not yet executed, and past it.
 const EXECUTED: u64 = 1;
 
@@ -42,6 +60,8 @@ struct Sequel {
     comm: String,
     bytes: u64,
     rounds: u64,
+    /// How long it lives on after each time that it has written.
+    pause: Duration,
     /// Whether it then ends or lives on until the scenario ends.
     then: Then,
 }
@@ -57,7 +77,7 @@ pub(super) fn run_from_thread(stage: &Stage, options: &Options) -> Result<()> {
     let sequel = Sequel::parse(options)?;
     stage.ready_and_wait()?;
     let child = actor.spawn(|| {
-        write_rounds(actor, Writer::Child, sequel.bytes, sequel.rounds)?;
+        write_rounds(actor, Writer::Child, sequel.bytes, sequel.rounds, sequel.pause)?;
         let other = actor.clone();
         let thread = thread::spawn(move || {
             other.write(Writer::Child, sequel.bytes, Durability::Left)?;
@@ -71,12 +91,34 @@ pub(super) fn run_from_thread(stage: &Stage, options: &Options) -> Result<()> {
 pub(super) fn run_change_group(stage: &Stage, options: &Options) -> Result<()> {
     let actor = stage.actor();
     let sequel = Sequel::parse(options)?;
+    let variable = variable_after(options)?;
     stage.ready_and_wait()?;
     let child = actor.spawn(|| {
-        write_rounds(actor, Writer::Child, sequel.bytes, sequel.rounds)?;
-        sequel.execute(actor, Command::env_clear)
+        write_rounds(actor, Writer::Child, sequel.bytes, sequel.rounds, sequel.pause)?;
+        sequel.execute(actor, |command| command.env_clear().envs(variable))
     })?;
     see_through(stage, child)
+}
+
+pub(super) fn run_short(stage: &Stage, options: &Options) -> Result<()> {
+    let actor = stage.actor();
+    let sequel = Sequel { rounds: 1, pause: Duration::ZERO, ..Sequel::parse(options)? };
+    let variable = variable_after(options)?;
+    let children = options.seconds("seconds")?.as_millis() / PAUSE.as_millis();
+    stage.ready_and_wait()?;
+    for _ in 0..children {
+        let child =
+            actor.spawn(|| sequel.execute(actor, |command| command.env_clear().envs(variable)))?;
+        actor.reap(child)?;
+        actor.live_for(PAUSE)?;
+    }
+    stage.total()?;
+    stage.wait_for_end()
+}
+
+fn variable_after(options: &Options) -> Result<Option<(&str, &str)>> {
+    let text = options.given("variable-after");
+    text.map(|text| text.split_once('=').context("no `=` in --variable-after")).transpose()
 }
 
 fn see_through(stage: &Stage, child: u32) -> Result<()> {
@@ -97,7 +139,7 @@ pub(super) fn run_long_environment(stage: &Stage, options: &Options) -> Result<(
     let (key, value) = options.text("variable").split_once('=').context("no `=` in --variable")?;
     let filling = "x".repeat(usize::try_from(VARIABLE_BYTES.min(bytes))?);
     let comm = options.text("comm-after").to_owned();
-    let sequel = Sequel { comm, bytes: 0, rounds: 0, then: Then::LiveOn };
+    let sequel = Sequel { comm, bytes: 0, rounds: 0, pause: PAUSE, then: Then::LiveOn };
     let child = actor.spawn(|| {
         sequel.execute(actor, |command| {
             command.env_clear();
@@ -119,7 +161,8 @@ impl Sequel {
         Ok(Sequel {
             comm: options.text("comm-after").to_owned(),
             bytes: options.bytes("bytes")?,
-            rounds: u64::try_from(options.seconds("seconds")?.as_millis() / 100)?,
+            rounds: u64::try_from(options.seconds("seconds")?.as_millis() / PAUSE.as_millis())?,
+            pause: PAUSE,
             then: Then::End,
         })
     }
@@ -134,7 +177,9 @@ impl Sequel {
         let written = kernel::thread_write_bytes()?;
         let program = std::env::current_exe().context("cannot find this program")?;
         let link = actor.directory().join(&self.comm);
-        symlink(&program, &link).with_context(|| format!("cannot link {}", link.display()))?;
+        if !link.exists() {
+            symlink(&program, &link).with_context(|| format!("cannot link {}", link.display()))?;
+        }
         let (counters, lifeline) = actor.descriptors();
         let mut command = Command::new(&link);
         command
@@ -142,6 +187,7 @@ impl Sequel {
             .args([counters.to_string(), lifeline.to_string()])
             .arg(actor.directory())
             .args([written.to_string(), self.bytes.to_string(), self.rounds.to_string()])
+            .arg(self.pause.as_millis().to_string())
             .arg(if self.then == Then::End { "end" } else { "live-on" });
         environment(&mut command);
         Err(command.exec()).with_context(|| format!("cannot execute {}", link.display()))
@@ -150,7 +196,7 @@ impl Sequel {
 
 /// What the executed program does: `arguments` are what [`Sequel::execute`] hands over.
 pub(crate) fn go_on_after_exec(arguments: &[String]) -> Result<()> {
-    let [counters, lifeline, directory, written, bytes, rounds, then] = arguments else {
+    let [counters, lifeline, directory, written, bytes, rounds, pause_ms, then] = arguments else {
         return Err(anyhow!("`{AFTER_EXEC}` is what this program calls itself by"));
     };
     let counters = Counters::attach(kernel::inherited(counters.parse()?)?)?;
@@ -158,17 +204,40 @@ pub(crate) fn go_on_after_exec(arguments: &[String]) -> Result<()> {
     let actor = Actor::attached(counters, lifeline, PathBuf::from(directory));
     actor.count_metadata(Writer::Child, written.parse()?)?;
     actor.counters.set(Count::Stage, EXECUTED);
-    write_rounds(&actor, Writer::ChildAfterExec, bytes.parse()?, rounds.parse()?)?;
+    let pause = Duration::from_millis(pause_ms.parse()?);
+    write_rounds(&actor, Writer::ChildAfterExec, bytes.parse()?, rounds.parse()?, pause)?;
     if then == "live-on" {
         actor.live_on()?;
     }
     actor.end(0)
 }
 
-fn write_rounds(actor: &Actor, writer: Writer, bytes: u64, rounds: u64) -> Result<()> {
+/// Executes a command to which bpf(2) is refused: `all` calls or the `loads` of programs, with
+/// an errno. Returns only when that failed.
+pub(crate) fn execute_without_bpf(arguments: &[String]) -> Result<()> {
+    let [calls, errno, program, rest @ ..] = arguments else {
+        return Err(anyhow!("expected `{REFUSE_BPF} all|loads ERRNO COMMAND [ARGUMENT]...`"));
+    };
+    let calls = match calls.as_str() {
+        "all" => BpfCalls::All,
+        "loads" => BpfCalls::ProgramLoads,
+        other => return Err(anyhow!("`{other}`: expected `all` or `loads`")),
+    };
+    kernel::refuse_bpf(calls, errno.parse()?).context("cannot filter system calls")?;
+    Err(Command::new(program).args(rest).exec())
+        .with_context(|| format!("cannot execute {program}"))
+}
+
+fn write_rounds(
+    actor: &Actor,
+    writer: Writer,
+    bytes: u64,
+    rounds: u64,
+    pause: Duration,
+) -> Result<()> {
     for _ in 0..rounds {
         actor.write(writer, bytes, Durability::Left)?;
-        actor.live_for(Duration::from_millis(100))?;
+        actor.live_for(pause)?;
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! A parent and the children it begins: who writes how much, how long they live, who reaps when.
 
+use std::hint::black_box;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -26,6 +27,7 @@ pub(super) const FAMILY: &[OptionRow] = &[
     row("bytes", "64KiB", "bytes that one child writes"),
     row("parent-bytes", "64KiB", "bytes that the parent writes with each batch"),
     row("life-ms", "50", "milliseconds that a child lives"),
+    row("resident", "0", "memory that a child holds to its end, so that ending takes its time"),
     row("tick-ms", "1000", "milliseconds between two lines of truth"),
     row("worker-comm", "", "command name of the children; the parent's unless given"),
 ];
@@ -44,6 +46,7 @@ struct Plan {
     batch: u64,
     every: Duration,
     life: Duration,
+    resident: usize,
     child_bytes: u64,
     parent_bytes: u64,
     durability: Durability,
@@ -70,6 +73,7 @@ pub(super) fn run_massindexer(stage: &Stage, options: &Options) -> Result<()> {
         batch: options.count("workers")?,
         every: Duration::from_millis(100),
         life: Duration::from_millis(100),
+        resident: 0,
         child_bytes: options.bytes("bytes")?,
         parent_bytes: 0,
         durability: Durability::Synced,
@@ -95,6 +99,7 @@ fn family(options: &Options, reaping: Reaping) -> Result<Plan> {
         batch: options.count("children")?,
         every: Duration::from_millis(100),
         life: options.milliseconds("life-ms")?,
+        resident: usize::try_from(options.bytes("resident")?)?,
         child_bytes: options.bytes("bytes")?,
         parent_bytes: options.bytes("parent-bytes")?,
         durability: Durability::Left,
@@ -112,6 +117,7 @@ pub(super) fn run_short_lived(stage: &Stage, options: &Options) -> Result<()> {
         batch: 1,
         every: Duration::from_secs(1) / per_second,
         life: options.milliseconds("life-ms")?,
+        resident: 0,
         child_bytes: options.bytes("bytes")?,
         parent_bytes: 0,
         durability: Durability::Left,
@@ -185,6 +191,8 @@ impl Plan {
         if let Some(comm) = &self.worker_comm {
             kernel::set_comm(comm)?;
         }
+        // Left to the kernel, which gives it back as the process ends.
+        std::mem::forget(black_box(vec![1_u8; self.resident]));
         actor.write(Writer::Child, self.child_bytes, self.durability)?;
         actor.live_for(end.saturating_sub(kernel::boottime()))
     }

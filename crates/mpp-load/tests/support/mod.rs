@@ -4,6 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 pub(crate) mod cgroup;
+pub(crate) mod moment;
+pub(crate) mod stranger;
+pub(crate) mod truth;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -37,11 +40,17 @@ impl Load {
     /// Starts a scenario with variables of its own, and waits until it is ready.
     pub(crate) fn start_with_environment(arguments: &[&str], environment: &[(&str, &str)]) -> Load {
         let directory = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_mpp-load"))
-            .args(arguments)
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mpp-load"));
+        command.args(arguments).envs(environment.iter().copied());
+        Load::start_command(command, directory)
+    }
+
+    /// Starts a scenario by this command, which may be somebody else's, with its files in this
+    /// folder, and waits until it is ready.
+    pub(crate) fn start_command(mut command: Command, directory: TempDir) -> Load {
+        let mut child = command
             .arg("--directory")
             .arg(directory.path())
-            .envs(environment.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
