@@ -41,6 +41,7 @@ use crate::memory_reader::scan::{self, Question, Scan};
 use crate::memory_reader::{MemoryAnswer, MemoryReader, MemoryReaderKind, Submitted};
 use crate::needs::{IdentityWait, Measures, Needs};
 use crate::origin::{Origin, ProcfsKind};
+use crate::own_thread::ThreadDeeds;
 use crate::proc_fs::{FileError, Name, Room, open_folder, status_of};
 use crate::sockets::{SWEEP_BUDGET, SocketSource, TableScope};
 use crate::taskstats::DelayAccounting;
@@ -101,6 +102,7 @@ pub struct Collector {
     /// Stands in a sample until it is known who the process is.
     nobody: Arc<Identity>,
     desk: told::Desk,
+    sweeper: told::Sweeper,
     /// Whether somebody must be looked at again after the sweep.
     attention: Attention,
     /// Processes that are asked through a thread of theirs, by that thread.
@@ -281,6 +283,7 @@ impl Collector {
             identities: SharedIdentities::default(),
             nobody: Arc::new(nobody()),
             desk: told::Desk::default(),
+            sweeper: told::Sweeper::default(),
             attention: Attention::Everybody,
             threads_asked: HashMap::new(),
             parents: HashSet::new(),
@@ -370,6 +373,7 @@ impl Collector {
             self.list_scope(needs.scope)?;
         }
         self.replaced.clear();
+        self.sweeper.begin();
         self.begin_round(needs.needs);
         into.unreadable_pids.clear();
         if !may_be_told || !self.read_told(needs, into) {
@@ -435,6 +439,13 @@ impl Collector {
     #[must_use]
     pub fn exit_source(&self) -> ExitSource {
         self.witness.source()
+    }
+
+    /// What the thread that made the last sweep had done itself when that came to it: of the sum
+    /// of its process it is this part. `None` where the kernel does not tell the living itself.
+    #[must_use]
+    pub fn sweeping_thread(&self) -> Option<ThreadDeeds> {
+        self.sweeper.deeds()
     }
 
     /// Why nobody tells of them better.

@@ -11,6 +11,7 @@
 
 mod kept_back;
 mod leader;
+mod sweeper;
 
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ use rustix::fd::AsFd;
 
 use self::kept_back::{Count, KeptBack};
 use self::leader::{Leader, add_memory, io_of, switches, thread_io};
+pub(super) use self::sweeper::Sweeper;
 use super::{Attention, Collector, Request, Unseen, has_trouble};
 use crate::delays::{DelaySum, ThreadDelays};
 use crate::error::absence_of;
@@ -137,6 +139,7 @@ struct Telling<'a> {
     /// How many of them are of this sweep.
     filled: usize,
     rest: &'a mut Rest,
+    sweeper: &'a mut Sweeper,
     nobody: &'a Arc<Identity>,
     attention: Attention,
     read_at: BootTime,
@@ -149,6 +152,7 @@ impl Telling<'_> {
             self.read_at = since_boot();
         }
         self.records = self.records.wrapping_add(1);
+        self.sweeper.hear(task);
         match task.process() {
             Some(process) => self.take_leader(&Leader::new(task, process, self.scale)),
             None => self.take_companion(Companion {
@@ -351,7 +355,17 @@ impl Collector {
     }
 
     fn tell(&mut self, needs: &Request<'_>, into: &mut Snapshot, rest: &mut Rest) -> bool {
-        let Collector { witness, known, wants, round, origin, nobody, delay_accounting, .. } = self;
+        let Collector {
+            witness,
+            known,
+            wants,
+            round,
+            origin,
+            nobody,
+            delay_accounting,
+            sweeper,
+            ..
+        } = self;
         let Some(bpf) = witness.bpf() else { return false };
         let mut telling = Telling {
             scale: origin.scale,
@@ -364,6 +378,7 @@ impl Collector {
             samples: &mut into.processes,
             filled: 0,
             rest,
+            sweeper,
             nobody,
             attention: Attention::Nobody,
             read_at: BootTime::default(),
