@@ -435,6 +435,24 @@ impl Collector {
         self.witness.listen(self.origin.scale);
     }
 
+    /// About how many processes there are, kernel threads included, without listing them; 0 where
+    /// the procfs does not say.
+    #[must_use]
+    pub fn processes_about(&self) -> u64 {
+        self.links().unwrap_or(0)
+    }
+
+    /// From now on has our own programs in the kernel tell of all that live and end, where they
+    /// can be had; else everything stays as it is. Loading them costs as much as reading a
+    /// thousand processes.
+    pub fn load_programs(&mut self, exit_room: ExitRoom) {
+        let (witness, refusals) = Witness::open(ExitSource::Exact, exit_room, &self.origin);
+        if witness.source() == ExitSource::Exact {
+            (self.exits_max, self.exit_room) = (ExitSource::Exact, exit_room);
+            (self.witness, self.refusals) = (witness, refusals);
+        }
+    }
+
     /// Who tells of ended processes.
     #[must_use]
     pub fn exit_source(&self) -> ExitSource {
@@ -1254,7 +1272,7 @@ fn has_vanished(io: &ProcessIo, gauges: &Gauges) -> bool {
 
 /// Stands for a process of which it is not known yet who it is.
 fn nobody() -> Identity {
-    identity::named(Box::default(), u32::MAX)
+    identity::named(Box::default(), u32::MAX, Absence::Vanished)
 }
 
 fn count(trouble: &mut Trouble, why: Absence) {

@@ -30,7 +30,7 @@ use crate::proc_fs::{
     FileError, FileResult, Listing, Name, Room, open_file, open_folder, open_listing, status_at,
 };
 use crate::scale::io_totals;
-use crate::sockets::{Counts, SocketSource};
+use crate::sockets::SocketSource;
 
 /// A kernel thread, which has no memory of its own: `PF_KTHREAD` of `include/linux/sched.h`.
 const FLAG_KERNEL_THREAD: u32 = 0x0020_0000;
@@ -247,17 +247,14 @@ impl Subject<'_> {
         fds: Option<u64>,
         source: &mut SocketSource,
     ) -> Reading<Arc<[Socket]>> {
-        let counts = Counts { threads: self.stat.num_threads, fds };
         let found = match self.phase {
             _ if self.has_no_memory() => return Reading::Value(source.none()),
-            Phase::Zombie | Phase::Living => {
-                source.sockets_held(key, self.folder.as_fd(), Some(counts))
-            }
+            Phase::Zombie | Phase::Living => source.sockets_held(key, self.folder.as_fd(), fds),
             Phase::LeaderExited(Err(why)) => Reading::Absent(why),
             Phase::LeaderExited(Ok(thread)) => {
                 let name = Name::in_thread(thread.tid, ".");
                 match open_folder(self.folder, name.as_c_str()) {
-                    Ok(folder) => source.sockets_of(key, folder.as_fd()),
+                    Ok(folder) => source.sockets_held(key, folder.as_fd(), fds),
                     Err(errno) => Reading::Absent(self.absence(errno.into())),
                 }
             }

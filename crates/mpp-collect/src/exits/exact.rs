@@ -402,7 +402,7 @@ impl Ended {
     /// from.
     fn identity(&self, executed: Option<&Executed>, before: Option<&Identity>) -> Identity {
         let gone = Absence::Vanished;
-        let named = identity::named(Box::from(self.comm()), self.uid);
+        let named = identity::named(Box::from(self.comm()), self.uid, Absence::Vanished);
         let cgroup = before.map_or(Reading::Absent(gone), |before| before.cgroup.clone());
         match (executed, before) {
             (Some(executed), _) => Identity {
