@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use mpp_accounting::exit::{ExitSource, ThreadExit};
 use mpp_accounting::network::Network;
 use mpp_accounting::process::{
-    Absence, Gauges, Identity, ProcessIo, ProcessKey, ProcessSample, Reading, ThreadList,
+    Absence, Gauges, Identity, ProcessIo, ProcessKey, ProcessSample, Reading, ThreadIo, ThreadList,
 };
 use mpp_accounting::snapshot::{Host, Snapshot, Trouble, Visibility};
 use mpp_accounting::units::IoTotals;
@@ -34,7 +34,7 @@ use crate::identity::shared::SharedIdentities;
 use crate::identity::{self, Known, Risk, Wants};
 use crate::measure::{
     Buffers, Counters, IoReader, Phase, Subject, ThreadNeeds, Vanished, has_reaped, is_ending,
-    open_io, read_total,
+    open_io, read_thread_total, read_total,
 };
 use crate::memory_reader::scan::{self, Question, Scan};
 use crate::memory_reader::{MemoryAnswer, MemoryReader, MemoryReaderKind, Submitted};
@@ -966,8 +966,8 @@ impl Collector {
         read_total(origin, folder, known.held_io.as_ref(), buffers).value().copied()
     }
 
-    /// Reads again what main threads did of which the total was taken, where another thread of
-    /// their process has ended: that one is told of by itself.
+    /// Asks main threads again of which the total of their process was taken in this sweep, where
+    /// another thread of it turns out to have ended: that one is told of by itself.
     fn heed_ended_threads(&mut self, needs: &Request<'_>, into: &mut Snapshot) {
         if self.watch_of(needs.scope).is_none() || into.exits.lost_records > 0 {
             self.watch += 1;
@@ -978,11 +978,10 @@ impl Collector {
             let Some(known) = self.lone(ended) else { continue };
             known.threads_max = known.threads_max.max(2);
             let before = known.former_threads.as_deref().map(ThreadList::from);
-            let Some(sample) = sample_of(&mut into.processes, ended.process) else { continue };
-            match self.visit(ended.process.pid, needs) {
-                Ok(now) if now.key == sample.key => (sample.usage, sample.io) = (now.usage, now.io),
-                // What it did since the sweep before, its own record will tell.
-                _ => sample.io.threads = before.map_or(sample.io.threads.clone(), Reading::Value),
+            if let Some(sample) = sample_of(&mut into.processes, ended.process) {
+                // What it did since the sweep before its own record will tell, if it has ended.
+                let now = self.main_thread_now(sample).or(before);
+                sample.io.threads = now.map_or(sample.io.threads.clone(), Reading::Value);
             }
         }
         // A main thread that ended alone was its process. Else another one has called exec and
@@ -990,22 +989,38 @@ impl Collector {
         for ended in into.exits.threads.iter().filter(|ended| is_main(ended)) {
             if self.lone(ended).is_some()
                 && let Some(sample) = sample_of(&mut into.processes, ended.process)
-                && let Ok(now) = self.visit(ended.process.pid, needs)
-                && now.key == sample.key
+                && let Some(now) = self.main_thread_now(sample)
             {
-                (sample.usage, sample.io) = (now.usage, now.io);
+                sample.io.threads = Reading::Value(now);
             }
         }
     }
 
-    /// The process of a thread, if it was taken for alone; from now on it is not.
+    /// The process of a thread, if its total was taken for its main thread's in this sweep; it is
+    /// not taken so again.
     fn lone(&mut self, ended: &ThreadExit) -> Option<&mut Known> {
+        let round = self.round;
         let known = self.known.get_mut(ended.process.pid)?;
         if known.key != ended.process || known.alone_since.take().is_none() {
             return None;
         }
         known.standstill = None;
-        Some(known)
+        Some(known).filter(|known| known.lone_round == round)
+    }
+
+    /// What the main thread of a process has done by now; `None` where it is no longer there.
+    fn main_thread_now(&mut self, sample: &ProcessSample) -> Option<ThreadList> {
+        let ProcessKey { pid, start_time_ticks } = sample.key;
+        let thread = *sample.io.threads.value()?.iter().find(|thread| thread.key.tid == pid)?;
+        let Collector { origin, buffers, .. } = self;
+        let folder = open_folder(&origin.root, Name::of(pid).as_c_str()).ok()?;
+        let text = buffers.room.read_lines(&folder, c"stat", 1).ok()?;
+        let stat = proc_pid_stat::parse(text).ok()?;
+        if stat.start_time_ticks != start_time_ticks || is_ending(&stat) {
+            return None;
+        }
+        let total = read_thread_total(origin, &folder, pid, buffers).value().copied()?;
+        Some(ThreadList::from(&[ThreadIo { total, ..thread }][..]))
     }
 
     fn remember_parent(&mut self, stat: &Stat<'_>) {
@@ -1290,7 +1305,11 @@ fn read_counters(
         known_threads: known.threads.as_deref().unwrap_or_default(),
         lone_total: plan.lone_total.filter(|_| is_known_alone),
     };
+    let is_taken = reader.lone_total.is_some() && subject.stat.num_threads == 1;
     let counters = reader.read(threads, buffers)?;
+    if is_taken {
+        known.lone_round = known.swept;
+    }
     known.alone_since = plan.watch.filter(|_| is_alone && is_all_of_main_thread(&counters.io));
     Ok(counters)
 }

@@ -586,9 +586,8 @@ impl IoReader<'_> {
     }
 
     fn thread(&self, tid: u32, buffers: &mut Buffers) -> Reading<ThreadIo> {
-        let name = Name::in_thread(tid, "io");
-        let text = buffers.room.read_lines(self.subject.folder, name.as_c_str(), IO_LINES);
-        let total = match parse_io(self.subject.origin, text) {
+        let total = match read_thread_total(self.subject.origin, self.subject.folder, tid, buffers)
+        {
             Reading::Value(total) => total,
             Reading::Absent(why) => return Reading::Absent(why),
         };
@@ -639,6 +638,17 @@ pub(crate) fn read_total(
         None => buffers.room.read_lines(folder, c"io", IO_LINES),
     };
     parse_io(origin, text)
+}
+
+/// What one thread of a process did.
+pub(crate) fn read_thread_total(
+    origin: &Origin,
+    folder: &OwnedFd,
+    tid: u32,
+    buffers: &mut Buffers,
+) -> Reading<IoTotals> {
+    let name = Name::in_thread(tid, "io");
+    parse_io(origin, buffers.room.read_lines(folder, name.as_c_str(), IO_LINES))
 }
 
 fn parse_io(origin: &Origin, text: FileResult<&[u8]>) -> Reading<IoTotals> {
