@@ -90,6 +90,11 @@ pub(crate) struct Known {
     pub(crate) had_children: bool,
     /// The most threads it was seen with.
     pub(crate) threads_max: u64,
+    /// Since when, as the collector numbers its watches over ends of threads, what it did is known
+    /// to be all its main thread's.
+    pub(crate) alone_since: Option<u64>,
+    /// The last sweep in which it was not asked by itself because of that.
+    pub(crate) lone_round: u64,
     /// What its threads had done at the last sweep, where that was read.
     pub(crate) threads: Option<Box<[ThreadIo]>>,
     /// What they had done at the sweep before that.
@@ -339,6 +344,8 @@ impl Known {
             identity: Arc::new(identity),
             had_children: false,
             threads_max: 0,
+            alone_since: None,
+            lone_round: 0,
             threads: None,
             former_threads: None,
             held_io: None,

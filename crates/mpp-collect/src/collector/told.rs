@@ -16,6 +16,7 @@ mod live_identity;
 #[cfg(test)]
 mod live_sockets;
 mod sockets;
+mod sweeper;
 
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ use mpp_accounting::process::{
     Absence, Delays, Gauges, Identity, ProcessKey, ProcessSample, ProcessState, ProportionalMemory,
     Reading, ThreadIo, ThreadList, Usage,
 };
+use mpp_accounting::slack::Slack;
 use mpp_accounting::snapshot::Snapshot;
 use mpp_accounting::units::{BootTime, IoTotals, Totals, UsageCounter, UsageTotals};
 use mpp_parse::bpf_record::{self, Pool, TaskKey, TaskRecord, ThreadUsage};
@@ -30,6 +32,7 @@ use mpp_parse::bpf_record::{self, Pool, TaskKey, TaskRecord, ThreadUsage};
 use self::kept_back::{Count, KeptBack};
 use self::leader::{Leader, add_memory, io_of, switches, thread_io};
 use self::sockets::HeldSockets;
+pub(super) use self::sweeper::Sweeper;
 use super::{Attention, Collector, Request, Unseen, has_trouble};
 use crate::delays::{DelaySum, ThreadDelays};
 use crate::exits::exact::plus_usage;
@@ -78,6 +81,8 @@ struct Rest {
     /// The threads of crowds, each with the position of its crowd.
     threads: Vec<(usize, ThreadIo)>,
     early: Vec<Companion>,
+    slack_of_crowds: Slack,
+    slack_of_threads: Slack,
 }
 
 /// A process of which it is not known who it is, or whether it is still the same.
@@ -139,6 +144,7 @@ struct Telling<'a> {
     /// How many of them are of this sweep.
     filled: usize,
     rest: &'a mut Rest,
+    sweeper: &'a mut Sweeper,
     nobody: &'a Arc<Identity>,
     attention: Attention,
     read_at: BootTime,
@@ -151,6 +157,7 @@ impl Telling<'_> {
             self.read_at = since_boot();
         }
         self.records = self.records.wrapping_add(1);
+        self.sweeper.hear(task);
         match task.process() {
             Some(process) => self.take_leader(&Leader::new(task, process, self.scale)),
             None => self.take_companion(Companion {
@@ -317,6 +324,7 @@ impl Rest {
     }
 
     fn clear(&mut self) {
+        self.slack_of_threads.give_back(&mut self.threads);
         self.strangers.clear();
         self.crowds.clear();
         self.threads.clear();
@@ -353,7 +361,17 @@ impl Collector {
     }
 
     fn tell(&mut self, needs: &Request<'_>, into: &mut Snapshot, rest: &mut Rest) -> bool {
-        let Collector { witness, known, wants, round, origin, nobody, delay_accounting, .. } = self;
+        let Collector {
+            witness,
+            known,
+            wants,
+            round,
+            origin,
+            nobody,
+            delay_accounting,
+            sweeper,
+            ..
+        } = self;
         let Some(bpf) = witness.bpf() else { return false };
         let mut telling = Telling {
             scale: origin.scale,
@@ -366,6 +384,7 @@ impl Collector {
             samples: &mut into.processes,
             filled: 0,
             rest,
+            sweeper,
             nobody,
             attention: Attention::Nobody,
             read_at: BootTime::default(),
@@ -475,6 +494,7 @@ impl Collector {
 
     /// Adds the threads of each process up that has several.
     fn finish_crowds(&mut self, rest: &mut Rest, needs: &Request<'_>, into: &mut Snapshot) {
+        rest.slack_of_crowds.give_back(&mut rest.crowds);
         rest.threads.sort_unstable_by_key(|(crowd, thread)| (*crowd, thread.key));
         let mut chunks = rest.threads.chunk_by(|one, next| one.0 == next.0);
         for crowd in rest.crowds.drain(..) {
