@@ -336,11 +336,7 @@ impl GroupBook {
         for row in &mut self.groups {
             row.totals.begin_interval(self.marks);
         }
-        let mut earlier = std::mem::take(&mut self.earlier);
-        let walk = Walk::default();
-        let owners = movement.processes.iter().map(|delta| self.owner_on(&walk, delta.key));
-        earlier.extend(owners);
-        self.slacks.earlier.give_back(&mut earlier);
+        let mut earlier = self.owners_of_moved(movement);
         let earlier_reapers: Vec<Option<Owner>> =
             movement.residuals.iter().map(|residual| self.owner_of(residual.reaper)).collect();
         // What was waited across a change of group is the former one's.
@@ -352,6 +348,7 @@ impl GroupBook {
         self.begin_delays(movement);
         self.add_delays(snapshot, movement);
         self.put_late_in_its_time(movement, &earlier);
+        let walk = Walk::default();
         for (delta, owner) in movement.processes.iter().zip(earlier.drain(..)) {
             let owner = owner.or_else(|| self.owner_on(&walk, delta.key));
             if let Some(group) = self.group_mut(owner) {
@@ -384,6 +381,15 @@ impl GroupBook {
         let mut report = self.report(census.tallies, snapshot, interval, accuracy);
         report.trouble.fallen_counters = movement.fallen;
         report
+    }
+
+    /// Whose each of those was that moved, as long as no place is decided anew.
+    fn owners_of_moved(&mut self, movement: &Movement) -> Vec<Option<Owner>> {
+        let mut owners = std::mem::take(&mut self.earlier);
+        let walk = Walk::default();
+        owners.extend(movement.processes.iter().map(|delta| self.owner_on(&walk, delta.key)));
+        self.slacks.earlier.give_back(&mut owners);
+        owners
     }
 
     /// The members that ended in the interval that was folded last, each once.
