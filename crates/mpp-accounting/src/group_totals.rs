@@ -177,6 +177,12 @@ impl GroupTotals {
         self.marks.io = self.marks.io.and(mark);
     }
 
+    /// Promises no more than this of the interval, and so of all.
+    pub(crate) fn weaken(&mut self, marks: Marks) {
+        self.marks_moved = self.marks_moved.and(marks);
+        self.marks = self.marks.and(marks);
+    }
+
     /// Adds what a member did, or what came with its children.
     pub(crate) fn grow(&mut self, io: IoDelta, usage: UsageDelta) {
         self.io = self.io.plus(io);

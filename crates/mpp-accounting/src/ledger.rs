@@ -20,9 +20,10 @@
 //! so nothing needs to be split.
 //!
 //! Where the kernel writes a record of every thread that ends, I/O needs no inference: see
-//! `records.rs`. A record that is missing brings the three rules back for that interval; CPU
-//! time keeps to them always, since a record's is not final yet. Then a record is the last
-//! sight of its process, and a better one than any sweep has.
+//! `records.rs`. A record that is missing brings the three rules back for that interval, for
+//! those whom it may concern where that can be known; CPU time keeps to them always, since a
+//! record's is not final yet. Then a record is the last sight of its process, and a better one
+//! than any sweep has.
 //!
 //! The ledger knows no groups. What came with reaped children and no one was seen
 //! doing leaves it as a [`Residual`], and the group fold decides whose it is.
@@ -36,6 +37,7 @@ use crate::exit::{ExitSource, Exits, Spill};
 use crate::process::{
     ProcessKey, ProcessSample, ProcessState, ThreadIo, ThreadKey, ThreadList, Usage,
 };
+use crate::slack::Slack;
 use crate::snapshot::Snapshot;
 use crate::units::{BootTime, Delta, IoDelta, IoTotals, UsageCounter, UsageDelta, UsageTotals};
 use crate::walk::Walk;
@@ -79,6 +81,8 @@ pub struct Ledger {
     sweep_times: SweepTimes,
     /// Exit records that are not done with.
     records: Records,
+    known_slack: Slack,
+    pending_slack: Slack,
 }
 
 /// What happened between two sweeps.
@@ -109,6 +113,9 @@ pub struct Movement {
     pub fallen: u64,
     /// How the I/O of those that ended was found out.
     pub ends: Ends,
+    /// Processes of which it was inferred all the same, ascending: threads of theirs are gone
+    /// without a record, or they may have waited for whoever is.
+    pub inferred: Vec<ProcessKey>,
     /// Threads that ended without a record that reached us.
     pub missing_records: u64,
     /// Threads that ended and are known only as part of their parent's sum.
@@ -116,6 +123,12 @@ pub struct Movement {
 }
 
 impl Movement {
+    /// Whether the I/O of a process was inferred from two sweeps.
+    #[must_use]
+    pub fn is_inferred(&self, key: ProcessKey) -> bool {
+        self.ends == Ends::Inferred || self.inferred.binary_search(&key).is_ok()
+    }
+
     /// Notes what of a process's deeds was done before this interval.
     fn note_late(&mut self, delta: &ProcessDelta, late: Late) {
         if !late.is_zero() {
@@ -240,8 +253,8 @@ struct Known {
     /// When it started, to the nanosecond, where that is known.
     started_at: Option<BootTime>,
     /// CPU time of children that were taken out of it before the kernel, which shows whole
-    /// ticks, had shown all of it as inherited.
-    overdrawn: UsageDelta,
+    /// ticks, had shown all of it as inherited. Boxed, since there is seldom any.
+    overdrawn: Option<Box<UsageDelta>>,
     /// What records of its threads have told beyond T: they ended after it was read. Boxed, since
     /// there is seldom any.
     ahead: Option<Box<IoDelta>>,
@@ -397,6 +410,7 @@ impl Ledger {
         self.enter_unseen(snapshot, &batch, previous_sweep_ticks, &mut movement);
         let tick_ns = 1_000_000_000 / snapshot.host.ticks_per_second.max(1);
         self.settle_pending(&mut accounts, tick_ns, &mut movement);
+        movement.processes.reserve(quiet.len() + accounts.len());
         movement.processes.extend(quiet);
         for account in &mut accounts {
             account.emit(&self.sweep_times, &mut movement);
@@ -408,6 +422,7 @@ impl Ledger {
         movement.processes.sort_by_key(|delta| delta.key);
         movement.late.sort_by_key(|(key, _)| *key);
         self.close_accounts(accounts);
+        self.known_slack.give_back(&mut self.known);
         self.records.remember(recorded, &held);
         movement.unread = unread(&self.known);
         movement
@@ -420,7 +435,7 @@ impl Ledger {
         movement.is_baseline = true;
         movement.ends = ends_of(snapshot.exits.source);
         movement.unread = unread(&self.known);
-        self.records.defer_unread(batch, snapshot);
+        self.records.defer_unread(batch, snapshot, |_| true);
         self.records.defer(batch, |key| key.start_time_ticks >= snapshot.taken_at_ticks);
         movement.settled.extend(batch.processes().iter().map(|ended| ended.key));
     }
@@ -457,13 +472,55 @@ impl Ledger {
             true => unexplained.max(exits.lost_records),
             false => exits.lost_records,
         };
-        if !batch.covers_interval || movement.missing_records > 0 {
-            self.records.defer_unread(batch, snapshot);
+        let is_whose_known = exits.lost_records == 0 && spilled == 0;
+        if !batch.covers_interval || (movement.missing_records > 0 && !is_whose_known) {
+            self.records.defer_unread(batch, snapshot, |_| true);
             return HashMap::new();
         }
         movement.ends = ends_of(exits.source);
         movement.spilled_records = spilled;
+        if movement.missing_records > 0 {
+            movement.inferred = self.concerned(missing, snapshot, batch);
+            let is_concerned = |key| movement.inferred.binary_search(&key).is_ok();
+            self.records.defer_unread(batch, snapshot, is_concerned);
+        }
         self.records.recorded_in(batch, &self.known, snapshot)
+    }
+
+    /// Whom missing records concern: whose threads they are, and who may have waited for those
+    /// that are gone, which are all in whom [`find_reaper`] may look for them. Ascending.
+    fn concerned(&self, missing: &Missing, snapshot: &Snapshot, batch: &Batch) -> Vec<ProcessKey> {
+        let gone: HashMap<ProcessKey, Option<ProcessKey>> = (self.pending.iter())
+            .map(|pending| (pending.last.key, pending.last.parent))
+            .chain(batch.processes().iter().map(|ended| (ended.key, ended.parent)))
+            .chain(self.known.iter().map(|known| (known.key, known.parent)))
+            .collect();
+        let init = snapshot.by_pid(INIT).map(|init| init.key);
+        let mut concerned = Vec::new();
+        for lost in missing.processes() {
+            concerned.push(lost.key);
+            let mut candidate = lost.parent.filter(|_| lost.is_gone);
+            let mut is_orphaned = false;
+            // A frozen tree may hold a circle of parents.
+            for _ in 0..=gone.len() + snapshot.processes.len() {
+                let Some(key) = candidate else { break };
+                concerned.push(key);
+                candidate = match snapshot.by_key(key) {
+                    Some(seen) => {
+                        is_orphaned |= seen.state == ProcessState::Zombie;
+                        let parent = snapshot.by_pid(seen.parent_pid).map(|parent| parent.key);
+                        parent.filter(|_| is_orphaned)
+                    }
+                    None => {
+                        is_orphaned = true;
+                        gone.get(&key).copied().unwrap_or(init.filter(|init| *init != key))
+                    }
+                };
+            }
+        }
+        concerned.sort_unstable();
+        concerned.dedup();
+        concerned
     }
 
     /// Joins the processes of both sweeps, ascending by key, and makes those that vanished
@@ -578,7 +635,7 @@ impl Ledger {
         known.reach_ahead();
         let mut foreign_cpu = UsageDelta::ZERO;
         let ended = batch.ended(known.key);
-        if ended.is_some() || movement.ends != Ends::Inferred {
+        if ended.is_some() || !movement.is_inferred(known.key) {
             let threads = self.records.threads(batch, &known, &[], None);
             let own = known.has_threads().then(|| batch.own(&threads));
             let own = own.or_else(|| known.recorded_alone(batch));
@@ -620,6 +677,10 @@ impl Ledger {
             snapshot.processes.get(position)
         };
         let is_handled = |key| handled_walk.find(&handled, key, |handled| *handled).is_some();
+        let expected = batch.processes().len();
+        movement.ended.reserve(expected);
+        movement.settled.reserve(expected);
+        movement.processes.reserve(expected);
         for ended in batch.processes() {
             let seen = seen(ended.key).filter(|p| !batch.is_of_another(p.key, p.started_at));
             if seen.is_some() || is_handled(ended.key) {
@@ -646,8 +707,11 @@ impl Ledger {
             return;
         }
         // Their processes have ended too, but there was no room for the record that says so.
-        let is_strange =
-            |key: ProcessKey| batch.ended(key).is_none() && seen(key).is_none() && !is_handled(key);
+        let inferred = &movement.inferred;
+        let is_strange = |key: ProcessKey| {
+            let is_told = batch.ended(key).is_some() || seen(key).is_some() || is_handled(key);
+            !is_told && inferred.binary_search(&key).is_err()
+        };
         movement.processes.extend(batch.of_others(is_strange));
     }
 
@@ -667,6 +731,7 @@ impl Ledger {
             let age = std::cmp::Reverse(pending.sweeps);
             (last.io.is_none(), age, last.key.start_time_ticks, last.key)
         });
+        self.pending_slack.give_back(&mut self.pending);
         let parents = Parents::of(&self.pending);
         let mut surplus = self.pending.len().saturating_sub(PENDING_MAX);
         let known = &self.known;
@@ -886,7 +951,7 @@ impl Known {
             was_told_ended: false,
             fate: Fate::Reaped,
             started_at: process.started_at,
-            overdrawn: UsageDelta::ZERO,
+            overdrawn: None,
             ahead: None,
         }
     }
@@ -951,7 +1016,8 @@ impl Known {
 
     /// Hands itself out, and leaves its place behind.
     fn take_out(&mut self) -> Known {
-        let taken = Known { io: self.io.take(), ahead: self.ahead.take(), ..*self };
+        let (io, ahead) = (self.io.take(), self.ahead.take());
+        let taken = Known { io, ahead, overdrawn: self.overdrawn.take(), ..*self };
         self.is_taken_out = true;
         taken
     }
@@ -990,6 +1056,15 @@ impl Known {
             now.threads = now.threads.as_listed(self.key, now.total);
             now.total = now.total.raised_to(then.total);
         }
+    }
+
+    /// What was taken out of it and not yet shown as inherited.
+    fn overdrawn(&self) -> UsageDelta {
+        self.overdrawn.as_deref().copied().unwrap_or_default()
+    }
+
+    fn overdraw(&mut self, usage: UsageDelta) {
+        self.overdrawn = (!usage.is_zero()).then(|| Box::new(usage));
     }
 
     /// What was counted of it and is not in T yet.
@@ -1116,7 +1191,7 @@ impl Pending {
             was_told_ended: true,
             fate: ended.fate(),
             started_at: ended.started_at,
-            overdrawn: UsageDelta::ZERO,
+            overdrawn: None,
             ahead: None,
         };
         let foreign_cpu = last.learn_last_cpu(ended, ends);
@@ -1312,11 +1387,12 @@ impl Account {
         standing: Standing,
     ) -> Self {
         let reaped = current.usage.reaped.since_clamped(previous.usage.reaped);
-        current.overdrawn = previous.overdrawn.less_in_all(reaped);
+        let overdrawn = previous.overdrawn();
+        current.overdraw(overdrawn.less_in_all(reaped));
         current.is_unread_from_birth = previous.is_unread_from_birth && current.io.is_none();
         Account {
             has_reaped: reaped[UsageCounter::MinorFaults] > 0,
-            reaped_left: reaped.less_in_all(previous.overdrawn),
+            reaped_left: reaped.less_in_all(overdrawn),
             current,
             previous,
             io_left,
@@ -1341,7 +1417,7 @@ impl Account {
         self.current.has_ended = self.previous.has_ended;
         self.current.was_told_ended = self.previous.has_ended;
         self.current.fate = self.previous.fate;
-        if movement.ends == Ends::Inferred || self.standing == Standing::Held {
+        if movement.is_inferred(key) || self.standing == Standing::Held {
             return;
         }
         let none = Batch::default();
@@ -1379,7 +1455,7 @@ impl Account {
             return false;
         }
         let slack = UsageDelta::from_cpu_ns(tick_ns).plus(pending.foreign_cpu);
-        let wanted = child.usage_total().plus(self.current.overdrawn);
+        let wanted = child.usage_total().plus(self.current.overdrawn());
         if !self.reaped_left.plus(slack).covers_in_all(wanted) {
             return false;
         }
@@ -1391,10 +1467,10 @@ impl Account {
 
     fn take_out(&mut self, child: &Known, tick_ns: u64) {
         let usage = child.usage_total();
-        let missing = self.current.overdrawn.plus(usage.less_in_all(self.reaped_left));
+        let missing = self.current.overdrawn().plus(usage.less_in_all(self.reaped_left));
         let overdrawn_max = UsageDelta::from_cpu_ns(tick_ns);
-        self.current.overdrawn =
-            if overdrawn_max.covers_in_all(missing) { missing } else { overdrawn_max };
+        let is_within = overdrawn_max.covers_in_all(missing);
+        self.current.overdraw(if is_within { missing } else { overdrawn_max });
         self.reaped_left = self.reaped_left.less_in_all(usage);
         match (&mut self.io_left, &child.io) {
             (Some(left), Some(io)) => {
@@ -1475,5 +1551,16 @@ impl Account {
     /// What is remembered until the next sweep.
     fn close(self) -> Known {
         self.current
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever adds a field decides here that ten thousand processes are worth it.
+    #[test]
+    fn what_is_remembered_of_a_process_does_not_grow_unnoticed() {
+        assert!(size_of::<Known>() <= 240, "{} bytes", size_of::<Known>());
     }
 }

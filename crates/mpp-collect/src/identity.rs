@@ -70,6 +70,13 @@ impl Wants {
         }
         self.proportional_memory = needs.measures.proportional_memory;
     }
+
+    /// Whether name and user are all that is wanted of an identity, and nothing is read beside.
+    pub(crate) fn are_told(&self) -> bool {
+        let IdentityNeeds { executable, cmdline, cgroup, environment_keys, .. } = &self.needs;
+        let reads = *executable || *cmdline || *cgroup || self.proportional_memory;
+        !reads && environment_keys.is_empty()
+    }
 }
 
 /// What is remembered of a process from one sweep to the next.
@@ -83,6 +90,11 @@ pub(crate) struct Known {
     pub(crate) had_children: bool,
     /// The most threads it was seen with.
     pub(crate) threads_max: u64,
+    /// Since when, as the collector numbers its watches over ends of threads, what it did is known
+    /// to be all its main thread's.
+    pub(crate) alone_since: Option<u64>,
+    /// The last sweep in which it was not asked by itself because of that.
+    pub(crate) lone_round: u64,
     /// What its threads had done at the last sweep, where that was read.
     pub(crate) threads: Option<Box<[ThreadIo]>>,
     /// What they had done at the sweep before that.
@@ -286,16 +298,15 @@ pub(crate) fn is_turn(pid: u32, sweep: u64) -> bool {
     sweep.wrapping_add(u64::from(pid)).is_multiple_of(SWEEPS_BETWEEN_REREADS)
 }
 
-/// An identity of which nothing is known, and cannot be any more, but name and user.
-pub(crate) fn named(comm: Box<[u8]>, uid: u32) -> Identity {
-    let gone = Absence::Vanished;
+/// An identity of which nothing is known but name and user, for this reason.
+pub(crate) fn named(comm: Box<[u8]>, uid: u32, why: Absence) -> Identity {
     Identity {
         comm,
         uid,
-        executable: Reading::Absent(gone),
-        cmdline: Reading::Absent(gone),
-        environment: Reading::Absent(gone),
-        cgroup: Reading::Absent(gone),
+        executable: Reading::Absent(why),
+        cmdline: Reading::Absent(why),
+        environment: Reading::Absent(why),
+        cgroup: Reading::Absent(why),
         is_environment_incomplete: false,
         is_kernel_thread: false,
     }
@@ -310,16 +321,9 @@ impl Known {
         wants: &Wants,
         buffers: &mut Buffers,
     ) -> Self {
-        let not_requested = Absence::NotRequested;
         let identity = Identity {
-            comm: Box::from(subject.stat.comm),
-            uid,
-            executable: Reading::Absent(not_requested),
-            cmdline: Reading::Absent(not_requested),
-            environment: Reading::Absent(not_requested),
-            cgroup: Reading::Absent(not_requested),
-            is_environment_incomplete: false,
             is_kernel_thread: subject.is_kernel_thread(),
+            ..named(Box::from(subject.stat.comm), uid, Absence::NotRequested)
         };
         let mut known = Known {
             is_uninterruptible: subject.is_uninterruptible(),
@@ -340,6 +344,8 @@ impl Known {
             identity: Arc::new(identity),
             had_children: false,
             threads_max: 0,
+            alone_since: None,
+            lone_round: 0,
             threads: None,
             former_threads: None,
             held_io: None,
@@ -375,6 +381,22 @@ impl Known {
             reaped: read.reaped.raised_to(self.usage.reaped.without_faults()),
         };
         self.usage
+    }
+
+    /// One of which name and user are all there is to know.
+    pub(crate) fn believed(
+        key: ProcessKey,
+        parent_pid: u32,
+        identity: Identity,
+        wants: &Wants,
+    ) -> Self {
+        Known { generation: wants.generation, ..Known::untold(key, parent_pid, identity) }
+    }
+
+    /// Takes name and user as they are told for all there is to know.
+    pub(crate) fn believe(&mut self, identity: Identity, wants: &Wants) {
+        self.identity = Arc::new(identity);
+        self.generation = wants.generation;
     }
 
     /// Whether what is known of it holds, by what the kernel tells: the same program, name,

@@ -8,6 +8,7 @@
 //! The crate knows processes, not groups and not metrics: it is told what to read by
 //! [`Needs`] and reads nothing else.
 
+mod allocator;
 mod bpf;
 pub mod capability;
 pub mod child;

@@ -146,8 +146,20 @@ impl Pair {
     }
 
     fn check_same(&mut self, pid: u32, what: &str) {
-        let [kept, read] = self.sweep(pid).map(|sample| sample.map(|sample| text_of(&sample)));
+        let [kept, read] = self.sweep(pid);
+        kept.iter().for_each(|sample| check_threads(sample, what));
+        let [kept, read] = [kept, read].map(|sample| sample.map(|sample| text_of(&sample)));
         assert_eq!(kept, read, "{what}");
+    }
+}
+
+/// What each thread did is what procfs tells of that one alone, though it was perhaps not asked.
+fn check_threads(sample: &ProcessSample, what: &str) {
+    for thread in sample.io.threads.value().into_iter().flat_map(|threads| threads.iter()) {
+        let path = format!("/proc/{}/task/{}/io", sample.key.pid, thread.key.tid);
+        let text = fs::read_to_string(path).unwrap();
+        let numbers = text.lines().map(|line| line.split(' ').nth(1).unwrap().parse().unwrap());
+        assert_eq!(thread.total.0.to_vec(), numbers.collect::<Vec<u64>>(), "{what}: {thread:?}");
     }
 }
 

@@ -12,6 +12,19 @@
 //! record of its own. Which of them was seen is told by how many programs were executed, and
 //! guessed from the bytes where nobody counts those. And the records that follow a sweep that had
 //! to be settled without them belong to the next one.
+//!
+//! A record that is missing brings polling back, but not for more than it must:
+//!
+//! 1. Where nobody who writes records told of a loss, the threads that a sweep saw and that are
+//!    gone without a record are all that is missing. That concerns their processes; where such
+//!    a process is gone, too, whoever may have waited for it: its parent if that lives, else
+//!    each ancestor, since any of them may be a subreaper. Nobody else can hold a byte of it,
+//!    so these are polled, and all others keep to their records.
+//! 2. Where a loss was told, it may be of a thread that no sweep ever saw, and nobody can say
+//!    whose that was: an unseen child may have been reaped by anybody's ancestor or by nobody
+//!    at all, and of `SA_NOCLDWAIT` procfs shows nothing. Nor can the known threads be set off
+//!    against what was told, since a full socket tells that records were lost, but how many
+//!    only with later ones. Then everybody is polled and marked, with records as better sights.
 
 use std::collections::{HashMap, HashSet};
 
@@ -141,17 +154,24 @@ impl Records {
         self.deferred_processes.extend(batch.processes.extract_if(.., |p| is_late(p.key)));
     }
 
-    /// Keeps for the next sweep, of the processes that this one saw, what it cannot have read:
-    /// records of threads that it saw living. The others are in what it read, or will be in
-    /// what their reapers inherit.
-    pub(super) fn defer_unread(&mut self, batch: &mut Batch, snapshot: &Snapshot) {
-        self.defer(batch, |key| snapshot.by_key(key).is_some());
+    /// Keeps for the next sweep, of the processes that this one saw and that `is_concerned`
+    /// speaks of, what it cannot have read: records of threads that it saw living. The others
+    /// are in what it read, or will be in what their reapers inherit.
+    pub(super) fn defer_unread(
+        &mut self,
+        batch: &mut Batch,
+        snapshot: &Snapshot,
+        is_concerned: impl Fn(ProcessKey) -> bool,
+    ) {
+        let deferred = std::mem::take(&mut self.deferred_threads);
+        self.defer(batch, |key| is_concerned(key) && snapshot.by_key(key).is_some());
         self.deferred_threads.retain(|record| {
             let Some(sample) = snapshot.by_key(record.process) else { return false };
             sample.io.threads.value().is_none_or(|threads| {
                 find(threads, record.thread).is_some_and(|thread| !thread.has_exited)
             })
         });
+        self.deferred_threads.extend(deferred);
     }
 
     /// Keeps for the next sweep what was written of threads of processes that `is_unseen`

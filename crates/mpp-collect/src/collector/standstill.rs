@@ -11,7 +11,7 @@
 //! space of descriptors or memory that it shares with another process: in turn, a sixteenth of
 //! all each sweep. The live tests are in `collector/live_standstill.rs`.
 
-use mpp_accounting::process::{Absence, ProcessSample, ProcessState, Reading, Socket};
+use mpp_accounting::process::{Absence, ProcessSample, ProcessState, Reading};
 use mpp_accounting::units::BootTime;
 use rustix::fd::AsFd;
 use std::sync::Arc;
@@ -164,15 +164,20 @@ impl Collector {
     ) -> bool {
         let is_asked = measures.sockets || needs.needs.identity.listening_ports;
         let Some(source) = self.sockets.as_mut().filter(|_| is_asked) else { return true };
-        let found: Reading<Arc<[Socket]>> = match sample.state {
-            ProcessState::Zombie => Reading::Value(Arc::from([])),
-            ProcessState::Living => {
-                let name = Name::of(sample.key.pid);
-                match open_folder(&self.origin.root, name.as_c_str()) {
-                    Ok(folder) => source.sockets_of(sample.key, folder.as_fd()),
-                    Err(_) => return false,
+        let is_none = sample.state == ProcessState::Zombie || sample.identity.is_kernel_thread;
+        let known = match is_none {
+            true => Some(Reading::Value(source.none())),
+            false => source.sockets_at_standstill(sample.key),
+        };
+        let found = match known {
+            Some(found) => found,
+            None => match open_folder(&self.origin.root, Name::of(sample.key.pid).as_c_str()) {
+                Ok(folder) => {
+                    let fds = sample.gauges.fds.value().copied();
+                    source.sockets_held(sample.key, folder.as_fd(), fds)
                 }
-            }
+                Err(_) => return false,
+            },
         };
         if let Reading::Absent(why) = found {
             source.note_unread(sample.key, why);

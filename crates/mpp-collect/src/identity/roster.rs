@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use mpp_accounting::slack::Slack;
+
 use super::Known;
 
 /// See the top of this file. Of each PID there is one at most.
@@ -14,6 +16,7 @@ pub(crate) struct Roster {
     rows: Vec<Known>,
     /// Newcomers whose place is between others.
     newcomers: BTreeMap<u32, Known>,
+    slack: Slack,
 }
 
 impl Roster {
@@ -105,6 +108,7 @@ impl Roster {
     pub(crate) fn forget(&mut self, mut is_gone: impl FnMut(&Known) -> bool) {
         self.rows.retain(|known| !is_gone(known));
         self.newcomers.retain(|_, known| !is_gone(known));
+        self.slack.give_back(&mut self.rows);
     }
 
     /// Gives newcomers their places.
