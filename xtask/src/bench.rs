@@ -89,6 +89,14 @@ const SAMPLERS: &[Sampler] = &[
         rights: Rights::OfTheKernel,
     },
     Sampler {
+        name: "metrics-per-process, tier A, connections",
+        what: "and connections by state",
+        program: Bench::own,
+        arguments: &["--tier", "a", "--switches", "--sockets"],
+        processes_max: u64::MAX,
+        rights: Rights::OfTheKernel,
+    },
+    Sampler {
         name: "metrics-per-process, tier B",
         what: "full sample, ledger and groups",
         program: Bench::own,

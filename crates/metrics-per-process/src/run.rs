@@ -336,7 +336,7 @@ impl Watch<'_> {
         let told = self.sampler.records().told();
         let tier = match agreement {
             Agreement::Differs(_) => Tier::C,
-            Agreement::Same | Agreement::NotCompared => self.sampler.tier(),
+            Agreement::Same | Agreement::Charged(_) | Agreement::NotCompared => self.sampler.tier(),
         };
         Accuracy {
             tier,

@@ -21,10 +21,11 @@ use crate::metric::Need;
 use crate::process::{Delays, ProcessKey, ProcessSample, Reading};
 use crate::report::{Accuracy, Column, GroupReport, Mark, Report, Tier};
 use crate::selector::{Descendants, GroupKey, Resolution, Selector, Verdict};
+use crate::slack::Slack;
 use crate::snapshot::Snapshot;
 use crate::tally::{Interval, Role, Tally};
 use crate::traffic::{TrafficBook, TrafficMovement};
-use crate::units::{DelayTotals, IoCounter, IoDelta, Totals, UsageDelta};
+use crate::units::{IoCounter, IoDelta, Totals, UsageDelta};
 use crate::walk::Walk;
 
 /// After so many sweeps without a member a row gives its place to a newcomer, where
@@ -34,9 +35,6 @@ const ROUNDS_DESERTED: u32 = 60;
 /// After a process has become another, got another parent or come into sight, those without a place look for so
 /// many sweeps whether they inherit one now: an ended parent is still spoken of in the next.
 const RESTLESS_ROUNDS: u32 = 3;
-
-/// Room for so many is kept from one sweep to the next.
-const TURNS_KEPT: usize = 1024;
 
 /// The row that takes everything beyond the largest number of rows.
 const OTHER: &[u8] = b"other";
@@ -87,6 +85,7 @@ pub struct GroupBook {
     /// Whose place is decided in this round, and who owned what moved before: kept for their room.
     turns: Vec<Turn>,
     earlier: Vec<Option<Owner>>,
+    slacks: Slacks,
     /// What can be promised of the interval that is being folded.
     marks: Marks,
     /// Exit records that never reached us.
@@ -105,6 +104,14 @@ enum Start {
     AtDoneBefore,
     /// At nothing.
     AtZero,
+}
+
+/// How much of the room that is kept is needed.
+#[derive(Debug, Default)]
+struct Slacks {
+    turns: Slack,
+    earlier: Slack,
+    ended: Slack,
 }
 
 /// A member that ended.
@@ -175,6 +182,13 @@ impl Turn {
             snapshot.exits.processes.get(position).map(|exit| &exit.sample)
         })
     }
+}
+
+/// How far the members have been walked while their places are decided.
+#[derive(Debug, Default)]
+struct Walks {
+    members: Walk,
+    forkers: Walk,
 }
 
 /// What everybody holds.
@@ -260,6 +274,7 @@ impl GroupBook {
             needs: distinct_needs(&columns),
             turns: Vec::new(),
             earlier: Vec::new(),
+            slacks: Slacks::default(),
             columns,
             marks: Marks::default(),
             lost_records_total: 0,
@@ -325,6 +340,7 @@ impl GroupBook {
         let walk = Walk::default();
         let owners = movement.processes.iter().map(|delta| self.owner_on(&walk, delta.key));
         earlier.extend(owners);
+        self.slacks.earlier.give_back(&mut earlier);
         let earlier_reapers: Vec<Option<Owner>> =
             movement.residuals.iter().map(|residual| self.owner_of(residual.reaper)).collect();
         // What was waited across a change of group is the former one's.
@@ -453,23 +469,24 @@ impl GroupBook {
         let mut turns = std::mem::take(&mut self.turns);
         self.find_turns(snapshot, &mut turns);
         turns.sort_unstable();
+        self.slacks.turns.give_back(&mut turns);
         let mut waiting = Vec::new();
-        let (walk, parents_walk) = (Walk::default(), Walk::default());
+        let walks = Walks::default();
         for turn in turns.drain(..) {
             let Some(process) = turn.process(snapshot) else { continue };
             waiting.push(process);
-            let is_looked_at = |ancestor: &&ProcessSample| {
-                let member = self.members.find(&parents_walk, ancestor.key);
-                member.is_some_and(|member| member.round == self.round)
-            };
-            let ancestors = snapshot.ancestors(process);
-            waiting.extend(ancestors.take_while(|ancestor| !is_looked_at(ancestor)));
+            // Of thousands that one process has forked this is all there is to ask.
+            if !process.forked_by.is_some_and(|forker| self.is_looked_at(forker, &walks)) {
+                let ancestors = snapshot.ancestors(process);
+                let is_next = |next: &&ProcessSample| !self.is_looked_at(next.key, &walks);
+                waiting.extend(ancestors.take_while(is_next));
+            }
             while let Some(next) = waiting.pop() {
-                self.assign(next, snapshot, &walk);
+                self.assign(next, snapshot, &walks);
             }
         }
-        turns.shrink_to(TURNS_KEPT);
-        self.turns = turns;
+        // The first sweep meets nobody but newcomers, each later one few.
+        self.turns = if self.round == 1 { Vec::new() } else { turns };
     }
 
     /// Looks over everybody, and puts those on the list whose place is to be decided: who is
@@ -477,7 +494,8 @@ impl GroupBook {
     /// parents anew where a place, or a parent, has just changed.
     fn find_turns(&mut self, snapshot: &Snapshot, turns: &mut Vec<Turn>) {
         // As much room as the first sweep needs, and no more.
-        let expected = snapshot.processes.len().saturating_sub(self.members.len());
+        let expected = snapshot.processes.len().saturating_sub(self.members.len())
+            + snapshot.exits.processes.len();
         let (mut newcomers, walk) = (Vec::with_capacity(expected), Walk::default());
         let (round, looks_at_ports) = (self.round, self.looks_at_ports);
         let mut has_placeless = false;
@@ -549,9 +567,14 @@ impl GroupBook {
         }
     }
 
+    fn is_looked_at(&self, key: ProcessKey, walks: &Walks) -> bool {
+        let member = self.members.find(&walks.forkers, key);
+        member.is_some_and(|member| member.round == self.round)
+    }
+
     /// Decides where one process belongs; its parent has been decided before.
-    fn assign(&mut self, process: &ProcessSample, snapshot: &Snapshot, walk: &Walk) {
-        let member = self.members.find(walk, process.key);
+    fn assign(&mut self, process: &ProcessSample, snapshot: &Snapshot, walks: &Walks) {
+        let member = self.members.find(&walks.members, process.key);
         let Some(member) = member.filter(|member| member.round != self.round) else { return };
         let remembered = member.place;
         let may_begin = self.looks_at_ports && member.may_begin_to_match();
@@ -559,11 +582,11 @@ impl GroupBook {
         let (place, decision) = match (is_decided.then_some(member.decision), remembered) {
             (Some(decision), Some(place)) => (Some(place), decision),
             (Some(Decision::Excluded), None) => (None, Decision::Excluded),
-            (Some(decision), None) => self.inherit(process, snapshot, None, decision),
-            (None, _) => self.decide(process, snapshot, remembered),
+            (Some(decision), None) => self.inherit(process, snapshot, (None, decision), walks),
+            (None, _) => self.decide(process, snapshot, remembered, walks),
         };
         let round = self.round;
-        if let Some(member) = self.members.next(walk, process.key) {
+        if let Some(member) = self.members.next(&walks.members, process.key) {
             (member.place, member.decision, member.round) = (place, decision, round);
             member.identity.clone_from(&process.identity);
         }
@@ -576,18 +599,19 @@ impl GroupBook {
         process: &ProcessSample,
         snapshot: &Snapshot,
         remembered: Option<Place>,
+        walks: &Walks,
     ) -> (Option<Place>, Decision) {
         let (matched, decision) = self.own_match(process, snapshot);
         if let Some(row) = matched {
             let role = Role::Matched;
-            return match self.row(row, process, snapshot) {
+            return match self.row(row, process, snapshot, walks) {
                 Some(row) => (Some(Place { row, role }), decision),
                 None if self.is_row_in_doubt(process) => (None, Decision::Doubtful(row)),
                 None => (None, decision),
             };
         }
         let kept = remembered.filter(|place| self.takes_descendants(place.row));
-        self.inherit(process, snapshot, kept, decision)
+        self.inherit(process, snapshot, (kept, decision), walks)
     }
 
     /// Where a process belongs that does not match itself: where it was, else with its
@@ -596,10 +620,10 @@ impl GroupBook {
         &mut self,
         process: &ProcessSample,
         snapshot: &Snapshot,
-        kept: Option<Place>,
-        decision: Decision,
+        (kept, decision): (Option<Place>, Decision),
+        walks: &Walks,
     ) -> (Option<Place>, Decision) {
-        let inherited = || self.nearest_row(process, snapshot);
+        let inherited = || self.nearest_row(process, snapshot, walks);
         let Some(row) = kept.map(|place| place.row).or_else(inherited) else {
             return (None, decision);
         };
@@ -611,7 +635,7 @@ impl GroupBook {
             return (None, Decision::Excluded);
         }
         let place = kept.or_else(|| {
-            let row = self.row(row, process, snapshot)?;
+            let row = self.row(row, process, snapshot, walks)?;
             Some(Place { row, role: Role::Descendant })
         });
         (place, decision)
@@ -644,8 +668,14 @@ impl GroupBook {
     }
 
     /// The row of the nearest ancestor, past those that were excluded.
-    fn nearest_row(&self, process: &ProcessSample, snapshot: &Snapshot) -> Option<usize> {
-        let forker = process.forked_by.and_then(|key| self.members.get(key)?.place);
+    fn nearest_row(
+        &self,
+        process: &ProcessSample,
+        snapshot: &Snapshot,
+        walks: &Walks,
+    ) -> Option<usize> {
+        let place_of = |forker| self.members.find(&walks.forkers, forker)?.place;
+        let forker = process.forked_by.and_then(place_of);
         if let Some(place) = forker {
             return Some(place.row);
         }
@@ -673,10 +703,16 @@ impl GroupBook {
 
     /// The row itself where rows are named; else the row of the process's own value, or
     /// where it has none the row of its parent.
-    fn row(&mut self, row: usize, process: &ProcessSample, snapshot: &Snapshot) -> Option<usize> {
+    fn row(
+        &mut self,
+        row: usize,
+        process: &ProcessSample,
+        snapshot: &Snapshot,
+        walks: &Walks,
+    ) -> Option<usize> {
         let Rows::Keyed { selector, key, rows_max } = &self.rows else { return Some(row) };
         let Some(name) = row_name(key, selector, process, &self.resolution) else {
-            return self.nearest_row(process, snapshot);
+            return self.nearest_row(process, snapshot, walks);
         };
         if let Some(row) = self.row_of_name.get(&name) {
             return Some(*row);
@@ -866,7 +902,7 @@ impl GroupBook {
             if let Some(member) = self.members.get_mut(delta.key)
                 && member.first_round == self.round
             {
-                member.delays.get_or_insert(DelayTotals::ZERO);
+                member.delays.get_or_insert_default();
             }
         }
     }
@@ -895,7 +931,8 @@ impl GroupBook {
         let Reading::Value(delays) = seen else { return };
         let Some(member) = self.members.get_mut(key) else { return };
         let total = delays.total;
-        let before = member.delays.replace(total.raised_to(member.delays.unwrap_or_default()));
+        let before = member.delays.as_deref().copied();
+        **member.delays.get_or_insert_default() = total.raised_to(before.unwrap_or_default());
         let Some(place) = member.place else { return };
         let group = &mut self.groups[place.row].totals;
         group.miss_delays(DelaysMissing::of(delays));
@@ -962,6 +999,7 @@ impl GroupBook {
                 }
             }
         }
+        self.slacks.ended.give_back(&mut self.ended);
         let is_member = |key: &&ProcessKey| matches!(self.owner_of(**key), Some(Owner::Row(_)));
         let lost = movement.lost.iter().filter(is_member).count();
         let walk = Walk::default();

@@ -37,6 +37,7 @@ use crate::exit::{ExitSource, Exits, Spill};
 use crate::process::{
     ProcessKey, ProcessSample, ProcessState, ThreadIo, ThreadKey, ThreadList, Usage,
 };
+use crate::slack::Slack;
 use crate::snapshot::Snapshot;
 use crate::units::{BootTime, Delta, IoDelta, IoTotals, UsageCounter, UsageDelta, UsageTotals};
 use crate::walk::Walk;
@@ -80,6 +81,8 @@ pub struct Ledger {
     sweep_times: SweepTimes,
     /// Exit records that are not done with.
     records: Records,
+    known_slack: Slack,
+    pending_slack: Slack,
 }
 
 /// What happened between two sweeps.
@@ -249,11 +252,9 @@ struct Known {
     fate: Fate,
     /// When it started, to the nanosecond, where that is known.
     started_at: Option<BootTime>,
-    /// How many programs were executed, where that is known.
-    exec_count: Option<u64>,
     /// CPU time of children that were taken out of it before the kernel, which shows whole
-    /// ticks, had shown all of it as inherited.
-    overdrawn: UsageDelta,
+    /// ticks, had shown all of it as inherited. Boxed, since there is seldom any.
+    overdrawn: Option<Box<UsageDelta>>,
     /// What records of its threads have told beyond T: they ended after it was read. Boxed, since
     /// there is seldom any.
     ahead: Option<Box<IoDelta>>,
@@ -352,6 +353,15 @@ enum Standing {
     Held,
 }
 
+/// When a sweep looked at a process.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    /// In which tick.
+    ticks: u64,
+    /// How many programs had been executed by then, where that is known.
+    exec_count: Option<u64>,
+}
+
 /// Where a pending process's counters went.
 enum Reap {
     /// Into the account at this position.
@@ -400,6 +410,7 @@ impl Ledger {
         self.enter_unseen(snapshot, &batch, previous_sweep_ticks, &mut movement);
         let tick_ns = 1_000_000_000 / snapshot.host.ticks_per_second.max(1);
         self.settle_pending(&mut accounts, tick_ns, &mut movement);
+        movement.processes.reserve(quiet.len() + accounts.len());
         movement.processes.extend(quiet);
         for account in &mut accounts {
             account.emit(&self.sweep_times, &mut movement);
@@ -411,6 +422,7 @@ impl Ledger {
         movement.processes.sort_by_key(|delta| delta.key);
         movement.late.sort_by_key(|(key, _)| *key);
         self.close_accounts(accounts);
+        self.known_slack.give_back(&mut self.known);
         self.records.remember(recorded, &held);
         movement.unread = unread(&self.known);
         movement
@@ -549,7 +561,7 @@ impl Ledger {
                 true => Account::born(current),
                 false => Account::baseline(current),
             };
-            account.take_records(&self.records, batch, read_at_ticks(process, snapshot), movement);
+            account.take_records(&self.records, batch, Look::at(process, snapshot), movement);
             accounts.push(account);
         }
         for gone in known.iter_mut().skip(position) {
@@ -584,7 +596,7 @@ impl Ledger {
             }
             Account::born(current)
         };
-        account.take_records(&self.records, batch, read_at_ticks(process, snapshot), movement);
+        account.take_records(&self.records, batch, Look::at(process, snapshot), movement);
         account
     }
 
@@ -665,6 +677,10 @@ impl Ledger {
             snapshot.processes.get(position)
         };
         let is_handled = |key| handled_walk.find(&handled, key, |handled| *handled).is_some();
+        let expected = batch.processes().len();
+        movement.ended.reserve(expected);
+        movement.settled.reserve(expected);
+        movement.processes.reserve(expected);
         for ended in batch.processes() {
             let seen = seen(ended.key).filter(|p| !batch.is_of_another(p.key, p.started_at));
             if seen.is_some() || is_handled(ended.key) {
@@ -715,6 +731,7 @@ impl Ledger {
             let age = std::cmp::Reverse(pending.sweeps);
             (last.io.is_none(), age, last.key.start_time_ticks, last.key)
         });
+        self.pending_slack.give_back(&mut self.pending);
         let parents = Parents::of(&self.pending);
         let mut surplus = self.pending.len().saturating_sub(PENDING_MAX);
         let known = &self.known;
@@ -791,9 +808,11 @@ impl Parents {
     }
 }
 
-/// The tick in which a process was read.
-fn read_at_ticks(process: &ProcessSample, snapshot: &Snapshot) -> u64 {
-    process.read_at.ns / (1_000_000_000 / snapshot.host.ticks_per_second.max(1))
+impl Look {
+    fn at(process: &ProcessSample, snapshot: &Snapshot) -> Self {
+        let tick_ns = 1_000_000_000 / snapshot.host.ticks_per_second.max(1);
+        Look { ticks: process.read_at.ns / tick_ns, exec_count: process.exec_count }
+    }
 }
 
 fn unread(known: &[Known]) -> Vec<ProcessKey> {
@@ -932,8 +951,7 @@ impl Known {
             was_told_ended: false,
             fate: Fate::Reaped,
             started_at: process.started_at,
-            exec_count: process.exec_count,
-            overdrawn: UsageDelta::ZERO,
+            overdrawn: None,
             ahead: None,
         }
     }
@@ -990,7 +1008,6 @@ impl Known {
         self.is_zombie = process.state == ProcessState::Zombie;
         self.usage.own = self.usage.own.advanced_to(process.usage.own);
         self.usage.reaped = process.usage.reaped;
-        self.exec_count = process.exec_count;
         if let (Some(known), Some(total)) = (&mut self.io, process.io.total.value()) {
             known.follow(self.key, *total, process.io.threads.value());
         }
@@ -999,7 +1016,8 @@ impl Known {
 
     /// Hands itself out, and leaves its place behind.
     fn take_out(&mut self) -> Known {
-        let taken = Known { io: self.io.take(), ahead: self.ahead.take(), ..*self };
+        let (io, ahead) = (self.io.take(), self.ahead.take());
+        let taken = Known { io, ahead, overdrawn: self.overdrawn.take(), ..*self };
         self.is_taken_out = true;
         taken
     }
@@ -1038,6 +1056,15 @@ impl Known {
             now.threads = now.threads.as_listed(self.key, now.total);
             now.total = now.total.raised_to(then.total);
         }
+    }
+
+    /// What was taken out of it and not yet shown as inherited.
+    fn overdrawn(&self) -> UsageDelta {
+        self.overdrawn.as_deref().copied().unwrap_or_default()
+    }
+
+    fn overdraw(&mut self, usage: UsageDelta) {
+        self.overdrawn = (!usage.is_zero()).then(|| Box::new(usage));
     }
 
     /// What was counted of it and is not in T yet.
@@ -1164,8 +1191,7 @@ impl Pending {
             was_told_ended: true,
             fate: ended.fate(),
             started_at: ended.started_at,
-            exec_count: None,
-            overdrawn: UsageDelta::ZERO,
+            overdrawn: None,
             ahead: None,
         };
         let foreign_cpu = last.learn_last_cpu(ended, ends);
@@ -1320,8 +1346,6 @@ impl Account {
             usage: Usage::default(),
             io: current.io.is_some().then(|| KnownIo::without_threads(IoTotals::ZERO)),
             is_unread_from_birth: current.io.is_none(),
-            // Nobody saw what it was then.
-            exec_count: None,
             ..current.clone()
         };
         Account::continued(current, nothing, Ends::Inferred)
@@ -1363,11 +1387,12 @@ impl Account {
         standing: Standing,
     ) -> Self {
         let reaped = current.usage.reaped.since_clamped(previous.usage.reaped);
-        current.overdrawn = previous.overdrawn.less_in_all(reaped);
+        let overdrawn = previous.overdrawn();
+        current.overdraw(overdrawn.less_in_all(reaped));
         current.is_unread_from_birth = previous.is_unread_from_birth && current.io.is_none();
         Account {
             has_reaped: reaped[UsageCounter::MinorFaults] > 0,
-            reaped_left: reaped.less_in_all(previous.overdrawn),
+            reaped_left: reaped.less_in_all(overdrawn),
             current,
             previous,
             io_left,
@@ -1380,13 +1405,12 @@ impl Account {
     }
 
     /// Takes over that its end has been recorded, from an earlier interval or this one, and
-    /// counts I/O by threads and their records where both sweeps have read the threads. This one
-    /// has read it at `read_at_ticks`.
+    /// counts I/O by threads and their records where both sweeps have read the threads.
     fn take_records(
         &mut self,
         records: &Records,
         batch: &Batch,
-        read_at_ticks: u64,
+        look: Look,
         movement: &mut Movement,
     ) {
         let key = self.current.key;
@@ -1401,10 +1425,10 @@ impl Account {
         let batch = if is_of_another { &none } else { batch };
         let is_readable = self.previous.has_threads() && self.current.has_threads();
         if is_readable && self.standing == Standing::Continued {
-            let (threads, exec_count) = (self.current.threads(), self.current.exec_count);
-            let threads = records.threads(batch, &self.previous, &threads, exec_count);
+            let threads = self.current.threads();
+            let threads = records.threads(batch, &self.previous, &threads, look.exec_count);
             self.recorded_io = Some(batch.own(&threads));
-            let ahead = threads.ahead(read_at_ticks);
+            let ahead = threads.ahead(look.ticks);
             self.current.ahead = (!ahead.is_zero()).then(|| Box::new(ahead));
         } else {
             self.recorded_io = self.current.recorded_alone(batch);
@@ -1431,7 +1455,7 @@ impl Account {
             return false;
         }
         let slack = UsageDelta::from_cpu_ns(tick_ns).plus(pending.foreign_cpu);
-        let wanted = child.usage_total().plus(self.current.overdrawn);
+        let wanted = child.usage_total().plus(self.current.overdrawn());
         if !self.reaped_left.plus(slack).covers_in_all(wanted) {
             return false;
         }
@@ -1443,10 +1467,10 @@ impl Account {
 
     fn take_out(&mut self, child: &Known, tick_ns: u64) {
         let usage = child.usage_total();
-        let missing = self.current.overdrawn.plus(usage.less_in_all(self.reaped_left));
+        let missing = self.current.overdrawn().plus(usage.less_in_all(self.reaped_left));
         let overdrawn_max = UsageDelta::from_cpu_ns(tick_ns);
-        self.current.overdrawn =
-            if overdrawn_max.covers_in_all(missing) { missing } else { overdrawn_max };
+        let is_within = overdrawn_max.covers_in_all(missing);
+        self.current.overdraw(if is_within { missing } else { overdrawn_max });
         self.reaped_left = self.reaped_left.less_in_all(usage);
         match (&mut self.io_left, &child.io) {
             (Some(left), Some(io)) => {
@@ -1527,5 +1551,16 @@ impl Account {
     /// What is remembered until the next sweep.
     fn close(self) -> Known {
         self.current
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever adds a field decides here that ten thousand processes are worth it.
+    #[test]
+    fn what_is_remembered_of_a_process_does_not_grow_unnoticed() {
+        assert!(size_of::<Known>() <= 240, "{} bytes", size_of::<Known>());
     }
 }

@@ -27,6 +27,7 @@ pub mod report;
 pub mod run;
 pub mod selector;
 pub mod similar;
+pub mod slack;
 pub mod snapshot;
 mod tally;
 mod traffic;

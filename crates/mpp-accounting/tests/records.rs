@@ -597,14 +597,57 @@ fn exec_from_another_thread_of_a_process_never_seen_before_counts_both_lives() {
         watch.kernel.write(process, 30_000);
         watch.kernel.pass(99);
         let key = watch.kernel.process(process).key;
-        let mut snapshot = watch.kernel.sweep();
-        let is_counted = watch.source == ExitSource::Exact;
-        for sample in &mut snapshot.processes {
-            sample.exec_count = is_counted.then_some(1);
-        }
+        let snapshot = watch.kernel.sweep();
         let movement = watch.take(&snapshot);
         assert_eq!(own(&movement, key), 40_240);
     });
+}
+
+/// The same where the thread that executed has done less than the one whose name it took. Where
+/// nobody counts what is executed, the bytes alone do not tell the two apart.
+#[test]
+fn exec_from_a_thread_that_did_less_counts_both_lives_of_a_process_never_seen_before() {
+    let mut watch = Watch::new(ExitSource::Exact);
+    watch.begin();
+    let mut process = 0;
+    watch.interval(|kernel| {
+        process = kernel.fork(INIT, "before");
+        let thread = kernel.start_thread(process);
+        // More bytes, and more calls.
+        for _ in 0..3 {
+            kernel.write(process, 10_000);
+        }
+        kernel.write_in(process, thread, 200);
+        kernel.exec(process, thread, "after");
+        kernel.write(process, 40);
+    });
+    let key = watch.kernel.process(process).key;
+    assert_eq!(watch.own[&key].0[IoCounter::WriteBytes], 30_240);
+    watch.interval(|kernel| kernel.write(process, 5));
+    watch.interval(|kernel| kernel.exit_and_wait(process));
+    assert_eq!(watch.own[&key].0[IoCounter::WriteBytes], 30_245);
+}
+
+/// Its exec did not replace its main thread, so the record is that of the one that was seen.
+#[test]
+fn a_process_that_executes_and_ends_as_soon_as_it_was_read_counts_once() {
+    let mut watch = Watch::new(ExitSource::Exact);
+    let process = watch.kernel.fork(INIT, "before");
+    watch.begin();
+    let key = watch.kernel.process(process).key;
+    let happen = |kernel: &mut Kernel| {
+        kernel.write(process, 1000);
+        kernel.exec(process, process, "after");
+        kernel.write(process, 70);
+    };
+    let mut late = |kernel: &mut Kernel| {
+        kernel.write(process, 5);
+        kernel.exit(process);
+    };
+    watch.interval_with(happen, process, &mut late);
+    assert_eq!(watch.own[&key].0[IoCounter::WriteBytes], 1075);
+    watch.interval(|kernel| kernel.wait(INIT, process));
+    assert_eq!(watch.own[&key].0[IoCounter::WriteBytes], 1075);
 }
 
 #[test]

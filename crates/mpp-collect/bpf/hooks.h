@@ -334,6 +334,7 @@ ALWAYS_INLINE void copy_exit(struct record_exit *exit, const struct task_struct 
 	exit->parent = of->parent;
 	copy_comm(exit->comm, of->leader);
 	exit->end = bpf_ktime_get_boot_ns();
+	exit->self_exec_id = task->self_exec_id;
 	exit->euid = of->euid;
 	exit->exit_code = task->exit_code;
 	copy_io(&exit->io, &task->ioac);

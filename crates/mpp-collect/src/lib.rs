@@ -8,6 +8,7 @@
 //! The crate knows processes, not groups and not metrics: it is told what to read by
 //! [`Needs`] and reads nothing else.
 
+mod allocator;
 mod bpf;
 pub mod capability;
 pub mod child;
@@ -27,6 +28,7 @@ mod identity;
 mod measure;
 mod origin;
 mod proc_fs;
+mod run_time;
 mod scale;
 mod sys;
 

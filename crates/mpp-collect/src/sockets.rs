@@ -31,8 +31,7 @@ use rustix::fs::{RawDir, readlinkat_raw};
 use rustix::io::Errno;
 
 use self::ended::{EndedSockets, Opener};
-pub(crate) use self::holdings::Counts;
-use self::holdings::{Holdings, Recalled};
+use self::holdings::{Holdings, Recalled, Sign};
 use self::namespace::Namespaces;
 use self::table::SocketTable;
 pub(crate) use self::table::TableScope;
@@ -80,6 +79,7 @@ pub struct SocketSource {
     ended: Option<Result<EndedSockets, Absence>>,
     listening: Listening,
     unheard: Vec<ProcessKey>,
+    walked: u64,
     cut: u64,
     unreached: u64,
     lost: u64,
@@ -132,6 +132,7 @@ impl SocketSource {
             ended: None,
             listening: Listening::default(),
             unheard: Vec::new(),
+            walked: 0,
             cut: 0,
             unreached: 0,
             lost: 0,
@@ -189,25 +190,98 @@ impl SocketSource {
         key: ProcessKey,
         directory: BorrowedFd<'_>,
     ) -> Reading<Arc<[Socket]>> {
-        self.sockets_held(key, directory, None)
+        self.look(key, directory, None)
     }
 
-    /// As [`SocketSource::sockets_of`], of a process of which so much is known: where it has
-    /// executed nothing since its descriptors were read, they are not read again. Of a thread's
-    /// directory nothing is known.
+    /// As [`SocketSource::sockets_of`], but where the process has executed nothing since its
+    /// descriptors were read, they are not read again. `fds` is how many it has, where that was
+    /// read.
     pub(crate) fn sockets_held(
         &mut self,
         key: ProcessKey,
         directory: BorrowedFd<'_>,
-        counts: Option<Counts>,
+        fds: Option<u64>,
+    ) -> Reading<Arc<[Socket]>> {
+        // Looked at before the descriptors are: what is done to them meanwhile changes it.
+        let sign = match self.remembers {
+            Remembering::Everybody => Sign::of(key.pid, fds),
+            Remembering::Nobody => None,
+        };
+        self.look(key, directory, sign)
+    }
+
+    /// The sockets of a process that is known to have executed nothing since the last sweep.
+    /// `None` where it has to be looked at all the same.
+    pub(crate) fn sockets_at_standstill(
+        &mut self,
+        key: ProcessKey,
+    ) -> Option<Reading<Arc<[Socket]>>> {
+        let is_remembered = !self.scope.traffic
+            && self.holdings.recall(key, None, self.sweep, &mut self.inodes)
+                == Recalled::Everything;
+        if !is_remembered {
+            return None;
+        }
+        match self.join_own(key) {
+            Ok(()) if self.inodes.is_empty() => Some(Reading::Value(self.hand_out(key))),
+            Ok(()) => None,
+            Err(why) => Some(Reading::Absent(why)),
+        }
+    }
+
+    fn look(
+        &mut self,
+        key: ProcessKey,
+        directory: BorrowedFd<'_>,
+        sign: Option<Sign>,
     ) -> Reading<Arc<[Socket]>> {
         if self.scope.traffic {
             self.note_namespace(key, directory);
         }
-        match self.read(key, directory, counts) {
+        match self.read(key, directory, sign) {
             Ok(sockets) => Reading::Value(sockets),
-            Err(why) => Reading::Absent(why),
+            Err(why) => {
+                // It may have executed something since it was remembered.
+                self.holdings.forget(key);
+                Reading::Absent(why)
+            }
         }
+    }
+
+    /// Begins a sweep in which somebody tells what sockets processes hold, up to the deadline.
+    /// Where traffic is wanted, the table is read before: why it cannot be, the traffic says.
+    pub(crate) fn begin_telling(&mut self) -> Instant {
+        if self.scope.traffic {
+            let _ = opened(&mut self.namespaces, self.scope).and_then(Namespaces::read_whole);
+        }
+        self.deadline
+    }
+
+    /// Whether all that is wanted of sockets in these network namespaces is known without looking
+    /// at who holds them: what moves in another one than ours is not.
+    pub(crate) fn hears_of(&mut self, mut namespaces: impl Iterator<Item = u64>) -> bool {
+        if !self.scope.traffic {
+            return true;
+        }
+        let own = opened(&mut self.namespaces, self.scope).map(|opened| opened.own_inode());
+        namespaces.all(|namespace| own == Ok(namespace))
+    }
+
+    /// Takes what was told of a process: its sockets, each with the port that it listens at.
+    pub(crate) fn take_told(
+        &mut self,
+        key: ProcessKey,
+        told: impl Iterator<Item = (Socket, Option<u16>)>,
+    ) -> Arc<[Socket]> {
+        self.found.clear();
+        for (socket, listening_port) in told {
+            self.found.push(socket);
+            if self.scope.ports {
+                self.listening.ports.extend(listening_port.map(|port| (key, port)));
+            }
+        }
+        self.found.sort_unstable();
+        if self.found.is_empty() { self.none() } else { Arc::from(&self.found[..]) }
     }
 
     /// What a process holds that holds no socket.
@@ -261,6 +335,12 @@ impl SocketSource {
     #[must_use]
     pub fn unreached_total(&self) -> u64 {
         self.unreached
+    }
+
+    /// How often the links of a process were read. Only grows.
+    #[must_use]
+    pub fn walked_total(&self) -> u64 {
+        self.walked
     }
 
     /// How often a process's descriptors were not read again, since it had executed nothing. Only
@@ -321,7 +401,7 @@ impl SocketSource {
         &mut self,
         key: ProcessKey,
         directory: BorrowedFd<'_>,
-        counts: Option<Counts>,
+        sign: Option<Sign>,
     ) -> Result<Arc<[Socket]>, Absence> {
         if let Some(Err(why)) = &self.namespaces {
             return Err(*why);
@@ -334,19 +414,16 @@ impl SocketSource {
             self.unreached += 1;
             return Err(Absence::NotYetKnown);
         }
-        // Looked at before the descriptors are: what is done to them meanwhile changes it.
-        let counts = counts.filter(|_| self.remembers == Remembering::Everybody);
-        let sign = counts.and_then(|counts| self.holdings.sign(key, directory, counts));
-        if let Some(sign) = sign
+        if sign.is_some()
             && self.holdings.recall(key, sign, self.sweep, &mut self.inodes) == Recalled::Everything
         {
             return self.join(key, directory);
         }
         let own_deadline = now + self.budget / PROCESS_SHARE;
         match self.read_links(directory, own_deadline.min(self.deadline)) {
-            Ok(Walk::Whole(descriptors)) => {
+            Ok(Walk::Whole) => {
                 self.slow.remove(&key);
-                self.holdings.remember(key, sign, self.sweep, &self.inodes, descriptors);
+                self.holdings.remember(key, sign, self.sweep, &self.inodes);
             }
             Ok(Walk::Cut) if own_deadline <= self.deadline => {
                 self.leave_alone(key);
@@ -373,23 +450,22 @@ impl SocketSource {
     /// Reads the inodes of all descriptors that are sockets of some kind.
     fn read_links(&mut self, directory: BorrowedFd<'_>, deadline: Instant) -> Result<Walk, Errno> {
         self.inodes.clear();
+        self.walked += 1;
         let folder = open_listing(directory, c"fd")?;
         let mut entries = RawDir::new(&folder, &mut self.entries);
         let mut until_look = LINKS_PER_LOOK;
-        let mut descriptors = 0;
         loop {
             if entries.is_buffer_empty() {
                 sys::retrying(|| Ok(()))?;
             }
             let entry = match entries.next() {
-                None => return Ok(Walk::Whole(descriptors)),
+                None => return Ok(Walk::Whole),
                 Some(Err(Errno::INTR)) => continue,
                 Some(entry) => entry?,
             };
             if entry.file_name().to_bytes().first() == Some(&b'.') {
                 continue;
             }
-            descriptors += 1;
             let mut link = [0; LINK_BYTES];
             match sys::retrying(|| readlinkat_raw(&folder, entry.file_name(), &mut link)) {
                 Ok(length) => {
@@ -418,39 +494,56 @@ impl SocketSource {
         key: ProcessKey,
         directory: BorrowedFd<'_>,
     ) -> Result<Arc<[Socket]>, Absence> {
+        self.join_own(key)?;
+        if !self.inodes.is_empty() {
+            let namespaces = opened(&mut self.namespaces, self.scope)?;
+            if let Some((other, table)) = namespaces.table_of(directory, self.deadline)? {
+                note(&mut self.listening, self.scope, key, table, &self.inodes);
+                move_found(other, table, &mut self.inodes, &mut self.found);
+            }
+        }
+        Ok(self.hand_out(key))
+    }
+
+    /// Looks the inodes up in the table of our own namespace alone.
+    fn join_own(&mut self, key: ProcessKey) -> Result<(), Absence> {
         self.found.clear();
         if self.inodes.is_empty() {
-            return Ok(self.holdings.hand_out(key, &self.found));
+            return Ok(());
         }
         let namespaces = opened(&mut self.namespaces, self.scope)?;
         let own = namespaces.own_inode();
         if self.scope.traffic {
             namespaces.read_whole()?;
         }
-        let (ports, wants_ports) = (&mut self.listening.ports, self.scope.ports);
-        let mut note = |table: &SocketTable, inodes: &[u64]| {
-            if wants_ports {
-                let found = inodes.iter().filter_map(|inode| table.port_of(*inode));
-                ports.extend(found.map(|port| (key, port)));
-            }
-        };
         loop {
             let table = namespaces.own_table();
-            note(table, &self.inodes);
+            note(&mut self.listening, self.scope, key, table, &self.inodes);
             move_found(own, table, &mut self.inodes, &mut self.found);
             if self.inodes.is_empty() || table.is_whole() {
-                break;
+                return Ok(());
             }
             namespaces.read_on()?;
         }
-        if !self.inodes.is_empty()
-            && let Some((other, table)) = namespaces.table_of(directory, self.deadline)?
-        {
-            note(table, &self.inodes);
-            move_found(other, table, &mut self.inodes, &mut self.found);
-        }
+    }
+
+    fn hand_out(&mut self, key: ProcessKey) -> Arc<[Socket]> {
         self.found.sort_unstable();
-        Ok(self.holdings.hand_out(key, &self.found))
+        self.holdings.hand_out(key, &self.found)
+    }
+}
+
+/// Notes where a process listens, as far as a table says.
+fn note(
+    listening: &mut Listening,
+    scope: TableScope,
+    key: ProcessKey,
+    table: &SocketTable,
+    inodes: &[u64],
+) {
+    if scope.ports {
+        let ports = inodes.iter().filter_map(|inode| table.port_of(*inode));
+        listening.ports.extend(ports.map(|port| (key, port)));
     }
 }
 
@@ -500,8 +593,7 @@ fn opened(
 
 /// How far the descriptors of a process were read.
 enum Walk {
-    /// To the end of so many.
-    Whole(u64),
+    Whole,
     Cut,
 }
 

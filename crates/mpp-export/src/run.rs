@@ -122,15 +122,7 @@ fn remarks(page: &RunPage<'_>) -> Vec<String> {
         remarks
             .push("a process ignored SIGCHLD: what its children did unseen is missing".to_owned());
     }
-    if let Agreement::Differs(by) = report.agreement {
-        remarks.push(format!(
-            "what came with waiting is not what the records of ended processes tell: {} bytes \
-             written, {} read and {} calls lie between the two",
-            by[IoCounter::WriteBytes].max(by[IoCounter::WriteChars]),
-            by[IoCounter::ReadBytes].max(by[IoCounter::ReadChars]),
-            by[IoCounter::WriteCount].saturating_add(by[IoCounter::ReadCount]),
-        ));
-    }
+    remarks.extend(agreement_remark(report.agreement));
     let tier = report.total.accuracy.tier;
     if let Some(before) = page.tier_before.filter(|before| *before != tier) {
         let (before, now) = (before.letter(), tier.letter());
@@ -139,6 +131,24 @@ fn remarks(page: &RunPage<'_>) -> Vec<String> {
         ));
     }
     remarks
+}
+
+/// What to say of two ways of counting that did not come to the same.
+fn agreement_remark(agreement: Agreement) -> Option<String> {
+    match agreement {
+        Agreement::NotCompared | Agreement::Same => None,
+        Agreement::Charged(processes) => Some(format!(
+            "process accounting is on: what it wrote in the name of {} is left out",
+            counted(processes, "ended process", "ended processes")
+        )),
+        Agreement::Differs(by) => Some(format!(
+            "what came with waiting is not what the records of ended processes tell: {} bytes \
+             written, {} read and {} calls lie between the two",
+            by[IoCounter::WriteBytes].max(by[IoCounter::WriteChars]),
+            by[IoCounter::ReadBytes].max(by[IoCounter::ReadChars]),
+            by[IoCounter::WriteCount].saturating_add(by[IoCounter::ReadCount]),
+        )),
+    }
 }
 
 /// How well ended processes are known, and what is missing.

@@ -133,14 +133,19 @@ fn before() -> Cost {
 
 #[test]
 fn two_ways_of_counting_that_differ_are_said_to() {
+    let check = |agreement, expected: &str| {
+        let run = RunReport { agreement, ..hostile_run() };
+        let (limits, changes, units) = (&[][..], &[][..], Units::Iec);
+        let page = RunPage { report: &run, limits, changes, tier_before: None, units };
+        let mut text = String::new();
+        write_text(&page, &mut text);
+        assert!(text.contains(expected), "{text}");
+    };
     let mut by = IoDelta::ZERO;
     by.0[IoCounter::WriteBytes as usize] = 4096;
-    let run = RunReport { agreement: Agreement::Differs(by), ..hostile_run() };
-    let page =
-        RunPage { report: &run, limits: &[], changes: &[], tier_before: None, units: Units::Iec };
-    let mut text = String::new();
-    write_text(&page, &mut text);
-    assert!(text.contains("not what the records of ended processes tell: 4096 bytes"), "{text}");
+    let sentence = "not what the records of ended processes tell: 4096 bytes";
+    check(Agreement::Differs(by), sentence);
+    check(Agreement::Charged(1), "accounting is on: what it wrote in the name of 1 ended process");
 }
 
 #[test]

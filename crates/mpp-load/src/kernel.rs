@@ -352,6 +352,27 @@ pub(crate) fn set_memory_map(map: &MemoryMap) -> Result<()> {
     checked(set)
 }
 
+/// Process accounting, acct(2), into a file of ours. Dropping it switches it off: of the whole
+/// machine, whoever has switched it on before.
+pub(crate) struct ProcessAccounting(());
+
+impl ProcessAccounting {
+    /// Has the kernel write an entry into this file for every process of the machine that ends.
+    pub(crate) fn into_file(path: &std::path::Path) -> Result<Self> {
+        let path = CString::new(path.as_os_str().as_encoded_bytes())?;
+        // SAFETY: `path` ends with NUL and lives through the call.
+        checked(unsafe { libc::acct(path.as_ptr()) })?;
+        Ok(ProcessAccounting(()))
+    }
+}
+
+impl Drop for ProcessAccounting {
+    fn drop(&mut self) {
+        // SAFETY: no file means to switch it off. Whoever could switch it on may do that.
+        unsafe { libc::acct(std::ptr::null()) };
+    }
+}
+
 /// Which calls of bpf(2) to refuse.
 #[derive(Clone, Copy)]
 pub(crate) enum BpfCalls {

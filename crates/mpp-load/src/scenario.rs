@@ -1,5 +1,6 @@
 //! The scenarios, as a table: name, sentence, options, function.
 
+mod accounting;
 mod burn;
 mod churn;
 mod connections;
@@ -149,6 +150,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         help: "processes of ever new names, threads and connections come and go for a long time",
         options: churn::OPTIONS,
         run: churn::run,
+    },
+    Scenario {
+        name: "accounting",
+        help: "process accounting, acct(2), of the whole machine while it goes on (needs root)",
+        options: accounting::OPTIONS,
+        run: accounting::run,
     },
     Scenario {
         name: "burn",

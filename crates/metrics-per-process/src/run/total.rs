@@ -78,10 +78,15 @@ fn compare(done: &mut Done, sampler: &Sampler) -> Agreement {
         done.io = Reading::Value(whole);
         return if whole == recorded { Agreement::Same } else { Agreement::NotCompared };
     }
-    let found = agreement(waited, recorded, records.io_bound_bytes());
-    if let Agreement::Differs(_) = found {
-        done.io = Reading::Value(whole);
-        done.io_mark = done.io_mark.and(Mark::Estimate);
+    let found = agreement(waited, recorded, told.ended, records.io_bound_bytes());
+    match found {
+        Agreement::NotCompared | Agreement::Same => {}
+        // What accounting wrote is nothing that they did.
+        Agreement::Charged(_) => done.io = Reading::Value(recorded),
+        Agreement::Differs(_) => {
+            done.io = Reading::Value(whole);
+            done.io_mark = done.io_mark.and(Mark::Estimate);
+        }
     }
     found
 }

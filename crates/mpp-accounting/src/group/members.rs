@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::{Decision, Place};
 use crate::process::{ContextSwitches, Identity, ProcessKey, ProcessSample};
+use crate::slack::Slack;
 use crate::units::DelayTotals;
 use crate::walk::Walk;
 
@@ -23,8 +24,8 @@ pub(super) struct Member {
     /// `None` until they were read once.
     pub(super) switches: Option<ContextSwitches>,
     /// For how long it was known to have waited, at the most; `None` where nobody knows what it
-    /// had waited when it was first seen.
-    pub(super) delays: Option<DelayTotals>,
+    /// had waited when it was first seen. Boxed, since few ask.
+    pub(super) delays: Option<Box<DelayTotals>>,
     /// The round in which this was first looked at.
     pub(super) first_round: u32,
     /// The round in which this was last looked at.
@@ -52,6 +53,7 @@ impl Member {
 #[derive(Debug, Default)]
 pub(super) struct Members {
     rows: Vec<Member>,
+    slack: Slack,
 }
 
 impl Members {
@@ -94,6 +96,11 @@ impl Members {
 
     /// Takes newcomers in, whom nobody knows yet.
     pub(super) fn enter(&mut self, newcomers: &mut Vec<Member>) {
+        self.append(newcomers);
+        self.slack.give_back(&mut self.rows);
+    }
+
+    fn append(&mut self, newcomers: &mut Vec<Member>) {
         if newcomers.is_empty() {
             return;
         }
@@ -115,5 +122,16 @@ impl Members {
             let walk = Walk::default();
             self.rows.retain(|member| walk.find(&keys, member.key, |key| *key).is_none());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever adds a field decides here that ten thousand processes are worth it.
+    #[test]
+    fn what_is_remembered_of_a_process_does_not_grow_unnoticed() {
+        assert!(size_of::<Member>() <= 104, "{} bytes", size_of::<Member>());
     }
 }

@@ -9,8 +9,9 @@
 //! interval: its record wins, and the next sweep must not miss it. A main thread's record
 //! may be followed by a living main thread, when another thread of the process has called
 //! exec: that one takes over the name and the start of the main thread, and leaves without a
-//! record of its own. And the records that follow a sweep that had to be settled without
-//! them belong to the next one.
+//! record of its own. Which of them was seen is told by how many programs were executed, and
+//! guessed from the bytes where nobody counts those. And the records that follow a sweep that had
+//! to be settled without them belong to the next one.
 //!
 //! A record that is missing brings polling back, but not for more than it must:
 //!
@@ -102,6 +103,8 @@ struct EndedThread {
     thread: ThreadKey,
     /// All that it did itself.
     io: IoTotals,
+    /// How many programs its process had executed by then; `None` where nobody told.
+    exec_count: Option<u64>,
 }
 
 /// What a process did itself, by its threads.
@@ -121,8 +124,8 @@ pub(super) struct Threads<'a> {
     recorded: &'a HashMap<ThreadKey, ProcessKey>,
     rounding: Rounding,
     has_ended: bool,
-    /// Whether it executed something between the two sweeps; `None` where nobody can say.
-    has_executed: Option<bool>,
+    /// How many programs had been executed when this sweep looked; `None` where nobody told.
+    exec_count: Option<u64>,
 }
 
 impl Records {
@@ -195,14 +198,10 @@ impl Records {
         current: &'a [ThreadIo],
         exec_count: Option<u64>,
     ) -> Threads<'a> {
-        let execs = exec_count.zip(previous.exec_count);
         // Whoever's end was told of may still be there for a while as its memory is given back.
         let current = if previous.has_ended { &[] } else { current };
-        Threads {
-            previous: previous.threads(),
-            has_executed: execs.map(|(now, then)| now != then),
-            ..self.threads_of_new(batch, previous.key, current)
-        }
+        let new = self.threads_of_new(batch, previous.key, current, exec_count);
+        Threads { previous: previous.threads(), ..new }
     }
 
     /// The same of one that it did not see.
@@ -211,6 +210,7 @@ impl Records {
         batch: &'a Batch,
         key: ProcessKey,
         current: &'a [ThreadIo],
+        exec_count: Option<u64>,
     ) -> Threads<'a> {
         Threads {
             key,
@@ -220,7 +220,7 @@ impl Records {
             recorded: &self.recorded,
             rounding: batch.rounding,
             has_ended: batch.ended(key).is_some(),
-            has_executed: None,
+            exec_count,
         }
     }
 
@@ -276,7 +276,7 @@ impl Records {
             let position = known.binary_search_by_key(&record.process, |known| known.key);
             let threads = match position {
                 Ok(position) => self.threads(batch, &known[position], current, sample.exec_count),
-                Err(_) => self.threads_of_new(batch, record.process, current),
+                Err(_) => self.threads_of_new(batch, record.process, current, sample.exec_count),
             };
             let is_leader = record.thread == threads.leader();
             threads.living(record.thread).is_some()
@@ -367,7 +367,8 @@ impl Batch {
 
 impl EndedThread {
     fn of(exit: &ThreadExit) -> Self {
-        EndedThread { process: exit.process, thread: exit.thread, io: exit.io }
+        let ThreadExit { process, thread, io, exec_count, .. } = *exit;
+        EndedThread { process, thread, io, exec_count }
     }
 }
 
@@ -422,23 +423,26 @@ impl Threads<'_> {
             self.recorded.contains_key(&leader) || before.is_some_and(|thread| thread.has_exited);
         let counted = before.map_or(IoTotals::ZERO, |thread| thread.total);
         let now = self.living(leader).map(|thread| thread.total);
-        let mut records = self.records.iter().filter(|r| r.thread == leader).map(|r| r.io);
+        let mut records = self.records.iter().filter(|record| record.thread == leader);
         let first = if is_another { None } else { records.next() };
         let may_be_first = now.is_some_and(|now| now.since(counted).is_some())
             && (self.has_ended || self.unrecorded_all().next().is_none());
-        let is_of_first = first.zip(now).is_some_and(|(end, now)| match self.has_executed {
-            Some(has_executed) => !has_executed,
-            None => may_be_first && self.rounding.can_end(end, now),
+        let is_of_first = first.zip(now).is_some_and(|(record, now)| {
+            let can_end = || may_be_first && self.rounding.can_end(record.io, now);
+            self.ended_after_look(record).unwrap_or_else(can_end)
         });
         let mut lives = LeaderLives { is_recorded: is_of_first, ..LeaderLives::default() };
-        if let Some(end) = first {
+        if let Some(end) = first.map(|record| record.io) {
             let end = if is_of_first { end.raised_to(now.unwrap_or_default()) } else { end };
             lives.first = end.since_clamped(counted);
         }
-        for end in records {
+        for record in records {
             lives.has_later = true;
-            lives.later = lives.later.plus(end.as_delta());
-            lives.is_recorded |= now.is_some_and(|now| self.rounding.can_end(end, now));
+            lives.later = lives.later.plus(record.io.as_delta());
+            lives.is_recorded |= now.is_some_and(|now| {
+                let can_end = || self.rounding.can_end(record.io, now);
+                self.ended_after_look(record).unwrap_or_else(can_end)
+            });
         }
         let is_later = is_another || first.is_some();
         match now {
@@ -450,6 +454,12 @@ impl Threads<'_> {
             _ => {}
         }
         lives
+    }
+
+    /// Whether a main thread ended after this sweep saw one: what made room for the exec of another
+    /// thread has executed less than that one. `None` where nobody tells what was executed.
+    fn ended_after_look(&self, record: &EndedThread) -> Option<bool> {
+        Some(record.exec_count? >= self.exec_count?)
     }
 
     /// What was counted of the thread that took over the main thread's name. Where the process

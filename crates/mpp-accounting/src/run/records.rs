@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use crate::exit::{ExitSource, Exits, ProcessExit, ROUNDED_TO_BYTES};
 use crate::process::{Absence, ProcessKey, ProcessSample, ProcessState, Reading};
 use crate::selector::{GroupKey, Resolution, Selector};
-use crate::units::{IoDelta, IoTotals, Totals, UsageCounter, UsageDelta, UsageTotals};
+use crate::units::{IoCounter, IoDelta, IoTotals, Totals, UsageCounter, UsageDelta, UsageTotals};
 
 /// So many looks later nobody is found any more to whom a record would belong.
 const ROUNDS_WAITED: u32 = 2;
@@ -349,14 +349,16 @@ pub enum Agreement {
     NotCompared,
     /// They do, as far as the records tell.
     Same,
+    /// They do, but for what process accounting wrote in the name of so many ended processes.
+    Charged(u64),
     /// They do not: by so much the larger exceeds the smaller, counter by counter.
     Differs(IoDelta),
 }
 
-/// Compares what came with waiting with what records tell of the same processes, of whose bytes
-/// so many may be missing in each counter.
+/// Compares what came with waiting with what records tell of the same processes, of which so many
+/// ended, and of whose bytes so many may be missing in each counter.
 #[must_use]
-pub fn agreement(waited: IoTotals, recorded: IoTotals, bound_bytes: u64) -> Agreement {
+pub fn agreement(waited: IoTotals, recorded: IoTotals, ended: u64, bound_bytes: u64) -> Agreement {
     let difference = Totals(std::array::from_fn(|i| waited.0[i].abs_diff(recorded.0[i])));
     let is_same = |i: usize| match bound_bytes {
         0 => difference.0[i] == 0,
@@ -364,15 +366,36 @@ pub fn agreement(waited: IoTotals, recorded: IoTotals, bound_bytes: u64) -> Agre
         _ if CALLS.contains(&i) => true,
         bound => recorded.0[i] <= waited.0[i] && difference.0[i] <= bound,
     };
-    match (0..difference.0.len()).all(is_same) {
-        true => Agreement::Same,
-        false => Agreement::Differs(difference.as_delta()),
+    if (0..difference.0.len()).all(is_same) {
+        return Agreement::Same;
+    }
+    let charged = waited.since(recorded).and_then(charged_processes);
+    match charged.filter(|charged| *charged <= ended) {
+        Some(charged) => Agreement::Charged(charged),
+        None => Agreement::Differs(difference.as_delta()),
     }
 }
 
+/// For how many processes process accounting, acct(5), has written just that: each writes its own
+/// entry, in one call, after its record. The entry may begin a new page of the file, and that
+/// another block of the filesystem's. `acct_write_process` of the kernel's `kernel/acct.c`;
+/// live_process_accounting of mpp-load shows it.
+fn charged_processes(difference: IoDelta) -> Option<u64> {
+    const ENTRY_BYTES: u64 = 64;
+    const BLOCKS_BYTES_MAX: u64 = 128 << 10;
+    let charged = difference[IoCounter::WriteCount];
+    let mut rest = difference;
+    for counter in [IoCounter::WriteChars, IoCounter::WriteCount, IoCounter::WriteBytes] {
+        rest.0[counter as usize] = 0;
+    }
+    let is_charge = rest.is_zero()
+        && difference[IoCounter::WriteChars] == charged.saturating_mul(ENTRY_BYTES)
+        && difference[IoCounter::WriteBytes] <= charged.saturating_mul(BLOCKS_BYTES_MAX);
+    (is_charge && charged > 0).then_some(charged)
+}
+
 /// Counters of calls, which rounded records do not tell.
-const CALLS: [usize; 2] =
-    [crate::units::IoCounter::ReadCount as usize, crate::units::IoCounter::WriteCount as usize];
+const CALLS: [usize; 2] = [IoCounter::ReadCount as usize, IoCounter::WriteCount as usize];
 
 #[cfg(test)]
 mod tests;

@@ -37,11 +37,14 @@ pub(crate) enum Hook {
     Exec,
     /// Without it the last CPU time of auto-reaped processes is missing.
     Free,
+    /// Without it links are read to find out whose sockets are whose. An iterator.
+    Sockets,
 }
 
 impl Hook {
-    /// All of them, in the order of the constants in `hooks.h`.
-    const ALL: [Hook; 3] = [Hook::Fork, Hook::Exec, Hook::Free];
+    /// All of them, in the order of the constants in `hooks.h` and `files.h`.
+    const ALL: [Hook; 4] = [Hook::Fork, Hook::Exec, Hook::Free, Hook::Sockets];
+    const AT_TRACEPOINTS: [Hook; 3] = [Hook::Fork, Hook::Exec, Hook::Free];
 
     /// What nobody tells without it, as the beginning of a sentence.
     pub(crate) fn what_is_missing(self) -> &'static str {
@@ -49,14 +52,16 @@ impl Hook {
             Hook::Fork => "nobody tells who forked whom",
             Hook::Exec => "nobody tells what short-lived processes executed",
             Hook::Free => "the last CPU time of processes that nobody waits for is not told",
+            Hook::Sockets => "whose sockets are whose is found out by links in /proc",
         }
     }
 
-    fn program(self) -> &'static str {
+    pub(super) fn program(self) -> &'static str {
         match self {
             Hook::Fork => "remember_fork",
             Hook::Exec => "write_exec",
             Hook::Free => "write_free",
+            Hook::Sockets => "write_socket",
         }
     }
 }
@@ -134,7 +139,7 @@ impl Hooks {
         mut missing: Vec<(Hook, Errno)>,
     ) -> Result<Self, Failure> {
         let mut links = Vec::new();
-        for hook in Hook::ALL {
+        for hook in Hook::AT_TRACEPOINTS {
             let program = loaded.program(hook.program())?;
             if missing.iter().any(|(known, _)| *known == hook) {
                 continue;
@@ -306,8 +311,9 @@ enum Casts {
 }
 
 /// What is tried where a kernel does not take the programs as they are, one after the other.
-const ADAPTATIONS: [Adaptation; 5] = [
+const ADAPTATIONS: [Adaptation; 6] = [
     Adaptation { casts: Casts::Refused, without: &[] },
+    Adaptation { casts: Casts::Refused, without: &[Hook::Sockets] },
     Adaptation { casts: Casts::Refused, without: &[Hook::Exec] },
     Adaptation { casts: Casts::Refused, without: &[Hook::Fork] },
     Adaptation { casts: Casts::Refused, without: &[Hook::Free] },
@@ -344,9 +350,9 @@ fn load_adapted(
     sizes: &[(&'static str, u32)],
 ) -> Result<Loaded, Failure> {
     let casts = u32::from(how.casts == Casts::Taken);
-    let [fork, exec, free] = Hook::ALL.map(|hook| u32::from(!how.without.contains(&hook)));
+    let [fork, exec, free, files] = Hook::ALL.map(|hook| u32::from(!how.without.contains(&hook)));
     // In the order of their definition in the sources.
-    PROGRAMS.load(Settings { constants: &[casts, possible_cpus, fork, exec, free], sizes })
+    PROGRAMS.load(Settings { constants: &[casts, possible_cpus, fork, exec, free, files], sizes })
 }
 
 /// Numbers one after the other, as the programs leave them in maps.

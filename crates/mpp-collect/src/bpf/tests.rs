@@ -72,6 +72,7 @@ struct Exit {
     comm: Vec<u8>,
     euid: u32,
     end_ns: u64,
+    exec_id: u64,
     exit_code: i32,
     io: Io,
     usage: ThreadUsage,
@@ -88,6 +89,7 @@ impl Exit {
             comm: record.comm().to_vec(),
             euid: record.euid(),
             end_ns: record.end_ns(),
+            exec_id: record.exec_id(),
             exit_code: record.exit_code(),
             io: record.io(),
             usage: record.usage(),
@@ -487,6 +489,7 @@ fn an_exec_from_a_thread_keeps_the_process_and_who_forked_it() {
     let [old_leader, last] = found.as_slice() else { panic!("{found:?}") };
     assert_eq!((old_leader.group, old_leader.process), (None, last.process));
     assert_eq!((last.thread.id, last.comm.as_slice()), (load.pid(), &b"true"[..]));
+    assert_eq!(last.exec_id, old_leader.exec_id + 1);
     let (before, after) = (old_leader.origin.unwrap(), last.origin.unwrap());
     assert_eq!((before.forker, after.forker), (Some(own), Some(own)));
     assert_eq!((before.exec, after.exec), (last.process, last.process));

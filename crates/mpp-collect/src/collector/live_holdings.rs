@@ -22,14 +22,14 @@ const LONG_ENOUGH: Duration = Duration::from_millis(30);
 const TURN: usize = 16;
 
 /// A process that does what it is told; see `examples/socket_holder.rs`. Killed when dropped.
-struct Holder {
-    child: Child,
+pub(super) struct Holder {
+    pub(super) child: Child,
     stream: UnixStream,
     stdout: BufReader<ChildStdout>,
 }
 
 impl Holder {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let (stream, theirs) = UnixStream::pair().unwrap();
         let mut command = Command::new(hostile::path_of("socket_holder"));
         let command = command.stdin(OwnedFd::from(theirs)).stdout(Stdio::piped());
@@ -39,7 +39,7 @@ impl Holder {
     }
 
     /// Waits until it has been done; returns the PID of whoever has answered.
-    fn tell(&mut self, command: &str) -> u32 {
+    pub(super) fn tell(&mut self, command: &str) -> u32 {
         writeln!(self.stream, "{command}").unwrap();
         if command == "exec" {
             // What executes anew does not answer for it.
@@ -50,7 +50,7 @@ impl Holder {
         answer.trim_end().parse().unwrap()
     }
 
-    fn give(&mut self, what: BorrowedFd<'_>) {
+    pub(super) fn give(&mut self, what: BorrowedFd<'_>) {
         writeln!(self.stream, "receive").unwrap();
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -71,40 +71,80 @@ impl Drop for Holder {
 }
 
 /// Somebody who sweeps again and again.
-struct Watch {
-    collector: Collector,
+pub(super) struct Watch {
+    pub(super) collector: Collector,
     snapshot: Snapshot,
-    pids: Vec<u32>,
+    pub(super) pids: Vec<u32>,
 }
 
 impl Watch {
-    fn over(pid: u32) -> Self {
-        let collector = Collector::open(CollectorOptions::default()).unwrap();
+    pub(super) fn over(pid: u32) -> Self {
+        Watch::with(CollectorOptions::default(), pid)
+    }
+
+    /// By our own programs in the kernel; `None` where this test lacks the privilege.
+    pub(super) fn by_programs(pid: u32) -> Option<Self> {
+        let exits = ExitSource::Exact;
+        let watch = Watch::with(CollectorOptions { exits, ..CollectorOptions::default() }, pid);
+        if watch.collector.exit_source() == exits {
+            return Some(watch);
+        }
+        assert!(!watch.collector.refusals().is_empty());
+        eprintln!("refused: {:?}", watch.collector.refusals());
+        None
+    }
+
+    fn with(options: CollectorOptions, pid: u32) -> Self {
+        let collector = Collector::open(options).unwrap();
         Watch { collector, snapshot: Snapshot::default(), pids: vec![pid] }
     }
 
     /// The sockets of everybody watched, in a sweep.
-    fn look(&mut self) -> Vec<Reading<Arc<[Socket]>>> {
-        let needs = Needs {
+    pub(super) fn look(&mut self) -> Vec<Reading<Arc<[Socket]>>> {
+        self.look_for(&Needs {
             measures: Measures { sockets: true, fds: true, ..Measures::default() },
             ..Needs::default()
-        };
-        self.pids.sort_unstable();
-        let Watch { collector, snapshot, pids } = self;
-        collector.sweep_some(pids, &needs, IdentityWait::No, snapshot).unwrap();
-        assert_eq!(snapshot.processes.len(), pids.len());
-        snapshot.processes.iter().map(|process| process.gauges.sockets.clone()).collect()
+        })
     }
 
-    /// The same, read anew.
-    fn truth(&self) -> Vec<Reading<Arc<[Socket]>>> {
+    pub(super) fn look_for(&mut self, needs: &Needs) -> Vec<Reading<Arc<[Socket]>>> {
+        self.pids.sort_unstable();
+        let Watch { collector, snapshot, pids } = self;
+        if collector.exit_source() == ExitSource::Exact {
+            let is_watched = |key: ProcessKey, _: &Identity| pids.contains(&key.pid);
+            let wait = IdentityWait::No;
+            collector.sweep_of_interest(needs, &is_watched, wait, snapshot).unwrap();
+        } else {
+            collector.sweep_some(pids, needs, IdentityWait::No, snapshot).unwrap();
+        }
+        let found: Vec<_> = self.watched().map(|process| process.gauges.sockets.clone()).collect();
+        assert_eq!(found.len(), self.pids.len());
+        found
+    }
+
+    pub(super) fn watched(&self) -> impl Iterator<Item = &ProcessSample> {
+        self.snapshot.processes.iter().filter(|process| self.pids.contains(&process.key.pid))
+    }
+
+    /// How often links were read so far.
+    pub(super) fn walked(&self) -> u64 {
+        self.collector.sockets.as_ref().map_or(0, SocketSource::walked_total)
+    }
+
+    /// What the last sweep found out beside the processes.
+    pub(super) fn network(&self) -> &Network {
+        &self.snapshot.network
+    }
+
+    /// The same sockets, read anew.
+    pub(super) fn truth(&self) -> Vec<Reading<Arc<[Socket]>>> {
         let mut source = SocketSource::open(SWEEP_BUDGET);
         source.begin_sweep();
         let sockets_of = |process: &ProcessSample| {
             let directory = std::fs::File::open(format!("/proc/{}", process.key.pid)).unwrap();
             source.sockets_of(process.key, directory.as_fd())
         };
-        self.snapshot.processes.iter().map(sockets_of).collect()
+        self.watched().map(sockets_of).collect()
     }
 
     /// Looks until what is held is remembered and not read any more.

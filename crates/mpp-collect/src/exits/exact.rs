@@ -15,6 +15,7 @@ use mpp_accounting::process::{
     Absence, ContextSwitches, EnvironmentEntry, Gauges, Identity, IdentityNeeds, ProcessIo,
     ProcessKey, ProcessSample, ProcessState, Reading, ThreadKey, Usage,
 };
+use mpp_accounting::slack::Slack;
 use mpp_accounting::units::{BootTime, Totals};
 use mpp_parse::bpf_record::{ExecRecord, ExitRecord, FreeRecord, Pool, TaskKey, Text, ThreadUsage};
 use mpp_parse::proc_pid_environ::variables;
@@ -29,6 +30,9 @@ use crate::{delays, identity};
 
 /// No more execs than this are remembered; beyond it the oldest are forgotten.
 const EXECS_MAX: usize = 16_384;
+
+/// With so few there is nothing to gain by looking for those of processes that are gone.
+const EXECS_KEPT_MIN: usize = 64;
 
 /// Hears of ended threads by BPF.
 #[derive(Debug)]
@@ -47,6 +51,9 @@ pub(crate) struct ExactWitness {
     health: Health,
     /// That of the iterator, without which ends are told all the same.
     health_of_living: Health,
+    slack_of_threads: Slack,
+    slack_of_processes: Slack,
+    slack_of_tails: Slack,
 }
 
 /// A process that ended, before it is joined to what is known of it: small, since a storm leaves
@@ -85,6 +92,8 @@ struct Forkers {
 struct Execs {
     by_process: HashMap<TaskKey, Executed>,
     oldest: VecDeque<TaskKey>,
+    /// Those of processes that are gone are looked for when there are so many.
+    look_over_at: usize,
 }
 
 /// What is known of an exec.
@@ -112,6 +121,9 @@ impl ExactWitness {
             lost: 0,
             health: Health::default(),
             health_of_living: Health::default(),
+            slack_of_threads: Slack::default(),
+            slack_of_processes: Slack::default(),
+            slack_of_tails: Slack::default(),
         }
     }
 
@@ -178,6 +190,9 @@ impl ExactWitness {
         self.listen(population.origin.scale);
         self.health.end_round();
         self.health_of_living.end_round();
+        self.slack_of_threads.give_back(&mut self.threads);
+        self.slack_of_processes.give_back(&mut self.processes);
+        self.slack_of_tails.give_back(&mut self.cpu_tails);
         let orphans = self.orphans(population);
         let waits = |key: ProcessKey| orphans.contains(&key);
         let first = exits.threads.len();
@@ -204,6 +219,7 @@ impl ExactWitness {
             forkers.learn(ended.key, &identity);
             exits.processes.push(ended.into_exit(identity));
         }
+        self.execs.forget_gone(population);
     }
 
     /// Those of the ended whose forker, or one further up, began after the sweep did, was not
@@ -254,6 +270,24 @@ impl Execs {
                 self.by_process.remove(&oldest);
             }
         }
+    }
+
+    /// Forgets, now and then, what those executed that two sweeps have not seen any more. Who
+    /// runs it still has been seen since, or was forked by one that was.
+    fn forget_gone(&mut self, population: &Population<'_>) {
+        if self.by_process.len() < self.look_over_at.max(EXECS_KEPT_MIN) {
+            return;
+        }
+        let scale = population.origin.scale;
+        self.by_process.retain(|process, executed| {
+            let executed_at = BootTime { ns: executed.time_ns };
+            scale.ticks_at(executed_at) >= population.previous_sweep_ticks
+                || population.has_seen(scale.process_key(*process))
+        });
+        self.oldest.retain(|process| self.by_process.contains_key(process));
+        self.look_over_at = self.by_process.len() * 2;
+        self.by_process.shrink_to(self.look_over_at);
+        self.oldest.shrink_to(self.look_over_at);
     }
 
     /// Who a process was: as it was seen, where it is the same in the end; else what it has not
@@ -368,7 +402,7 @@ impl Ended {
     /// from.
     fn identity(&self, executed: Option<&Executed>, before: Option<&Identity>) -> Identity {
         let gone = Absence::Vanished;
-        let named = identity::named(Box::from(self.comm()), self.uid);
+        let named = identity::named(Box::from(self.comm()), self.uid, Absence::Vanished);
         let cgroup = before.map_or(Reading::Absent(gone), |before| before.cgroup.clone());
         match (executed, before) {
             (Some(executed), _) => Identity {
@@ -446,6 +480,7 @@ fn thread_exit(record: &ExitRecord<'_>, scale: Scale) -> ThreadExit {
         process: scale.process_key(record.process()),
         thread: scale.thread_key(record.thread()),
         io: io_totals(&record.io()),
+        exec_count: Some(record.exec_id()),
         delays: delays::of_ended(record.delays()),
     }
 }

@@ -286,6 +286,7 @@ fn thread_exit(
             io.write_bytes,
             io.cancelled_write_bytes,
         ]),
+        exec_count: None,
         delays,
     }
 }

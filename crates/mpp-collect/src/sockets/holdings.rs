@@ -1,9 +1,9 @@
 //! What sockets processes were last seen to hold, for as long as they have executed nothing since.
 //!
 //! Nobody but a process itself opens, closes or receives a descriptor of its own, so one that has
-//! not been on a CPU holds what it held. `schedstat` says whether it was: for how long each of
-//! its threads has run, in nanoseconds, and how often it was put on a CPU. The count of
-//! descriptors would not do: one that is closed and another one that is opened leave it as it is.
+//! not been on a CPU holds what it held, and its CPU clock says whether it was; see `run_time.rs`.
+//! The count of descriptors would not do: one that is closed and another one that is opened leave
+//! it as it is.
 //!
 //! Two traps. What a thread that is on a CPU just now has run shows with the next tick, so nothing
 //! is believed that is younger than two ticks. And processes may share their descriptors without
@@ -13,14 +13,12 @@
 //! `collector/live_holdings.rs`.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hasher as _};
-use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mpp_accounting::process::{ProcessKey, Socket};
 
-use crate::proc_fs::{Listing, Name, Room, open_listing};
+use crate::run_time::RunTime;
 
 /// So often everybody's descriptors are read anew, whatever has happened.
 pub(super) const SWEEPS_BETWEEN_TURNS: u64 = 16;
@@ -28,23 +26,29 @@ pub(super) const SWEEPS_BETWEEN_TURNS: u64 = 16;
 const SURE_AFTER: Duration = Duration::from_millis(20);
 /// Processes and sockets remembered, together; who finds no room is read anew each time.
 const REMEMBERED_MAX: usize = 1 << 20;
-/// What `schedstat` reads on a kernel that does not count, or of a thread that never ran.
-const NOTHING_COUNTED: &[u8] = b"0 0 0\n";
 
-/// What the caller knows of a process anyway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Counts {
-    pub(crate) threads: u64,
-    /// Where it was read.
-    pub(crate) fds: Option<u64>,
-}
-
-/// That a process has executed something shows in that its sign is another one. Two that differ
-/// look alike once in 2^64 times.
+/// That a process has executed something shows in that its sign is another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sign {
-    hash: u64,
+    run_time: RunTime,
+    /// How many descriptors it had, where that was read.
+    fds: Option<u64>,
     seen_at: Instant,
+}
+
+impl Sign {
+    /// That of a process in our own PID namespace as of now.
+    pub(super) fn of(pid: u32, fds: Option<u64>) -> Option<Self> {
+        let seen_at = Instant::now();
+        let run_time = RunTime::of(pid).ok()?;
+        Some(Sign { run_time, fds, seen_at })
+    }
+
+    /// Whether who bears this sign now has executed nothing since it bore that one.
+    fn says_no_more_than(&self, before: &Sign) -> bool {
+        let age = self.seen_at.saturating_duration_since(before.seen_at);
+        (self.run_time, self.fds) == (before.run_time, before.fds) && age >= SURE_AFTER
+    }
 }
 
 /// See the top of this file.
@@ -57,17 +61,12 @@ pub(super) struct Holdings {
     crowded_out: u64,
     recalled: u64,
     none: Arc<[Socket]>,
-    listing: Listing,
-    room: Room,
-    tids: Vec<u32>,
 }
 
 #[derive(Debug)]
 struct Held {
     sign: Sign,
     inodes: Box<[u64]>,
-    /// Whatever they lead to.
-    descriptors: u64,
     swept: u64,
     /// As they were handed out.
     sockets: Arc<[Socket]>,
@@ -88,9 +87,6 @@ impl Holdings {
             crowded_out: 0,
             recalled: 0,
             none: Arc::from([]),
-            listing: Listing::new(),
-            room: Room::default(),
-            tids: Vec::new(),
         }
     }
 
@@ -121,60 +117,12 @@ impl Holdings {
         self.crowded_out
     }
 
-    /// The sign of a process as of now, where it can be had for less than reading its links.
-    ///
-    /// Of a process with several threads every one has a file, and costs as much as a link.
-    pub(super) fn sign(
-        &mut self,
-        key: ProcessKey,
-        directory: BorrowedFd<'_>,
-        counts: Counts,
-    ) -> Option<Sign> {
-        let seen_at = Instant::now();
-        let mut hasher = DefaultHasher::new();
-        hasher.write_u64(counts.fds.unwrap_or(u64::MAX));
-        if counts.threads <= 1 {
-            let text = self.room.read_lines(directory, c"schedstat", 1).ok()?;
-            if text == NOTHING_COUNTED {
-                return None;
-            }
-            hasher.write(text);
-        } else {
-            let descriptors = self.held.get(&key).map(|held| held.descriptors);
-            let descriptors = descriptors.or(counts.fds).unwrap_or(0);
-            if counts.threads.saturating_mul(2) > descriptors {
-                return None;
-            }
-            self.sign_threads(directory, &mut hasher)?;
-        }
-        Some(Sign { hash: hasher.finish(), seen_at })
-    }
-
-    fn sign_threads(
-        &mut self,
-        directory: BorrowedFd<'_>,
-        hasher: &mut DefaultHasher,
-    ) -> Option<()> {
-        let tasks = open_listing(directory, c"task").ok()?;
-        self.listing.numbers(&tasks, &mut self.tids).ok()?;
-        for tid in &self.tids {
-            let name = Name::in_process(*tid, "schedstat");
-            let text = self.room.read_lines(&tasks, name.as_c_str(), 1).ok()?;
-            if text == NOTHING_COUNTED {
-                return None;
-            }
-            hasher.write_u32(*tid);
-            hasher.write(text);
-        }
-        Some(())
-    }
-
     /// The inodes of all its sockets, where it has executed nothing since they were read and its
-    /// turn has not come.
+    /// turn has not come. Without a sign the caller knows that it has not.
     pub(super) fn recall(
         &mut self,
         key: ProcessKey,
-        sign: Sign,
+        sign: Option<Sign>,
         sweep: u64,
         inodes: &mut Vec<u64>,
     ) -> Recalled {
@@ -182,8 +130,7 @@ impl Holdings {
         let Some(held) = self.held.get_mut(&key).filter(|_| !is_its_turn) else {
             return Recalled::Nothing;
         };
-        let age = sign.seen_at.saturating_duration_since(held.sign.seen_at);
-        if held.sign.hash != sign.hash || age < SURE_AFTER {
+        if sign.is_some_and(|sign| !sign.says_no_more_than(&held.sign)) {
             return Recalled::Nothing;
         }
         held.swept = sweep;
@@ -200,9 +147,8 @@ impl Holdings {
         sign: Option<Sign>,
         sweep: u64,
         inodes: &[u64],
-        descriptors: u64,
     ) {
-        let former = self.forget(key);
+        let former = self.take(key);
         let Some(sign) = sign else { return };
         let places = 1 + inodes.len();
         if self.places + places > self.places_max {
@@ -211,11 +157,16 @@ impl Holdings {
         }
         self.places += places;
         let sockets = former.map_or_else(|| self.none(), |held| held.sockets);
-        let held = Held { sign, inodes: Box::from(inodes), descriptors, swept: sweep, sockets };
+        let held = Held { sign, inodes: Box::from(inodes), swept: sweep, sockets };
         self.held.insert(key, held);
     }
 
-    fn forget(&mut self, key: ProcessKey) -> Option<Held> {
+    /// Forgets what a process held.
+    pub(super) fn forget(&mut self, key: ProcessKey) {
+        self.take(key);
+    }
+
+    fn take(&mut self, key: ProcessKey) -> Option<Held> {
         let held = self.held.remove(&key)?;
         self.places -= held.places();
         Some(held)
@@ -244,23 +195,25 @@ pub(super) enum Recalled {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsFd;
+    use std::sync::LazyLock;
 
     const KEY: ProcessKey = ProcessKey { pid: 5, start_time_ticks: 1 };
     const START: Duration = Duration::from_secs(1);
 
-    fn sign(hash: u64, at: Duration) -> Sign {
-        Sign { hash, seen_at: *BEGAN + at }
+    /// Of a process that has so many descriptors.
+    fn sign(fds: u64, at: Duration) -> Sign {
+        static OWN: LazyLock<Sign> = LazyLock::new(|| Sign::of(std::process::id(), None).unwrap());
+        Sign { fds: Some(fds), seen_at: *BEGAN + at, ..*OWN }
     }
 
-    static BEGAN: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+    static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
     /// Remembers a process in sweep 1, and recalls it.
     fn check(now: Sign, sweep: u64, expected: Recalled) {
         let mut holdings = Holdings::new();
-        holdings.remember(KEY, Some(sign(7, START)), 1, &[40, 41], 3);
+        holdings.remember(KEY, Some(sign(7, START)), 1, &[40, 41]);
         let mut inodes = vec![9];
-        assert_eq!(holdings.recall(KEY, now, sweep, &mut inodes), expected);
+        assert_eq!(holdings.recall(KEY, Some(now), sweep, &mut inodes), expected);
         let is_everything = expected == Recalled::Everything;
         assert_eq!(inodes, if is_everything { vec![40, 41] } else { vec![9] });
         assert_eq!(holdings.recalled_total(), u64::from(is_everything));
@@ -288,40 +241,30 @@ mod tests {
     fn who_finds_no_room_is_counted_and_who_has_gone_makes_room() {
         let mut holdings = Holdings { places_max: 4, ..Holdings::new() };
         let key = |pid| ProcessKey { pid, start_time_ticks: 1 };
-        holdings.remember(key(1), Some(sign(1, START)), 1, &[1, 2], 2);
-        holdings.remember(key(2), Some(sign(1, START)), 1, &[3], 1);
+        holdings.remember(key(1), Some(sign(1, START)), 1, &[1, 2]);
+        holdings.remember(key(2), Some(sign(1, START)), 1, &[3]);
         assert_eq!((holdings.held.len(), holdings.crowded_out_total()), (1, 1));
         // Again the same, which takes no more room than before.
-        holdings.remember(key(1), Some(sign(2, START)), 1, &[1, 2, 3], 3);
+        holdings.remember(key(1), Some(sign(2, START)), 1, &[1, 2, 3]);
         assert_eq!((holdings.places, holdings.crowded_out_total()), (4, 1));
         holdings.begin_sweep(2);
         assert_eq!(holdings.held.len(), 1, "the sweep before has seen it");
         holdings.begin_sweep(3);
         assert_eq!((holdings.held.len(), holdings.places), (0, 0));
-        holdings.remember(key(2), None, 3, &[3], 1);
+        holdings.remember(key(2), None, 3, &[3]);
         assert_eq!(holdings.held.len(), 0, "what bears no sign is not remembered");
     }
 
     #[test]
-    fn a_thread_that_nobody_counts_bears_no_sign() {
-        fn check(schedstat: &str, counts: Counts, bears_one: bool) {
-            let folder = tempfile::tempdir().unwrap();
-            std::fs::write(folder.path().join("schedstat"), schedstat).unwrap();
-            for tid in ["5", "6"] {
-                let thread = folder.path().join("task").join(tid);
-                std::fs::create_dir_all(&thread).unwrap();
-                std::fs::write(thread.join("schedstat"), schedstat).unwrap();
-            }
-            let fd = std::fs::File::open(folder.path()).unwrap();
-            let found = Holdings::new().sign(KEY, fd.as_fd(), counts);
-            assert_eq!(found.is_some(), bears_one, "{schedstat:?}, {counts:?}");
+    fn whoever_has_run_bears_another_sign() {
+        let before = Sign::of(std::process::id(), Some(3)).unwrap();
+        while Sign::of(std::process::id(), Some(3)).unwrap().run_time == before.run_time {
+            std::thread::yield_now();
         }
-        let counts = |threads, fds| Counts { threads, fds };
-        check("10 0 1\n", counts(1, None), true);
-        check("0 0 0\n", counts(1, None), false);
-        check("10 0 1\n", counts(2, Some(4)), true);
-        check("0 0 0\n", counts(2, Some(4)), false);
-        check("10 0 1\n", counts(2, Some(3)), false);
-        check("10 0 1\n", counts(2, None), false);
+        let now = Sign { seen_at: before.seen_at + SURE_AFTER, ..before };
+        assert!(now.says_no_more_than(&before));
+        let later = Sign::of(std::process::id(), Some(3)).unwrap();
+        assert!(!Sign { seen_at: now.seen_at, ..later }.says_no_more_than(&before));
+        assert_eq!(Sign::of(u32::MAX, None), None);
     }
 }

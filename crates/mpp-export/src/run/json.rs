@@ -38,7 +38,7 @@ pub fn write_json(page: &RunPage<'_>, origin: &Origin, layout: JsonLayout, out: 
     json.key("io_bound_bytes").integer(report.total.accuracy.io_bound_bytes);
     json.key("agreement").string(match report.agreement {
         Agreement::NotCompared => b"not_compared",
-        Agreement::Same => b"same",
+        Agreement::Same | Agreement::Charged(_) => b"same",
         Agreement::Differs(_) => b"differs",
     });
     json.key("samples").integer(report.samples);

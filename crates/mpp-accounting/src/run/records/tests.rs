@@ -62,7 +62,7 @@ fn wrote(pid: u32, bytes: u64) -> ThreadExit {
     io.0[IoCounter::WriteBytes as usize] = bytes;
     let thread = ThreadKey { tid: pid, start_time_ticks: u64::from(pid) };
     let delays = Reading::Absent(Absence::NotRequested);
-    ThreadExit { process: key(pid), thread, io, delays }
+    ThreadExit { process: key(pid), thread, io, exec_count: None, delays }
 }
 
 fn exits(processes: Vec<ProcessExit>) -> Exits {
@@ -198,7 +198,7 @@ fn what_is_lost_spilled_or_interrupted_is_said() {
 fn two_ways_of_counting_agree_to_the_byte_or_within_what_rounding_hides() {
     let io = |chars, bytes, calls| Totals([0, chars, 0, calls, 0, bytes, 0]);
     let check = |waited: IoTotals, recorded: IoTotals, bound, is_same| {
-        let found = agreement(waited, recorded, bound);
+        let found = agreement(waited, recorded, 3, bound);
         assert_eq!(found == Agreement::Same, is_same, "{waited:?} {recorded:?} {bound}: {found:?}");
     };
     check(io(5, 4096, 2), io(5, 4096, 2), 0, true);
@@ -207,6 +207,27 @@ fn two_ways_of_counting_agree_to_the_byte_or_within_what_rounding_hides() {
     check(io(2000, 4096, 2), io(1024, 4096, 0), 1023, true);
     check(io(3000, 4096, 2), io(1024, 4096, 0), 1023, false);
     check(io(1023, 4096, 2), io(1024, 4096, 0), 1023, false);
+}
+
+#[test]
+fn what_process_accounting_wrote_in_their_name_is_no_difference() {
+    let io = |chars, bytes, calls| Totals([7, chars, 0, calls, 0, bytes, 0]);
+    let check = |waited: IoTotals, expected: Option<u64>| {
+        let found = agreement(waited, io(500, 4096, 5), 3, 0);
+        let charged = match found {
+            Agreement::Charged(processes) => Some(processes),
+            _ => None,
+        };
+        assert_eq!(charged, expected, "{waited:?}: {found:?}");
+    };
+    check(io(500 + 64, 4096, 6), Some(1));
+    check(io(500 + 3 * 64, 3 * 4096, 8), Some(3));
+    check(io(500 + 4 * 64, 4096, 9), None);
+    check(io(500 + 65, 4096, 6), None);
+    check(io(500 + 64, 4096 << 10, 6), None);
+    check(io(500, 8192, 5), None);
+    check(io(500 - 64, 4096, 4), None);
+    check(Totals([8, 564, 0, 6, 0, 4096, 0]), None);
 }
 
 #[test]

@@ -250,7 +250,7 @@ mod tests {
     }
 
     fn identity() -> Identity {
-        named(Box::from(*b"program"), 0)
+        named(Box::from(*b"program"), 0, Absence::Vanished)
     }
 
     fn sample(key: ProcessKey, state: ProcessState) -> ProcessSample {
