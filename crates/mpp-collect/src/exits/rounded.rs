@@ -46,7 +46,7 @@ pub(crate) struct RoundedWitness {
 }
 
 /// A record, and when it was read.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Heard {
     record: ThreadExitRecord,
     /// Not before the end that it tells of, however long the reading took.

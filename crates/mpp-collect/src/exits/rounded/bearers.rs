@@ -26,6 +26,10 @@ pub(super) struct Bearers {
     done: HashSet<ProcessKey>,
     /// By PID, those of this interval that nobody saw: the last one.
     unseen: HashMap<u32, ProcessKey>,
+    /// By PID, those that nobody had seen in the interval before either, though threads of theirs
+    /// had ended. They began behind that sweep: this one sees them, or the records of their ends
+    /// are here.
+    begun: HashMap<u32, ProcessKey>,
     /// Those whose only record came in this interval.
     alone: HashSet<ProcessKey>,
     room: Room,
@@ -68,14 +72,22 @@ impl Bearers {
         let is_seen =
             |key: &ProcessKey| population.sample(key.pid).is_some_and(|seen| seen.key == *key);
         self.done.retain(is_seen);
-        self.done.extend(told.filter(is_seen));
+        let mut begun = std::mem::take(&mut self.unseen);
+        begun.retain(|_, key| !self.alone.contains(key));
+        for key in told {
+            begun.remove(&key.pid);
+            if is_seen(&key) {
+                self.done.insert(key);
+            }
+        }
+        self.begun = begun;
         let zombies = population.processes.iter().filter(|p| p.state == ProcessState::Zombie);
         self.done.extend(zombies.map(|zombie| zombie.key));
     }
 
     /// Whose only thread it was.
     fn of_only_thread(&mut self, heard: &Heard, population: &Population<'_>) -> ProcessKey {
-        if let Some(key) = self.seen(heard, population) {
+        if let Some(key) = self.known(heard, population) {
             self.alone.insert(key);
             return key;
         }
@@ -89,7 +101,7 @@ impl Bearers {
 
     /// Whose thread it was, of a process that had several.
     fn of_thread(&mut self, heard: &Heard, population: &Population<'_>) -> ProcessKey {
-        if let Some(key) = self.seen(heard, population) {
+        if let Some(key) = self.known(heard, population) {
             return key;
         }
         let pid = heard.pid();
@@ -104,9 +116,8 @@ impl Bearers {
         key
     }
 
-    /// The last of those that a sweep saw under the PID and that were there when the thread
-    /// began.
-    fn seen(&self, heard: &Heard, population: &Population<'_>) -> Option<ProcessKey> {
+    /// The last of those that are known under the PID and that were there when the thread began.
+    fn known(&self, heard: &Heard, population: &Population<'_>) -> Option<ProcessKey> {
         let pid = heard.pid();
         let began_by = population.origin.scale.ticks_at(began_by(heard));
         let current = population.known.get(pid).map(|known| known.key);
@@ -117,7 +128,9 @@ impl Bearers {
         let may_be = |key: &ProcessKey| {
             key.start_time_ticks <= began_by && !self.alone.contains(key) && !is_done(key)
         };
-        let bearers = current.into_iter().chain(former).filter(may_be);
+        // Threads of theirs have ended before, so that none is an only one.
+        let begun = self.begun.get(&pid).copied().filter(|_| !heard.is_alone());
+        let bearers = current.into_iter().chain(former).chain(begun).filter(may_be);
         bearers.max_by_key(|key| key.start_time_ticks)
     }
 
@@ -312,6 +325,44 @@ mod tests {
         let long = || only_thread(3 * SECOND_US, Moment::BeforeSweep);
         check(seen, 310, vec![long(), short()], &[true, false]);
         check(seen, 310, vec![short(), long()], &[false, true]);
+    }
+
+    /// A process that no sweep sees loses a thread in one interval and ends in the next.
+    #[test]
+    fn the_end_of_a_process_that_nobody_saw_is_that_of_its_threads_process() {
+        let mut origin = Origin::open(Path::new("/proc"), &mut Room::default()).unwrap();
+        origin.scale = crate::scale::Scale::new(100, 4096).unwrap();
+        let population = Population {
+            origin: &origin,
+            known: &Roster::default(),
+            replaced: &[],
+            processes: &[],
+            previous_sweep_ticks: 0,
+            sweep_ticks: AT_TICKS,
+            delays: DelayAccounting::Unsupported,
+        };
+        let mut bearers = Bearers::default();
+        let mut thread = only_thread(SECOND_US, Moment::AfterSweep);
+        thread.record.tid = PID + 1;
+        thread.record.is_last_thread = Some(false);
+        let mut last = only_thread(2 * SECOND_US, Moment::BeforeSweep);
+        last.at.ns += 1_500_000_000;
+        last.record.process = Some(crate::taskstats::ProcessAccount {
+            tgid: PID,
+            cpu_user_us: 0,
+            cpu_system_us: 0,
+            cpu_run_ns: 0,
+            elapsed_us: 0,
+            voluntary_switches: 0,
+            involuntary_switches: 0,
+            delays: Delays::default(),
+        });
+        let first = bearers.join(vec![thread], &population)[0].0;
+        bearers.settle(std::iter::empty(), &population);
+        assert_eq!(bearers.join(vec![last.clone()], &population)[0].0, first);
+        bearers.settle(std::iter::once(first), &population);
+        last.at.ns += 5_000_000_000;
+        assert_ne!(bearers.join(vec![last], &population)[0].0, first, "it has ended");
     }
 
     #[test]
