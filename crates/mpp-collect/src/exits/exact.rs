@@ -22,7 +22,9 @@ use rustix::io::Errno;
 
 use super::Population;
 use super::health::{Failure, Health};
+use super::rounded::listed_start;
 use crate::bpf::{Bpf, Capture, ExitEvent};
+use crate::proc_fs::Room;
 use crate::scale::{Scale, cpu_split, io_totals};
 use crate::{delays, identity};
 
@@ -33,7 +35,7 @@ const EXECS_MAX: usize = 16_384;
 #[derive(Debug)]
 pub(crate) struct ExactWitness {
     pub(crate) bpf: Bpf,
-    threads: Vec<ThreadExit>,
+    threads: Vec<EndedThread>,
     processes: Vec<Ended>,
     cpu_tails: Vec<CpuTail>,
     spills: Vec<Spill>,
@@ -46,6 +48,13 @@ pub(crate) struct ExactWitness {
     health: Health,
     /// That of the iterator, without which ends are told all the same.
     health_of_living: Health,
+}
+
+/// A thread that ended, and when its process started.
+#[derive(Debug)]
+struct EndedThread {
+    process_start: BootTime,
+    exit: ThreadExit,
 }
 
 /// A process that ended, before it is joined to what is known of it.
@@ -108,7 +117,8 @@ impl ExactWitness {
         let heard_execs = bpf.drain_execs(&mut |record| execs.remember(record, keys));
         let mut take = |event: ExitEvent<'_>| match event {
             ExitEvent::Exit(record) => {
-                threads.push(thread_exit(&record, scale));
+                let process_start = BootTime { ns: record.process().start_ns };
+                threads.push(EndedThread { process_start, exit: thread_exit(&record, scale) });
                 processes.extend(Ended::of(&record, scale));
             }
             ExitEvent::Free(record) => cpu_tails.extend(cpu_tail(&record, scale)),
@@ -155,12 +165,13 @@ impl ExactWitness {
         self.health_of_living.end_round();
         // Parents before their children, since those may be like them.
         self.processes.sort_by_key(|ended| ended.exit.started_at);
+        let held = self.tell_twins_apart(population);
         let orphans = self.orphans(population);
         let waits = |key: ProcessKey| orphans.contains(&key);
-        let told = self.threads.extract_if(.., |thread| !waits(thread.process));
-        exits.threads.extend(told.map(|thread| ThreadExit {
-            delays: delays::as_counted(thread.delays, population.delays),
-            ..thread
+        let told = self.threads.extract_if(.., |thread| !waits(thread.exit.process));
+        exits.threads.extend(told.map(|EndedThread { exit, .. }| ThreadExit {
+            delays: delays::as_counted(exit.delays, population.delays),
+            ..exit
         }));
         exits.cpu_tails.extend(self.cpu_tails.extract_if(.., |tail| !waits(tail.key)));
         exits.spills.append(&mut self.spills);
@@ -189,6 +200,59 @@ impl ExactWitness {
             ended.exit.sample.identity = identity;
             exits.processes.push(ended.exit);
         }
+        self.processes.extend(held.processes);
+        self.threads.extend(held.threads);
+    }
+
+    /// Makes a difference between those whose PID was used again within a clock tick, which have
+    /// one key. Whoever no sweep saw or will see is given a start in a later tick, which is
+    /// nobody's. Those that this sweep saw after another of the same key are taken out: they are
+    /// told of with the next one.
+    fn tell_twins_apart(&mut self, population: &Population<'_>) -> Held {
+        let twins = Twins::among(&self.processes);
+        if twins.spans.is_empty() {
+            return Held::default();
+        }
+        let renamed = self.rename_unseen(&twins, population);
+        for EndedThread { process_start, exit } in &mut self.threads {
+            let Some(free) = renamed.get(&(exit.process, *process_start)) else { continue };
+            if exit.thread.tid == exit.process.pid {
+                exit.thread.start_time_ticks = free.start_time_ticks;
+            }
+            exit.process = *free;
+        }
+        let is_seen = |key, start| twins.is_last(key, start) && is_swept(key, start, population);
+        let is_seen_process = |e: &mut Ended| is_seen(e.exit.key(), e.exit.started_at);
+        let is_seen_thread = |t: &mut EndedThread| is_seen(t.exit.process, t.process_start);
+        Held {
+            processes: self.processes.extract_if(.., is_seen_process).collect(),
+            threads: self.threads.extract_if(.., is_seen_thread).collect(),
+        }
+    }
+
+    /// Gives a key of its own to each twin that no sweep saw or will see; returns these, by the
+    /// key and the start that they had.
+    fn rename_unseen(
+        &mut self,
+        twins: &Twins,
+        population: &Population<'_>,
+    ) -> HashMap<(ProcessKey, BootTime), ProcessKey> {
+        let mut taken: HashSet<ProcessKey> =
+            self.processes.iter().map(|ended| ended.exit.key()).collect();
+        let mut renamed = HashMap::new();
+        for ended in &mut self.processes {
+            let (key, start) = (ended.exit.key(), ended.exit.started_at);
+            if !twins.is_unseen(key, start, population) {
+                continue;
+            }
+            let mut free = key;
+            while !taken.insert(free) || population.has_seen(free) {
+                free.start_time_ticks += 1;
+            }
+            ended.exit.sample.key = free;
+            renamed.insert((key, start), free);
+        }
+        renamed
     }
 
     /// Those of the ended whose forker, or one further up, began after the sweep did, was not
@@ -211,6 +275,65 @@ impl ExactWitness {
     /// What is known of the last exec of a process.
     pub(crate) fn executed(&self, process: TaskKey) -> Option<&Executed> {
         self.execs.by_process.get(&process)
+    }
+}
+
+/// Whether this sweep saw the process of this key that started at this moment.
+fn is_swept(key: ProcessKey, start: BootTime, population: &Population<'_>) -> bool {
+    let sample = population.sample(key.pid).filter(|sample| sample.key == key);
+    sample.and_then(|seen| seen.started_at) == Some(start)
+}
+
+/// Whether a process is still there, or another with the same key.
+fn is_listed(key: ProcessKey, population: &Population<'_>) -> bool {
+    let start_time_ticks = listed_start(key.pid, population, &mut Room::default());
+    start_time_ticks == Some(key.start_time_ticks)
+}
+
+/// What is kept for the next sweep.
+#[derive(Debug, Default)]
+struct Held {
+    processes: Vec<Ended>,
+    threads: Vec<EndedThread>,
+}
+
+/// Of each key that several of the ended have, when the first and the last of them started.
+#[derive(Debug)]
+struct Twins {
+    spans: HashMap<ProcessKey, (BootTime, BootTime)>,
+}
+
+impl Twins {
+    /// Among these, ascending by start. Those with the same PID stand side by side once they are
+    /// sorted by it.
+    fn among(processes: &[Ended]) -> Self {
+        let mut starts: Vec<(ProcessKey, BootTime)> =
+            processes.iter().map(|ended| (ended.exit.key(), ended.exit.started_at)).collect();
+        starts.sort_unstable();
+        let mut spans: HashMap<ProcessKey, (BootTime, BootTime)> = HashMap::new();
+        for pair in starts.windows(2) {
+            let [(key, first), (other, last)] = pair else { continue };
+            if key == other && first != last {
+                spans.entry(*key).or_insert((*first, *last)).1 = *last;
+            }
+        }
+        Twins { spans }
+    }
+
+    /// Whether it is one of several that no sweep saw or will see: the sweep before can have seen
+    /// the first of them, and this one or the next can see the last.
+    fn is_unseen(&self, key: ProcessKey, start: BootTime, population: &Population<'_>) -> bool {
+        let Some((first, last)) = self.spans.get(&key) else { return false };
+        let is_known = population.has_seen(key);
+        if start == *last {
+            return is_known && !is_swept(key, start, population) && !is_listed(key, population);
+        }
+        !is_known || start != *first
+    }
+
+    /// Whether it is the last of several.
+    fn is_last(&self, key: ProcessKey, start: BootTime) -> bool {
+        self.spans.get(&key).is_some_and(|(_, last)| start == *last)
     }
 }
 

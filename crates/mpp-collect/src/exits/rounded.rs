@@ -320,7 +320,7 @@ fn process_of(
 }
 
 /// When the process started that bears a PID now.
-fn listed_start(pid: u32, population: &Population<'_>, room: &mut Room) -> Option<u64> {
+pub(super) fn listed_start(pid: u32, population: &Population<'_>, room: &mut Room) -> Option<u64> {
     let name = Name::in_process(pid, "stat");
     let text = room.read_lines(&population.origin.root, name.as_c_str(), 1).ok()?;
     proc_pid_stat::parse(text).ok().map(|stat| stat.start_time_ticks)
