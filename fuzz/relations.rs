@@ -8,18 +8,19 @@
 
 use mpp_parse::error::ParseError;
 use mpp_parse::{
-    bpf_record, genetlink, netlink, number, proc_meminfo, proc_pid_cgroup, proc_pid_cmdline,
-    proc_pid_environ, proc_pid_fd, proc_pid_io, proc_pid_limits, proc_pid_mountinfo,
-    proc_pid_smaps_rollup, proc_pid_stat, proc_pid_statm, proc_pid_status, proc_stat, sock_diag,
-    taskstats, tcp_info,
+    bpf_record, bpf_socket_record, genetlink, netlink, number, proc_meminfo, proc_pid_cgroup,
+    proc_pid_cmdline, proc_pid_environ, proc_pid_fd, proc_pid_io, proc_pid_limits,
+    proc_pid_mountinfo, proc_pid_smaps_rollup, proc_pid_stat, proc_pid_statm, proc_pid_status,
+    proc_stat, sock_diag, taskstats, tcp_info,
 };
 
 /// What one target does with the bytes it is given.
 pub type Relation = fn(&[u8]);
 
 /// Every target by its name, which is also the name of its corpus.
-pub const TARGETS: [(&str, Relation); 20] = [
+pub const TARGETS: [(&str, Relation); 21] = [
     ("bpf_record", bpf_record),
+    ("bpf_socket_record", bpf_socket_record),
     ("genetlink", genetlink),
     ("netlink", netlink),
     ("number", number),
@@ -40,6 +41,17 @@ pub const TARGETS: [(&str, Relation); 20] = [
     ("taskstats", taskstats),
     ("tcp_info", tcp_info),
 ];
+
+/// Records of one length, one behind the other, and never a part of one.
+pub fn bpf_socket_record(bytes: &[u8]) {
+    let mut rest = bytes;
+    while let Some((record, behind)) = bpf_socket_record::split_first(rest) {
+        assert_eq!(behind.len() + bpf_socket_record::LENGTH, rest.len());
+        assert!(record.socket.is_none_or(|socket| socket.inode != 0));
+        rest = behind;
+    }
+    assert!(rest.len() < bpf_socket_record::LENGTH);
+}
 
 /// The name between the outermost parentheses, and a round trip through the kernel's form.
 pub fn proc_pid_stat(bytes: &[u8]) {

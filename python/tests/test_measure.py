@@ -189,7 +189,9 @@ def test_cpu_time_is_the_block_and_not_what_measuring_takes():
             pass
     used = m.cpu.user + m.cpu.system
     assert 0.45 < used < 0.6, m.measured
-    assert m.measured.own_cpu > 0 and m.accuracy["cpu.user"] == "estimate"
+    is_read_at_once = m.measured.tier == "A"
+    assert m.measured.own_cpu > 0
+    assert m.accuracy.get("cpu.user") == (None if is_read_at_once else "estimate")
     assert m.cpu.percent == pytest.approx(100 * used / m.elapsed, rel=0.01)
 
 

@@ -1,7 +1,11 @@
-//! `cargo xtask bench`: what one full sample costs, beside psutil and C programs.
+//! `cargo xtask bench`: what one full sample costs, beside other tools and C programs.
 //!
 //! All samplers measure the same sleeping processes in the same run, since only the
 //! ratios between them carry over to another machine.
+
+pub(crate) mod growth;
+mod picture;
+pub(crate) mod ratios;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -17,17 +21,21 @@ use crate::{USAGE, complain, number, target_folder, value};
 /// What to measure.
 pub(crate) struct Plan {
     processes: Vec<u64>,
+    /// Percent of the processes that do something each second.
+    active: Vec<u64>,
     samples: u64,
 }
 
 impl Plan {
     /// Reads the arguments behind `bench`.
     pub(crate) fn parse(arguments: &[String]) -> Result<Self> {
-        let mut plan = Plan { processes: vec![1000, 10_000], samples: 10 };
+        let mut plan =
+            Plan { processes: vec![1000, 10_000], active: vec![0, 10, 100], samples: 10 };
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
-                "--processes" => plan.processes = counts(value(argument, &mut arguments)?)?,
+                "--processes" => plan.processes = counts(argument, &mut arguments)?,
+                "--active" => plan.active = counts(argument, &mut arguments)?,
                 "--samples" => plan.samples = number(argument, &mut arguments)?.max(1),
                 other => bail!("unknown option `{other}`\n\n{USAGE}"),
             }
@@ -36,51 +44,62 @@ impl Plan {
     }
 }
 
-fn counts(text: &str) -> Result<Vec<u64>> {
+fn counts(option: &str, arguments: &mut std::slice::Iter<'_, String>) -> Result<Vec<u64>> {
+    let text = value(option, arguments)?;
     let counts = text.split(',').map(str::parse).collect::<Result<_, _>>();
-    counts.with_context(|| format!("`--processes {text}`: expected whole numbers with commas"))
+    counts.with_context(|| format!("`{option} {text}`: expected whole numbers with commas"))
 }
 
 /// Who samples.
 struct Sampler {
     name: &'static str,
     what: &'static str,
-    program: fn(&Bench) -> PathBuf,
+    program: fn(&Bench) -> Program,
     arguments: &'static [&'static str],
     /// Left out with more processes than this: it would take minutes.
     processes_max: u64,
     rights: Rights,
 }
 
-/// What a sampler needs of the machine.
+/// What a sampler needs of the machine. Where it does not find it, it is left out, and says why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rights {
     Nothing,
-    /// To load BPF programs, or to hear taskstats. Where it may not it is left out, and says why.
+    /// To load BPF programs, or to hear taskstats.
     OfTheKernel,
+    /// A package from a registry.
+    ToBeFetched,
 }
 
 const SAMPLERS: &[Sampler] = &[
     Sampler {
         name: "C limit, BPF iterator",
         what: "the records of tier A and nothing kept",
-        program: |bench| bench.limit.clone(),
+        program: Bench::limit,
         arguments: &["--iterator"],
         processes_max: u64::MAX,
         rights: Rights::OfTheKernel,
     },
     Sampler {
-        name: "metrics-per-process, tier A",
+        name: TIER_A,
         what: "full sample, ledger and groups, switches of all threads",
-        program: |bench| bench.release.join("examples/sample_cost"),
+        program: Bench::own,
         arguments: &["--tier", "a", "--switches"],
+        processes_max: u64::MAX,
+        rights: Rights::OfTheKernel,
+    },
+    Sampler {
+        name: "metrics-per-process, tier A, connections",
+        what: "and connections by state",
+        program: Bench::own,
+        arguments: &["--tier", "a", "--switches", "--sockets"],
         processes_max: u64::MAX,
         rights: Rights::OfTheKernel,
     },
     Sampler {
         name: "metrics-per-process, tier B",
         what: "full sample, ledger and groups",
-        program: |bench| bench.release.join("examples/sample_cost"),
+        program: Bench::own,
         arguments: &["--tier", "b"],
         processes_max: u64::MAX,
         rights: Rights::OfTheKernel,
@@ -88,7 +107,7 @@ const SAMPLERS: &[Sampler] = &[
     Sampler {
         name: "metrics-per-process",
         what: "full sample, ledger and groups",
-        program: |bench| bench.release.join("examples/sample_cost"),
+        program: Bench::own,
         arguments: &[],
         processes_max: u64::MAX,
         rights: Rights::Nothing,
@@ -96,7 +115,7 @@ const SAMPLERS: &[Sampler] = &[
     Sampler {
         name: "metrics-per-process, switches",
         what: "and context switches of all threads",
-        program: |bench| bench.release.join("examples/sample_cost"),
+        program: Bench::own,
         arguments: &["--switches"],
         processes_max: u64::MAX,
         rights: Rights::Nothing,
@@ -104,7 +123,7 @@ const SAMPLERS: &[Sampler] = &[
     Sampler {
         name: "metrics-per-process, connections",
         what: "and connections by state",
-        program: |bench| bench.release.join("examples/sample_cost"),
+        program: Bench::own,
         arguments: &["--sockets"],
         processes_max: u64::MAX,
         rights: Rights::Nothing,
@@ -112,7 +131,7 @@ const SAMPLERS: &[Sampler] = &[
     Sampler {
         name: "C limit",
         what: "five files and nothing kept",
-        program: |bench| bench.limit.clone(),
+        program: Bench::limit,
         arguments: &[],
         processes_max: u64::MAX,
         rights: Rights::Nothing,
@@ -120,7 +139,7 @@ const SAMPLERS: &[Sampler] = &[
     Sampler {
         name: "C limit, switches",
         what: "and the file status",
-        program: |bench| bench.limit.clone(),
+        program: Bench::limit,
         arguments: &["--status"],
         processes_max: u64::MAX,
         rights: Rights::Nothing,
@@ -128,23 +147,85 @@ const SAMPLERS: &[Sampler] = &[
     Sampler {
         name: PSUTIL,
         what: "as_dict of the same figures, switches included",
-        program: |bench| bench.python.clone(),
-        arguments: &["psutil_cost.py"],
+        program: Bench::psutil,
+        arguments: &[],
         processes_max: u64::MAX,
         rights: Rights::Nothing,
     },
     Sampler {
         name: "psutil, connections",
         what: "and net_connections",
-        program: |bench| bench.python.clone(),
-        arguments: &["psutil_cost.py", "--connections"],
+        program: Bench::psutil,
+        arguments: &["--connections"],
         processes_max: 1000,
         rights: Rights::Nothing,
+    },
+    Sampler {
+        name: "process-exporter",
+        what: "groups by name, with PSS and threads",
+        program: Bench::peer,
+        arguments: &["process-exporter"],
+        processes_max: u64::MAX,
+        rights: Rights::ToBeFetched,
+    },
+    Sampler {
+        name: "Netdata apps.plugin",
+        what: "groups by name, with files",
+        program: Bench::peer,
+        arguments: &["apps.plugin"],
+        processes_max: u64::MAX,
+        rights: Rights::ToBeFetched,
+    },
+    Sampler {
+        name: "pidstat",
+        what: "-u -r -d -w -v -p ALL",
+        program: Bench::peer,
+        arguments: &["pidstat"],
+        processes_max: u64::MAX,
+        rights: Rights::ToBeFetched,
+    },
+    Sampler {
+        name: "atop",
+        what: "-P PRC,PRM,PRD",
+        program: Bench::peer,
+        arguments: &["atop"],
+        processes_max: u64::MAX,
+        rights: Rights::ToBeFetched,
+    },
+    Sampler {
+        name: "top",
+        what: "-b: no I/O, switches or descriptors",
+        program: Bench::peer,
+        arguments: &["top"],
+        processes_max: u64::MAX,
+        rights: Rights::ToBeFetched,
+    },
+    Sampler {
+        name: "procfs crate",
+        what: "stat, status, io and the count of descriptors",
+        program: Bench::peer,
+        arguments: &["procfs"],
+        processes_max: u64::MAX,
+        rights: Rights::ToBeFetched,
+    },
+    Sampler {
+        name: "sysinfo crate",
+        what: "CPU, memory, I/O and user: no switches or descriptors",
+        program: Bench::peer,
+        arguments: &["sysinfo"],
+        processes_max: u64::MAX,
+        rights: Rights::ToBeFetched,
     },
 ];
 
 /// The sampler that all others are compared with.
 const PSUTIL: &str = "psutil";
+
+/// So many variables have the processes that are measured, beside those of this program.
+const VARIABLES: u32 = 20;
+
+/// Ours at its best.
+const TIER_A: &str = "metrics-per-process, tier A";
 
 /// One line of a result.
 struct Measured {
@@ -159,21 +240,25 @@ struct Bench {
     root: PathBuf,
     folder: PathBuf,
     release: PathBuf,
-    limit: PathBuf,
     python: PathBuf,
 }
 
 /// Builds everything, measures, prints the table and writes it to `bench/results`.
 pub(crate) fn run(root: &Path, plan: &Plan) -> Result<()> {
     let bench = Bench::build(root)?;
+    bench.fetch_peers()?;
     let mut report = heading(root)?;
     for &processes in &plan.processes {
-        let load = Load::start(&bench, processes)?;
-        let rows = bench.measure_all(processes, plan.samples)?;
-        drop(load);
-        let table = table(processes, &rows);
-        std::io::stdout().lock().write_all(table.as_bytes())?;
-        report.push_str(&table);
+        for &active in &plan.active {
+            let count = processes.to_string();
+            let sleepers = ["sleepers", "--count", &count, "--active", &active.to_string()];
+            let load = Load::start(&bench, &sleepers.map(str::to_owned))?;
+            let rows = bench.measure_all(processes, plan.samples)?;
+            drop(load);
+            let table = table(processes, active, &rows);
+            std::io::stdout().lock().write_all(table.as_bytes())?;
+            report.push_str(&table);
+        }
     }
     let path = bench.folder.join("results/sample-cost.md");
     fs::create_dir_all(bench.folder.join("results")).context("cannot create bench/results")?;
@@ -186,25 +271,57 @@ impl Bench {
         let release = target_folder(root)?.join("release");
         let line = "cargo build --quiet --release --package mpp-load --bins --examples";
         Program::cargo(root, line).run()?;
-        let limit = release.join("limit");
-        Program::new(&folder, "gcc -O2 -Wall -o").arg(&limit).arg("limit.c").run()?;
+        let compile = Program::new(&folder, "gcc -O2 -Wall -o").arg(release.join("limit"));
+        compile.arg("limit.c").run()?;
         let python = folder.join(".venv/bin/python");
-        if !python.exists() {
-            Program::new(&folder, "python3 -m venv .venv").run()?;
+        Ok(Bench { root: root.to_path_buf(), folder, release, python })
+    }
+
+    /// Brings psutil here, and builds the programs on other crates where their crates can be had.
+    fn fetch_peers(&self) -> Result<()> {
+        if !self.python.exists() {
+            Program::new(&self.folder, "python3 -m venv .venv").run()?;
         }
         let install = "-m pip install --quiet --disable-pip-version-check -r requirements.txt";
-        let install = install.split(' ').fold(Program::at(&folder, &python), Program::arg);
-        install.run()?;
-        Ok(Bench { root: root.to_path_buf(), folder, release, limit, python })
+        let python = Program::at(&self.folder, &self.python);
+        install.split(' ').fold(python, Program::arg).run()?;
+        let line = "cargo build --quiet --release --manifest-path crates/Cargo.toml --target-dir";
+        if let Err(error) = Program::cargo(&self.folder, line).arg(self.crates()).run() {
+            complain(&format!("without other crates: {error:#}"));
+        }
+        Ok(())
+    }
+
+    fn own(&self) -> Program {
+        Program::at(&self.folder, self.release.join("examples/sample_cost"))
+    }
+
+    fn limit(&self) -> Program {
+        Program::at(&self.folder, self.release.join("limit"))
+    }
+
+    fn psutil(&self) -> Program {
+        Program::at(&self.folder, &self.python).arg("psutil_cost.py")
+    }
+
+    fn peer(&self) -> Program {
+        let measure = Program::new(&self.folder, "python3 -B peer_cost.py --folder");
+        let measure = measure.arg(self.release.with_file_name("same-load"));
+        measure.arg("--crates").arg(self.crates().join("release"))
+    }
+
+    /// Where the programs on other crates are built.
+    fn crates(&self) -> PathBuf {
+        self.release.with_file_name("bench-crates")
     }
 
     fn measure_all(&self, processes: u64, samples: u64) -> Result<Vec<Measured>> {
         let fitting = SAMPLERS.iter().filter(|sampler| processes <= sampler.processes_max);
         let mut rows = Vec::new();
         for sampler in fitting {
-            match self.measure(sampler, samples) {
+            match self.measure(sampler, &["--samples", &samples.to_string()]) {
                 Ok(row) => rows.push(row),
-                Err(error) if sampler.rights == Rights::OfTheKernel => {
+                Err(error) if sampler.rights != Rights::Nothing => {
                     complain(&format!("left out: {}: {error:#}", sampler.name));
                 }
                 Err(error) => return Err(error),
@@ -213,12 +330,11 @@ impl Bench {
         Ok(rows)
     }
 
-    fn measure(&self, sampler: &'static Sampler, samples: u64) -> Result<Measured> {
+    fn measure(&self, sampler: &'static Sampler, options: &[&str]) -> Result<Measured> {
         let reads_iterator = sampler.arguments.contains(&"--iterator");
         let _held = reads_iterator.then(|| Load::hold_programs(self)).transpose()?;
-        let program = Program::at(&self.folder, (sampler.program)(self));
-        let program = sampler.arguments.iter().fold(program, Program::arg);
-        let output = program.arg("--samples").arg(samples.to_string()).output()?;
+        let program = sampler.arguments.iter().fold((sampler.program)(self), Program::arg);
+        let output = options.iter().fold(program, Program::arg).output()?;
         let figure = |key: &str| {
             figure(&output, key)
                 .with_context(|| format!("{} did not say `{key}`, but: {output}", sampler.name))
@@ -244,17 +360,14 @@ struct Load {
 }
 
 impl Load {
-    /// So many sleeping processes.
-    fn start(bench: &Bench, processes: u64) -> Result<Self> {
-        let program = Program::at(&bench.root, bench.release.join("mpp-load"))
-            .arg("sleepers")
-            .arg("--count")
-            .arg(processes.to_string())
-            .arg("--directory")
-            .arg(&bench.release);
+    /// A load that has begun once it has said that it is ready.
+    fn start(bench: &Bench, words: &[String]) -> Result<Self> {
+        let program = Program::at(&bench.root, bench.release.join("mpp-load"));
+        let program = words.iter().fold(program, Program::arg);
+        let program = program.arg("--directory").arg(&bench.release);
         let (load, line) = Load::begin(program)?;
         if !line.contains("\"ready\"") {
-            bail!("the sleeping processes did not get ready: {line}");
+            bail!("the load did not get ready: {line}");
         }
         Ok(load)
     }
@@ -270,6 +383,7 @@ impl Load {
     fn begin(program: Program) -> Result<(Self, String)> {
         let mut command = program.into_command();
         let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let command = command.envs((1..=VARIABLES).map(|n| (format!("VARIABLE_{n:02}"), "value")));
         let mut child = command.spawn().context("cannot start a load")?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let load = Load { child, stdin };
@@ -288,39 +402,49 @@ impl Drop for Load {
 }
 
 fn heading(root: &Path) -> Result<String> {
+    Ok(format!(
+        "# What a sample costs\n\n\
+         Written by `cargo xtask bench`. CPU microseconds, user and system, per process of a full\n\
+         sample, one second between samples, all samplers in one run. Ratios carry over to other\n\
+         machines, absolute times do not.\n\n\
+         Machine: {}.\n",
+        machine(root)?
+    ))
+}
+
+fn machine(root: &Path) -> Result<String> {
     let kernel = Program::new(root, "uname -srm").output()?;
     let cpus = std::thread::available_parallelism().map_or(0, usize::from);
     let model = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = model.lines().find_map(|line| line.strip_prefix("model name"));
     let model =
         model.and_then(|line| line.split_once(':')).map_or("unknown CPU", |(_, m)| m.trim());
-    Ok(format!(
-        "# What a sample costs\n\n\
-         Written by `cargo xtask bench`. CPU microseconds, user and system, per process of a full\n\
-         sample, one second between samples, all samplers in one run. Ratios carry over to other\n\
-         machines, absolute times do not.\n\n\
-         Machine: {}, {cpus} CPUs, {model}.\n",
-        kernel.trim()
-    ))
+    Ok(format!("{}, {cpus} CPUs, {model}", kernel.trim()))
 }
 
-fn table(processes: u64, rows: &[Measured]) -> String {
-    let psutil = rows.iter().find(|row| row.sampler.name == PSUTIL).map(|row| row.cpu_us);
+fn table(processes: u64, active: u64, rows: &[Measured]) -> String {
+    let cost_of = |name: &str| rows.iter().find(|row| row.sampler.name == name).map(|r| r.cpu_us);
+    let (psutil, best) = (cost_of(PSUTIL), cost_of(TIER_A));
     let mut text = format!(
-        "\n## {processes} sleeping processes\n\n\
-         | sampler | reads | CPU us per process | against psutil | processes | peak memory, KiB |\n\
-         |---|---|---:|---:|---:|---:|\n"
+        "\n## {processes} processes, {active} percent active\n\n\
+         | sampler | reads | CPU us per process | against psutil | against tier A | processes | peak memory, KiB |\n\
+         |---|---|---:|---:|---:|---:|---:|\n"
     );
     for Measured { sampler, processes, cpu_us, peak_rss_kib } in rows {
-        let ratio = psutil.map_or_else(|| "-".to_owned(), |cost| format!("{:.1}x", cost / cpu_us));
+        let faster = times(psutil.map(|cost| cost / cpu_us));
+        let dearer = times(best.map(|cost| cpu_us / cost));
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "| {} | {} | {cpu_us:.2} | {ratio} | {processes} | {peak_rss_kib} |",
+            "| {} | {} | {cpu_us:.2} | {faster} | {dearer} | {processes} | {peak_rss_kib} |",
             sampler.name, sampler.what
         );
     }
     text
+}
+
+fn times(ratio: Option<f64>) -> String {
+    ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.1}x"))
 }
 
 #[cfg(test)]
@@ -340,16 +464,19 @@ mod tests {
         let of = |name: &str| SAMPLERS.iter().find(|sampler| sampler.name == name).unwrap();
         let row =
             |name, cpu_us| Measured { sampler: of(name), processes: 7, cpu_us, peak_rss_kib: 9 };
-        let text = table(7, &[row("C limit", 20.0), row(PSUTIL, 150.0)]);
-        assert!(text.contains("| C limit | five files and nothing kept | 20.00 | 7.5x | 7 | 9 |"));
-        assert!(text.contains("| 150.00 | 1.0x |"));
-        assert!(table(7, &[row("C limit", 20.0)]).contains("| 20.00 | - |"));
+        let text = table(7, 10, &[row("C limit", 20.0), row(PSUTIL, 150.0)]);
+        assert!(text.contains("| five files and nothing kept | 20.00 | 7.5x | - | 7 | 9 |"));
+        assert!(text.contains("| 150.00 | 1.0x | - |"));
+        assert!(table(7, 10, &[row("C limit", 20.0)]).contains("| 20.00 | - | - |"));
+        let text = table(7, 10, &[row(TIER_A, 2.0), row("top", 30.0)]);
+        assert!(text.contains("| 30.00 | - | 15.0x | 7 | 9 |"));
     }
 
     #[test]
     fn counts_of_processes_are_separated_by_commas() {
-        let plan = Plan::parse(&["--processes".to_owned(), "10,20".to_owned()]).unwrap();
-        assert_eq!(plan.processes, [10, 20]);
+        let words = ["--processes", "10,20", "--active", "5"].map(str::to_owned);
+        let plan = Plan::parse(&words).unwrap();
+        assert_eq!((&plan.processes[..], &plan.active[..]), (&[10, 20][..], &[5][..]));
         assert!(Plan::parse(&["--processes".to_owned(), "ten".to_owned()]).is_err());
     }
 }

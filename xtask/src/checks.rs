@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 use crate::step::{Program, seconds, timed};
-use crate::{boot, bpf, fuzz, instructions, number, python, same_load, soak, tidy};
+use crate::{bench, boot, bpf, fuzz, instructions, number, python, same_load, soak, tidy};
 
 /// What to run.
 pub(crate) struct Plan {
@@ -75,6 +75,7 @@ const CHECKS: &[Check] = &[
         name: "instructions",
         run: |root, _| instructions::run(root, instructions::Plan::Compare),
     },
+    Check { name: "ratios to the C limit", run: |root, _| bench::ratios::check(root) },
     Check { name: "Python module", run: |root, _| python::test(root) },
     Check { name: "Python wheel", run: |root, _| python::wheel(root) },
 ];

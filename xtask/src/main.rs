@@ -27,7 +27,10 @@ usage: cargo xtask COMMAND
   test [--long] [--fuzz-seconds N]       everything that must pass; ends at the first failure
   tidy                                   layers, names, the one table of metrics
   fuzz [TARGET] [--seconds N]            one fuzz target, or each of them
-  bench [--processes N,N] [--samples N]  what one sample costs, beside psutil and a C program
+  bench [--processes N,N] [--active PERCENT,PERCENT] [--samples N]
+                                         what one sample costs, beside other tools and C programs
+  ratios                                 a sample beside the fewest system calls, held to bounds
+  growth [--samples N]                   what it costs while processes, groups, threads grow
   instructions [--accept]                what parsers, ledger, groups and encoders take, by valgrind
   same-load [--seconds N] [--only LOAD]  what we and other tools show of one load, by the second
   boot [--kernel LINE]                   Debian's 6.1, or another line, or all, emulated; with its own tests
@@ -62,6 +65,11 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         }
         "fuzz" => fuzz::run(&root, &fuzz::Plan::parse(rest)?)?,
         "bench" => bench::run(&root, &bench::Plan::parse(rest)?)?,
+        "ratios" => {
+            no_more(rest)?;
+            bench::ratios::check(&root)?;
+        }
+        "growth" => bench::growth::run(&root, &bench::growth::Plan::parse(rest)?)?,
         "instructions" => instructions::run(&root, instructions::Plan::parse(rest)?)?,
         "same-load" => same_load::run(&root, &same_load::Plan::parse(rest)?)?,
         "boot" => boot::run(&root, &boot::Plan::parse(rest)?)?,

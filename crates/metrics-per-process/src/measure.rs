@@ -6,9 +6,10 @@
 //! with their growth; those that were started since belong to it for good, daemons included,
 //! as far as the tier sees whose they are.
 //!
-//! The thread is part of the process that it measures. What it does itself is taken off; since
-//! the two are not read at one moment, CPU time, faults, context switches and what was read
-//! without storage are estimates.
+//! The thread is part of the process that it measures. What it does itself is taken off. At tier A
+//! both are read at one moment; elsewhere they are not, so that CPU time, faults, context switches
+//! and what was read without storage are estimates. What a thread that runs meanwhile has used since
+//! the last tick of the clock is not in either.
 //!
 //! ```
 //! use metrics_per_process::measure::Meter;

@@ -248,12 +248,19 @@ impl MonitorBuilder {
         self
     }
 
+    /// Makes no more rows than this; what is beyond is summed in `other`. 1,000, unless said
+    /// otherwise.
+    #[must_use]
+    pub fn rows_max(mut self, rows_max: usize) -> Self {
+        self.rows_max = rows_max;
+        self
+    }
+
     /// Makes one row for each systemd unit, or program where there is none, but no more than
     /// `groups_max`; the rest is summed in `other`.
     #[must_use]
-    pub fn everything_by_unit_or_name(mut self, groups_max: usize) -> Self {
-        self.rows_max = groups_max;
-        self.by(GroupKey::UnitOrName)
+    pub fn everything_by_unit_or_name(self, groups_max: usize) -> Self {
+        self.rows_max(groups_max).by(GroupKey::UnitOrName)
     }
 
     /// What to measure. Nothing else is read.

@@ -158,7 +158,7 @@ impl RunBuilder {
     }
 
     /// Sees ended processes no better than this. The best that is to be had, unless said
-    /// otherwise; A costs some 35 ms of CPU time before the command is started.
+    /// otherwise; A costs some 15 ms of CPU time before the command is started.
     #[must_use]
     pub fn tier_max(mut self, tier: Tier) -> Self {
         self.0.tier_max = tier;

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use self::life::{Life, Told};
 use crate::exit::{ExitSource, ProcessExit};
-use crate::group::{EndedMember, GroupBook, tier_of};
+use crate::group::{EndedMember, GroupBook};
 use crate::ledger::Movement;
 use crate::metric::MetricId;
 use crate::process::{Identity, ProcessKey};
@@ -178,7 +178,7 @@ impl EndedBook {
         let mut report = EndedReport {
             wall_time: snapshot.wall_time,
             interval: self.previous.map(|previous| snapshot.taken_at.since(previous)),
-            tier: tier_of(movement),
+            tier: groups.tier(),
             lost_records: movement.missing_records,
             spilled_records: movement.spilled_records,
             ..EndedReport::default()

@@ -13,18 +13,20 @@ mod members;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use self::members::{Member, Members, Walk};
+use self::members::{Member, Members};
 
 use crate::group_totals::{DelaysMissing, GroupTotals, Marks, Switched};
-use crate::ledger::{Ends, Movement, Residual};
+use crate::ledger::{Ends, Late, Movement, Residual};
 use crate::metric::Need;
 use crate::process::{Delays, ProcessKey, ProcessSample, Reading};
 use crate::report::{Accuracy, Column, GroupReport, Mark, Report, Tier};
 use crate::selector::{Descendants, GroupKey, Resolution, Selector, Verdict};
+use crate::slack::Slack;
 use crate::snapshot::Snapshot;
 use crate::tally::{Interval, Role, Tally};
 use crate::traffic::{TrafficBook, TrafficMovement};
-use crate::units::{DelayTotals, IoCounter, IoDelta, Totals, UsageDelta};
+use crate::units::{IoCounter, IoDelta, Totals, UsageDelta};
+use crate::walk::Walk;
 
 /// After so many sweeps without a member a row gives its place to a newcomer, where
 /// there are no more rows.
@@ -33,9 +35,6 @@ const ROUNDS_DESERTED: u32 = 60;
 /// After a process has become another, got another parent or come into sight, those without a place look for so
 /// many sweeps whether they inherit one now: an ended parent is still spoken of in the next.
 const RESTLESS_ROUNDS: u32 = 3;
-
-/// Room for so many is kept from one sweep to the next.
-const TURNS_KEPT: usize = 1024;
 
 /// The row that takes everything beyond the largest number of rows.
 const OTHER: &[u8] = b"other";
@@ -86,10 +85,13 @@ pub struct GroupBook {
     /// Whose place is decided in this round, and who owned what moved before: kept for their room.
     turns: Vec<Turn>,
     earlier: Vec<Option<Owner>>,
+    slacks: Slacks,
     /// What can be promised of the interval that is being folded.
     marks: Marks,
     /// Exit records that never reached us.
     lost_records_total: u64,
+    /// What the records of the last interval promise.
+    tier: Tier,
     /// Members that ended in the interval that was folded last.
     ended: Vec<(ProcessKey, Place)>,
     start: Start,
@@ -102,6 +104,14 @@ enum Start {
     AtDoneBefore,
     /// At nothing.
     AtZero,
+}
+
+/// How much of the room that is kept is needed.
+#[derive(Debug, Default)]
+struct Slacks {
+    turns: Slack,
+    earlier: Slack,
+    ended: Slack,
 }
 
 /// A member that ended.
@@ -174,6 +184,13 @@ impl Turn {
     }
 }
 
+/// How far the members have been walked while their places are decided.
+#[derive(Debug, Default)]
+struct Walks {
+    members: Walk,
+    forkers: Walk,
+}
+
 /// What everybody holds.
 #[derive(Debug)]
 struct Census {
@@ -219,6 +236,10 @@ impl Member {
         !self.place.is_some_and(|place| place.role == Role::Matched)
     }
 
+    fn owner(&self) -> Owner {
+        self.place.map_or(Owner::Stranger, |place| Owner::Row(place.row))
+    }
+
     /// Whether it would inherit a place that its parent has.
     fn is_placeless(&self) -> bool {
         self.place.is_none() && self.decision != Decision::Excluded
@@ -253,9 +274,11 @@ impl GroupBook {
             needs: distinct_needs(&columns),
             turns: Vec::new(),
             earlier: Vec::new(),
+            slacks: Slacks::default(),
             columns,
             marks: Marks::default(),
             lost_records_total: 0,
+            tier: Tier::C,
             ended: Vec::new(),
             start: Start::AtDoneBefore,
         }
@@ -314,8 +337,10 @@ impl GroupBook {
             row.totals.begin_interval(self.marks);
         }
         let mut earlier = std::mem::take(&mut self.earlier);
-        let owners = movement.processes.iter().map(|delta| self.owner_of(delta.key));
+        let walk = Walk::default();
+        let owners = movement.processes.iter().map(|delta| self.owner_on(&walk, delta.key));
         earlier.extend(owners);
+        self.slacks.earlier.give_back(&mut earlier);
         let earlier_reapers: Vec<Option<Owner>> =
             movement.residuals.iter().map(|residual| self.owner_of(residual.reaper)).collect();
         // What was waited across a change of group is the former one's.
@@ -326,18 +351,16 @@ impl GroupBook {
         }
         self.begin_delays(movement);
         self.add_delays(snapshot, movement);
+        self.put_late_in_its_time(movement, &earlier);
         for (delta, owner) in movement.processes.iter().zip(earlier.drain(..)) {
-            if let Some(group) = self.group_mut(owner.or_else(|| self.owner_of(delta.key))) {
+            let owner = owner.or_else(|| self.owner_on(&walk, delta.key));
+            if let Some(group) = self.group_mut(owner) {
                 group.grow(delta.io.unwrap_or_default(), delta.usage);
                 group.round(delta.rounded_records);
             }
         }
         self.earlier = earlier;
-        for key in &movement.unread {
-            if let Some(group) = self.group_mut(self.owner_of(*key)) {
-                group.io_is_partial = true;
-            }
-        }
+        self.note_doubts(movement);
         let mut nobodys = (IoDelta::ZERO, UsageDelta::ZERO);
         for (residual, reaper) in movement.residuals.iter().zip(earlier_reapers) {
             let rest = self.give_residual(residual, reaper);
@@ -347,7 +370,7 @@ impl GroupBook {
         let unattributed_tcp_bytes = self.add_traffic(snapshot);
         self.lost_records_total = self.lost_records_total.saturating_add(movement.missing_records);
         let accuracy = Accuracy {
-            tier: tier_of(movement),
+            tier: self.tier,
             lost: self.settle(snapshot, movement),
             lost_records: movement.missing_records,
             lost_records_total: self.lost_records_total,
@@ -369,6 +392,38 @@ impl GroupBook {
             let group = &*self.groups.get(place.row)?.name;
             Some(EndedMember { key: *key, group, is_descendant: place.role == Role::Descendant })
         })
+    }
+
+    /// What the records of the interval that was folded last promise of these groups.
+    pub(crate) fn tier(&self) -> Tier {
+        self.tier
+    }
+
+    /// Promises less of those groups whose members missing records concern, or whose I/O is out
+    /// of sight.
+    fn note_doubts(&mut self, movement: &Movement) {
+        self.tier = self.tier_of(movement);
+        for key in &movement.inferred {
+            if let Some(group) = self.group_mut(self.owner_of(*key)) {
+                group.weaken(Marks::of(Ends::Inferred));
+            }
+        }
+        for key in &movement.unread {
+            if let Some(group) = self.group_mut(self.owner_of(*key)) {
+                group.io_is_partial = true;
+            }
+        }
+    }
+
+    /// Missing records lower the tier where they may concern a member.
+    fn tier_of(&self, movement: &Movement) -> Tier {
+        let is_member = |key: &ProcessKey| matches!(self.owner_of(*key), Some(Owner::Row(_)));
+        match movement.ends {
+            _ if movement.inferred.iter().any(is_member) => Tier::C,
+            Ends::Exact if movement.spilled_records == 0 => Tier::A,
+            Ends::Exact | Ends::Rounded => Tier::B,
+            Ends::Inferred => Tier::C,
+        }
     }
 
     /// How many processes are remembered: the living, and those that ended until the ledger has
@@ -414,19 +469,24 @@ impl GroupBook {
         let mut turns = std::mem::take(&mut self.turns);
         self.find_turns(snapshot, &mut turns);
         turns.sort_unstable();
+        self.slacks.turns.give_back(&mut turns);
         let mut waiting = Vec::new();
+        let walks = Walks::default();
         for turn in turns.drain(..) {
             let Some(process) = turn.process(snapshot) else { continue };
             waiting.push(process);
-            waiting.extend(
-                snapshot.ancestors(process).take_while(|ancestor| !self.is_looked_at(ancestor.key)),
-            );
+            // Of thousands that one process has forked this is all there is to ask.
+            if !process.forked_by.is_some_and(|forker| self.is_looked_at(forker, &walks)) {
+                let ancestors = snapshot.ancestors(process);
+                let is_next = |next: &&ProcessSample| !self.is_looked_at(next.key, &walks);
+                waiting.extend(ancestors.take_while(is_next));
+            }
             while let Some(next) = waiting.pop() {
-                self.assign(next, snapshot);
+                self.assign(next, snapshot, &walks);
             }
         }
-        turns.shrink_to(TURNS_KEPT);
-        self.turns = turns;
+        // The first sweep meets nobody but newcomers, each later one few.
+        self.turns = if self.round == 1 { Vec::new() } else { turns };
     }
 
     /// Looks over everybody, and puts those on the list whose place is to be decided: who is
@@ -434,12 +494,13 @@ impl GroupBook {
     /// parents anew where a place, or a parent, has just changed.
     fn find_turns(&mut self, snapshot: &Snapshot, turns: &mut Vec<Turn>) {
         // As much room as the first sweep needs, and no more.
-        let expected = snapshot.processes.len().saturating_sub(self.members.len());
-        let (mut newcomers, mut walk) = (Vec::with_capacity(expected), Walk::default());
+        let expected = snapshot.processes.len().saturating_sub(self.members.len())
+            + snapshot.exits.processes.len();
+        let (mut newcomers, walk) = (Vec::with_capacity(expected), Walk::default());
         let (round, looks_at_ports) = (self.round, self.looks_at_ports);
         let mut has_placeless = false;
         for (position, process) in snapshot.processes.iter().enumerate() {
-            let Some(member) = self.members.next(&mut walk, process.key) else {
+            let Some(member) = self.members.next(&walk, process.key) else {
                 if process.key.start_time_ticks <= self.swept_until_ticks {
                     self.restless_rounds = RESTLESS_ROUNDS;
                 }
@@ -480,12 +541,14 @@ impl GroupBook {
 
     /// Puts those on the list that ended.
     fn find_ended(&self, snapshot: &Snapshot, turns: &mut Vec<Turn>, newcomers: &mut Vec<Member>) {
+        let (seen_walk, walk) = (Walk::default(), Walk::default());
         for (position, exit) in snapshot.exits.processes.iter().enumerate() {
             let process = &exit.sample;
-            if snapshot.by_key(process.key).is_some() {
+            let seen = seen_walk.find(&snapshot.processes, process.key, |process| process.key);
+            if seen.is_some() {
                 continue;
             }
-            if self.members.get(process.key).is_none() {
+            if self.members.find(&walk, process.key).is_none() {
                 newcomers.push(Member::new(process, self.round));
             }
             turns.push(Turn::of(process, snapshot.processes.len() + position));
@@ -494,9 +557,9 @@ impl GroupBook {
 
     /// Puts those on the list that have no place though nothing excludes them.
     fn find_placeless(&mut self, snapshot: &Snapshot, turns: &mut Vec<Turn>) {
-        let (mut walk, round) = (Walk::default(), self.round);
+        let (walk, round) = (Walk::default(), self.round);
         for (position, process) in snapshot.processes.iter().enumerate() {
-            let member = self.members.next(&mut walk, process.key);
+            let member = self.members.next(&walk, process.key);
             if let Some(member) = member.filter(|m| m.round == round && m.is_placeless()) {
                 member.round = 0;
                 turns.push(Turn::of(process, position));
@@ -504,13 +567,14 @@ impl GroupBook {
         }
     }
 
-    fn is_looked_at(&self, key: ProcessKey) -> bool {
-        self.members.get(key).is_some_and(|member| member.round == self.round)
+    fn is_looked_at(&self, key: ProcessKey, walks: &Walks) -> bool {
+        let member = self.members.find(&walks.forkers, key);
+        member.is_some_and(|member| member.round == self.round)
     }
 
     /// Decides where one process belongs; its parent has been decided before.
-    fn assign(&mut self, process: &ProcessSample, snapshot: &Snapshot) {
-        let member = self.members.get(process.key);
+    fn assign(&mut self, process: &ProcessSample, snapshot: &Snapshot, walks: &Walks) {
+        let member = self.members.find(&walks.members, process.key);
         let Some(member) = member.filter(|member| member.round != self.round) else { return };
         let remembered = member.place;
         let may_begin = self.looks_at_ports && member.may_begin_to_match();
@@ -518,11 +582,11 @@ impl GroupBook {
         let (place, decision) = match (is_decided.then_some(member.decision), remembered) {
             (Some(decision), Some(place)) => (Some(place), decision),
             (Some(Decision::Excluded), None) => (None, Decision::Excluded),
-            (Some(decision), None) => self.inherit(process, snapshot, None, decision),
-            (None, _) => self.decide(process, snapshot, remembered),
+            (Some(decision), None) => self.inherit(process, snapshot, (None, decision), walks),
+            (None, _) => self.decide(process, snapshot, remembered, walks),
         };
         let round = self.round;
-        if let Some(member) = self.members.get_mut(process.key) {
+        if let Some(member) = self.members.next(&walks.members, process.key) {
             (member.place, member.decision, member.round) = (place, decision, round);
             member.identity.clone_from(&process.identity);
         }
@@ -535,18 +599,19 @@ impl GroupBook {
         process: &ProcessSample,
         snapshot: &Snapshot,
         remembered: Option<Place>,
+        walks: &Walks,
     ) -> (Option<Place>, Decision) {
         let (matched, decision) = self.own_match(process, snapshot);
         if let Some(row) = matched {
             let role = Role::Matched;
-            return match self.row(row, process, snapshot) {
+            return match self.row(row, process, snapshot, walks) {
                 Some(row) => (Some(Place { row, role }), decision),
                 None if self.is_row_in_doubt(process) => (None, Decision::Doubtful(row)),
                 None => (None, decision),
             };
         }
         let kept = remembered.filter(|place| self.takes_descendants(place.row));
-        self.inherit(process, snapshot, kept, decision)
+        self.inherit(process, snapshot, (kept, decision), walks)
     }
 
     /// Where a process belongs that does not match itself: where it was, else with its
@@ -555,10 +620,10 @@ impl GroupBook {
         &mut self,
         process: &ProcessSample,
         snapshot: &Snapshot,
-        kept: Option<Place>,
-        decision: Decision,
+        (kept, decision): (Option<Place>, Decision),
+        walks: &Walks,
     ) -> (Option<Place>, Decision) {
-        let inherited = || self.nearest_row(process, snapshot);
+        let inherited = || self.nearest_row(process, snapshot, walks);
         let Some(row) = kept.map(|place| place.row).or_else(inherited) else {
             return (None, decision);
         };
@@ -570,7 +635,7 @@ impl GroupBook {
             return (None, Decision::Excluded);
         }
         let place = kept.or_else(|| {
-            let row = self.row(row, process, snapshot)?;
+            let row = self.row(row, process, snapshot, walks)?;
             Some(Place { row, role: Role::Descendant })
         });
         (place, decision)
@@ -603,8 +668,14 @@ impl GroupBook {
     }
 
     /// The row of the nearest ancestor, past those that were excluded.
-    fn nearest_row(&self, process: &ProcessSample, snapshot: &Snapshot) -> Option<usize> {
-        let forker = process.forked_by.and_then(|key| self.members.get(key)?.place);
+    fn nearest_row(
+        &self,
+        process: &ProcessSample,
+        snapshot: &Snapshot,
+        walks: &Walks,
+    ) -> Option<usize> {
+        let place_of = |forker| self.members.find(&walks.forkers, forker)?.place;
+        let forker = process.forked_by.and_then(place_of);
         if let Some(place) = forker {
             return Some(place.row);
         }
@@ -632,10 +703,16 @@ impl GroupBook {
 
     /// The row itself where rows are named; else the row of the process's own value, or
     /// where it has none the row of its parent.
-    fn row(&mut self, row: usize, process: &ProcessSample, snapshot: &Snapshot) -> Option<usize> {
+    fn row(
+        &mut self,
+        row: usize,
+        process: &ProcessSample,
+        snapshot: &Snapshot,
+        walks: &Walks,
+    ) -> Option<usize> {
         let Rows::Keyed { selector, key, rows_max } = &self.rows else { return Some(row) };
         let Some(name) = row_name(key, selector, process, &self.resolution) else {
-            return self.nearest_row(process, snapshot);
+            return self.nearest_row(process, snapshot, walks);
         };
         if let Some(row) = self.row_of_name.get(&name) {
             return Some(*row);
@@ -689,8 +766,12 @@ impl GroupBook {
     }
 
     fn owner_of(&self, key: ProcessKey) -> Option<Owner> {
-        let member = self.members.get(key)?;
-        Some(member.place.map_or(Owner::Stranger, |place| Owner::Row(place.row)))
+        self.members.get(key).map(Member::owner)
+    }
+
+    /// The same on a walk.
+    fn owner_on(&self, walk: &Walk, key: ProcessKey) -> Option<Owner> {
+        self.members.find(walk, key).map(Member::owner)
     }
 
     fn group_mut(&mut self, owner: Option<Owner>) -> Option<&mut GroupTotals> {
@@ -723,6 +804,18 @@ impl GroupBook {
         }
     }
 
+    /// Keeps what was done before the interval out of the rates of those whose it is, who were
+    /// `earlier` those of each process that moved.
+    fn put_late_in_its_time(&mut self, movement: &Movement, earlier: &[Option<Owner>]) {
+        for (key, late) in &movement.late {
+            let position = movement.processes.binary_search_by_key(key, |delta| delta.key).ok();
+            let owner = position.and_then(|position| *earlier.get(position)?);
+            if let Some(group) = self.group_mut(owner.or_else(|| self.owner_of(*key))) {
+                group.come_late(*late);
+            }
+        }
+    }
+
     /// Gives an inherited remainder to the group of those it came with. Returns what nobody
     /// can be named for.
     fn give_residual(
@@ -744,6 +837,7 @@ impl GroupBook {
         match self.group_mut(Some(owner)) {
             Some(group) => {
                 group.grow(known, residual.usage);
+                group.come_late(Late { io: residual.late.io.min(known), ..residual.late });
                 if is_inferred {
                     group.weaken_io(Mark::Estimate);
                 }
@@ -756,9 +850,9 @@ impl GroupBook {
     /// Looks at everybody once: what the members hold, and how often they gave up the CPU.
     fn take_census(&mut self, snapshot: &Snapshot, movement: &Movement) -> Census {
         let mut tallies: Vec<Tally> = self.groups.iter().map(|_| Tally::default()).collect();
-        let (mut walk, mut undecided) = (Walk::default(), 0);
+        let (walk, mut undecided) = (Walk::default(), 0);
         for process in &snapshot.processes {
-            let Some(member) = self.members.next(&mut walk, process.key) else { continue };
+            let Some(member) = self.members.next(&walk, process.key) else { continue };
             let switched = match (member.switched(process, self.round, movement), self.start) {
                 (Switched::BeforeAll(_), Start::AtZero) => Switched::Unknown,
                 (switched, _) => switched,
@@ -789,8 +883,9 @@ impl GroupBook {
         if movement.ends != Ends::Exact || movement.is_baseline {
             return;
         }
+        let walk = Walk::default();
         for process in snapshot.exits.processes.iter().map(|exit| &exit.sample) {
-            let Some(member) = self.members.get_mut(process.key) else { continue };
+            let Some(member) = self.members.next(&walk, process.key) else { continue };
             let switched = member.switched(process, self.round, movement);
             if let Some(place) = member.place {
                 self.groups[place.row].totals.switch_as(switched);
@@ -807,7 +902,7 @@ impl GroupBook {
             if let Some(member) = self.members.get_mut(delta.key)
                 && member.first_round == self.round
             {
-                member.delays.get_or_insert(DelayTotals::ZERO);
+                member.delays.get_or_insert_default();
             }
         }
     }
@@ -836,7 +931,8 @@ impl GroupBook {
         let Reading::Value(delays) = seen else { return };
         let Some(member) = self.members.get_mut(key) else { return };
         let total = delays.total;
-        let before = member.delays.replace(total.raised_to(member.delays.unwrap_or_default()));
+        let before = member.delays.as_deref().copied();
+        **member.delays.get_or_insert_default() = total.raised_to(before.unwrap_or_default());
         let Some(place) = member.place else { return };
         let group = &mut self.groups[place.row].totals;
         group.miss_delays(DelaysMissing::of(delays));
@@ -889,8 +985,9 @@ impl GroupBook {
     /// how many members' tails are lost.
     fn settle(&mut self, snapshot: &Snapshot, movement: &Movement) -> u64 {
         self.ended.clear();
+        let walk = Walk::default();
         for key in &movement.ended {
-            let Some(member) = self.members.get(*key) else { continue };
+            let Some(member) = self.members.find(&walk, *key) else { continue };
             let Some(place) = member.place else { continue };
             let is_unread = member.delays.is_none();
             self.ended.push((*key, place));
@@ -902,9 +999,12 @@ impl GroupBook {
                 }
             }
         }
+        self.slacks.ended.give_back(&mut self.ended);
         let is_member = |key: &&ProcessKey| matches!(self.owner_of(**key), Some(Owner::Row(_)));
         let lost = movement.lost.iter().filter(is_member).count();
-        let gone = movement.settled.iter().filter(|key| snapshot.by_key(**key).is_none());
+        let walk = Walk::default();
+        let seen = |key: ProcessKey| walk.find(&snapshot.processes, key, |process| process.key);
+        let gone = movement.settled.iter().filter(|key| seen(**key).is_none());
         self.members.forget(gone.copied().collect());
         lost as u64
     }
@@ -945,15 +1045,6 @@ fn distinct_needs(columns: &[Column]) -> Vec<Need> {
     needs.dedup();
     needs.retain(|need| *need != Need::Always);
     needs
-}
-
-/// What an interval's records promise.
-pub(crate) fn tier_of(movement: &Movement) -> Tier {
-    match movement.ends {
-        Ends::Exact if movement.spilled_records == 0 => Tier::A,
-        Ends::Exact | Ends::Rounded => Tier::B,
-        Ends::Inferred => Tier::C,
-    }
 }
 
 /// The name of a process's own row; `None` where it has none.

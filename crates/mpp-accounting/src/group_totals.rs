@@ -5,7 +5,7 @@
 //! number that was once a lower bound does not become better by waiting.
 
 use crate::exit::ROUNDED_TO_BYTES;
-use crate::ledger::Ends;
+use crate::ledger::{Ends, Late};
 use crate::process::{DelayCoverage, Delays, ProcessSample};
 use crate::report::Mark;
 use crate::units::{
@@ -121,6 +121,8 @@ pub(crate) struct GroupTotals {
     pub(crate) switches_moved: Delta<2>,
     pub(crate) delays_moved: DelayDelta,
     pub(crate) tcp_moved: TcpDelta,
+    /// What of that was done before the last sweep, by members that could not be read then.
+    late: Late,
     /// Whether the start holds what descendants in other groups had done.
     pub(crate) start_has_foreign: bool,
     /// Whether the start misses what ended threads had done.
@@ -151,6 +153,7 @@ impl GroupTotals {
         self.marks = self.marks.and(marks);
         self.io_moved = IoDelta::ZERO;
         self.usage_moved = UsageDelta::ZERO;
+        self.late = Late::default();
         self.switches_moved = Delta::ZERO;
         self.delays_moved = DelayDelta::ZERO;
         self.delays_missing_moved = DelaysMissing::default();
@@ -174,12 +177,41 @@ impl GroupTotals {
         self.marks.io = self.marks.io.and(mark);
     }
 
+    /// Promises no more than this of the interval, and so of all.
+    pub(crate) fn weaken(&mut self, marks: Marks) {
+        self.marks_moved = self.marks_moved.and(marks);
+        self.marks = self.marks.and(marks);
+    }
+
     /// Adds what a member did, or what came with its children.
     pub(crate) fn grow(&mut self, io: IoDelta, usage: UsageDelta) {
         self.io = self.io.plus(io);
         self.usage = self.usage.plus(usage);
         self.io_moved = self.io_moved.plus(io);
         self.usage_moved = self.usage_moved.plus(usage);
+    }
+
+    /// Notes that so much of what was added was done before the last sweep. What was done since is
+    /// estimated by it, so that rates are; the totals are not.
+    pub(crate) fn come_late(&mut self, late: Late) {
+        self.late =
+            Late { io: self.late.io.plus(late.io), usage: self.late.usage.plus(late.usage) };
+        if !late.io.is_zero() {
+            self.marks_moved.io = self.marks_moved.io.and(Mark::Estimate);
+        }
+        if !late.usage.is_zero() {
+            self.marks_moved.usage = self.marks_moved.usage.and(Mark::Estimate);
+        }
+    }
+
+    /// The I/O of the interval alone, for rates.
+    pub(crate) fn io_in_time(&self) -> IoDelta {
+        self.io_moved.less(self.late.io)
+    }
+
+    /// The CPU time and faults of the interval alone, for rates.
+    pub(crate) fn usage_in_time(&self) -> UsageDelta {
+        self.usage_moved.less(self.late.usage)
     }
 
     /// Adds a member's context switches.

@@ -20,24 +20,27 @@
 //! so nothing needs to be split.
 //!
 //! Where the kernel writes a record of every thread that ends, I/O needs no inference: see
-//! `records.rs`. A record that is missing brings the three rules back for that interval; CPU
-//! time keeps to them always, since a record's is not final yet. Then a record is the last
-//! sight of its process, and a better one than any sweep has.
+//! `records.rs`. A record that is missing brings the three rules back for that interval, for
+//! those whom it may concern where that can be known; CPU time keeps to them always, since a
+//! record's is not final yet. Then a record is the last sight of its process, and a better one
+//! than any sweep has.
 //!
 //! The ledger knows no groups. What came with reaped children and no one was seen
 //! doing leaves it as a [`Residual`], and the group fold decides whose it is.
 
 mod records;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use self::records::{Batch, Ended, Missing, OwnIo, Records, leader_of};
 use crate::exit::{ExitSource, Exits, Spill};
 use crate::process::{
     ProcessKey, ProcessSample, ProcessState, ThreadIo, ThreadKey, ThreadList, Usage,
 };
+use crate::slack::Slack;
 use crate::snapshot::Snapshot;
-use crate::units::{BootTime, IoDelta, IoTotals, UsageCounter, UsageDelta, UsageTotals};
+use crate::units::{BootTime, Delta, IoDelta, IoTotals, UsageCounter, UsageDelta, UsageTotals};
+use crate::walk::Walk;
 
 /// A pending process is given up after this many sweeps in which its candidate
 /// reapers were readable: it was reaped automatically, or out of our sight.
@@ -46,6 +49,9 @@ const PENDING_SWEEPS_MAX: u32 = 2;
 /// An unreadable process is waited for so many sweeps. Then its reaped children's CPU
 /// time counts again, and its I/O starts afresh should it ever be readable again.
 const HELD_SWEEPS_MAX: u32 = 60;
+
+/// The times of so many sweeps are remembered: enough for those in which a process is waited for.
+const SWEEP_TIMES_MAX: usize = HELD_SWEEPS_MAX as usize + 2;
 
 /// The PID of the process that inherits orphans, pid_namespaces(7).
 const INIT: u32 = 1;
@@ -72,8 +78,11 @@ pub struct Ledger {
     pending: Vec<Pending>,
     /// When the sweep before began; `None` before the first.
     previous_sweep_ticks: Option<u64>,
+    sweep_times: SweepTimes,
     /// Exit records that are not done with.
     records: Records,
+    known_slack: Slack,
+    pending_slack: Slack,
 }
 
 /// What happened between two sweeps.
@@ -84,6 +93,9 @@ pub struct Movement {
     /// What each process itself did, ascending by key. Of those that were there before, that did
     /// nothing and have the same parent, nothing is said.
     pub processes: Vec<ProcessDelta>,
+    /// What of that was done before this interval, by those that could not be read at its begin,
+    /// ascending by key.
+    pub late: Vec<(ProcessKey, Late)>,
     /// What came with reaped children and no one was seen doing.
     pub residuals: Vec<Residual>,
     /// Processes that ended: recorded, or seen before and gone.
@@ -101,6 +113,9 @@ pub struct Movement {
     pub fallen: u64,
     /// How the I/O of those that ended was found out.
     pub ends: Ends,
+    /// Processes of which it was inferred all the same, ascending: threads of theirs are gone
+    /// without a record, or they may have waited for whoever is.
+    pub inferred: Vec<ProcessKey>,
     /// Threads that ended without a record that reached us.
     pub missing_records: u64,
     /// Threads that ended and are known only as part of their parent's sum.
@@ -108,6 +123,19 @@ pub struct Movement {
 }
 
 impl Movement {
+    /// Whether the I/O of a process was inferred from two sweeps.
+    #[must_use]
+    pub fn is_inferred(&self, key: ProcessKey) -> bool {
+        self.ends == Ends::Inferred || self.inferred.binary_search(&key).is_ok()
+    }
+
+    /// Notes what of a process's deeds was done before this interval.
+    fn note_late(&mut self, delta: &ProcessDelta, late: Late) {
+        if !late.is_zero() {
+            self.late.push((delta.key, late));
+        }
+    }
+
     /// Whether a process that this sweep was the first to see has been watched since it began.
     #[must_use]
     pub fn knows_start_of(&self, key: ProcessKey) -> bool {
@@ -141,6 +169,27 @@ pub struct ProcessDelta {
     pub rounded_records: u64,
 }
 
+/// A part of what is counted in one interval that was done before it, while a process could not be
+/// read. It counts in totals now, and in no rate.
+///
+/// Nobody saw when it was done: it is the share of the time since the last reading that lies before
+/// the interval.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Late {
+    /// Of the I/O.
+    pub io: IoDelta,
+    /// Of the CPU time and faults.
+    pub usage: UsageDelta,
+}
+
+impl Late {
+    /// Whether everything was done in its time.
+    #[must_use]
+    pub fn is_zero(self) -> bool {
+        self.io.is_zero() && self.usage.is_zero()
+    }
+}
+
 /// What a reaper inherited beyond the last sight of those it reaped: their tails,
 /// and children that were never seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,6 +202,8 @@ pub struct Residual {
     pub io: Option<IoDelta>,
     /// The CPU time and faults.
     pub usage: UsageDelta,
+    /// What of both was done while the reaper could not be read.
+    pub late: Late,
     /// Whether one of those taken out had I/O that was never read, so that nobody can
     /// say how much of `io` was already counted before the first sweep.
     pub io_is_unattributed: bool,
@@ -189,6 +240,8 @@ struct Known {
     is_unread_from_birth: bool,
     /// For how many sweeps its I/O, once readable, has not been.
     held_sweeps: u32,
+    /// For how many sweeps its I/O was not read for any reason, and its CPU time; as many as fit.
+    unread_sweeps: UnreadSweeps,
     /// Whether only its place is left, while its account is open or it is pending.
     is_taken_out: bool,
     /// Whether its end has been recorded, though a sweep may have seen it, or see it, as a zombie.
@@ -199,15 +252,24 @@ struct Known {
     fate: Fate,
     /// When it started, to the nanosecond, where that is known.
     started_at: Option<BootTime>,
-    /// How many programs were executed, where that is known.
-    exec_count: Option<u64>,
     /// CPU time of children that were taken out of it before the kernel, which shows whole
-    /// ticks, had shown all of it as inherited.
-    overdrawn: UsageDelta,
+    /// ticks, had shown all of it as inherited. Boxed, since there is seldom any.
+    overdrawn: Option<Box<UsageDelta>>,
     /// What records of its threads have told beyond T: they ended after it was read. Boxed, since
     /// there is seldom any.
     ahead: Option<Box<IoDelta>>,
 }
+
+/// For how many sweeps something was not read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct UnreadSweeps {
+    io: u8,
+    usage: u8,
+}
+
+/// When the last sweeps began, this one last; at most [`SWEEP_TIMES_MAX`].
+#[derive(Debug, Default)]
+struct SweepTimes(VecDeque<BootTime>);
 
 /// What a process did that needs no balance.
 #[derive(Clone, Copy, Debug)]
@@ -232,6 +294,8 @@ struct KnownIo {
 enum KnownThreads {
     /// Not read, because the process never had children.
     Unread,
+    /// None was seen, and there was none to be seen.
+    Nobody,
     /// The main thread alone, and T is all its own: as of nearly every process.
     MainAlone { has_exited: bool },
     /// Boxed, since there are few.
@@ -289,6 +353,15 @@ enum Standing {
     Held,
 }
 
+/// When a sweep looked at a process.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    /// In which tick.
+    ticks: u64,
+    /// How many programs had been executed by then, where that is known.
+    exec_count: Option<u64>,
+}
+
 /// Where a pending process's counters went.
 enum Reap {
     /// Into the account at this position.
@@ -313,6 +386,7 @@ impl Ledger {
     pub fn advance(&mut self, snapshot: &Snapshot) -> Movement {
         let mut movement = Movement::default();
         let mut batch = self.records.take(&snapshot.exits);
+        self.sweep_times.note(snapshot.taken_at);
         let Some(previous_sweep_ticks) = self.previous_sweep_ticks.replace(snapshot.taken_at_ticks)
         else {
             self.begin(snapshot, &mut batch, &mut movement);
@@ -336,16 +410,19 @@ impl Ledger {
         self.enter_unseen(snapshot, &batch, previous_sweep_ticks, &mut movement);
         let tick_ns = 1_000_000_000 / snapshot.host.ticks_per_second.max(1);
         self.settle_pending(&mut accounts, tick_ns, &mut movement);
+        movement.processes.reserve(quiet.len() + accounts.len());
         movement.processes.extend(quiet);
-        for account in &accounts {
-            account.emit(&mut movement);
+        for account in &mut accounts {
+            account.emit(&self.sweep_times, &mut movement);
         }
         if movement.spilled_records > 0 {
             give_spills(&snapshot.exits, &missing, &mut movement);
         }
         give_cpu_tails(&snapshot.exits, &mut movement);
         movement.processes.sort_by_key(|delta| delta.key);
+        movement.late.sort_by_key(|(key, _)| *key);
         self.close_accounts(accounts);
+        self.known_slack.give_back(&mut self.known);
         self.records.remember(recorded, &held);
         movement.unread = unread(&self.known);
         movement
@@ -358,7 +435,7 @@ impl Ledger {
         movement.is_baseline = true;
         movement.ends = ends_of(snapshot.exits.source);
         movement.unread = unread(&self.known);
-        self.records.defer_unread(batch, snapshot);
+        self.records.defer_unread(batch, snapshot, |_| true);
         self.records.defer(batch, |key| key.start_time_ticks >= snapshot.taken_at_ticks);
         movement.settled.extend(batch.processes().iter().map(|ended| ended.key));
     }
@@ -395,13 +472,55 @@ impl Ledger {
             true => unexplained.max(exits.lost_records),
             false => exits.lost_records,
         };
-        if !batch.covers_interval || movement.missing_records > 0 {
-            self.records.defer_unread(batch, snapshot);
+        let is_whose_known = exits.lost_records == 0 && spilled == 0;
+        if !batch.covers_interval || (movement.missing_records > 0 && !is_whose_known) {
+            self.records.defer_unread(batch, snapshot, |_| true);
             return HashMap::new();
         }
         movement.ends = ends_of(exits.source);
         movement.spilled_records = spilled;
+        if movement.missing_records > 0 {
+            movement.inferred = self.concerned(missing, snapshot, batch);
+            let is_concerned = |key| movement.inferred.binary_search(&key).is_ok();
+            self.records.defer_unread(batch, snapshot, is_concerned);
+        }
         self.records.recorded_in(batch, &self.known, snapshot)
+    }
+
+    /// Whom missing records concern: whose threads they are, and who may have waited for those
+    /// that are gone, which are all in whom [`find_reaper`] may look for them. Ascending.
+    fn concerned(&self, missing: &Missing, snapshot: &Snapshot, batch: &Batch) -> Vec<ProcessKey> {
+        let gone: HashMap<ProcessKey, Option<ProcessKey>> = (self.pending.iter())
+            .map(|pending| (pending.last.key, pending.last.parent))
+            .chain(batch.processes().iter().map(|ended| (ended.key, ended.parent)))
+            .chain(self.known.iter().map(|known| (known.key, known.parent)))
+            .collect();
+        let init = snapshot.by_pid(INIT).map(|init| init.key);
+        let mut concerned = Vec::new();
+        for lost in missing.processes() {
+            concerned.push(lost.key);
+            let mut candidate = lost.parent.filter(|_| lost.is_gone);
+            let mut is_orphaned = false;
+            // A frozen tree may hold a circle of parents.
+            for _ in 0..=gone.len() + snapshot.processes.len() {
+                let Some(key) = candidate else { break };
+                concerned.push(key);
+                candidate = match snapshot.by_key(key) {
+                    Some(seen) => {
+                        is_orphaned |= seen.state == ProcessState::Zombie;
+                        let parent = snapshot.by_pid(seen.parent_pid).map(|parent| parent.key);
+                        parent.filter(|_| is_orphaned)
+                    }
+                    None => {
+                        is_orphaned = true;
+                        gone.get(&key).copied().unwrap_or(init.filter(|init| *init != key))
+                    }
+                };
+            }
+        }
+        concerned.sort_unstable();
+        concerned.dedup();
+        concerned
     }
 
     /// Joins the processes of both sweeps, ascending by key, and makes those that vanished
@@ -442,7 +561,7 @@ impl Ledger {
                 true => Account::born(current),
                 false => Account::baseline(current),
             };
-            account.take_records(&self.records, batch, read_at_ticks(process, snapshot), movement);
+            account.take_records(&self.records, batch, Look::at(process, snapshot), movement);
             accounts.push(account);
         }
         for gone in known.iter_mut().skip(position) {
@@ -477,7 +596,7 @@ impl Ledger {
             }
             Account::born(current)
         };
-        account.take_records(&self.records, batch, read_at_ticks(process, snapshot), movement);
+        account.take_records(&self.records, batch, Look::at(process, snapshot), movement);
         account
     }
 
@@ -516,19 +635,22 @@ impl Ledger {
         known.reach_ahead();
         let mut foreign_cpu = UsageDelta::ZERO;
         let ended = batch.ended(known.key);
-        if ended.is_some() || movement.ends != Ends::Inferred {
+        if ended.is_some() || !movement.is_inferred(known.key) {
             let threads = self.records.threads(batch, &known, &[], None);
             let own = known.has_threads().then(|| batch.own(&threads));
             let own = own.or_else(|| known.recorded_alone(batch));
             let usage = ended.map(|ended| {
                 known.usage.own.advanced_to(ended.own_usage).since_clamped(known.usage.own)
             });
-            movement.processes.push(ProcessDelta {
+            let delta = ProcessDelta {
                 key: known.key,
                 io: own.map(|own| own.io),
                 usage: usage.unwrap_or_default(),
                 rounded_records: own.map_or(0, |own| own.rounded_records),
-            });
+            };
+            let unread = known.unread_sweeps;
+            movement.note_late(&delta, self.sweep_times.late(unread, delta.io, delta.usage));
+            movement.processes.push(delta);
             if let Some(ended) = ended {
                 let own_io = own.map_or(IoDelta::ZERO, |own| own.io);
                 let total = known.io.as_ref().map(|io| io.total.plus(own_io));
@@ -547,11 +669,21 @@ impl Ledger {
         previous_sweep_ticks: u64,
         movement: &mut Movement,
     ) {
-        let handled: HashSet<ProcessKey> = movement.processes.iter().map(|d| d.key).collect();
+        let mut handled: Vec<ProcessKey> = movement.processes.iter().map(|d| d.key).collect();
+        handled.sort_unstable();
+        let (walk, handled_walk) = (Walk::default(), Walk::default());
+        let seen = |key: ProcessKey| {
+            let position = walk.find(&snapshot.processes, key, |process| process.key)?;
+            snapshot.processes.get(position)
+        };
+        let is_handled = |key| handled_walk.find(&handled, key, |handled| *handled).is_some();
+        let expected = batch.processes().len();
+        movement.ended.reserve(expected);
+        movement.settled.reserve(expected);
+        movement.processes.reserve(expected);
         for ended in batch.processes() {
-            let seen = snapshot.by_key(ended.key);
-            let seen = seen.filter(|p| !batch.is_of_another(p.key, p.started_at));
-            if seen.is_some() || handled.contains(&ended.key) {
+            let seen = seen(ended.key).filter(|p| !batch.is_of_another(p.key, p.started_at));
+            if seen.is_some() || is_handled(ended.key) {
                 continue;
             }
             if ended.key.start_time_ticks < previous_sweep_ticks {
@@ -575,8 +707,10 @@ impl Ledger {
             return;
         }
         // Their processes have ended too, but there was no room for the record that says so.
+        let inferred = &movement.inferred;
         let is_strange = |key: ProcessKey| {
-            snapshot.by_key(key).is_none() && batch.ended(key).is_none() && !handled.contains(&key)
+            let is_told = batch.ended(key).is_some() || seen(key).is_some() || is_handled(key);
+            !is_told && inferred.binary_search(&key).is_err()
         };
         movement.processes.extend(batch.of_others(is_strange));
     }
@@ -597,14 +731,15 @@ impl Ledger {
             let age = std::cmp::Reverse(pending.sweeps);
             (last.io.is_none(), age, last.key.start_time_ticks, last.key)
         });
-        let parents: HashMap<ProcessKey, Option<ProcessKey>> =
-            self.pending.iter().map(|p| (p.last.key, p.last.parent)).collect();
-        let surplus = self.pending.len().saturating_sub(PENDING_MAX);
-        let mut waiting = Vec::new();
-        for (position, mut pending) in std::mem::take(&mut self.pending).into_iter().enumerate() {
-            let key = pending.last.key;
+        self.pending_slack.give_back(&mut self.pending);
+        let parents = Parents::of(&self.pending);
+        let mut surplus = self.pending.len().saturating_sub(PENDING_MAX);
+        let known = &self.known;
+        self.pending.retain_mut(|pending| {
+            let is_surplus = surplus > 0;
+            surplus = surplus.saturating_sub(1);
             let reap = match pending.last.fate {
-                Fate::Reaped => find_reaper(&pending, accounts, &self.known, &parents, tick_ns),
+                Fate::Reaped => find_reaper(pending, accounts, known, &parents, tick_ns),
                 Fate::Dropped => Reap::Nobody,
             };
             match reap {
@@ -613,48 +748,71 @@ impl Ledger {
                     if accounts[reaper].io_left.is_none() && pending.last.io.is_some() {
                         note_lost(&pending.last, movement);
                     }
-                    movement.settled.push(key);
-                    continue;
+                    movement.settled.push(pending.last.key);
+                    return false;
                 }
                 Reap::Unreadable => {}
                 Reap::Nobody => pending.sweeps += 1,
             }
-            if pending.sweeps > PENDING_SWEEPS_MAX || position < surplus {
+            let is_given_up = pending.sweeps > PENDING_SWEEPS_MAX || is_surplus;
+            if is_given_up {
                 note_lost(&pending.last, movement);
-                movement.settled.push(key);
-            } else {
-                waiting.push(pending);
+                movement.settled.push(pending.last.key);
             }
-        }
-        self.pending = waiting;
+            !is_given_up
+        });
         self.adopt_orphans(&parents, &movement.settled);
     }
 
     /// Lets the pending children of a settled process look to its parent from now on.
-    fn adopt_orphans(
-        &mut self,
-        parents: &HashMap<ProcessKey, Option<ProcessKey>>,
-        settled: &[ProcessKey],
-    ) {
-        if self.pending.is_empty() {
+    fn adopt_orphans(&mut self, parents: &Parents, settled: &[ProcessKey]) {
+        if self.pending.is_empty() || settled.is_empty() {
             return;
         }
-        let settled: HashSet<ProcessKey> = settled.iter().copied().collect();
+        let mut settled = settled.to_vec();
+        settled.sort_unstable();
+        let is_settled = |parent: &ProcessKey| settled.binary_search(parent).is_ok();
         for pending in &mut self.pending {
             let mut steps = 0;
-            while let Some(parent) = pending.last.parent.filter(|parent| settled.contains(parent))
+            while let Some(parent) = pending.last.parent.filter(is_settled)
                 && steps <= parents.len()
             {
-                pending.last.parent = parents.get(&parent).copied().flatten();
+                pending.last.parent = parents.of_pending(parent).flatten();
                 steps += 1;
             }
         }
     }
 }
 
-/// The tick in which a process was read.
-fn read_at_ticks(process: &ProcessSample, snapshot: &Snapshot) -> u64 {
-    process.read_at.ns / (1_000_000_000 / snapshot.host.ticks_per_second.max(1))
+/// Whose children the pending are.
+struct Parents {
+    /// Ascending.
+    of: Vec<(ProcessKey, Option<ProcessKey>)>,
+}
+
+impl Parents {
+    fn of(pending: &[Pending]) -> Self {
+        let mut of: Vec<_> = pending.iter().map(|p| (p.last.key, p.last.parent)).collect();
+        of.sort_by_key(|(key, _)| *key);
+        Parents { of }
+    }
+
+    fn len(&self) -> usize {
+        self.of.len()
+    }
+
+    /// The parent of one of them; `None` for any other process.
+    fn of_pending(&self, key: ProcessKey) -> Option<Option<ProcessKey>> {
+        let position = self.of.binary_search_by_key(&key, |(key, _)| *key).ok()?;
+        self.of.get(position).map(|(_, parent)| *parent)
+    }
+}
+
+impl Look {
+    fn at(process: &ProcessSample, snapshot: &Snapshot) -> Self {
+        let tick_ns = 1_000_000_000 / snapshot.host.ticks_per_second.max(1);
+        Look { ticks: process.read_at.ns / tick_ns, exec_count: process.exec_count }
+    }
 }
 
 fn unread(known: &[Known]) -> Vec<ProcessKey> {
@@ -703,6 +861,7 @@ fn residual_of(spill: &Spill) -> Residual {
         taken_out: Vec::new(),
         io: Some(spill.io.as_delta()),
         usage: UsageDelta::ZERO,
+        late: Late::default(),
         io_is_unattributed: false,
     }
 }
@@ -723,7 +882,7 @@ fn find_reaper(
     pending: &Pending,
     accounts: &[Account],
     quiet: &[Known],
-    parents: &HashMap<ProcessKey, Option<ProcessKey>>,
+    parents: &Parents,
     tick_ns: u64,
 ) -> Reap {
     let mut candidate = pending.last.parent;
@@ -746,8 +905,8 @@ fn find_reaper(
         };
         let Some(seen) = seen else {
             is_orphaned = true;
-            candidate = match parents.get(&key) {
-                Some(parent) => *parent,
+            candidate = match parents.of_pending(key) {
+                Some(parent) => parent,
                 // It was never seen, and no record of it came: its children are init's now.
                 None => find_init(accounts, quiet),
             };
@@ -786,13 +945,13 @@ impl Known {
             }),
             is_unread_from_birth: false,
             held_sweeps: 0,
+            unread_sweeps: UnreadSweeps::default(),
             is_taken_out: false,
             has_ended: false,
             was_told_ended: false,
             fate: Fate::Reaped,
             started_at: process.started_at,
-            exec_count: process.exec_count,
-            overdrawn: UsageDelta::ZERO,
+            overdrawn: None,
             ahead: None,
         }
     }
@@ -808,6 +967,7 @@ impl Known {
     ) -> Option<QuietStep> {
         let faults = |usage: UsageTotals| usage.without_cpu();
         let is_strange = self.held_sweeps > 0
+            || self.unread_sweeps != UnreadSweeps::default()
             || self.has_ended
             || self.ahead.is_some()
             || self.is_another(process.started_at)
@@ -848,7 +1008,6 @@ impl Known {
         self.is_zombie = process.state == ProcessState::Zombie;
         self.usage.own = self.usage.own.advanced_to(process.usage.own);
         self.usage.reaped = process.usage.reaped;
-        self.exec_count = process.exec_count;
         if let (Some(known), Some(total)) = (&mut self.io, process.io.total.value()) {
             known.follow(self.key, *total, process.io.threads.value());
         }
@@ -857,7 +1016,8 @@ impl Known {
 
     /// Hands itself out, and leaves its place behind.
     fn take_out(&mut self) -> Known {
-        let taken = Known { io: self.io.take(), ahead: self.ahead.take(), ..*self };
+        let (io, ahead) = (self.io.take(), self.ahead.take());
+        let taken = Known { io, ahead, overdrawn: self.overdrawn.take(), ..*self };
         self.is_taken_out = true;
         taken
     }
@@ -896,6 +1056,15 @@ impl Known {
             now.threads = now.threads.as_listed(self.key, now.total);
             now.total = now.total.raised_to(then.total);
         }
+    }
+
+    /// What was taken out of it and not yet shown as inherited.
+    fn overdrawn(&self) -> UsageDelta {
+        self.overdrawn.as_deref().copied().unwrap_or_default()
+    }
+
+    fn overdraw(&mut self, usage: UsageDelta) {
+        self.overdrawn = (!usage.is_zero()).then(|| Box::new(usage));
     }
 
     /// What was counted of it and is not in T yet.
@@ -974,6 +1143,37 @@ impl Known {
     }
 }
 
+impl SweepTimes {
+    fn note(&mut self, taken_at: BootTime) {
+        self.0.push_back(taken_at);
+        if self.0.len() > SWEEP_TIMES_MAX {
+            self.0.pop_front();
+        }
+    }
+
+    /// What of all that was done before the sweep before this one, where what did it was not read
+    /// in so many sweeps.
+    fn late(&self, unread: UnreadSweeps, io: Option<IoDelta>, usage: UsageDelta) -> Late {
+        if unread == UnreadSweeps::default() {
+            return Late::default();
+        }
+        Late {
+            io: io.map_or(IoDelta::ZERO, |io| self.earlier_part(unread.io, io)),
+            usage: self.earlier_part(unread.usage, usage),
+        }
+    }
+
+    fn earlier_part<const N: usize>(&self, unread_sweeps: u8, done: Delta<N>) -> Delta<N> {
+        let mut latest_first = self.0.iter().rev();
+        let (Some(now), Some(before)) = (latest_first.next(), latest_first.next()) else {
+            return Delta::ZERO;
+        };
+        let mut unread = latest_first.take(usize::from(unread_sweeps));
+        let last_read = unread.next_back().unwrap_or(before);
+        done.share(before.since(*last_read), now.since(*last_read))
+    }
+}
+
 impl Pending {
     /// One that only its record tells of.
     fn unseen(ended: &Ended, own: IoDelta, ends: Ends) -> Self {
@@ -985,13 +1185,13 @@ impl Pending {
             io: Some(KnownIo::without_threads(IoTotals::ZERO.plus(own))),
             is_unread_from_birth: false,
             held_sweeps: 0,
+            unread_sweeps: UnreadSweeps::default(),
             is_taken_out: false,
             has_ended: true,
             was_told_ended: true,
             fate: ended.fate(),
             started_at: ended.started_at,
-            exec_count: None,
-            overdrawn: UsageDelta::ZERO,
+            overdrawn: None,
             ahead: None,
         };
         let foreign_cpu = last.learn_last_cpu(ended, ends);
@@ -1002,7 +1202,7 @@ impl Pending {
 impl KnownIo {
     /// None was seen, and there was none to be seen.
     fn without_threads(total: IoTotals) -> Self {
-        KnownIo { total, threads: KnownThreads::Listed(Box::default()) }
+        KnownIo { total, threads: KnownThreads::Nobody }
     }
 
     /// What was done since by threads of which none is new and none has ended. `None` where
@@ -1021,6 +1221,7 @@ impl KnownIo {
                 let then = ThreadIo { has_exited: *has_exited, ..main_alone(key, self.total) };
                 quiet_growth_of_threads(&[then], now)?
             }
+            (KnownThreads::Nobody, Some(now)) => quiet_growth_of_threads(&[], now)?,
             (KnownThreads::Listed(then), Some(now)) => quiet_growth_of_threads(then, now)?,
             _ => return None,
         };
@@ -1073,6 +1274,7 @@ impl KnownThreads {
     fn list(&self, key: ProcessKey, total: IoTotals) -> Option<ThreadList> {
         match self {
             KnownThreads::Unread => None,
+            KnownThreads::Nobody => Some(ThreadList::default()),
             KnownThreads::MainAlone { has_exited } => {
                 let main = ThreadIo { has_exited: *has_exited, ..main_alone(key, total) };
                 Some(ThreadList::from(main))
@@ -1144,8 +1346,6 @@ impl Account {
             usage: Usage::default(),
             io: current.io.is_some().then(|| KnownIo::without_threads(IoTotals::ZERO)),
             is_unread_from_birth: current.io.is_none(),
-            // Nobody saw what it was then.
-            exec_count: None,
             ..current.clone()
         };
         Account::continued(current, nothing, Ends::Inferred)
@@ -1159,7 +1359,11 @@ impl Account {
 
     /// Of a process whose `stat` could not be read.
     fn held(previous: Known) -> Self {
-        Account::open(previous.clone(), previous, None, Standing::Held)
+        let UnreadSweeps { io, usage } = previous.unread_sweeps;
+        let unread_sweeps =
+            UnreadSweeps { io: io.saturating_add(1), usage: usage.saturating_add(1) };
+        let current = Known { unread_sweeps, ..previous.clone() };
+        Account::open(current, previous, None, Standing::Held)
     }
 
     /// Of a process whose I/O was readable and now is not, or fell. Its own CPU time goes on; what
@@ -1172,6 +1376,7 @@ impl Account {
         current.io.clone_from(&previous.io);
         current.ahead.clone_from(&previous.ahead);
         current.held_sweeps = previous.held_sweeps + 1;
+        current.unread_sweeps.io = previous.unread_sweeps.io.saturating_add(1);
         Account::open(current, previous, None, Standing::Held)
     }
 
@@ -1182,11 +1387,12 @@ impl Account {
         standing: Standing,
     ) -> Self {
         let reaped = current.usage.reaped.since_clamped(previous.usage.reaped);
-        current.overdrawn = previous.overdrawn.less_in_all(reaped);
+        let overdrawn = previous.overdrawn();
+        current.overdraw(overdrawn.less_in_all(reaped));
         current.is_unread_from_birth = previous.is_unread_from_birth && current.io.is_none();
         Account {
             has_reaped: reaped[UsageCounter::MinorFaults] > 0,
-            reaped_left: reaped.less_in_all(previous.overdrawn),
+            reaped_left: reaped.less_in_all(overdrawn),
             current,
             previous,
             io_left,
@@ -1199,20 +1405,19 @@ impl Account {
     }
 
     /// Takes over that its end has been recorded, from an earlier interval or this one, and
-    /// counts I/O by threads and their records where both sweeps have read the threads. This one
-    /// has read it at `read_at_ticks`.
+    /// counts I/O by threads and their records where both sweeps have read the threads.
     fn take_records(
         &mut self,
         records: &Records,
         batch: &Batch,
-        read_at_ticks: u64,
+        look: Look,
         movement: &mut Movement,
     ) {
         let key = self.current.key;
         self.current.has_ended = self.previous.has_ended;
         self.current.was_told_ended = self.previous.has_ended;
         self.current.fate = self.previous.fate;
-        if movement.ends == Ends::Inferred || self.standing == Standing::Held {
+        if movement.is_inferred(key) || self.standing == Standing::Held {
             return;
         }
         let none = Batch::default();
@@ -1220,10 +1425,10 @@ impl Account {
         let batch = if is_of_another { &none } else { batch };
         let is_readable = self.previous.has_threads() && self.current.has_threads();
         if is_readable && self.standing == Standing::Continued {
-            let (threads, exec_count) = (self.current.threads(), self.current.exec_count);
-            let threads = records.threads(batch, &self.previous, &threads, exec_count);
+            let threads = self.current.threads();
+            let threads = records.threads(batch, &self.previous, &threads, look.exec_count);
             self.recorded_io = Some(batch.own(&threads));
-            let ahead = threads.ahead(read_at_ticks);
+            let ahead = threads.ahead(look.ticks);
             self.current.ahead = (!ahead.is_zero()).then(|| Box::new(ahead));
         } else {
             self.recorded_io = self.current.recorded_alone(batch);
@@ -1250,7 +1455,7 @@ impl Account {
             return false;
         }
         let slack = UsageDelta::from_cpu_ns(tick_ns).plus(pending.foreign_cpu);
-        let wanted = child.usage_total().plus(self.current.overdrawn);
+        let wanted = child.usage_total().plus(self.current.overdrawn());
         if !self.reaped_left.plus(slack).covers_in_all(wanted) {
             return false;
         }
@@ -1262,10 +1467,10 @@ impl Account {
 
     fn take_out(&mut self, child: &Known, tick_ns: u64) {
         let usage = child.usage_total();
-        let missing = self.current.overdrawn.plus(usage.less_in_all(self.reaped_left));
+        let missing = self.current.overdrawn().plus(usage.less_in_all(self.reaped_left));
         let overdrawn_max = UsageDelta::from_cpu_ns(tick_ns);
-        self.current.overdrawn =
-            if overdrawn_max.covers_in_all(missing) { missing } else { overdrawn_max };
+        let is_within = overdrawn_max.covers_in_all(missing);
+        self.current.overdraw(if is_within { missing } else { overdrawn_max });
         self.reaped_left = self.reaped_left.less_in_all(usage);
         match (&mut self.io_left, &child.io) {
             (Some(left), Some(io)) => {
@@ -1280,7 +1485,7 @@ impl Account {
     }
 
     /// Splits the credit into what the process did itself and what it inherited.
-    fn emit(&self, movement: &mut Movement) {
+    fn emit(&mut self, times: &SweepTimes, movement: &mut Movement) {
         if self.standing == Standing::Baseline {
             return;
         }
@@ -1292,11 +1497,13 @@ impl Account {
             usage: own_usage,
             rounded_records: self.recorded_io.map_or(0, |own| own.rounded_records),
         };
+        let unread = self.previous.unread_sweeps;
         let residual = Residual {
             reaper: self.current.key,
-            taken_out: self.taken_out.clone(),
+            taken_out: std::mem::take(&mut self.taken_out),
             io: inherited_io,
             usage: self.reaped_left,
+            late: times.late(unread, inherited_io, self.reaped_left),
             io_is_unattributed: self.took_unread_io,
         };
         if !self.has_reaped {
@@ -1304,6 +1511,7 @@ impl Account {
         } else if !residual.is_empty() {
             movement.residuals.push(residual);
         }
+        movement.note_late(&delta, times.late(unread, delta.io, delta.usage));
         movement.processes.push(delta);
     }
 
@@ -1343,5 +1551,16 @@ impl Account {
     /// What is remembered until the next sweep.
     fn close(self) -> Known {
         self.current
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever adds a field decides here that ten thousand processes are worth it.
+    #[test]
+    fn what_is_remembered_of_a_process_does_not_grow_unnoticed() {
+        assert!(size_of::<Known>() <= 240, "{} bytes", size_of::<Known>());
     }
 }

@@ -343,7 +343,7 @@ impl Tally {
 
     fn rate(&self, id: MetricId, group: &GroupTotals, interval: Interval) -> Figure {
         use MetricId as M;
-        let usage = |counter: UsageCounter| group.usage_moved[counter];
+        let usage = |counter: UsageCounter| group.usage_in_time()[counter];
         let marks = group.marks_moved;
         let (growth, mark) = match id {
             M::CpuUser => (rate::seconds(usage(UsageCounter::CpuUserNs)), marks.usage),
@@ -375,9 +375,10 @@ impl Tally {
             }
             _ => match (io_counter(id), self.io.absence()) {
                 (Some(_), Some(why)) if group.io_moved.is_zero() => return Figure::Absent(why),
-                (Some(counter), _) => {
-                    (group.io_moved[counter] as f64, rounded(counter, marks.io).and(self.io.mark()))
-                }
+                (Some(counter), _) => (
+                    group.io_in_time()[counter] as f64,
+                    rounded(counter, marks.io).and(self.io.mark()),
+                ),
                 (None, _) => return Figure::Absent(Absence::Unsupported),
             },
         };
@@ -540,7 +541,7 @@ fn faults(group: &GroupTotals, counter: UsageCounter) -> Figure {
 
 fn cpu_percent(group: &GroupTotals, interval: Option<Interval>) -> Figure {
     let Some(interval) = interval else { return Figure::Absent(Absence::NotYetKnown) };
-    let moved = group.usage_moved;
+    let moved = group.usage_in_time();
     let busy_ns = moved[UsageCounter::CpuUserNs].saturating_add(moved[UsageCounter::CpuSystemNs]);
     match rate::percent(rate::seconds(busy_ns), interval.elapsed.as_secs_f64()) {
         Some(percent) => known(Value::Float(percent), group.marks_moved.usage),

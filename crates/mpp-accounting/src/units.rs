@@ -197,6 +197,17 @@ impl<const N: usize> Delta<N> {
         Delta(std::array::from_fn(|i| self.0[i].min(other.0[i])))
     }
 
+    /// What of it was done in a part of the time, if it was done evenly; cut to whole units. Nothing
+    /// of what was done in no time.
+    #[must_use]
+    pub fn share(self, part: Duration, whole: Duration) -> Self {
+        let (part, whole) = (part.as_nanos().min(whole.as_nanos()), whole.as_nanos());
+        Delta(self.0.map(|number| {
+            let share = u128::from(number).saturating_mul(part).checked_div(whole).unwrap_or(0);
+            u64::try_from(share).unwrap_or(u64::MAX)
+        }))
+    }
+
     /// Whether `other` could have been part of this, counter by counter.
     #[must_use]
     pub fn covers(self, other: Self) -> bool {

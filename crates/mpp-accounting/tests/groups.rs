@@ -37,10 +37,17 @@ impl Watch {
 
     /// One second in which something happens.
     fn interval(&mut self, happen: impl FnOnce(&mut Kernel)) {
+        self.interval_in_which(happen, &[]);
+    }
+
+    /// One second in which something happens and at the end of which some cannot be read at all.
+    fn interval_in_which(&mut self, happen: impl FnOnce(&mut Kernel), unreadable: &[u32]) {
         self.kernel.pass(1);
         happen(&mut self.kernel);
         self.kernel.pass(99);
-        let snapshot = self.kernel.sweep();
+        let mut snapshot = self.kernel.sweep();
+        snapshot.processes.retain(|process| !unreadable.contains(&process.key.pid));
+        snapshot.unreadable_pids = unreadable.to_vec();
         let movement = self.ledger.advance(&snapshot);
         self.report = self.book.fold(&snapshot, &movement, &Resolution::default());
     }
@@ -55,6 +62,13 @@ impl Watch {
         match self.figure(group, "io_counters.write_bytes") {
             Figure::Known { value: Value::Integer(bytes), .. } => bytes,
             other => panic!("expected a total, but found {other:?}"),
+        }
+    }
+
+    fn rate(&self, group: &str, column: &str) -> (f64, Mark) {
+        match self.figure(group, column) {
+            Figure::Known { value, mark } => (value.as_float(), mark),
+            other => panic!("expected a rate, but found {other:?}"),
         }
     }
 
@@ -426,4 +440,78 @@ fn a_book_begun_later_holds_what_is_done_from_then_on() {
     assert_eq!(watch.written("parent"), 675, "whoever was in it stays in it");
     let figure = watch.figure("parent", "io_counters.write_bytes");
     assert!(matches!(figure, Figure::Known { mark: Mark::Estimate, .. }), "{figure:?}");
+}
+
+/// What of a member cannot be read.
+#[derive(Clone, Copy)]
+enum Unreadable {
+    Io,
+    Everything,
+}
+
+/// Two members write evenly, of which one cannot be read for four seconds.
+fn check_rate_after_a_stretch_without(what: Unreadable) {
+    let (mut parent, mut other) = (0, 0);
+    let mut watch = Watch::new(named(&[("parent", Descendants::Taken)]), |kernel| {
+        parent = kernel.fork(INIT, "parent");
+        other = kernel.fork(parent, "other");
+    });
+    let write = |kernel: &mut Kernel| {
+        kernel.write(parent, 1000);
+        kernel.write(other, 70);
+    };
+    watch.interval(write);
+    for _ in 0..4 {
+        match what {
+            Unreadable::Io => watch.interval(|kernel| {
+                write(kernel);
+                kernel.process(other).is_readable = false;
+            }),
+            Unreadable::Everything => watch.interval_in_which(write, &[other]),
+        }
+        assert_eq!(
+            watch.rate("parent", "io_counters.write_bytes_per_sec"),
+            (1000.0, Mark::LowerBound)
+        );
+    }
+    watch.interval(|kernel| {
+        write(kernel);
+        kernel.process(other).is_readable = true;
+    });
+    let rate = watch.rate("parent", "io_counters.write_bytes_per_sec");
+    assert_eq!(rate, (1070.0, Mark::Estimate), "only what was done in this second");
+    assert_eq!(watch.written("parent"), 6 * 1070, "all of it is in the total");
+    watch.interval(write);
+    assert_eq!(watch.rate("parent", "io_counters.write_bytes_per_sec").0, 1070.0);
+}
+
+#[test]
+fn what_was_done_while_its_io_could_not_be_read_is_spread_over_that_time() {
+    check_rate_after_a_stretch_without(Unreadable::Io);
+}
+
+#[test]
+fn what_was_done_while_nothing_of_it_could_be_read_is_spread_over_that_time() {
+    check_rate_after_a_stretch_without(Unreadable::Everything);
+}
+
+#[test]
+fn what_came_with_children_while_their_reaper_could_not_be_read_is_spread_over_that_time() {
+    let mut parent = 0;
+    let mut watch = Watch::new(named(&[("parent", Descendants::Taken)]), |kernel| {
+        parent = kernel.fork(INIT, "parent");
+    });
+    let spawn = |kernel: &mut Kernel| {
+        let child = kernel.fork(parent, "child");
+        kernel.write(child, 300);
+        kernel.exit_and_wait(child);
+    };
+    watch.interval(spawn);
+    for _ in 0..2 {
+        watch.interval_in_which(spawn, &[parent]);
+    }
+    watch.interval(spawn);
+    let rate = watch.rate("parent", "io_counters.write_bytes_per_sec");
+    assert_eq!(rate, (300.0, Mark::Estimate));
+    assert_eq!(watch.written("parent"), 4 * 300);
 }

@@ -6,7 +6,7 @@ mod model_kernel;
 use model_kernel::{INIT, Kernel, Overflow, Recorder};
 use mpp_accounting::exit::{ExitSource, ROUNDED_TO_BYTES};
 use mpp_accounting::group::{GroupBook, Rows};
-use mpp_accounting::ledger::Ledger;
+use mpp_accounting::ledger::{Ledger, Movement};
 use mpp_accounting::metric;
 use mpp_accounting::report::{Figure, Mark, Report, Tier, Value};
 use mpp_accounting::selector::{Descendants, GroupKey, Resolution, Selector};
@@ -264,6 +264,42 @@ fn an_interval_without_its_records_marks_its_rates_and_all_later_totals() {
     assert_eq!(watch.mark("parent", WRITTEN), Mark::Estimate);
     assert_eq!(watch.mark("parent", "processes.ended"), Mark::LowerBound);
     assert_eq!(watch.total("parent", WRITTEN), 300);
+}
+
+/// One record is missing and nobody tells of more: the group that it may concern is marked, and
+/// the other one is not.
+#[test]
+fn a_missing_record_marks_the_groups_that_it_may_concern() {
+    let rows = named(&[("parent", Descendants::Taken), ("other", Descendants::Taken)]);
+    let (mut parent, mut child) = (0, 0);
+    let mut other = 0;
+    let mut watch = Watch::new(ExitSource::Exact, rows, |kernel| {
+        parent = kernel.fork(INIT, "parent");
+        child = kernel.fork(parent, "child");
+        other = kernel.fork(INIT, "other");
+    });
+    let rows = named(&[("other", Descendants::Taken)]);
+    let columns = metric::choose(METRICS).expect("metrics of the table");
+    let mut others_alone = GroupBook::new(rows, columns.into());
+    let baseline = Movement { is_baseline: true, ..Movement::default() };
+    others_alone.fold(&watch.kernel.sweep(), &baseline, &Resolution::default());
+    watch.kernel.write(child, 5000);
+    watch.kernel.exit_and_wait(child);
+    unseen(&mut watch.kernel, other, "unseen", 300);
+    watch.kernel.pass(100);
+    let mut snapshot = watch.kernel.sweep();
+    snapshot.exits.threads.retain(|exit| exit.thread.tid != child);
+    snapshot.exits.processes.retain(|exit| exit.key().pid != child);
+    let movement = watch.ledger.advance(&snapshot);
+    watch.report = watch.book.fold(&snapshot, &movement, &Resolution::default());
+    assert_eq!((watch.total("parent", WRITTEN), watch.total("other", WRITTEN)), (5000, 300));
+    for metric in [WRITTEN, RATE] {
+        assert_eq!(watch.mark("parent", metric), Mark::Estimate);
+        assert_eq!(watch.mark("other", metric), Mark::Exact);
+    }
+    assert_eq!((watch.report.accuracy.tier, watch.report.accuracy.lost_records), (Tier::C, 1));
+    let report = others_alone.fold(&snapshot, &movement, &Resolution::default());
+    assert_eq!(report.accuracy.tier, Tier::A, "nothing of it is missing");
 }
 
 #[test]

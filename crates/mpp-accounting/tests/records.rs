@@ -597,14 +597,57 @@ fn exec_from_another_thread_of_a_process_never_seen_before_counts_both_lives() {
         watch.kernel.write(process, 30_000);
         watch.kernel.pass(99);
         let key = watch.kernel.process(process).key;
-        let mut snapshot = watch.kernel.sweep();
-        let is_counted = watch.source == ExitSource::Exact;
-        for sample in &mut snapshot.processes {
-            sample.exec_count = is_counted.then_some(1);
-        }
+        let snapshot = watch.kernel.sweep();
         let movement = watch.take(&snapshot);
         assert_eq!(own(&movement, key), 40_240);
     });
+}
+
+/// The same where the thread that executed has done less than the one whose name it took. Where
+/// nobody counts what is executed, the bytes alone do not tell the two apart.
+#[test]
+fn exec_from_a_thread_that_did_less_counts_both_lives_of_a_process_never_seen_before() {
+    let mut watch = Watch::new(ExitSource::Exact);
+    watch.begin();
+    let mut process = 0;
+    watch.interval(|kernel| {
+        process = kernel.fork(INIT, "before");
+        let thread = kernel.start_thread(process);
+        // More bytes, and more calls.
+        for _ in 0..3 {
+            kernel.write(process, 10_000);
+        }
+        kernel.write_in(process, thread, 200);
+        kernel.exec(process, thread, "after");
+        kernel.write(process, 40);
+    });
+    let key = watch.kernel.process(process).key;
+    assert_eq!(watch.own[&key].0[IoCounter::WriteBytes], 30_240);
+    watch.interval(|kernel| kernel.write(process, 5));
+    watch.interval(|kernel| kernel.exit_and_wait(process));
+    assert_eq!(watch.own[&key].0[IoCounter::WriteBytes], 30_245);
+}
+
+/// Its exec did not replace its main thread, so the record is that of the one that was seen.
+#[test]
+fn a_process_that_executes_and_ends_as_soon_as_it_was_read_counts_once() {
+    let mut watch = Watch::new(ExitSource::Exact);
+    let process = watch.kernel.fork(INIT, "before");
+    watch.begin();
+    let key = watch.kernel.process(process).key;
+    let happen = |kernel: &mut Kernel| {
+        kernel.write(process, 1000);
+        kernel.exec(process, process, "after");
+        kernel.write(process, 70);
+    };
+    let mut late = |kernel: &mut Kernel| {
+        kernel.write(process, 5);
+        kernel.exit(process);
+    };
+    watch.interval_with(happen, process, &mut late);
+    assert_eq!(watch.own[&key].0[IoCounter::WriteBytes], 1075);
+    watch.interval(|kernel| kernel.wait(INIT, process));
+    assert_eq!(watch.own[&key].0[IoCounter::WriteBytes], 1075);
 }
 
 #[test]
@@ -1400,9 +1443,77 @@ fn a_lost_record_is_found_out_by_a_thread_that_is_gone() {
         let mut snapshot = watch.kernel.sweep();
         snapshot.exits.threads.clear();
         let movement = watch.take(&snapshot);
-        assert_eq!((movement.ends, movement.missing_records), (Ends::Inferred, 1));
+        assert_eq!((movement.ends, movement.missing_records), (Ends::Exact, 1));
+        assert_eq!(movement.inferred, [watch.kernel.process(process).key]);
     });
     watch.assert_own();
+}
+
+/// Of two children that are waited for, the record of one is lost and nobody tells: its parent
+/// brings its last bytes, once, and everybody else keeps to the records.
+#[test]
+fn a_process_without_a_record_concerns_its_parent_alone() {
+    for source in [ExitSource::Exact, ExitSource::Rounded] {
+        let watch = tell(source, |watch| {
+            let (parent, children) = family(&mut watch.kernel, 2);
+            let (other, strangers) = family(&mut watch.kernel, 1);
+            watch.begin();
+            watch.kernel.pass(100);
+            let keys = [parent, children[0]].map(|pid| watch.kernel.process(pid).key);
+            let kept = [other, strangers[0], children[1]].map(|pid| watch.kernel.process(pid).key);
+            for child in [children[0], children[1], strangers[0]] {
+                watch.kernel.write(child, 50_000);
+                watch.kernel.exit_and_wait(child);
+            }
+            watch.kernel.write(parent, 7);
+            let mut snapshot = watch.kernel.sweep();
+            snapshot.exits.threads.retain(|exit| exit.process != keys[1]);
+            snapshot.exits.processes.retain(|exit| exit.key() != keys[1]);
+            let movement = watch.take(&snapshot);
+            assert_eq!((movement.ends, movement.missing_records), (ends_of(source), 1));
+            assert_eq!(movement.inferred, keys);
+            assert!(kept.iter().all(|key| !movement.is_inferred(*key)));
+            let residual = movement.residuals.iter().find(|r| r.reaper == keys[0]).unwrap();
+            let taken: Vec<_> = residual.taken_out.iter().map(|child| child.key).collect();
+            assert_eq!(taken, [keys[1], kept[2]]);
+            let least = 50_000;
+            let bytes = residual.io.unwrap()[IoCounter::WriteBytes];
+            assert!((least..least + ROUNDED_TO_BYTES).contains(&bytes), "{bytes}");
+        });
+        let truth = watch.truth().into_values().fold(IoDelta::ZERO, |sum, t| sum.plus(t.0));
+        let own = watch.own.values().fold(IoDelta::ZERO, |sum, own| sum.plus(own.0));
+        let missing = truth.less(own.plus(watch.inherited.0))[IoCounter::WriteBytes];
+        assert!(missing < ROUNDED_TO_BYTES, "what the other family's record hides: {missing}");
+        watch.assert_usage();
+    }
+}
+
+/// The thread's record came while nobody had seen its process, in an interval that was polled:
+/// the next one has its records again.
+#[test]
+fn a_record_ahead_of_its_process_is_kept_over_an_interval_without_records() {
+    check_switching(|watch| {
+        let source = watch.source;
+        let parent = watch.kernel.fork(INIT, "parent");
+        watch.begin();
+        let movement = watch.interval_with(
+            |kernel| {
+                kernel.record_ends(Recorder { room: 0, ..recorder(source) });
+                let unseen = kernel.fork(parent, "unseen");
+                kernel.exit_and_wait(unseen);
+                kernel.record_ends(recorder(source));
+            },
+            parent,
+            &mut |kernel| {
+                let child = kernel.fork(parent, "child");
+                let thread = kernel.start_thread(child);
+                kernel.write_in(child, thread, 40_960);
+                kernel.end_thread(child, thread);
+            },
+        );
+        assert_eq!(movement.ends, Ends::Inferred);
+        watch.interval(|_| {});
+    });
 }
 
 #[test]

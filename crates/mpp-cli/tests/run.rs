@@ -478,6 +478,49 @@ fn a_series_has_a_line_for_every_look() {
     assert!(lines.is_sorted_by_key(|line| line["time"].as_f64()), "{text}");
 }
 
+/// The metrics in each line of a series, in the order of the alphabet.
+const SERIES_COLUMNS: [&str; 14] = [
+    "cpu.percent",
+    "cpu.system",
+    "cpu.system_per_sec",
+    "cpu.user",
+    "cpu.user_per_sec",
+    "fds",
+    "io_counters.read_bytes",
+    "io_counters.read_bytes_per_sec",
+    "io_counters.write_bytes",
+    "io_counters.write_bytes_per_sec",
+    "memory.rss",
+    "processes.ended",
+    "processes.total",
+    "threads",
+];
+
+#[test]
+fn the_most_memory_of_a_series_is_the_peak_that_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("series.jsonl");
+    let series = path.to_str().expect("a path");
+    // Three at once hold more than any of them alone ever did.
+    let script = "sleep 0.5 & sleep 0.5; wait";
+    let (_, cost) = cost_of(&["-i", "20ms", "--series", series], &["sh", "-c", script]);
+    let text = fs::read_to_string(&path).expect("text");
+    let lines: Vec<Value> =
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let most = lines.iter().filter_map(|line| line["memory.rss"].as_u64()).max();
+    assert_eq!(cost["metrics"]["memory.peak"].as_u64(), most, "{cost} {text}");
+    assert!(most > cost["largest_process_rss"].as_u64(), "{cost} {text}");
+    for line in &lines {
+        let fields = line.as_object().expect("an object").keys().map(String::as_str);
+        let is_metric = |name: &&str| name.contains('.') || ["fds", "threads"].contains(name);
+        let columns: Vec<&str> = fields.filter(is_metric).collect();
+        assert_eq!(columns, SERIES_COLUMNS, "{line}");
+        assert!(line["interval_sec"].as_f64() > Some(0.0), "{line}");
+        assert_eq!(line["group"], "sh");
+    }
+    assert!(lines.is_sorted_by_key(|line| line["time"].as_f64()), "{text}");
+}
+
 #[test]
 fn no_argument_or_variable_of_the_command_is_written_down() {
     let secret = "canary-secret-7231";

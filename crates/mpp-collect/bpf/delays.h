@@ -34,7 +34,7 @@ ALWAYS_INLINE u32 copy_delays(struct record_delays *to, const struct task_struct
 	if (FIELD_EXISTS(((struct task_struct___queues *)0)->sched_info.run_delay))
 		to->cpu = ((const struct task_struct___queues *)task)->sched_info.run_delay;
 	if (FIELD_EXISTS(((struct task_struct___waits *)0)->delays)) {
-		delays = ((const struct task_struct___waits *)task)->delays;
+		delays = ((const struct task_struct___waits *)untrusted(task))->delays;
 		if (!delays)
 			return marks | DELAYS_MISSED;
 		to->block_io = delays->blkio_delay;

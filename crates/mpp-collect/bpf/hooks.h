@@ -93,7 +93,7 @@ SECTION("tp_btf/sched_process_fork") int remember_fork(u64 *context)
 
 	if (!with_fork)
 		return 0;
-	known = origin_of(parent->group_leader, parent->signal);
+	known = origin_of(parent->group_leader, untrusted(parent)->signal);
 	if (!known)
 		return 0;
 	born.exec = known->exec;
@@ -128,7 +128,7 @@ ALWAYS_INLINE u64 copy_area(u8 *to, const u32 most, u64 from, u64 end, u32 *mark
 ALWAYS_INLINE u64 copy_texts(struct exec_scratch *scratch, const struct task_struct *task,
 			     const struct linux_binprm *program)
 {
-	const struct mm_struct *mm = task->mm;
+	const struct mm_struct *mm = untrusted(task)->mm;
 	u64 filename, cmdline = 0, environment = 0, bytes;
 	struct record_exec *exec = &scratch->exec;
 	u32 asked = setting(), marks = 0;
@@ -166,6 +166,7 @@ SECTION("tp_btf/sched_process_exec") int write_exec(u64 *context)
 	struct task_struct *task = (void *)context[0];
 	s32 old_pid = context[1];
 	struct linux_binprm *program = (void *)context[2];
+	const struct task_struct *seen = untrusted(task);
 	struct exec_scratch *scratch;
 	struct record_exec *exec;
 	struct origin *origin;
@@ -180,19 +181,19 @@ SECTION("tp_btf/sched_process_exec") int write_exec(u64 *context)
 		return 0;
 	exec = &scratch->exec;
 	exec->key = key_of(task);
-	exec->parent = key_of(task->real_parent);
+	exec->parent = key_of(seen->real_parent);
 	exec->time = bpf_ktime_get_boot_ns();
 	exec->self_exec_id = task->self_exec_id;
 	copy_comm(exec->comm, task);
-	exec->euid = task->real_cred->euid.val;
+	exec->euid = seen->real_cred->euid.val;
 	exec->zero = 0;
-	origin = origin_of(task, task->signal);
+	origin = origin_of(task, seen->signal);
 	if (origin) {
 		origin->exec = exec->key;
 		origin->exec_time = exec->time;
 		/* A thread took the leader's place; all others are in the pool already. */
 		if (old_pid != task->pid)
-			origin->reported = task->signal->sum_sched_runtime;
+			origin->reported = seen->signal->sum_sched_runtime;
 	}
 	size = sizeof(*exec) + copy_texts(scratch, task, program);
 	AT_MOST(size, sizeof(*scratch));
@@ -333,6 +334,7 @@ ALWAYS_INLINE void copy_exit(struct record_exit *exit, const struct task_struct 
 	exit->parent = of->parent;
 	copy_comm(exit->comm, of->leader);
 	exit->end = bpf_ktime_get_boot_ns();
+	exit->self_exec_id = task->self_exec_id;
 	exit->euid = of->euid;
 	exit->exit_code = task->exit_code;
 	copy_io(&exit->io, &task->ioac);
@@ -400,12 +402,13 @@ ALWAYS_INLINE struct record_exit *begin_exit(const struct task_struct *task,
 SECTION("tp_btf/sched_process_exit") int write_exit(u64 *context)
 {
 	struct task_struct *task = (void *)context[0];
-	const struct task_struct *parent = task->real_parent;
+	const struct task_struct *seen = untrusted(task);
+	const struct task_struct *parent = seen->real_parent;
 	struct relatives of = {
 		.leader = task->group_leader,
-		.signal = task->signal,
+		.signal = seen->signal,
 		.parent = key_of(parent),
-		.euid = task->real_cred->euid.val,
+		.euid = seen->real_cred->euid.val,
 	};
 	struct origin *origin = origin_of(of.leader, of.signal);
 	struct last_sight sight;
@@ -459,7 +462,7 @@ SECTION("tp_btf/sched_process_free") int write_free(u64 *context)
 			COUNT_ONE(lost->tails_dropped);
 		return 0;
 	}
-	signal = task->signal;
+	signal = untrusted(task)->signal;
 	record->header = header_of(RECORD_FREE, sizeof(*record));
 	record->key = (struct record_key){ .tgid = task->tgid, .start = task->start_boottime };
 	/* What was added up for the process is from before its last thread let go of the CPU. */

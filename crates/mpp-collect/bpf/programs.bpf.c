@@ -4,5 +4,6 @@
  */
 #include "tasks.h"
 #include "hooks.h"
+#include "files.h"
 
 char LICENSE[] SECTION("license") = "Dual MIT/GPL";

@@ -17,7 +17,7 @@ typedef unsigned long long u64;
 typedef int s32;
 typedef long long s64;
 
-#define RECORD_VERSION 3
+#define RECORD_VERSION 4
 
 enum record_kind {
 	RECORD_TASK = 1,
@@ -166,6 +166,7 @@ struct record_exit {
 	u64 exec_time; /* 0: before we watched */
 	u8 comm[COMM_BYTES]; /* the leader's */
 	u64 end;
+	u64 self_exec_id; /* this thread's: how many programs were executed, from where it came on */
 	u32 euid;
 	s32 exit_code; /* this thread's, as wait(2) has it */
 	u32 marks; /* EXIT_* above */
@@ -241,7 +242,7 @@ _Static_assert(sizeof(struct record_task) == 152, "as in bpf_record.rs");
 _Static_assert(sizeof(struct record_process) == 240, "as in bpf_record.rs");
 _Static_assert(sizeof(struct record_memory) == 72, "as in bpf_record.rs");
 _Static_assert(sizeof(struct record_task_delays) == 72, "as in bpf_record.rs");
-_Static_assert(sizeof(struct record_exit) == 272, "as in bpf_record.rs");
+_Static_assert(sizeof(struct record_exit) == 280, "as in bpf_record.rs");
 _Static_assert(sizeof(struct record_group) == 176, "as in bpf_record.rs");
 _Static_assert(sizeof(struct record_free) == 56, "as in bpf_record.rs");
 _Static_assert(sizeof(struct record_exec) == 96, "as in bpf_record.rs");

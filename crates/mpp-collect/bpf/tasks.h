@@ -124,7 +124,7 @@ static long count_chunk(u32 index, struct fd_walk *walk)
 /* How many descriptors are open, by the bitmap of them; says in `parts` what is not known. */
 ALWAYS_INLINE u32 count_fds(const struct task_struct *task, u32 *parts)
 {
-	struct files_struct *files = task->files;
+	const struct files_struct *files = untrusted(task)->files;
 	struct fd_walk walk = {};
 	struct fdtable *table;
 	u64 word;
@@ -216,18 +216,19 @@ ALWAYS_INLINE void copy_memory(struct record_memory *to, const struct task_struc
 ALWAYS_INLINE void copy_process(struct record_process *to, struct task_struct *task)
 {
 	const struct origin *origin = bpf_task_storage_get(&origins, task, NULL, 0);
-	const struct signal_struct *signal = task->signal;
+	const struct task_struct *seen = untrusted(task);
+	const struct signal_struct *signal = seen->signal;
 
 	if (origin)
 		to->forker = origin->forker;
 	else
 		to->forker = (struct record_key){};
-	to->parent = key_of(task->real_parent);
+	to->parent = key_of(seen->real_parent);
 	to->self_exec_id = task->self_exec_id;
 	copy_comm(to->comm, task);
-	to->euid = task->real_cred->euid.val;
+	to->euid = seen->real_cred->euid.val;
 	to->nr_threads = signal->nr_threads;
-	to->cgroup_id = task->cgroups->dfl_cgrp->kn->id;
+	to->cgroup_id = seen->cgroups->dfl_cgrp->kn->id;
 	to->fd_limit = signal->rlim[RLIMIT_NOFILE].rlim_cur;
 	copy_pool(&to->pool, signal);
 }
@@ -252,7 +253,7 @@ ALWAYS_INLINE void copy_task_delays(struct record_task_delays *to, struct task_s
 
 	to->of_ended = (struct record_delays){};
 	if (task->pid == task->tgid) {
-		marks |= copy_delays_of_ended(&to->of_ended, task->signal);
+		marks |= copy_delays_of_ended(&to->of_ended, untrusted(task)->signal);
 		origin = bpf_task_storage_get(&origins, task, NULL, 0);
 		if (origin && origin->misses_delays)
 			marks |= DELAYS_MISSED;
@@ -265,8 +266,9 @@ ALWAYS_INLINE void copy_task_delays(struct record_task_delays *to, struct task_s
  * that the verifier does not know lets it go on once, and not once for each combination. */
 ALWAYS_INLINE void copy_parts(struct scratch *scratch, struct task_struct *task)
 {
-	const struct task_struct *leader = task->group_leader;
-	const struct mm_struct *mm = task->mm;
+	const struct task_struct *seen = untrusted(task);
+	const struct task_struct *leader = seen->group_leader;
+	const struct mm_struct *mm = seen->mm;
 	u32 parts = 0;
 
 	if (task->pid == task->tgid) {

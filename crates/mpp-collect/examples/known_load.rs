@@ -8,6 +8,9 @@
 //! - `threads COUNT`: starts that many more, which sleep
 //! - `write BYTES PATH`: writes that much to a file, in one call
 //! - `write-in-thread BYTES PATH`: the same, from a thread that ends before the answer
+//! - `echo-in-thread PATH`: writes every byte that comes out of a named pipe to /dev/null, from a
+//!   thread of its own
+//! - `user UID`: is that user from now on, in the whole process
 //! - `reap BYTES PATH`: has a child write that much, and waits for it
 //! - `leave-zombie BYTES PATH`: the same, without waiting for it
 //! - `name HEX`: takes a name, any bytes
@@ -19,7 +22,7 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io::{BufRead, Error, Result, Write, stdin, stdout};
+use std::io::{BufRead, Error, Read, Result, Write, stdin, stdout};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -85,6 +88,8 @@ fn obey(command: &str, held: &mut Held) -> Result<Next> {
         "threads" => (0..number()?).for_each(|_| drop(thread::spawn(|| sleep()))),
         "write" => write_once(number()?, path)?,
         "write-in-thread" => write_in_thread(number()?, path)?,
+        "echo-in-thread" => echo_in_thread(first),
+        "user" => take_user(number()?)?,
         "reap" => drop(child(&format!("write {first} {path}"))?.wait()?),
         "leave-zombie" => held.zombies.push(child(&format!("write {first} {path}"))?),
         "name" => take_name(first)?,
@@ -132,6 +137,27 @@ fn write_in_thread(bytes: usize, path: &str) -> Result<()> {
         thread::yield_now();
     }
     Ok(())
+}
+
+fn echo_in_thread(path: &str) {
+    let path = path.to_owned();
+    thread::spawn(move || -> Result<()> {
+        let (mut from, mut to) = (File::open(path)?, File::create("/dev/null")?);
+        let mut byte = [0];
+        loop {
+            from.read_exact(&mut byte)?;
+            to.write_all(&byte)?;
+        }
+    });
+}
+
+fn take_user(uid: usize) -> Result<()> {
+    let uid = uid.try_into().map_err(Error::other)?;
+    // SAFETY: it takes any numbers, and changes nothing but who we are.
+    match unsafe { libc::setresuid(uid, uid, uid) } {
+        0 => Ok(()),
+        _ => Err(Error::last_os_error()),
+    }
 }
 
 /// Returns only where it fails.

@@ -12,18 +12,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mpp_accounting::exit::ExitSource;
+use mpp_accounting::exit::{ExitSource, ThreadExit};
 use mpp_accounting::network::Network;
 use mpp_accounting::process::{
-    Absence, Gauges, Identity, ProcessIo, ProcessKey, ProcessSample, Reading,
+    Absence, Gauges, Identity, ProcessIo, ProcessKey, ProcessSample, Reading, ThreadIo, ThreadList,
 };
+use mpp_accounting::slack::{self, Slack};
 use mpp_accounting::snapshot::{Host, Snapshot, Trouble, Visibility};
+use mpp_accounting::units::IoTotals;
 use mpp_parse::proc_pid_stat::{self, Stat};
 use mpp_parse::proc_pid_status;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Resource, getrlimit, pidfd_open};
 
+use self::standstill::Turn;
+use crate::allocator;
 use crate::child::descendants::ChildLists;
 use crate::error::{CollectError, absence_of};
 use crate::exits::{ExitRoom, Population, Refusal, Witness};
@@ -32,12 +36,13 @@ use crate::identity::shared::SharedIdentities;
 use crate::identity::{self, Known, Risk, Wants};
 use crate::measure::{
     Buffers, Counters, IoReader, Phase, Subject, ThreadNeeds, Vanished, has_reaped, is_ending,
-    open_io,
+    open_io, read_thread_total, read_total,
 };
 use crate::memory_reader::scan::{self, Question, Scan};
 use crate::memory_reader::{MemoryAnswer, MemoryReader, MemoryReaderKind, Submitted};
 use crate::needs::{IdentityWait, Measures, Needs};
 use crate::origin::{Origin, ProcfsKind};
+use crate::own_thread::ThreadDeeds;
 use crate::proc_fs::{FileError, Name, Room, open_folder, status_of};
 use crate::sockets::{SWEEP_BUDGET, SocketSource, TableScope};
 use crate::taskstats::DelayAccounting;
@@ -53,6 +58,9 @@ const HELD_IO_MAX: u64 = 4096;
 
 /// From so many PIDs on, listing all processes costs less than asking each whether it is one.
 const LISTING_PAYS: usize = 16;
+
+/// One more for each so many samples there is room for.
+const NEWCOMERS_SHARE: usize = 16;
 
 /// What is known of a process that was not read again in so many rounds is forgotten.
 const ROUNDS_REMEMBERED: u64 = 64;
@@ -98,6 +106,7 @@ pub struct Collector {
     /// Stands in a sample until it is known who the process is.
     nobody: Arc<Identity>,
     desk: told::Desk,
+    sweeper: told::Sweeper,
     /// Whether somebody must be looked at again after the sweep.
     attention: Attention,
     /// Processes that are asked through a thread of theirs, by that thread.
@@ -126,13 +135,21 @@ pub struct Collector {
     replaced: Vec<ProcessKey>,
     /// When the last sweep began.
     swept_at_ticks: u64,
+    /// Since when whoever watches rounded records has been told of every thread that ended: a new
+    /// number after each loss.
+    watch: u64,
     pids: Vec<u32>,
-    /// Start time and PID, in the order of reading.
-    order: Vec<(u64, u32)>,
+    /// Of their folders, in the same places; none where nobody listed them.
+    inodes: Vec<u64>,
+    /// In the order of reading.
+    order: Vec<Turn>,
+    /// Which samples of the sweep before are of this one, too, kept for its room.
+    current: Vec<bool>,
     stat_room: Room,
     buffers: Buffers,
     trouble: Trouble,
     tallied: Tallies,
+    slacks: Slacks,
 }
 
 /// What the readers beside the sweep count since they began, as of the last sweep.
@@ -143,6 +160,39 @@ struct Tallies {
     cut: u64,
     unreached: u64,
     lost_reports: u64,
+}
+
+/// How much of the room that a snapshot keeps is needed.
+#[derive(Debug, Default)]
+struct Slacks {
+    processes: Slack,
+    ended_processes: Slack,
+    ended_threads: Slack,
+    cpu_tails: Slack,
+    /// After so many sweeps what was given back is given on to the kernel.
+    sweeps_to_trim: Option<u32>,
+}
+
+impl Slacks {
+    fn give_back(&mut self, snapshot: &mut Snapshot) {
+        let has_given_back = [
+            self.processes.give_back(&mut snapshot.processes),
+            self.ended_processes.give_back(&mut snapshot.exits.processes),
+            self.ended_threads.give_back(&mut snapshot.exits.threads),
+            self.cpu_tails.give_back(&mut snapshot.exits.cpu_tails),
+        ];
+        // Whoever works with what was swept gives back, too, but not in the same sweep.
+        if has_given_back.contains(&true) {
+            self.sweeps_to_trim = Some(slack::INTERVALS);
+        }
+        self.sweeps_to_trim = match self.sweeps_to_trim {
+            Some(0) => {
+                allocator::give_back_free_pages();
+                None
+            }
+            sweeps => sweeps.map(|sweeps| sweeps - 1),
+        };
+    }
 }
 
 /// Whose `io` files are kept open, and how many more may be.
@@ -172,6 +222,27 @@ impl Request<'_> {
         }
         Measures { io: measures.io, ..Measures::default() }
     }
+}
+
+/// A process that is being visited.
+#[derive(Clone, Copy)]
+struct Visit<'a> {
+    pid: u32,
+    uid: u32,
+    folder: &'a OwnedFd,
+    stat: &'a Stat<'a>,
+    /// See [`IoPlan::lone_total`].
+    lone_total: Option<IoTotals>,
+}
+
+/// How the I/O of a process is read.
+struct IoPlan {
+    threads: ThreadNeeds,
+    /// Its total before its record was read, where its main thread has done all of it unless
+    /// another one has ended since.
+    lone_total: Option<IoTotals>,
+    /// Since when such an end has been told of; `None` where it may not be.
+    watch: Option<u64>,
 }
 
 /// Why a process that was listed is not in the snapshot.
@@ -232,6 +303,7 @@ impl Collector {
             told_pid: std::process::id(),
             replaced: Vec::new(),
             swept_at_ticks: 0,
+            watch: 0,
             origin,
             memory,
             sockets: None,
@@ -240,6 +312,7 @@ impl Collector {
             identities: SharedIdentities::default(),
             nobody: Arc::new(nobody()),
             desk: told::Desk::default(),
+            sweeper: told::Sweeper::default(),
             attention: Attention::Everybody,
             threads_asked: HashMap::new(),
             parents: HashSet::new(),
@@ -247,15 +320,19 @@ impl Collector {
             wants: Wants::default(),
             round: 0,
             pids: Vec::new(),
+            inodes: Vec::new(),
             order: Vec::new(),
+            current: Vec::new(),
             stat_room: Room::default(),
             buffers,
             trouble: Trouble::default(),
             tallied: Tallies::default(),
+            slacks: Slacks::default(),
         })
     }
 
-    /// Reads every process into `into`, whose storage is used again.
+    /// Reads every process into `into`, whose storage is used again: a process that has not run
+    /// since the sweep before keeps its sample there, if nobody has changed it.
     ///
     /// # Errors
     /// The processes could not be listed; then `into` is left as it was, or without processes
@@ -325,6 +402,7 @@ impl Collector {
             self.list_scope(needs.scope)?;
         }
         self.replaced.clear();
+        self.sweeper.begin();
         self.begin_round(needs.needs);
         into.unreadable_pids.clear();
         if !may_be_told || !self.read_told(needs, into) {
@@ -332,9 +410,8 @@ impl Collector {
                 into.processes.clear();
                 self.list_scope(needs.scope)?;
             }
-            into.processes.clear();
             self.attention = Attention::Everybody;
-            self.put_in_order(needs.needs);
+            self.put_in_order(needs.needs, &into.processes);
             self.read_all(needs, into);
             self.witness.ask_delays(self.origin.scale, &mut into.processes);
         }
@@ -346,6 +423,8 @@ impl Collector {
         into.host = self.origin.host;
         into.network = self.network(needs.needs);
         self.hear_of_ends(into);
+        self.heed_ended_threads(needs, into);
+        self.slacks.give_back(into);
         if has_gone {
             self.forget_ended(1);
         }
@@ -386,10 +465,35 @@ impl Collector {
         self.witness.listen(self.origin.scale);
     }
 
+    /// About how many processes there are, kernel threads included, without listing them; 0 where
+    /// the procfs does not say.
+    #[must_use]
+    pub fn processes_about(&self) -> u64 {
+        self.links().unwrap_or(0)
+    }
+
+    /// From now on has our own programs in the kernel tell of all that live and end, where they
+    /// can be had; else everything stays as it is. Loading them costs as much as reading a
+    /// thousand processes.
+    pub fn load_programs(&mut self, exit_room: ExitRoom) {
+        let (witness, refusals) = Witness::open(ExitSource::Exact, exit_room, &self.origin);
+        if witness.source() == ExitSource::Exact {
+            (self.exits_max, self.exit_room) = (ExitSource::Exact, exit_room);
+            (self.witness, self.refusals) = (witness, refusals);
+        }
+    }
+
     /// Who tells of ended processes.
     #[must_use]
     pub fn exit_source(&self) -> ExitSource {
         self.witness.source()
+    }
+
+    /// What the thread that made the last sweep had done itself when that came to it: of the sum
+    /// of its process it is this part. `None` where the kernel does not tell the living itself.
+    #[must_use]
+    pub fn sweeping_thread(&self) -> Option<ThreadDeeds> {
+        self.sweeper.deeds()
     }
 
     /// Why nobody tells of them better.
@@ -501,12 +605,15 @@ impl Collector {
         self.origin.refresh(&self.procfs, &mut self.buffers.room)?;
         self.take_answers(Duration::ZERO);
         self.begin_round(needs);
+        if let Some(sockets) = &mut self.sockets {
+            sockets.remember_nobody();
+        }
         let is_listed = pids.len() >= LISTING_PAYS;
         if is_listed {
             self.list()?;
             self.pids.sort_unstable();
         }
-        let scope = Scope::Everybody;
+        let scope = Scope::Some(pids);
         let request = Request { needs, is_of_interest: &|_, _| true, scope };
         let mut samples = Vec::with_capacity(pids.len());
         for &pid in pids {
@@ -640,11 +747,12 @@ impl Collector {
     fn list(&mut self) -> Result<(), CollectError> {
         self.buffers
             .listing
-            .numbers(&self.origin.root, &mut self.pids)
+            .numbered(&self.origin.root, &mut self.pids, &mut self.inodes)
             .map_err(|errno| CollectError::system("list", &self.procfs, errno))
     }
 
     fn list_scope(&mut self, scope: Scope<'_>) -> Result<(), CollectError> {
+        self.inodes.clear();
         match scope {
             Scope::Everybody => self.list(),
             Scope::Tree(root_pid) => self.list_tree(root_pid),
@@ -686,21 +794,33 @@ impl Collector {
     }
 
     /// By start time as far as known, then what is new, by PID.
-    fn put_in_order(&mut self, needs: &Needs) {
+    fn put_in_order(&mut self, needs: &Needs, former: &[ProcessSample]) {
         // Nothing is known at the first sweep: one more look at each process tells who came
         // first and who has children, so that the first reading is as good as the next.
         let is_first = self.known.is_empty();
-        self.order.clear();
-        for position in 0..self.pids.len() {
-            let pid = self.pids[position];
-            let start_time_ticks = match self.known.get(pid) {
-                Some(known) => Some(known.key.start_time_ticks),
-                None if is_first && needs.measures.io => self.scout(pid),
-                None => None,
-            };
-            self.order.push((start_time_ticks.unwrap_or(u64::MAX), pid));
+        if !self.pids.is_sorted() {
+            self.inodes.clear();
+            self.pids.sort_unstable();
         }
-        self.order.sort_unstable();
+        let known = self.known.ascending();
+        let (mut known_at, mut sample_at) = (0, 0);
+        self.order.clear();
+        for (position, &pid) in self.pids.iter().enumerate() {
+            known_at += known[known_at..].iter().take_while(|known| known.key.pid < pid).count();
+            sample_at += former[sample_at..].iter().take_while(|s| s.key.pid < pid).count();
+            let same = known.get(known_at).filter(|known| known.key.pid == pid);
+            let start_time_ticks = same.map_or(u64::MAX, |known| known.key.start_time_ticks);
+            let inode = self.inodes.get(position).copied();
+            self.order.push(Turn { start_time_ticks, pid, inode, known_at, sample_at });
+        }
+        if is_first && needs.measures.io {
+            let mut order = mem::take(&mut self.order);
+            for turn in &mut order {
+                turn.start_time_ticks = self.scout(turn.pid).unwrap_or(u64::MAX);
+            }
+            self.order = order;
+        }
+        self.order.sort_unstable_by_key(|turn| (turn.start_time_ticks, turn.pid));
     }
 
     /// When a process started. Whose child it is, is remembered.
@@ -726,17 +846,65 @@ impl Collector {
 
     fn read_all(&mut self, needs: &Request<'_>, into: &mut Snapshot) {
         let order = mem::take(&mut self.order);
-        for (_, pid) in order.iter().copied() {
-            match self.visit(pid, needs) {
-                Ok(sample) => into.processes.push(sample),
+        let mut current = mem::take(&mut self.current);
+        current.clear();
+        current.resize(into.processes.len(), false);
+        let mut newcomers = Vec::new();
+        if into.processes.is_empty() {
+            newcomers.reserve_exact(order.len() + order.len() / NEWCOMERS_SHARE);
+        }
+        for turn in &order {
+            let former = into.processes.get_mut(turn.sample_at);
+            let former = former.filter(|sample| sample.key.pid == turn.pid);
+            match self.read_in_turn(turn, former, needs) {
+                Ok(None) => current[turn.sample_at] = true,
+                Ok(Some(sample)) => newcomers.push(sample),
                 Err(Unseen::Vanished) => {}
-                Err(Unseen::Unreadable) => into.unreadable_pids.push(pid),
+                Err(Unseen::Unreadable) => into.unreadable_pids.push(turn.pid),
             }
         }
-        self.order = order;
-        into.processes.sort_by_cached_key(|sample| sample.key);
+        let mut is_current = current.iter();
+        into.processes.retain(|_| is_current.next() == Some(&true));
+        if into.processes.is_empty() {
+            into.processes = newcomers;
+        } else {
+            let count = into.processes.len() + newcomers.len();
+            if count > into.processes.capacity() {
+                // Not twice as much, which is never needed again.
+                into.processes.reserve_exact(newcomers.len() + count / NEWCOMERS_SHARE);
+            }
+            into.processes.append(&mut newcomers);
+        }
+        if !into.processes.is_sorted_by_key(|sample| sample.key) {
+            into.processes.sort_by_cached_key(|sample| sample.key);
+        }
         into.processes.dedup_by_key(|sample| sample.key.pid);
         into.unreadable_pids.sort_unstable();
+        (self.order, self.current) = (order, current);
+    }
+
+    /// Puts its sample in the place of the one before of the same PID; returns it where there is
+    /// none.
+    fn read_in_turn(
+        &mut self,
+        turn: &Turn,
+        mut former: Option<&mut ProcessSample>,
+        needs: &Request<'_>,
+    ) -> Result<Option<ProcessSample>, Unseen> {
+        let run_time = self.run_time(turn, needs.scope);
+        let is_kept = former.as_mut().is_some_and(|s| self.keep(turn, run_time, needs, s));
+        if is_kept {
+            return Ok(None);
+        }
+        let sample = self.visit(turn.pid, needs)?;
+        self.note_reading(turn, run_time, needs, &sample);
+        Ok(match former {
+            Some(former) => {
+                *former = sample;
+                None
+            }
+            None => Some(sample),
+        })
     }
 
     /// Threads are not listed.
@@ -781,10 +949,13 @@ impl Collector {
         let uid = self.owner(&folder)?;
         // Taken out for as long as the record borrows from it.
         let mut stat_room = mem::take(&mut self.stat_room);
+        // Before the record, which then tells that the thread was alone until here.
+        let lone_total = self.lone_total(pid, &folder, needs.scope);
         let text = stat_room.read_lines(&folder, c"stat", 1).map_err(FileError::absence);
         let sample = text.and_then(|text| {
             let stat = proc_pid_stat::parse(text).map_err(|_| Absence::Malformed)?;
-            self.visit_open(pid, uid, &folder, &stat, needs).map_err(|Vanished| Absence::Vanished)
+            let visit = Visit { pid, uid, folder: &folder, stat: &stat, lone_total };
+            self.visit_open(&visit, needs).map_err(|Vanished| Absence::Vanished)
         });
         self.stat_room = stat_room;
         sample
@@ -802,13 +973,16 @@ impl Collector {
 
     fn visit_open(
         &mut self,
-        pid: u32,
-        uid: u32,
-        folder: &OwnedFd,
-        stat: &Stat<'_>,
+        visit: &Visit<'_>,
         needs: &Request<'_>,
     ) -> Result<ProcessSample, Vanished> {
+        let Visit { pid, uid, folder, stat, lone_total } = *visit;
         let phase = Phase::of(folder, stat, &mut self.buffers)?;
+        let plan = IoPlan {
+            threads: self.thread_needs(needs.scope),
+            lone_total,
+            watch: self.watch_of(needs.scope),
+        };
         let key = ProcessKey { pid, start_time_ticks: stat.start_time_ticks };
         self.remember_parent(stat);
         self.forget_former_bearer(key);
@@ -825,8 +999,8 @@ impl Collector {
         if known.reader_key != key {
             self.threads_asked.insert(known.reader_key, pid);
         }
-        known.swept = *round;
-        known.is_exiting = subject.is_exiting();
+        (known.swept, known.read_round) = (*round, *round);
+        (known.state, known.was_running) = (phase.state(), subject.is_running());
         known.threads_max = known.threads_max.max(stat.num_threads);
         known.had_children |= self.parents.contains(&pid) || self.former_parents.contains(&pid);
         let measures = needs.measures_of(key, &known.identity);
@@ -835,12 +1009,88 @@ impl Collector {
         }
         let is_wanted = measures.sockets || needs.needs.identity.listening_ports;
         let sockets = sockets.as_mut().filter(|_| is_wanted);
-        let threads = match (needs.scope, self.witness.source()) {
+        assemble(known, &subject, &measures, &plan, sockets, buffers)
+    }
+
+    /// Of a process that never had children.
+    fn thread_needs(&self, scope: Scope<'_>) -> ThreadNeeds {
+        match (scope, self.witness.source()) {
             // Whoever watches a tree from its begin has the whole of what ended from records.
             (Scope::Tree(_), _) | (_, ExitSource::Nobody) => ThreadNeeds::None,
             (_, ExitSource::Rounded | ExitSource::Exact) => ThreadNeeds::EachAtAnyMoment,
-        };
-        assemble(known, &subject, &measures, threads, sockets, buffers)
+        }
+    }
+
+    /// Since when every end of a thread has been told of, where that is so and those of this round
+    /// will be, too.
+    fn watch_of(&self, scope: Scope<'_>) -> Option<u64> {
+        let is_watched = scope == Scope::Everybody && self.witness.source() == ExitSource::Rounded;
+        is_watched.then_some(self.watch)
+    }
+
+    /// The total of a process that never had a second thread, as far as was seen or told.
+    fn lone_total(&mut self, pid: u32, folder: &OwnedFd, scope: Scope<'_>) -> Option<IoTotals> {
+        let watch = self.watch_of(scope)?;
+        let Collector { origin, known, buffers, .. } = self;
+        let known = known.get(pid).filter(|known| known.alone_since == Some(watch))?;
+        read_total(origin, folder, known.held_io.as_ref(), buffers).value().copied()
+    }
+
+    /// Asks main threads again of which the total of their process was taken in this sweep, where
+    /// another thread of it turns out to have ended: that one is told of by itself.
+    fn heed_ended_threads(&mut self, needs: &Request<'_>, into: &mut Snapshot) {
+        if self.watch_of(needs.scope).is_none() || into.exits.lost_records > 0 {
+            self.watch += 1;
+            return;
+        }
+        let is_main = |ended: &ThreadExit| ended.thread.tid == ended.process.pid;
+        for ended in into.exits.threads.iter().filter(|ended| !is_main(ended)) {
+            let Some(known) = self.lone(ended) else { continue };
+            known.threads_max = known.threads_max.max(2);
+            let before = known.former_threads.as_deref().map(ThreadList::from);
+            if let Some(sample) = sample_of(&mut into.processes, ended.process) {
+                // What it did since the sweep before its own record will tell, if it has ended.
+                let now = self.main_thread_now(sample).or(before);
+                sample.io.threads = now.map_or(sample.io.threads.clone(), Reading::Value);
+            }
+        }
+        // A main thread that ended alone was its process. Else another one has called exec and
+        // taken its place, and the process lives.
+        for ended in into.exits.threads.iter().filter(|ended| is_main(ended)) {
+            if self.lone(ended).is_some()
+                && let Some(sample) = sample_of(&mut into.processes, ended.process)
+                && let Some(now) = self.main_thread_now(sample)
+            {
+                sample.io.threads = Reading::Value(now);
+            }
+        }
+    }
+
+    /// The process of a thread, if its total was taken for its main thread's in this sweep; it is
+    /// not taken so again.
+    fn lone(&mut self, ended: &ThreadExit) -> Option<&mut Known> {
+        let round = self.round;
+        let known = self.known.get_mut(ended.process.pid)?;
+        if known.key != ended.process || known.alone_since.take().is_none() {
+            return None;
+        }
+        known.standstill = None;
+        Some(known).filter(|known| known.lone_round == round)
+    }
+
+    /// What the main thread of a process has done by now; `None` where it is no longer there.
+    fn main_thread_now(&mut self, sample: &ProcessSample) -> Option<ThreadList> {
+        let ProcessKey { pid, start_time_ticks } = sample.key;
+        let thread = *sample.io.threads.value()?.iter().find(|thread| thread.key.tid == pid)?;
+        let Collector { origin, buffers, .. } = self;
+        let folder = open_folder(&origin.root, Name::of(pid).as_c_str()).ok()?;
+        let text = buffers.room.read_lines(&folder, c"stat", 1).ok()?;
+        let stat = proc_pid_stat::parse(text).ok()?;
+        if stat.start_time_ticks != start_time_ticks || is_ending(&stat) {
+            return None;
+        }
+        let total = read_thread_total(origin, &folder, pid, buffers).value().copied()?;
+        Some(ThreadList::from(&[ThreadIo { total, ..thread }][..]))
     }
 
     fn remember_parent(&mut self, stat: &Stat<'_>) {
@@ -1054,24 +1304,31 @@ impl HeldIo {
     }
 }
 
+/// Samples stand ascending by key.
+fn sample_of(samples: &mut [ProcessSample], key: ProcessKey) -> Option<&mut ProcessSample> {
+    let position = samples.binary_search_by_key(&key, |sample| sample.key).ok()?;
+    samples.get_mut(position)
+}
+
 /// Reads counters, then what the process holds.
 fn assemble(
     known: &mut Known,
     subject: &Subject<'_>,
     measures: &Measures,
-    threads: ThreadNeeds,
+    plan: &IoPlan,
     sockets: Option<&mut SocketSource>,
     buffers: &mut Buffers,
 ) -> Result<ProcessSample, Vanished> {
     let read_at = subject.origin.since_boot();
-    let Counters { usage, io } = read_counters(known, subject, measures, threads, buffers)?;
+    let Counters { usage, io } = read_counters(known, subject, measures, plan, buffers)?;
     let usage = known.hand_out(usage);
     let mut gauges = subject.gauges(measures, known.threads_max, buffers);
     if measures.proportional_memory {
         gauges.proportional_memory = known.proportional_memory;
     }
     if let Some(source) = sockets {
-        let found = subject.sockets(known.key, source);
+        let fds = gauges.fds.value().copied();
+        let found = subject.sockets(known.key, fds, source);
         if measures.sockets {
             gauges.sockets = found;
         }
@@ -1100,7 +1357,7 @@ fn read_counters(
     known: &mut Known,
     subject: &Subject<'_>,
     measures: &Measures,
-    threads: ThreadNeeds,
+    plan: &IoPlan,
     buffers: &mut Buffers,
 ) -> Result<Counters, Vanished> {
     let usage = subject.origin.scale.usage(subject.stat);
@@ -1110,13 +1367,33 @@ fn read_counters(
         return Ok(Counters { usage, io });
     }
     known.had_children |= has_reaped(&usage);
-    let threads = if known.had_children { ThreadNeeds::Each } else { threads };
+    let threads = if known.had_children { ThreadNeeds::Each } else { plan.threads };
+    let is_alone = threads == ThreadNeeds::EachAtAnyMoment && known.threads_max <= 1;
+    let is_known_alone = is_alone && plan.watch.is_some() && known.alone_since == plan.watch;
     let reader = IoReader {
         subject,
         held: known.held_io.as_ref(),
         known_threads: known.threads.as_deref().unwrap_or_default(),
+        lone_total: plan.lone_total.filter(|_| is_known_alone),
     };
-    reader.read(threads, buffers)
+    let is_taken = reader.lone_total.is_some() && subject.stat.num_threads == 1;
+    let counters = reader.read(threads, buffers)?;
+    if is_taken {
+        known.lone_round = known.swept;
+    }
+    known.alone_since = plan.watch.filter(|_| is_alone && is_all_of_main_thread(&counters.io));
+    Ok(counters)
+}
+
+/// Whether the one thread that there is has done all that the total holds: then nothing came with
+/// threads that ended before.
+fn is_all_of_main_thread(io: &ProcessIo) -> bool {
+    match (&io.total, &io.threads) {
+        (Reading::Value(total), Reading::Value(threads)) => {
+            threads.iter().map(|thread| thread.total).eq([*total])
+        }
+        _ => false,
+    }
 }
 
 /// A file that is gone says that its process is.
@@ -1133,7 +1410,7 @@ fn has_vanished(io: &ProcessIo, gauges: &Gauges) -> bool {
 
 /// Stands for a process of which it is not known yet who it is.
 fn nobody() -> Identity {
-    identity::named(Box::default(), u32::MAX)
+    identity::named(Box::default(), u32::MAX, Absence::Vanished)
 }
 
 fn count(trouble: &mut Trouble, why: Absence) {
@@ -1198,11 +1475,14 @@ fn thread_group(status: &[u8]) -> Option<u32> {
     u32::try_from(number).ok()
 }
 
+pub(crate) mod standstill;
 pub(crate) mod told;
 
 #[cfg(test)]
 mod failing_sources;
 #[cfg(test)]
 mod live_faults;
+#[cfg(test)]
+mod live_holdings;
 #[cfg(test)]
 mod tests;

@@ -44,7 +44,8 @@ pub struct Refusal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExitRoom {
     /// Bytes for the records of our own hooks, some 410 each; made a power of two, and at least a
-    /// page. What finds no room is added up for each parent.
+    /// page. What finds no room is added up for each parent. Half as much again is for what is
+    /// executed.
     pub ring_bytes: u32,
     /// Bytes for taskstats records in each CPU's socket, about 1.3 KiB each; the kernel doubles
     /// the number. What finds no room is lost, and counted.
@@ -125,7 +126,7 @@ impl Witness {
         if max == ExitSource::Exact {
             match Bpf::open(&BpfOptions {
                 exit_ring_bytes: room.ring_bytes,
-                ..BpfOptions::default()
+                exec_ring_bytes: room.ring_bytes / 2,
             }) {
                 Ok(bpf) => {
                     let missing = bpf.missing_hooks().iter();
@@ -259,7 +260,9 @@ impl Witness {
             Witness::Rounded(witness) => witness.testify(population, exits),
             Witness::Exact(witness) => witness.testify(population, exits),
         }
-        exits.processes.sort_by_key(ProcessExit::key);
+        if !exits.processes.is_sorted_by_key(ProcessExit::key) {
+            exits.processes.sort_by_cached_key(ProcessExit::key);
+        }
         exits.processes.dedup_by_key(|exit| ProcessExit::key(exit));
     }
 }

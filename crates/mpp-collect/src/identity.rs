@@ -13,14 +13,15 @@ pub(crate) mod shared;
 use std::sync::Arc;
 
 use mpp_accounting::process::{
-    Absence, EnvironmentEntry, Identity, IdentityNeeds, ProcessKey, ProportionalMemory, Reading,
-    ThreadIo, Usage,
+    Absence, EnvironmentEntry, Identity, IdentityNeeds, ProcessKey, ProcessState,
+    ProportionalMemory, Reading, ThreadIo, Usage,
 };
 use mpp_parse::proc_pid_environ::{is_clobbered, variables};
 use mpp_parse::proc_pid_stat::Stat;
 use mpp_parse::{proc_pid_cgroup, proc_pid_smaps_rollup};
 use rustix::fd::OwnedFd;
 
+use crate::collector::standstill::Standstill;
 use crate::collector::told::Told;
 use crate::exits::exact::Executed;
 use crate::measure::{Buffers, Phase, Subject};
@@ -37,6 +38,9 @@ const SWEEPS_BETWEEN_REREADS: u64 = 16;
 
 /// A control group's path has at most 4096 bytes, once for each of a dozen hierarchies.
 const CGROUP_BYTES_MAX: usize = 64 * 1024;
+
+/// A command name is never longer, `TASK_COMM_LEN` of `include/linux/sched.h`.
+pub(crate) const COMM_BYTES_MAX: usize = 16;
 
 /// What the kernel appends to the path of an executable that was deleted, proc_pid_exe(5).
 const DELETED: &[u8] = b" (deleted)";
@@ -66,6 +70,13 @@ impl Wants {
         }
         self.proportional_memory = needs.measures.proportional_memory;
     }
+
+    /// Whether name and user are all that is wanted of an identity, and nothing is read beside.
+    pub(crate) fn are_told(&self) -> bool {
+        let IdentityNeeds { executable, cmdline, cgroup, environment_keys, .. } = &self.needs;
+        let reads = *executable || *cmdline || *cgroup || self.proportional_memory;
+        !reads && environment_keys.is_empty()
+    }
 }
 
 /// What is remembered of a process from one sweep to the next.
@@ -79,6 +90,11 @@ pub(crate) struct Known {
     pub(crate) had_children: bool,
     /// The most threads it was seen with.
     pub(crate) threads_max: u64,
+    /// Since when, as the collector numbers its watches over ends of threads, what it did is known
+    /// to be all its main thread's.
+    pub(crate) alone_since: Option<u64>,
+    /// The last sweep in which it was not asked by itself because of that.
+    pub(crate) lone_round: u64,
     /// What its threads had done at the last sweep, where that was read.
     pub(crate) threads: Option<Box<[ThreadIo]>>,
     /// What they had done at the sweep before that.
@@ -91,12 +107,20 @@ pub(crate) struct Known {
     pub(crate) told: Option<Told>,
     /// The number of the last sweep that saw it.
     pub(crate) swept: u64,
+    /// Whether its main thread was on its way out then.
+    pub(crate) is_exiting: bool,
+    /// The number of the last sweep that read it by procfs, or knew without that it would find the
+    /// same; and what it found of its state.
+    pub(crate) read_round: u64,
+    pub(crate) state: ProcessState,
+    /// Whether its main thread was on a CPU then, or waited for one.
+    pub(crate) was_running: bool,
+    /// How that reading can be known to hold; `None` where it cannot.
+    pub(crate) standstill: Option<Standstill>,
     pub(crate) proportional_memory: Reading<ProportionalMemory>,
     pub(crate) is_environment_clobbered: bool,
     pub(crate) is_cmdline_truncated: bool,
     is_uninterruptible: bool,
-    /// Whether it was on its way out when it was last seen, though no zombie yet.
-    pub(crate) is_exiting: bool,
     /// Whom to ask for its memory: itself, or a thread that lives when the main one exited.
     pub(crate) reader_key: ProcessKey,
     has_memory: bool,
@@ -256,16 +280,33 @@ impl Image {
     }
 }
 
-/// An identity of which nothing is known, and cannot be any more, but name and user.
-pub(crate) fn named(comm: Box<[u8]>, uid: u32) -> Identity {
-    let gone = Absence::Vanished;
+/// A command name, filled up with zeros.
+pub(crate) fn padded(comm: &[u8]) -> [u8; COMM_BYTES_MAX] {
+    let mut padded = [0; COMM_BYTES_MAX];
+    padded.iter_mut().zip(comm).for_each(|(to, from)| *to = *from);
+    padded
+}
+
+/// The command name, which holds no zero itself.
+pub(crate) fn without_padding(comm: &[u8; COMM_BYTES_MAX]) -> &[u8] {
+    comm.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+/// Whether a sweep reads again of a process what changes without a trace: a sixteenth of them all,
+/// others each time.
+pub(crate) fn is_turn(pid: u32, sweep: u64) -> bool {
+    sweep.wrapping_add(u64::from(pid)).is_multiple_of(SWEEPS_BETWEEN_REREADS)
+}
+
+/// An identity of which nothing is known but name and user, for this reason.
+pub(crate) fn named(comm: Box<[u8]>, uid: u32, why: Absence) -> Identity {
     Identity {
         comm,
         uid,
-        executable: Reading::Absent(gone),
-        cmdline: Reading::Absent(gone),
-        environment: Reading::Absent(gone),
-        cgroup: Reading::Absent(gone),
+        executable: Reading::Absent(why),
+        cmdline: Reading::Absent(why),
+        environment: Reading::Absent(why),
+        cgroup: Reading::Absent(why),
         is_environment_incomplete: false,
         is_kernel_thread: false,
     }
@@ -280,19 +321,13 @@ impl Known {
         wants: &Wants,
         buffers: &mut Buffers,
     ) -> Self {
-        let not_requested = Absence::NotRequested;
         let identity = Identity {
-            comm: Box::from(subject.stat.comm),
-            uid,
-            executable: Reading::Absent(not_requested),
-            cmdline: Reading::Absent(not_requested),
-            environment: Reading::Absent(not_requested),
-            cgroup: Reading::Absent(not_requested),
-            is_environment_incomplete: false,
             is_kernel_thread: subject.is_kernel_thread(),
+            ..named(Box::from(subject.stat.comm), uid, Absence::NotRequested)
         };
         let mut known = Known {
             is_uninterruptible: subject.is_uninterruptible(),
+            is_exiting: subject.is_exiting(),
             image: Image::of(subject.stat),
             generation: wants.generation,
             ..Known::untold(key, subject.stat.ppid, identity)
@@ -309,17 +344,23 @@ impl Known {
             identity: Arc::new(identity),
             had_children: false,
             threads_max: 0,
+            alone_since: None,
+            lone_round: 0,
             threads: None,
             former_threads: None,
             held_io: None,
             usage: Usage::default(),
             told: None,
             swept: 0,
+            is_exiting: false,
+            read_round: 0,
+            state: ProcessState::Living,
+            was_running: false,
+            standstill: None,
             proportional_memory: Reading::Absent(Absence::NotYetKnown),
             is_environment_clobbered: false,
             is_cmdline_truncated: false,
             is_uninterruptible: false,
-            is_exiting: false,
             reader_key: key,
             has_memory: true,
             image: Image { has_forked: false, start_code: 0, start_stack: 0 },
@@ -342,6 +383,22 @@ impl Known {
         self.usage
     }
 
+    /// One of which name and user are all there is to know.
+    pub(crate) fn believed(
+        key: ProcessKey,
+        parent_pid: u32,
+        identity: Identity,
+        wants: &Wants,
+    ) -> Self {
+        Known { generation: wants.generation, ..Known::untold(key, parent_pid, identity) }
+    }
+
+    /// Takes name and user as they are told for all there is to know.
+    pub(crate) fn believe(&mut self, identity: Identity, wants: &Wants) {
+        self.identity = Arc::new(identity);
+        self.generation = wants.generation;
+    }
+
     /// Whether what is known of it holds, by what the kernel tells: the same program, name,
     /// user and control group, and nothing left to look at.
     pub(crate) fn is_still(
@@ -351,13 +408,19 @@ impl Known {
         ends: Ending,
         wants: &Wants,
     ) -> bool {
-        let has_failed = is_passing(self.identity.executable.absence())
-            || is_passing(self.identity.cgroup.absence());
         let is_same = self.told == Some(told) && *self.identity.comm == *comm;
         if is_same && ends == Ending::NoMemory && self.has_memory {
             self.settle_without_memory();
         }
-        is_same && !has_failed && self.generation == wants.generation
+        is_same && self.is_identified(wants)
+    }
+
+    /// Whether there is nothing of its identity that the next reading would add.
+    pub(crate) fn is_identified(&self, wants: &Wants) -> bool {
+        let Identity { executable, cgroup, .. } = &*self.identity;
+        self.generation == wants.generation
+            && !is_passing(executable.absence())
+            && !is_passing(cgroup.absence())
     }
 
     /// Whether nothing is asked or missing of it, and nothing to be counted as trouble.
@@ -422,6 +485,7 @@ impl Known {
         let has_failed = is_passing(self.identity.executable.absence())
             || is_passing(self.identity.cgroup.absence());
         self.is_uninterruptible = subject.is_uninterruptible();
+        self.is_exiting = subject.is_exiting();
         if self.generation != wants.generation || has_failed {
             self.generation = wants.generation;
             self.complete(subject, wants, buffers);
@@ -433,8 +497,7 @@ impl Known {
         } else {
             self.notice_changes(uid, subject, wants, buffers);
         }
-        let turn = sweep.wrapping_add(u64::from(self.key.pid));
-        if turn.is_multiple_of(SWEEPS_BETWEEN_REREADS) {
+        if is_turn(self.key.pid, sweep) {
             self.reread(subject, wants, buffers);
         }
         self.follow_thread(subject);

@@ -8,6 +8,7 @@
 //! The crate knows processes, not groups and not metrics: it is told what to read by
 //! [`Needs`] and reads nothing else.
 
+mod allocator;
 mod bpf;
 pub mod capability;
 pub mod child;
@@ -27,11 +28,17 @@ mod identity;
 mod measure;
 mod origin;
 mod proc_fs;
+mod run_time;
 mod scale;
 mod sys;
 
 mod taskstats;
 mod visibility;
+
+#[cfg(test)]
+#[expect(dead_code, reason = "only its way to the examples is needed here")]
+#[path = "../tests/support/hostile.rs"]
+mod hostile;
 
 pub use bpf::Refusal;
 pub use collector::{Collector, CollectorOptions};

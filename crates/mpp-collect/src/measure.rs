@@ -35,8 +35,8 @@ use crate::sockets::SocketSource;
 /// A kernel thread, which has no memory of its own: `PF_KTHREAD` of `include/linux/sched.h`.
 const FLAG_KERNEL_THREAD: u32 = 0x0020_0000;
 
-/// On its way out, no zombie yet: `PF_EXITING` of the same. It is set before the records of an end
-/// are written, and giving memory back comes after them.
+/// On its way out, `PF_EXITING` of `include/linux/sched.h`: its record may have been written,
+/// though it is no zombie yet and may not be one for long.
 const FLAG_EXITING: u32 = 0x0000_0004;
 
 /// Lines of an `io` file; later kernels may append more.
@@ -159,13 +159,18 @@ impl Subject<'_> {
         self.stat.state == b'D'
     }
 
-    pub(crate) fn is_kernel_thread(&self) -> bool {
-        is_kernel_thread(self.stat)
-    }
-
-    /// Whether its main thread is on its way out, or gone.
+    /// Whether its main thread is on its way out.
     pub(crate) fn is_exiting(&self) -> bool {
         self.stat.flags & FLAG_EXITING != 0
+    }
+
+    /// Whether its main thread is on a CPU or waits for one.
+    pub(crate) fn is_running(&self) -> bool {
+        self.stat.state == b'R'
+    }
+
+    pub(crate) fn is_kernel_thread(&self) -> bool {
+        is_kernel_thread(self.stat)
     }
 
     /// Everything it holds right now, as far as it is asked for. `threads_max` is the most
@@ -234,20 +239,22 @@ impl Subject<'_> {
         }
     }
 
-    /// A zombie's sockets are closed.
+    /// A zombie's sockets are closed, and kernel threads have none. `fds` is how many descriptors
+    /// it has, where that was read.
     pub(crate) fn sockets(
         &self,
         key: ProcessKey,
+        fds: Option<u64>,
         source: &mut SocketSource,
     ) -> Reading<Arc<[Socket]>> {
         let found = match self.phase {
-            Phase::Zombie => return Reading::Value(Arc::from([])),
-            Phase::Living => source.sockets_of(key, self.folder.as_fd()),
+            _ if self.has_no_memory() => return Reading::Value(source.none()),
+            Phase::Zombie | Phase::Living => source.sockets_held(key, self.folder.as_fd(), fds),
             Phase::LeaderExited(Err(why)) => Reading::Absent(why),
             Phase::LeaderExited(Ok(thread)) => {
                 let name = Name::in_thread(thread.tid, ".");
                 match open_folder(self.folder, name.as_c_str()) {
-                    Ok(folder) => source.sockets_of(key, folder.as_fd()),
+                    Ok(folder) => source.sockets_held(key, folder.as_fd(), fds),
                     Err(errno) => Reading::Absent(self.absence(errno.into())),
                 }
             }
@@ -487,6 +494,8 @@ pub(crate) struct IoReader<'a> {
     pub(crate) held: Option<&'a OwnedFd>,
     /// What its threads had done at the last reading.
     pub(crate) known_threads: &'a [ThreadIo],
+    /// What its main thread had done before its record was read, if that one was alone.
+    pub(crate) lone_total: Option<IoTotals>,
 }
 
 impl IoReader<'_> {
@@ -504,6 +513,13 @@ impl IoReader<'_> {
             return Ok(Counters { usage, io });
         }
         let mut thread_count = self.subject.stat.num_threads;
+        if let (Some(total), 1, ThreadNeeds::EachAtAnyMoment) =
+            (self.lone_total, thread_count, needs)
+        {
+            let threads = ThreadList::from(&[self.main_thread(total)][..]);
+            let (total, threads) = (Reading::Value(total), Reading::Value(threads));
+            return Ok(Counters { usage, io: ProcessIo { total, threads } });
+        }
         for _ in 0..ATTEMPTS {
             let total = self.total(buffers);
             if let Reading::Absent(why) = total {
@@ -550,21 +566,13 @@ impl IoReader<'_> {
     }
 
     fn total(&self, buffers: &mut Buffers) -> Reading<IoTotals> {
-        if !self.subject.origin.has_io {
-            return Reading::Absent(Absence::Unsupported);
-        }
-        let text = match self.held {
-            Some(file) => buffers.room.read_open_lines(file.as_fd(), IO_LINES),
-            None => buffers.room.read_lines(self.subject.folder, c"io", IO_LINES),
-        };
-        self.parse(text)
+        read_total(self.subject.origin, self.subject.folder, self.held, buffers)
     }
 
-    fn parse(&self, text: FileResult<&[u8]>) -> Reading<IoTotals> {
-        match text {
-            Ok(text) => parsed(proc_pid_io::parse(text).ok().map(|io| io_totals(&io))),
-            Err(error) => Reading::Absent(missing_in(self.subject.origin, error)),
-        }
+    fn main_thread(&self, total: IoTotals) -> ThreadIo {
+        let Subject { pid, stat, .. } = *self.subject;
+        let key = ThreadKey { tid: pid, start_time_ticks: stat.start_time_ticks };
+        ThreadIo { key, total, has_exited: self.has_exited(pid) }
     }
 
     /// Each living thread's own part. A process with one thread needs no listing.
@@ -589,12 +597,8 @@ impl IoReader<'_> {
     }
 
     fn thread(&self, tid: u32, buffers: &mut Buffers) -> Reading<ThreadIo> {
-        let name = Name::in_thread(tid, "io");
-        let total = match self.parse(buffers.room.read_lines(
-            self.subject.folder,
-            name.as_c_str(),
-            IO_LINES,
-        )) {
+        let total = match read_thread_total(self.subject.origin, self.subject.folder, tid, buffers)
+        {
             Reading::Value(total) => total,
             Reading::Absent(why) => return Reading::Absent(why),
         };
@@ -626,6 +630,42 @@ impl IoReader<'_> {
             Ok(text) => parsed(proc_pid_stat::parse(text).ok().map(|stat| stat.start_time_ticks)),
             Err(error) => Reading::Absent(missing_in(self.subject.origin, error)),
         }
+    }
+}
+
+/// What a process did, with its threads that ended and the children it waited for; through `held`
+/// where its `io` was opened before.
+pub(crate) fn read_total(
+    origin: &Origin,
+    folder: &OwnedFd,
+    held: Option<&OwnedFd>,
+    buffers: &mut Buffers,
+) -> Reading<IoTotals> {
+    if !origin.has_io {
+        return Reading::Absent(Absence::Unsupported);
+    }
+    let text = match held {
+        Some(file) => buffers.room.read_open_lines(file.as_fd(), IO_LINES),
+        None => buffers.room.read_lines(folder, c"io", IO_LINES),
+    };
+    parse_io(origin, text)
+}
+
+/// What one thread of a process did.
+pub(crate) fn read_thread_total(
+    origin: &Origin,
+    folder: &OwnedFd,
+    tid: u32,
+    buffers: &mut Buffers,
+) -> Reading<IoTotals> {
+    let name = Name::in_thread(tid, "io");
+    parse_io(origin, buffers.room.read_lines(folder, name.as_c_str(), IO_LINES))
+}
+
+fn parse_io(origin: &Origin, text: FileResult<&[u8]>) -> Reading<IoTotals> {
+    match text {
+        Ok(text) => parsed(proc_pid_io::parse(text).ok().map(|io| io_totals(&io))),
+        Err(error) => Reading::Absent(missing_in(origin, error)),
     }
 }
 

@@ -236,6 +236,29 @@ impl Listing {
         Ok(())
     }
 
+    /// As [`Listing::numbers`], with the inode number of each in the same place of `inodes`.
+    pub(crate) fn numbered(
+        &mut self,
+        folder: impl AsFd,
+        numbers: &mut Vec<u32>,
+        inodes: &mut Vec<u64>,
+    ) -> Result<()> {
+        numbers.clear();
+        inodes.clear();
+        self.entries(folder, |name, inode| {
+            if let Some(number) = number(name) {
+                numbers.push(number);
+                inodes.push(inode);
+            }
+        })?;
+        if !numbers.is_sorted() {
+            let mut pairs: Vec<_> = numbers.drain(..).zip(inodes.drain(..)).collect();
+            pairs.sort_unstable();
+            (*numbers, *inodes) = pairs.into_iter().unzip();
+        }
+        Ok(())
+    }
+
     /// How many entries the folder holds, its own two links not among them.
     pub(crate) fn count(&mut self, folder: impl AsFd) -> Result<u64> {
         let mut count = 0;
@@ -245,6 +268,11 @@ impl Listing {
 
     /// Gives every name in the folder to `each`, from the first one on.
     pub(crate) fn names(&mut self, folder: impl AsFd, mut each: impl FnMut(&[u8])) -> Result<()> {
+        self.entries(folder, |name, _| each(name))
+    }
+
+    /// The same with the number of its inode.
+    fn entries(&mut self, folder: impl AsFd, mut each: impl FnMut(&[u8], u64)) -> Result<()> {
         let folder = folder.as_fd();
         sys::retrying(|| rustix::fs::seek(folder, rustix::fs::SeekFrom::Start(0)))?;
         let mut entries = RawDir::new(folder, &mut self.room);
@@ -256,7 +284,7 @@ impl Listing {
             match entry {
                 Ok(entry) => match entry.file_name().to_bytes() {
                     b"." | b".." => {}
-                    name => each(name),
+                    name => each(name, entry.ino()),
                 },
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno),

@@ -12,6 +12,7 @@
 //! live tests are in `tests/live_sockets.rs`.
 
 mod ended;
+mod holdings;
 mod namespace;
 mod table;
 
@@ -30,6 +31,7 @@ use rustix::fs::{RawDir, readlinkat_raw};
 use rustix::io::Errno;
 
 use self::ended::{EndedSockets, Opener};
+use self::holdings::{Holdings, Recalled, Sign};
 use self::namespace::Namespaces;
 use self::table::SocketTable;
 pub(crate) use self::table::TableScope;
@@ -70,15 +72,24 @@ pub struct SocketSource {
     entries: Vec<MaybeUninit<u8>>,
     inodes: Vec<u64>,
     found: Vec<Socket>,
-    none: Arc<[Socket]>,
+    holdings: Holdings,
+    remembers: Remembering,
     scope: TableScope,
     /// `None` until somebody asks what connections move.
     ended: Option<Result<EndedSockets, Absence>>,
     listening: Listening,
     unheard: Vec<ProcessKey>,
+    walked: u64,
     cut: u64,
     unreached: u64,
     lost: u64,
+}
+
+/// Whose sockets are remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Remembering {
+    Everybody,
+    Nobody,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -115,15 +126,23 @@ impl SocketSource {
             entries: vec![MaybeUninit::uninit(); 32 << 10],
             inodes: Vec::new(),
             found: Vec::new(),
-            none: Arc::from([]),
+            holdings: Holdings::new(),
+            remembers: Remembering::Everybody,
             scope: EVERY_KIND,
             ended: None,
             listening: Listening::default(),
             unheard: Vec::new(),
+            walked: 0,
             cut: 0,
             unreached: 0,
             lost: 0,
         }
+    }
+
+    /// Until the next sweep begins, whoever is asked of is read anew, and nothing is remembered:
+    /// it costs more than it spares where it is not asked again.
+    pub(crate) fn remember_nobody(&mut self) {
+        self.remembers = Remembering::Nobody;
     }
 
     /// Forgets the tables of the last sweep; they are read again when they are needed.
@@ -139,6 +158,8 @@ impl SocketSource {
         self.sweep += 1;
         self.deadline = Instant::now() + self.budget;
         let sweep = self.sweep;
+        self.holdings.begin_sweep(sweep);
+        self.remembers = Remembering::Everybody;
         // One that was not asked for in so long has ended.
         self.slow.retain(|_, left| left.until_sweep + SWEEPS_LEFT_ALONE_MAX >= sweep);
         match &mut self.namespaces {
@@ -156,7 +177,7 @@ impl SocketSource {
         }
     }
 
-    /// Every descriptor of a socket that a process holds, in the order of [`Socket`].
+    /// Every descriptor of a socket that a process holds, in the order of [`Socket`], read anew.
     ///
     /// `directory` is the process's, or that of a living thread where the main thread has
     /// exited. Needs CAP_SYS_PTRACE for other users' processes, and CAP_SYS_ADMIN for those in
@@ -169,13 +190,103 @@ impl SocketSource {
         key: ProcessKey,
         directory: BorrowedFd<'_>,
     ) -> Reading<Arc<[Socket]>> {
+        self.look(key, directory, None)
+    }
+
+    /// As [`SocketSource::sockets_of`], but where the process has executed nothing since its
+    /// descriptors were read, they are not read again. `fds` is how many it has, where that was
+    /// read.
+    pub(crate) fn sockets_held(
+        &mut self,
+        key: ProcessKey,
+        directory: BorrowedFd<'_>,
+        fds: Option<u64>,
+    ) -> Reading<Arc<[Socket]>> {
+        // Looked at before the descriptors are: what is done to them meanwhile changes it.
+        let sign = match self.remembers {
+            Remembering::Everybody => Sign::of(key.pid, fds),
+            Remembering::Nobody => None,
+        };
+        self.look(key, directory, sign)
+    }
+
+    /// The sockets of a process that is known to have executed nothing since the last sweep.
+    /// `None` where it has to be looked at all the same.
+    pub(crate) fn sockets_at_standstill(
+        &mut self,
+        key: ProcessKey,
+    ) -> Option<Reading<Arc<[Socket]>>> {
+        let is_remembered = !self.scope.traffic
+            && self.holdings.recall(key, None, self.sweep, &mut self.inodes)
+                == Recalled::Everything;
+        if !is_remembered {
+            return None;
+        }
+        match self.join_own(key) {
+            Ok(()) if self.inodes.is_empty() => Some(Reading::Value(self.hand_out(key))),
+            Ok(()) => None,
+            Err(why) => Some(Reading::Absent(why)),
+        }
+    }
+
+    fn look(
+        &mut self,
+        key: ProcessKey,
+        directory: BorrowedFd<'_>,
+        sign: Option<Sign>,
+    ) -> Reading<Arc<[Socket]>> {
         if self.scope.traffic {
             self.note_namespace(key, directory);
         }
-        match self.read(key, directory) {
+        match self.read(key, directory, sign) {
             Ok(sockets) => Reading::Value(sockets),
-            Err(why) => Reading::Absent(why),
+            Err(why) => {
+                // It may have executed something since it was remembered.
+                self.holdings.forget(key);
+                Reading::Absent(why)
+            }
         }
+    }
+
+    /// Begins a sweep in which somebody tells what sockets processes hold, up to the deadline.
+    /// Where traffic is wanted, the table is read before: why it cannot be, the traffic says.
+    pub(crate) fn begin_telling(&mut self) -> Instant {
+        if self.scope.traffic {
+            let _ = opened(&mut self.namespaces, self.scope).and_then(Namespaces::read_whole);
+        }
+        self.deadline
+    }
+
+    /// Whether all that is wanted of sockets in these network namespaces is known without looking
+    /// at who holds them: what moves in another one than ours is not.
+    pub(crate) fn hears_of(&mut self, mut namespaces: impl Iterator<Item = u64>) -> bool {
+        if !self.scope.traffic {
+            return true;
+        }
+        let own = opened(&mut self.namespaces, self.scope).map(|opened| opened.own_inode());
+        namespaces.all(|namespace| own == Ok(namespace))
+    }
+
+    /// Takes what was told of a process: its sockets, each with the port that it listens at.
+    pub(crate) fn take_told(
+        &mut self,
+        key: ProcessKey,
+        told: impl Iterator<Item = (Socket, Option<u16>)>,
+    ) -> Arc<[Socket]> {
+        self.found.clear();
+        for (socket, listening_port) in told {
+            self.found.push(socket);
+            if self.scope.ports {
+                self.listening.ports.extend(listening_port.map(|port| (key, port)));
+            }
+        }
+        self.found.sort_unstable();
+        if self.found.is_empty() { self.none() } else { Arc::from(&self.found[..]) }
+    }
+
+    /// What a process holds that holds no socket.
+    pub(crate) fn none(&self) -> Arc<[Socket]> {
+        self.holdings.none()
     }
 
     /// Remembers that it cannot be told where a process listens.
@@ -226,6 +337,25 @@ impl SocketSource {
         self.unreached
     }
 
+    /// How often the links of a process were read. Only grows.
+    #[must_use]
+    pub fn walked_total(&self) -> u64 {
+        self.walked
+    }
+
+    /// How often a process's descriptors were not read again, since it had executed nothing. Only
+    /// grows.
+    #[must_use]
+    pub fn recalled_total(&self) -> u64 {
+        self.holdings.recalled_total()
+    }
+
+    /// How often there was no room to remember what a process holds. Only grows.
+    #[must_use]
+    pub fn crowded_out_total(&self) -> u64 {
+        self.holdings.crowded_out_total()
+    }
+
     /// How often the kernel had more to say of ended connections than it could queue. Only
     /// grows.
     #[must_use]
@@ -271,6 +401,7 @@ impl SocketSource {
         &mut self,
         key: ProcessKey,
         directory: BorrowedFd<'_>,
+        sign: Option<Sign>,
     ) -> Result<Arc<[Socket]>, Absence> {
         if let Some(Err(why)) = &self.namespaces {
             return Err(*why);
@@ -283,9 +414,17 @@ impl SocketSource {
             self.unreached += 1;
             return Err(Absence::NotYetKnown);
         }
+        if sign.is_some()
+            && self.holdings.recall(key, sign, self.sweep, &mut self.inodes) == Recalled::Everything
+        {
+            return self.join(key, directory);
+        }
         let own_deadline = now + self.budget / PROCESS_SHARE;
         match self.read_links(directory, own_deadline.min(self.deadline)) {
-            Ok(Walk::Whole) => drop(self.slow.remove(&key)),
+            Ok(Walk::Whole) => {
+                self.slow.remove(&key);
+                self.holdings.remember(key, sign, self.sweep, &self.inodes);
+            }
             Ok(Walk::Cut) if own_deadline <= self.deadline => {
                 self.leave_alone(key);
                 return Err(Absence::TooLarge);
@@ -311,6 +450,7 @@ impl SocketSource {
     /// Reads the inodes of all descriptors that are sockets of some kind.
     fn read_links(&mut self, directory: BorrowedFd<'_>, deadline: Instant) -> Result<Walk, Errno> {
         self.inodes.clear();
+        self.walked += 1;
         let folder = open_listing(directory, c"fd")?;
         let mut entries = RawDir::new(&folder, &mut self.entries);
         let mut until_look = LINKS_PER_LOOK;
@@ -354,39 +494,56 @@ impl SocketSource {
         key: ProcessKey,
         directory: BorrowedFd<'_>,
     ) -> Result<Arc<[Socket]>, Absence> {
-        if self.inodes.is_empty() {
-            return Ok(Arc::clone(&self.none));
+        self.join_own(key)?;
+        if !self.inodes.is_empty() {
+            let namespaces = opened(&mut self.namespaces, self.scope)?;
+            if let Some((other, table)) = namespaces.table_of(directory, self.deadline)? {
+                note(&mut self.listening, self.scope, key, table, &self.inodes);
+                move_found(other, table, &mut self.inodes, &mut self.found);
+            }
         }
+        Ok(self.hand_out(key))
+    }
+
+    /// Looks the inodes up in the table of our own namespace alone.
+    fn join_own(&mut self, key: ProcessKey) -> Result<(), Absence> {
         self.found.clear();
+        if self.inodes.is_empty() {
+            return Ok(());
+        }
         let namespaces = opened(&mut self.namespaces, self.scope)?;
         let own = namespaces.own_inode();
         if self.scope.traffic {
             namespaces.read_whole()?;
         }
-        let (ports, wants_ports) = (&mut self.listening.ports, self.scope.ports);
-        let mut note = |table: &SocketTable, inodes: &[u64]| {
-            if wants_ports {
-                let found = inodes.iter().filter_map(|inode| table.port_of(*inode));
-                ports.extend(found.map(|port| (key, port)));
-            }
-        };
         loop {
             let table = namespaces.own_table();
-            note(table, &self.inodes);
+            note(&mut self.listening, self.scope, key, table, &self.inodes);
             move_found(own, table, &mut self.inodes, &mut self.found);
             if self.inodes.is_empty() || table.is_whole() {
-                break;
+                return Ok(());
             }
             namespaces.read_on()?;
         }
-        if !self.inodes.is_empty()
-            && let Some((other, table)) = namespaces.table_of(directory, self.deadline)?
-        {
-            note(table, &self.inodes);
-            move_found(other, table, &mut self.inodes, &mut self.found);
-        }
+    }
+
+    fn hand_out(&mut self, key: ProcessKey) -> Arc<[Socket]> {
         self.found.sort_unstable();
-        Ok(if self.found.is_empty() { Arc::clone(&self.none) } else { self.found[..].into() })
+        self.holdings.hand_out(key, &self.found)
+    }
+}
+
+/// Notes where a process listens, as far as a table says.
+fn note(
+    listening: &mut Listening,
+    scope: TableScope,
+    key: ProcessKey,
+    table: &SocketTable,
+    inodes: &[u64],
+) {
+    if scope.ports {
+        let ports = inodes.iter().filter_map(|inode| table.port_of(*inode));
+        listening.ports.extend(ports.map(|port| (key, port)));
     }
 }
 

@@ -44,6 +44,8 @@ use crate::proc_fs::Room;
 use crate::sys;
 
 pub(crate) use self::delays::DelayAccounting;
+#[cfg(test)]
+pub(crate) use self::record::ThreadIo;
 pub(crate) use self::record::{Delays, ProcessAccount, ThreadExitRecord};
 pub(crate) use self::refusal::Refusal;
 

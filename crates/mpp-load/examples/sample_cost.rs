@@ -1,7 +1,7 @@
 //! What a full sample costs: every process read, the ledger advanced, groups by name reported.
 //!
 //! Usage: `sample_cost [--samples N] [--interval-ms N] [--tier a|b|c] [--switches] [--sockets]
-//! [--traffic] [--hold]`
+//! [--traffic] [--selectors N] [--hold]`
 //! Prints one line of KEY=VALUE words, like the programs that it is measured beside. With
 //! `--hold` it measures nothing, but prints `ready` and holds what it opened, its BPF programs
 //! for one, until its standard input ends.
@@ -10,19 +10,22 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use metrics_per_process::Monitor;
 use metrics_per_process::metric::{self, Need};
 use metrics_per_process::report::Tier;
-use metrics_per_process::selector::GroupKey;
+use metrics_per_process::selector::{GroupKey, Selector};
+use metrics_per_process::{Monitor, MonitorBuilder};
 
 /// Samples before the measured ones: the first finds out who everybody is.
 const WARM_UPS: u64 = 2;
+
+/// More names than any load here has.
+const ROWS_MAX: usize = 4096;
 
 fn main() -> Result<()> {
     let plan = Plan::parse(std::env::args().skip(1))?;
     let mut columns = metric::choose("all").context("cannot choose the metrics")?;
     columns.retain(|column| plan.needs.contains(&column.metric.need));
-    let builder = Monitor::builder().by(GroupKey::Name).columns(columns);
+    let builder = plan.groups()?.columns(columns);
     let mut monitor = builder.tier_max(plan.tier).build()?;
     if monitor.tier() != plan.tier {
         let why = monitor.refusals().iter().map(|refusal| refusal.reason.as_str());
@@ -45,7 +48,9 @@ fn main() -> Result<()> {
     let cost = spent / f64::from(u32::try_from(processes.max(1))?);
     let (each, peak) = (processes / plan.samples.max(1), peak_rss_kib()?);
     let mut out = std::io::stdout().lock();
-    writeln!(out, "cpu_us_per_process={cost:.3} processes={each} peak_rss_kib={peak}")?;
+    write!(out, "cpu_us_per_process={cost:.3} processes={each} peak_rss_kib={peak} ")?;
+    let per_sample = spent / f64::from(u32::try_from(plan.samples.max(1))?);
+    writeln!(out, "cpu_us_per_sample={per_sample:.0}")?;
     Ok(())
 }
 
@@ -70,6 +75,8 @@ struct Plan {
     needs: Vec<Need>,
     /// How ended processes are seen; no sample is taken where they can only be seen worse.
     tier: Tier,
+    /// So many groups by a selector each; a group for each name where there are none.
+    selectors: u64,
     holds: bool,
 }
 
@@ -77,7 +84,8 @@ impl Plan {
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self> {
         let needs = vec![Need::Always, Need::Memory, Need::Io, Need::Fds];
         let interval = Duration::from_secs(1);
-        let mut plan = Plan { samples: 10, interval, needs, tier: Tier::C, holds: false };
+        let mut plan =
+            Plan { samples: 10, interval, needs, tier: Tier::C, selectors: 0, holds: false };
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--samples" => plan.samples = number(&argument, arguments.next())?,
@@ -85,6 +93,7 @@ impl Plan {
                     plan.interval = Duration::from_millis(number(&argument, arguments.next())?);
                 }
                 "--tier" => plan.tier = tier(arguments.next().as_deref())?,
+                "--selectors" => plan.selectors = number(&argument, arguments.next())?,
                 "--hold" => plan.holds = true,
                 "--switches" => plan.needs.push(Need::ContextSwitches),
                 "--sockets" => plan.needs.push(Need::Sockets),
@@ -93,6 +102,16 @@ impl Plan {
             }
         }
         Ok(plan)
+    }
+
+    fn groups(&self) -> Result<MonitorBuilder> {
+        if self.selectors == 0 {
+            return Ok(Monitor::builder().by(GroupKey::Name).rows_max(ROWS_MAX));
+        }
+        (0..self.selectors).try_fold(Monitor::builder(), |builder, number| {
+            let selector = format!("name:sleeper-{number:02}");
+            Ok(builder.group(selector.as_str(), Selector::parse(&selector)?))
+        })
     }
 }
 

@@ -11,6 +11,7 @@ mod exec;
 mod leaderless;
 mod names;
 mod nested;
+mod parked_threads;
 mod pid_reuse;
 mod sleepers;
 mod storm;
@@ -221,5 +222,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         help: "so many sleeping processes of all kinds, for the benchmark",
         options: sleepers::OPTIONS,
         run: sleepers::run,
+    },
+    Scenario {
+        name: "parked-threads",
+        help: "one process with so many sleeping threads, for the benchmark",
+        options: parked_threads::OPTIONS,
+        run: parked_threads::run,
     },
 ];

@@ -1,5 +1,5 @@
 //! A process that is the same as at the last sample costs no allocation, and not more memory
-//! than it needs.
+//! than it needs; and those that are gone cost none any more.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
@@ -8,8 +8,8 @@ mod population;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use metrics_per_process::report::Tier;
 use metrics_per_process::selector::{GroupKey, Resolution, Selector};
@@ -17,12 +17,15 @@ use metrics_per_process::{Monitor, metric};
 use mpp_accounting::group::{GroupBook, Rows};
 use mpp_accounting::ledger::Ledger;
 use mpp_accounting::process::{Gauges, ProcessSample};
+use mpp_accounting::slack;
 use mpp_accounting::snapshot::Snapshot;
 
 const METRICS: &str = "processes.*,cpu.*,memory.rss,fds,threads,io_counters.*";
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    /// Bytes that were allocated and not freed.
+    static HELD: Cell<i64> = const { Cell::new(0) };
 }
 
 /// The system's allocator, which counts for each thread.
@@ -32,11 +35,13 @@ struct Counting;
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        HELD.set(HELD.get().wrapping_add_unsigned(layout.size() as u64));
         // SAFETY: the caller keeps the promises of this very call.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        HELD.set(HELD.get().wrapping_sub_unsigned(layout.size() as u64));
         // SAFETY: the pointer came from the system's allocator with this layout.
         unsafe { System.dealloc(pointer, layout) }
     }
@@ -132,6 +137,74 @@ fn a_sample_by_the_kernels_iterator_allocates_nothing_for_a_process() {
     let after = cheapest_sample(&mut monitor);
     assert!(monitor.snapshot().processes.len() > COUNT as usize);
     assert!(after < before + u64::from(COUNT) / 5, "{before} allocations, then {after}");
+}
+
+/// Children that end at once, by the thousand, and whoever has begun them.
+struct Storm {
+    child: Child,
+    words: BufReader<ChildStdout>,
+}
+
+impl Storm {
+    const CHILDREN: u32 = 4000;
+
+    fn get_ready() -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mpp-load"));
+        command.args(["vanish-storm", "--per-second", "100000"]);
+        command.args(["--children", &Self::CHILDREN.to_string()]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let words = BufReader::new(child.stdout.take().unwrap());
+        let mut storm = Storm { child, words };
+        storm.wait_for("\"ready\"");
+        storm
+    }
+
+    fn wait_for(&mut self, word: &str) {
+        let mut line = String::new();
+        while !line.contains(word) {
+            line.clear();
+            assert_ne!(self.words.read_line(&mut line).unwrap(), 0, "it ended before {word}");
+        }
+    }
+
+    /// Returns when all have ended.
+    fn blow(&mut self) {
+        self.child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+        self.wait_for("\"total\"");
+    }
+}
+
+impl Drop for Storm {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        self.child.wait().unwrap();
+    }
+}
+
+#[test]
+fn what_a_storm_took_is_given_back_with_the_samples_after_it() {
+    let mut storm = Storm::get_ready();
+    let columns = metric::choose(METRICS).unwrap();
+    let selector = Selector::parse(&format!("pid:{}", storm.child.id())).unwrap();
+    let mut monitor = Monitor::builder().group("storm", selector).columns(columns).build().unwrap();
+    for _ in 0..=slack::INTERVALS {
+        monitor.sample().unwrap();
+    }
+    let (before, processes_before) = (HELD.get(), monitor.snapshot().processes.len());
+    storm.blow();
+    monitor.sample().unwrap();
+    let after_storm = HELD.get();
+    if monitor.tier() == Tier::A {
+        let records = i64::from(Storm::CHILDREN) * size_of::<ProcessSample>() as i64;
+        assert!(after_storm > before + records, "{before} bytes, then {after_storm}");
+    }
+    for _ in 0..2 * slack::INTERVALS {
+        monitor.sample().unwrap();
+    }
+    // Others on this machine may have come meanwhile.
+    let come = monitor.snapshot().processes.len().saturating_sub(processes_before);
+    let allowed = before + 256 * 1024 + come as i64 * 4096;
+    assert!(HELD.get() < allowed, "{before} bytes, {after_storm} after the storm, {}", HELD.get());
 }
 
 /// Whoever adds a field decides here that ten thousand processes are worth it.

@@ -62,14 +62,14 @@ impl Told {
 
 /// Runs a load to its end: what was told of its children, what each of them said, and the
 /// last line of truth.
-fn watch(arguments: &[&str], tier_max: Tier) -> (Told, Vec<Truth>, Truth) {
+fn watch(arguments: &[&str], tier_max: Tier, interval: Duration) -> (Told, Vec<Truth>, Truth) {
     let mut load = Load::start(arguments);
     let mut monitor = monitor(&format!("children-of:{}", load.pid()), tier_max);
     monitor.sample().unwrap();
     load.begin();
     let (mut told, mut truths) = (Told::default(), Vec::new());
     let total = 'load: loop {
-        std::thread::sleep(INTERVAL);
+        std::thread::sleep(interval);
         while let Some(line) = load.line_so_far() {
             match line["event"].as_str() {
                 Some("ends") => truths.push(line),
@@ -130,8 +130,12 @@ fn check_told(ended: &Ended, truth: &Truth, tier: Tier) {
 
 /// Every child is told of once, as it says itself; without records only those that were seen.
 fn check_ends(arguments: &[&str]) {
+    check_ends_at(arguments, INTERVAL);
+}
+
+fn check_ends_at(arguments: &[&str], interval: Duration) {
     for tier_max in TIERS {
-        let (told, truths, total) = watch(arguments, tier_max);
+        let (told, truths, total) = watch(arguments, tier_max, interval);
         let tier = told.tier.unwrap();
         let by_pid = told.by_pid();
         let pid = |truth: &Truth| u32::try_from(number(truth, "pid")).unwrap();
@@ -169,11 +173,19 @@ fn what_threads_wrote_that_ended_long_before_is_their_processs() {
     check_ends(&["known-ends", "--children", "40", "--life-ms", "500", "--threads", "3"]);
 }
 
+/// Their records come long before they are zombies: until their memory is taken down they are
+/// seen as living, by then with their last thread told of.
+#[test]
+fn children_that_take_long_to_end_are_told_of_once() {
+    let large = ["known-ends", "--children", "12", "--batch", "2", "--resident", "256MiB"];
+    check_ends_at(&large, Duration::from_millis(50));
+}
+
 /// In a storm nobody is left out and nobody told of twice.
 #[test]
 fn a_storm_of_five_thousand_ends_a_second_is_told_of_to_the_last() {
     for tier_max in [Tier::A, Tier::B] {
-        let (told, _, total) = watch(&["vanish-storm", "--seconds", "2"], tier_max);
+        let (told, _, total) = watch(&["vanish-storm", "--seconds", "2"], tier_max, INTERVAL);
         let by_pid = told.by_pid();
         if told.tier == Some(Tier::C) {
             assert!(by_pid.len() as u64 <= number(&total, "born"));

@@ -17,7 +17,7 @@ use metrics_per_process::report::{Figure, Mark, Report, Tier, Value};
 use metrics_per_process::selector::Selector;
 use metrics_per_process::{ExitRoom, Monitor, metric};
 use serde_json::Value as Truth;
-use support::{Load, number};
+use support::{Load, io_counters, number};
 
 /// What each child writes: not a multiple of what taskstats round down to.
 const CHILD_BYTES: u64 = 3000;
@@ -28,9 +28,6 @@ const TINY: ExitRoom = ExitRoom { ring_bytes: 4096, socket_bytes: 4096 };
 
 /// So many threads of others may end while no more than one of the monitors listens.
 const STRANGERS_MIN: u64 = 200;
-
-/// More than the lines come to that the first process writes.
-const WORDS_MAX: u64 = 16 << 10;
 
 const INTERVAL: Duration = Duration::from_millis(500);
 
@@ -168,6 +165,8 @@ struct Watched {
     exact_tiny: Seen,
     rounded_tiny: Seen,
     truth: Truth,
+    /// What the first process wrote itself: its lines of truth.
+    words: u64,
 }
 
 fn watch(children: u64, per_second: u64) -> Watched {
@@ -183,10 +182,18 @@ fn watch(children: u64, per_second: u64) -> Watched {
         Watcher::start(&storm, "pid", Tier::A, TINY),
         Watcher::start(&storm, "pid", Tier::B, TINY),
     ];
+    let words_before = words(&load);
     load.begin();
     let truth = load.total();
+    let words = words(&load) - words_before;
     let [exact, rounded, exact_tiny, rounded_tiny] = watchers.map(Watcher::stop);
-    Watched { exact, rounded, exact_tiny, rounded_tiny, truth }
+    Watched { exact, rounded, exact_tiny, rounded_tiny, truth, words }
+}
+
+/// What the first process of a storm has written itself, its children left out.
+fn words(load: &Load) -> u64 {
+    let pid = load.pid();
+    io_counters(&format!("/proc/{pid}/task/{pid}/io"))["wchar"]
 }
 
 /// Ends two processes on each CPU: that records are missing shows when the next ones come.
@@ -226,33 +233,40 @@ fn check_whole(seen: &Seen, tier: Tier, child_bytes: u64, truth: &Truth) {
 }
 
 /// Of most nothing was told one by one, that is said, and the sum is right all the same.
-fn check_tiny(seen: &Seen, watched: &Watched) {
+fn check_tiny(seen: &Seen, tier: Tier, watched: &Watched) {
     let truth = &watched.truth;
     let born = number(truth, "born");
     let (written, mark) = seen.growth("io_counters.write_chars");
-    let thrown_away = number(truth, "thrown_away_bytes");
+    let truth_bytes = number(truth, "thrown_away_bytes") + watched.words;
     assert_eq!(mark, Mark::Estimate);
-    // The first process writes its lines of truth besides, and the fallback is an estimate.
-    let most = thrown_away + thrown_away / 20 + WORDS_MAX;
-    assert!((thrown_away..most).contains(&written), "{written} of {thrown_away}");
+    let bound = match tier {
+        // What others did that found no room either may be taken for its own words.
+        Tier::A => watched.words,
+        // Where all of an interval came after all, its records are rounded, and that is told.
+        _ => seen.reports.last().map_or(0, |report| report.accuracy.io_bound_bytes),
+    };
+    assert!(
+        written <= truth_bytes && truth_bytes - written <= bound,
+        "{tier:?}: {written} of {truth_bytes}, at most {bound} less"
+    );
     assert!(seen.recorded < born / 10, "{} of {born}", seen.recorded);
 }
 
 fn check(children: u64, per_second: u64) {
     let watched = watch(children, per_second);
-    let Watched { exact, rounded, exact_tiny, rounded_tiny, truth } = &watched;
+    let Watched { exact, rounded, exact_tiny, rounded_tiny, truth, .. } = &watched;
     let born = number(truth, "born");
     check_whole(exact, Tier::A, CHILD_BYTES, truth);
     check_whole(rounded, Tier::B, CHILD_BYTES_ROUNDED, truth);
     if exact.tiers().contains(&Tier::A) {
-        check_tiny(exact_tiny, &watched);
+        check_tiny(exact_tiny, Tier::A, &watched);
         // What found no room was added up: nothing is lost, and nothing is told twice.
         assert_eq!(exact_tiny.recorded + exact_tiny.spilled, born, "{truth}");
         assert_eq!(exact_tiny.missed(), 0);
         assert_eq!(exact_tiny.tiers().iter().max(), Some(&Tier::B));
     }
     if rounded.tiers().contains(&Tier::B) {
-        check_tiny(rounded_tiny, &watched);
+        check_tiny(rounded_tiny, Tier::B, &watched);
         // Other threads of the machine ended meanwhile, and some of those were lost, too.
         let missed = rounded_tiny.missed();
         let missing = born - rounded_tiny.recorded;

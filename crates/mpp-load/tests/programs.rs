@@ -194,6 +194,24 @@ fn what_stands_is_there_when_it_says_so() {
 }
 
 #[test]
+fn so_many_sleepers_are_active_as_were_asked_for() {
+    let load = Load::start(&["sleepers", "--count", "600", "--active", "50"]);
+    let children = children_of(load.pid());
+    let has_written = |pid: &&u32| {
+        let io = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
+        let written = io.lines().find_map(|line| line.strip_prefix("wchar: ")).unwrap();
+        written.parse::<u64>().unwrap() >= 512
+    };
+    let active = || children.iter().filter(has_written).count();
+    let mut patience = 1000;
+    while active() < 300 && patience > 0 {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        patience -= 1;
+    }
+    assert_eq!(active(), 300);
+}
+
+#[test]
 fn sleepers_end_with_their_parent() {
     let load = Load::start(&["sleepers", "--count", "20"]);
     let children = children_of(load.pid());

@@ -21,7 +21,7 @@ use crate::proc_pid_io::Io;
 const PAGE: &str = "record.h";
 
 /// The layout that this reader knows: `RECORD_VERSION`.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 /// Bytes of the longest record: an exec with all its texts.
 pub const LENGTH_MAX: usize = size_of::<RawExec>() + 256 + 4096 + 16384;
 
@@ -509,6 +509,13 @@ impl<'a> ExitRecord<'a> {
         self.exit.end.get()
     }
 
+    /// A number that grows by one with each exec: that of the program which the thread ran last.
+    /// A main thread that went on after another one of the same name ended has a larger one.
+    #[must_use]
+    pub fn exec_id(&self) -> u64 {
+        self.exit.self_exec_id.get()
+    }
+
     /// How the thread ended, as wait(2) hands out a process's end.
     #[must_use]
     pub fn exit_code(&self) -> i32 {
@@ -805,6 +812,7 @@ struct RawExit {
     exec_time: U64,
     comm: [u8; 16],
     end: U64,
+    self_exec_id: U64,
     euid: U32,
     exit_code: I32,
     marks: U32,

@@ -44,6 +44,7 @@ mod cursor;
 mod lines;
 
 pub mod bpf_record;
+pub mod bpf_socket_record;
 pub mod error;
 pub mod genetlink;
 pub mod netlink;

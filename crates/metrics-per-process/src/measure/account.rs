@@ -56,6 +56,26 @@ impl Held {
     }
 }
 
+/// What the measuring thread had done, and when that was read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reckoned {
+    deeds: ThreadDeeds,
+    /// What is left of a promise where it is taken off.
+    mark: Mark,
+}
+
+impl Reckoned {
+    /// As a part of the sum that it is taken off.
+    pub(super) fn with_the_sum(deeds: ThreadDeeds) -> Self {
+        Reckoned { deeds, mark: Mark::Exact }
+    }
+
+    /// A moment before the sum was read.
+    pub(super) fn beforehand(deeds: ThreadDeeds) -> Self {
+        Reckoned { deeds, mark: Mark::Estimate }
+    }
+}
+
 /// What a measurement has come to.
 #[derive(Debug)]
 pub(super) struct Account {
@@ -64,7 +84,7 @@ pub(super) struct Account {
     report: Report,
     began_at_ticks: u64,
     /// What the measuring thread had done at the begin.
-    deeds: ThreadDeeds,
+    deeds: Reckoned,
     zombies: Zombies,
     /// Who belonged to it at the begin.
     before: HashSet<ProcessKey>,
@@ -85,7 +105,7 @@ impl Account {
         own_pid: u32,
         snapshot: &Snapshot,
         movement: &Movement,
-        deeds: ThreadDeeds,
+        deeds: Reckoned,
     ) -> Self {
         let myself = Selector::default().pids(own_pid.to_string()).unwrap_or_default();
         let rows = Rows::Named(vec![(Box::default(), myself)]);
@@ -201,20 +221,22 @@ impl Account {
     pub(super) fn measured(
         &self,
         elapsed: Duration,
-        deeds: &ThreadDeeds,
+        deeds: &Reckoned,
         snapshot: &Snapshot,
     ) -> Measured {
         let own = OwnDeeds::between(&self.deeds, deeds);
+        let [user, system] = self.cpu_seconds(&own);
         let mut total = self.report.clone();
         total.interval = Some(elapsed);
         total.accuracy = self.accuracy;
         if let Some(group) = total.groups.first_mut() {
-            let cpu = self.cpu_percent(&own, elapsed);
             let figures = TOTAL_METRICS.iter().zip(&*group.figures);
             group.figures = figures
                 .map(|(id, figure)| match id {
                     M::Uptime => seconds(elapsed.as_secs_f64(), Mark::Exact),
-                    M::CpuPercent => cpu,
+                    M::CpuUser => user,
+                    M::CpuSystem => system,
+                    M::CpuPercent => percent_of([user, system], elapsed),
                     M::MemoryPeak => at_least(self.peak.rss_bytes),
                     M::ProcessesTotal => at_least(self.peak.processes),
                     M::Fds => at_least(self.peak.fds),
@@ -238,19 +260,19 @@ impl Account {
         self.report.groups.first()?.figures.get(position).copied()
     }
 
-    fn cpu_percent(&self, own: &OwnDeeds, elapsed: Duration) -> Figure {
-        let mut sum = (0.0, Mark::Exact);
-        for id in [M::CpuUser, M::CpuSystem] {
-            match self.level(id).map(|figure| own.taken_from(id, figure)) {
-                Some(Figure::Known { value, mark }) => {
-                    sum = (sum.0 + value.as_float(), sum.1.and(mark));
-                }
-                Some(absent) => return absent,
-                None => return Figure::Absent(Absence::NotYetKnown),
-            }
-        }
-        rate::percent(sum.0, elapsed.as_secs_f64())
-            .map_or(Figure::Absent(Absence::NotYetKnown), |percent| seconds(percent, sum.1))
+    /// User and system time without what the thread used. The kernel divides a sum by its ticks, so
+    /// that the parts of the thread are not quite parts of those of the process: both together are.
+    fn cpu_seconds(&self, own: &OwnDeeds) -> [Figure; 2] {
+        let level = |id| self.level(id).unwrap_or(Figure::Absent(Absence::NotYetKnown));
+        let figures = [level(M::CpuUser), level(M::CpuSystem)];
+        let [Figure::Known { value: user, mark }, Figure::Known { value: system, .. }] = figures
+        else {
+            return figures;
+        };
+        let (user, system) = (user.as_float(), system.as_float());
+        let both = (user + system - own.cpu().as_secs_f64()).max(0.0);
+        let user = (user - rate::seconds(own.usage[UsageCounter::CpuUserNs])).clamp(0.0, both);
+        [user, both - user].map(|value| seconds(value, mark.and(own.mark)))
     }
 
     /// How many ended: whom the sweeps missed a look may have seen.
@@ -291,10 +313,13 @@ struct OwnDeeds {
     usage: UsageDelta,
     switches: Delta<2>,
     io: Option<IoDelta>,
+    mark: Mark,
 }
 
 impl OwnDeeds {
-    fn between(before: &ThreadDeeds, after: &ThreadDeeds) -> Self {
+    fn between(before: &Reckoned, after: &Reckoned) -> Self {
+        let mark = before.mark.and(after.mark);
+        let (before, after) = (&before.deeds, &after.deeds);
         let io = match (before.io, after.io) {
             (Reading::Value(before), Reading::Value(after)) => Some(after.since_clamped(before)),
             _ => None,
@@ -303,6 +328,7 @@ impl OwnDeeds {
             usage: after.usage.since_clamped(before.usage),
             switches: after.switches.since_clamped(before.switches),
             io,
+            mark,
         }
     }
 
@@ -312,31 +338,25 @@ impl OwnDeeds {
         Duration::from_nanos(both)
     }
 
-    /// The figure without what the thread did. Neither is read at the moment of the other.
+    /// The figure, of something that is counted in whole numbers, without what the thread did.
     fn taken_from(&self, id: M, figure: Figure) -> Figure {
         let io = |counter: IoCounter| self.io.map_or(0, |io| io[counter]);
         let own = match id {
-            M::CpuUser => Value::Float(rate::seconds(self.usage[UsageCounter::CpuUserNs])),
-            M::CpuSystem => Value::Float(rate::seconds(self.usage[UsageCounter::CpuSystemNs])),
-            M::PageFaultsMinor => Value::Integer(self.usage[UsageCounter::MinorFaults]),
-            M::PageFaultsMajor => Value::Integer(self.usage[UsageCounter::MajorFaults]),
-            M::CtxSwitchesVoluntary => Value::Integer(self.switches.0[0]),
-            M::CtxSwitchesInvoluntary => Value::Integer(self.switches.0[1]),
+            M::PageFaultsMinor => self.usage[UsageCounter::MinorFaults],
+            M::PageFaultsMajor => self.usage[UsageCounter::MajorFaults],
+            M::CtxSwitchesVoluntary => self.switches.0[0],
+            M::CtxSwitchesInvoluntary => self.switches.0[1],
             // The files of /proc are no storage, and nothing is written.
-            M::IoReadChars => Value::Integer(io(IoCounter::ReadChars)),
-            M::IoReadCount => Value::Integer(io(IoCounter::ReadCount)),
+            M::IoReadChars => io(IoCounter::ReadChars),
+            M::IoReadCount => io(IoCounter::ReadCount),
             _ => return figure,
         };
-        match (figure, own) {
-            (Figure::Known { value: Value::Integer(value), mark }, Value::Integer(own)) => {
+        match figure {
+            Figure::Known { value: Value::Integer(value), mark } => {
                 let value = Value::Integer(value.saturating_sub(own));
-                Figure::Known { value, mark: mark.and(Mark::Estimate) }
+                Figure::Known { value, mark: mark.and(self.mark) }
             }
-            (Figure::Known { value, mark }, own) => {
-                let rest = (value.as_float() - own.as_float()).max(0.0);
-                seconds(rest, mark.and(Mark::Estimate))
-            }
-            (absent, _) => absent,
+            figure => figure,
         }
     }
 }
@@ -378,6 +398,19 @@ fn nothing_missing(of_report: Accuracy) -> Accuracy {
         unattributed_cpu_ns: 0,
         ..of_report
     }
+}
+
+/// The share of one core that these seconds are of the time that passed.
+fn percent_of(parts: [Figure; 2], elapsed: Duration) -> Figure {
+    let mut sum = (0.0, Mark::Exact);
+    for part in parts {
+        match part {
+            Figure::Known { value, mark } => sum = (sum.0 + value.as_float(), sum.1.and(mark)),
+            absent => return absent,
+        }
+    }
+    rate::percent(sum.0, elapsed.as_secs_f64())
+        .map_or(Figure::Absent(Absence::NotYetKnown), |percent| seconds(percent, sum.1))
 }
 
 fn seconds(value: f64, mark: Mark) -> Figure {

@@ -12,12 +12,12 @@ use mpp_accounting::report::Tier;
 use mpp_accounting::snapshot::Snapshot;
 use mpp_collect::child::thread_cpu_time;
 use mpp_collect::exits::Refusal;
-use mpp_collect::own_thread::{OwnThread, ThreadDeeds, leave_descriptors};
+use mpp_collect::own_thread::{OwnThread, leave_descriptors};
 use mpp_collect::{
     CollectError, Collector, CollectorOptions, ContextSwitchNeeds, IdentityWait, Measures, Needs,
 };
 
-use super::account::{Account, Held};
+use super::account::{Account, Held, Reckoned};
 use super::{Measured, Request};
 use crate::error::Error;
 
@@ -179,11 +179,15 @@ impl Watch {
     }
 
     /// Sweeps, and tells every measurement what moved.
-    fn advance(&mut self) -> Result<(Movement, ThreadDeeds), Error> {
+    fn advance(&mut self) -> Result<(Movement, Reckoned), Error> {
         // The kernel brings the account of this thread up to date.
         std::thread::yield_now();
-        let deeds = self.thread.deeds().map_err(|errno| Error::MeterThread(errno.into()))?;
+        let beforehand = self.thread.deeds().map_err(|errno| Error::MeterThread(errno.into()))?;
         let movement = self.sweep()?;
+        let deeds = match self.sweeper.sweeping_thread() {
+            Some(deeds) => Reckoned::with_the_sum(deeds),
+            None => Reckoned::beforehand(beforehand),
+        };
         for account in self.accounts.values_mut() {
             account.advance(&mut self.snapshot, &movement);
         }

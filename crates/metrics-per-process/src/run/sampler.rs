@@ -15,12 +15,17 @@ use mpp_accounting::selector::{GroupKey, Resolution, Selector};
 use mpp_accounting::snapshot::Snapshot;
 use mpp_accounting::units::{IoDelta, UsageDelta, UsageTotals};
 use mpp_collect::child::{ignores_children, inherited_rss_bytes, thread_cpu_time};
+use mpp_collect::exits::ExitRoom;
 use mpp_collect::{Collector, CollectorOptions, Measures, Needs};
 
 use super::{Error, programs, weakest};
 
 /// No more programs than this are told apart.
 const PROGRAMS_MAX: usize = 200;
+
+/// Room for some 10,000 ends between two looks. Clearing more memory than that would take longer
+/// than checking the programs.
+const ROOM: ExitRoom = ExitRoom { ring_bytes: 4 << 20, socket_bytes: 32 << 20 };
 
 /// A parent is asked again so many samples later whether it ignores its children's ends.
 const SAMPLES_TRUSTED: u64 = 20;
@@ -135,7 +140,7 @@ pub(super) struct Sampler {
 impl Sampler {
     pub(super) fn open(tier_max: Tier) -> Result<Self, Error> {
         let exits = exit_source(tier_max);
-        let options = CollectorOptions { exits, ..CollectorOptions::default() };
+        let options = CollectorOptions { exits, exit_room: ROOM, ..CollectorOptions::default() };
         let collector = Collector::open(options)?;
         let measures = Measures { memory: true, io: true, fds: true, ..Measures::default() };
         let own_pid = std::process::id();

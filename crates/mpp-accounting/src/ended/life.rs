@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::ENDED_METRICS;
 use crate::exit::{ExitSource, ProcessExit, ROUNDED_TO_BYTES};
-use crate::ledger::{Ends, Movement, ProcessDelta};
+use crate::ledger::{Movement, ProcessDelta};
 use crate::metric::MetricId;
 use crate::process::{
     Absence, ContextSwitches, Identity, ProcessKey, ProcessSample, ProcessState, Reading,
@@ -94,9 +94,10 @@ impl Told<'_> {
     }
 }
 
-/// Whether every thread's record of the interval has arrived, and nothing had to be inferred.
-fn is_whole(movement: &Movement) -> bool {
-    movement.ends != Ends::Inferred && movement.spilled_records == 0
+/// Whether every record of a process's threads in the interval has arrived, and nothing had to be
+/// inferred.
+fn is_whole(key: ProcessKey, movement: &Movement) -> bool {
+    !movement.is_inferred(key) && movement.spilled_records == 0
 }
 
 impl Life {
@@ -142,7 +143,7 @@ impl Life {
             self.io_bound_bytes = self.io_bound_bytes.saturating_add(bytes);
             self.io.weaken(Mark::Bound);
         }
-        self.io.is_inferred |= !is_whole(movement);
+        self.io.is_inferred |= !is_whole(delta.key, movement);
     }
 
     /// Takes a sight of it.
@@ -288,7 +289,7 @@ impl Life {
         }
         let value = Value::Integer(self.io.total[counter]);
         let is_final = match told.exit {
-            Some(_) => is_whole(told.movement),
+            Some(exit) => is_whole(exit.key(), told.movement),
             None => self.was_seen_ended(),
         };
         // Of calls a rounded record says nothing.

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use super::{Decision, Place};
 use crate::process::{ContextSwitches, Identity, ProcessKey, ProcessSample};
+use crate::slack::Slack;
 use crate::units::DelayTotals;
+use crate::walk::Walk;
 
 /// A process as the groups see it; also kept for those that ended, until the ledger has
 /// settled them.
@@ -22,8 +24,8 @@ pub(super) struct Member {
     /// `None` until they were read once.
     pub(super) switches: Option<ContextSwitches>,
     /// For how long it was known to have waited, at the most; `None` where nobody knows what it
-    /// had waited when it was first seen.
-    pub(super) delays: Option<DelayTotals>,
+    /// had waited when it was first seen. Boxed, since few ask.
+    pub(super) delays: Option<Box<DelayTotals>>,
     /// The round in which this was first looked at.
     pub(super) first_round: u32,
     /// The round in which this was last looked at.
@@ -51,12 +53,7 @@ impl Member {
 #[derive(Debug, Default)]
 pub(super) struct Members {
     rows: Vec<Member>,
-}
-
-/// How far a list has been walked. Keys are asked for in ascending order.
-#[derive(Debug, Default)]
-pub(super) struct Walk {
-    position: usize,
+    slack: Slack,
 }
 
 impl Members {
@@ -75,11 +72,15 @@ impl Members {
     }
 
     /// The next one on a walk.
-    pub(super) fn next(&mut self, walk: &mut Walk, key: ProcessKey) -> Option<&mut Member> {
-        while self.rows.get(walk.position).is_some_and(|member| member.key < key) {
-            walk.position += 1;
-        }
-        self.rows.get_mut(walk.position).filter(|member| member.key == key)
+    pub(super) fn next(&mut self, walk: &Walk, key: ProcessKey) -> Option<&mut Member> {
+        let position = walk.find(&self.rows, key, |member| member.key)?;
+        self.rows.get_mut(position)
+    }
+
+    /// The same, to be looked at.
+    pub(super) fn find(&self, walk: &Walk, key: ProcessKey) -> Option<&Member> {
+        let position = walk.find(&self.rows, key, |member| member.key)?;
+        self.rows.get(position)
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Member> {
@@ -95,6 +96,11 @@ impl Members {
 
     /// Takes newcomers in, whom nobody knows yet.
     pub(super) fn enter(&mut self, newcomers: &mut Vec<Member>) {
+        self.append(newcomers);
+        self.slack.give_back(&mut self.rows);
+    }
+
+    fn append(&mut self, newcomers: &mut Vec<Member>) {
         if newcomers.is_empty() {
             return;
         }
@@ -113,7 +119,19 @@ impl Members {
     pub(super) fn forget(&mut self, mut keys: Vec<ProcessKey>) {
         if !keys.is_empty() {
             keys.sort_unstable();
-            self.rows.retain(|member| keys.binary_search(&member.key).is_err());
+            let walk = Walk::default();
+            self.rows.retain(|member| walk.find(&keys, member.key, |key| *key).is_none());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever adds a field decides here that ten thousand processes are worth it.
+    #[test]
+    fn what_is_remembered_of_a_process_does_not_grow_unnoticed() {
+        assert!(size_of::<Member>() <= 104, "{} bytes", size_of::<Member>());
     }
 }

@@ -9,8 +9,22 @@
 //! interval: its record wins, and the next sweep must not miss it. A main thread's record
 //! may be followed by a living main thread, when another thread of the process has called
 //! exec: that one takes over the name and the start of the main thread, and leaves without a
-//! record of its own. And the records that follow a sweep that had to be settled without
-//! them belong to the next one.
+//! record of its own. Which of them was seen is told by how many programs were executed, and
+//! guessed from the bytes where nobody counts those. And the records that follow a sweep that had
+//! to be settled without them belong to the next one.
+//!
+//! A record that is missing brings polling back, but not for more than it must:
+//!
+//! 1. Where nobody who writes records told of a loss, the threads that a sweep saw and that are
+//!    gone without a record are all that is missing. That concerns their processes; where such
+//!    a process is gone, too, whoever may have waited for it: its parent if that lives, else
+//!    each ancestor, since any of them may be a subreaper. Nobody else can hold a byte of it,
+//!    so these are polled, and all others keep to their records.
+//! 2. Where a loss was told, it may be of a thread that no sweep ever saw, and nobody can say
+//!    whose that was: an unseen child may have been reaped by anybody's ancestor or by nobody
+//!    at all, and of `SA_NOCLDWAIT` procfs shows nothing. Nor can the known threads be set off
+//!    against what was told, since a full socket tells that records were lost, but how many
+//!    only with later ones. Then everybody is polled and marked, with records as better sights.
 
 use std::collections::{HashMap, HashSet};
 
@@ -19,6 +33,7 @@ use crate::exit::{ExitSource, Exits, ProcessExit, ROUNDED_TO_BYTES, ThreadExit};
 use crate::process::{ProcessKey, ThreadIo, ThreadKey, ThreadList};
 use crate::snapshot::Snapshot;
 use crate::units::{BootTime, Delta, IoDelta, IoTotals, UsageDelta, UsageTotals};
+use crate::walk::Walk;
 
 /// What is remembered of exit records from one sweep to the next.
 #[derive(Debug, Default)]
@@ -27,7 +42,7 @@ pub(super) struct Records {
     /// the process of each.
     recorded: HashMap<ThreadKey, ProcessKey>,
     /// Records that came too late for the sweep before.
-    deferred_threads: Vec<ThreadExit>,
+    deferred_threads: Vec<EndedThread>,
     deferred_processes: Vec<Ended>,
     /// Who wrote records when the sweep before was taken.
     source: ExitSource,
@@ -37,9 +52,12 @@ pub(super) struct Records {
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     /// By process, then thread; records of the same thread in the order in which they came.
-    threads: Vec<ThreadExit>,
+    threads: Vec<EndedThread>,
     /// Ascending by key.
     processes: Vec<Ended>,
+    /// How far the two have been walked: nearly everybody asks in the order of keys.
+    thread_walk: Walk,
+    process_walk: Walk,
     rounding: Rounding,
     /// Whether whoever writes the records did so all the time since the sweep before: only
     /// then are there records of all that ended, and had that sweep read all threads.
@@ -78,6 +96,17 @@ pub(super) struct Ended {
     pub(super) started_at: Option<BootTime>,
 }
 
+/// What counts of the record of a thread.
+#[derive(Clone, Copy, Debug)]
+struct EndedThread {
+    process: ProcessKey,
+    thread: ThreadKey,
+    /// All that it did itself.
+    io: IoTotals,
+    /// How many programs its process had executed by then; `None` where nobody told.
+    exec_count: Option<u64>,
+}
+
 /// What a process did itself, by its threads.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct OwnIo {
@@ -91,19 +120,19 @@ pub(super) struct Threads<'a> {
     key: ProcessKey,
     previous: ThreadList,
     current: &'a [ThreadIo],
-    records: &'a [ThreadExit],
+    records: &'a [EndedThread],
     recorded: &'a HashMap<ThreadKey, ProcessKey>,
     rounding: Rounding,
     has_ended: bool,
-    /// Whether it executed something between the two sweeps; `None` where nobody can say.
-    has_executed: Option<bool>,
+    /// How many programs had been executed when this sweep looked; `None` where nobody told.
+    exec_count: Option<u64>,
 }
 
 impl Records {
     /// The records that count with this sweep: what was left from the one before, and the new.
     pub(super) fn take(&mut self, exits: &Exits) -> Batch {
         let mut threads = std::mem::take(&mut self.deferred_threads);
-        threads.extend_from_slice(&exits.threads);
+        threads.extend(exits.threads.iter().map(EndedThread::of));
         threads.sort_by_key(|record| (record.process, record.thread));
         let mut processes = std::mem::take(&mut self.deferred_processes);
         processes.extend(exits.processes.iter().map(Ended::of));
@@ -115,7 +144,7 @@ impl Records {
         };
         let before = std::mem::replace(&mut self.source, exits.source);
         let covers_interval = exits.source != ExitSource::Nobody && before == exits.source;
-        Batch { threads, processes, rounding, covers_interval }
+        Batch { threads, processes, rounding, covers_interval, ..Batch::default() }
     }
 
     /// Keeps for the next sweep what was written of processes that `is_late` speaks of, and
@@ -125,17 +154,24 @@ impl Records {
         self.deferred_processes.extend(batch.processes.extract_if(.., |p| is_late(p.key)));
     }
 
-    /// Keeps for the next sweep, of the processes that this one saw, what it cannot have read:
-    /// records of threads that it saw living. The others are in what it read, or will be in
-    /// what their reapers inherit.
-    pub(super) fn defer_unread(&mut self, batch: &mut Batch, snapshot: &Snapshot) {
-        self.defer(batch, |key| snapshot.by_key(key).is_some());
+    /// Keeps for the next sweep, of the processes that this one saw and that `is_concerned`
+    /// speaks of, what it cannot have read: records of threads that it saw living. The others
+    /// are in what it read, or will be in what their reapers inherit.
+    pub(super) fn defer_unread(
+        &mut self,
+        batch: &mut Batch,
+        snapshot: &Snapshot,
+        is_concerned: impl Fn(ProcessKey) -> bool,
+    ) {
+        let deferred = std::mem::take(&mut self.deferred_threads);
+        self.defer(batch, |key| is_concerned(key) && snapshot.by_key(key).is_some());
         self.deferred_threads.retain(|record| {
             let Some(sample) = snapshot.by_key(record.process) else { return false };
             sample.io.threads.value().is_none_or(|threads| {
                 find(threads, record.thread).is_some_and(|thread| !thread.has_exited)
             })
         });
+        self.deferred_threads.extend(deferred);
     }
 
     /// Keeps for the next sweep what was written of threads of processes that `is_unseen`
@@ -146,7 +182,7 @@ impl Records {
         is_unseen: impl Fn(ProcessKey) -> bool,
     ) {
         let mut threads = std::mem::take(&mut batch.threads);
-        let is_late = |record: &mut ThreadExit| {
+        let is_late = |record: &mut EndedThread| {
             batch.ended(record.process).is_none() && is_unseen(record.process)
         };
         self.deferred_threads.extend(threads.extract_if(.., is_late));
@@ -162,14 +198,10 @@ impl Records {
         current: &'a [ThreadIo],
         exec_count: Option<u64>,
     ) -> Threads<'a> {
-        let execs = exec_count.zip(previous.exec_count);
         // Whoever's end was told of may still be there for a while as its memory is given back.
         let current = if previous.has_ended { &[] } else { current };
-        Threads {
-            previous: previous.threads(),
-            has_executed: execs.map(|(now, then)| now != then),
-            ..self.threads_of_new(batch, previous.key, current)
-        }
+        let new = self.threads_of_new(batch, previous.key, current, exec_count);
+        Threads { previous: previous.threads(), ..new }
     }
 
     /// The same of one that it did not see.
@@ -178,6 +210,7 @@ impl Records {
         batch: &'a Batch,
         key: ProcessKey,
         current: &'a [ThreadIo],
+        exec_count: Option<u64>,
     ) -> Threads<'a> {
         Threads {
             key,
@@ -187,7 +220,7 @@ impl Records {
             recorded: &self.recorded,
             rounding: batch.rounding,
             has_ended: batch.ended(key).is_some(),
-            has_executed: None,
+            exec_count,
         }
     }
 
@@ -231,8 +264,11 @@ impl Records {
         known: &[Known],
         snapshot: &Snapshot,
     ) -> HashMap<ThreadKey, ProcessKey> {
-        let is_counted = |record: &&ThreadExit| {
-            let Some(sample) = snapshot.by_key(record.process) else { return false };
+        let walk = Walk::default();
+        let is_counted = |record: &&EndedThread| {
+            let position = walk.find(&snapshot.processes, record.process, |sample| sample.key);
+            let Some(position) = position else { return false };
+            let sample = &snapshot.processes[position];
             let Some(current) = sample.io.threads.value() else { return false };
             if batch.is_of_another(sample.key, sample.started_at) {
                 return false;
@@ -240,7 +276,7 @@ impl Records {
             let position = known.binary_search_by_key(&record.process, |known| known.key);
             let threads = match position {
                 Ok(position) => self.threads(batch, &known[position], current, sample.exec_count),
-                Err(_) => self.threads_of_new(batch, record.process, current),
+                Err(_) => self.threads_of_new(batch, record.process, current, sample.exec_count),
             };
             let is_leader = record.thread == threads.leader();
             threads.living(record.thread).is_some()
@@ -265,10 +301,8 @@ impl Records {
 
 impl Batch {
     /// The records of one process's threads.
-    fn of_process(&self, key: ProcessKey) -> &[ThreadExit] {
-        let begin = self.threads.partition_point(|record| record.process < key);
-        let end = self.threads.partition_point(|record| record.process <= key);
-        &self.threads[begin..end]
+    fn of_process(&self, key: ProcessKey) -> &[EndedThread] {
+        self.thread_walk.find_all(&self.threads, key, |record| record.process)
     }
 
     /// Whether anything was written of a process or a thread of it.
@@ -279,7 +313,7 @@ impl Batch {
 
     /// The record of a process, if it ended.
     pub(super) fn ended(&self, key: ProcessKey) -> Option<&Ended> {
-        let position = self.processes.binary_search_by_key(&key, |ended| ended.key).ok()?;
+        let position = self.process_walk.find(&self.processes, key, |ended| ended.key)?;
         self.processes.get(position)
     }
 
@@ -328,6 +362,13 @@ impl Batch {
             Rounding::None => 0,
             Rounding::Kibibytes => records as u64,
         }
+    }
+}
+
+impl EndedThread {
+    fn of(exit: &ThreadExit) -> Self {
+        let ThreadExit { process, thread, io, exec_count, .. } = *exit;
+        EndedThread { process, thread, io, exec_count }
     }
 }
 
@@ -382,23 +423,26 @@ impl Threads<'_> {
             self.recorded.contains_key(&leader) || before.is_some_and(|thread| thread.has_exited);
         let counted = before.map_or(IoTotals::ZERO, |thread| thread.total);
         let now = self.living(leader).map(|thread| thread.total);
-        let mut records = self.records.iter().filter(|r| r.thread == leader).map(|r| r.io);
+        let mut records = self.records.iter().filter(|record| record.thread == leader);
         let first = if is_another { None } else { records.next() };
         let may_be_first = now.is_some_and(|now| now.since(counted).is_some())
             && (self.has_ended || self.unrecorded_all().next().is_none());
-        let is_of_first = first.zip(now).is_some_and(|(end, now)| match self.has_executed {
-            Some(has_executed) => !has_executed,
-            None => may_be_first && self.rounding.can_end(end, now),
+        let is_of_first = first.zip(now).is_some_and(|(record, now)| {
+            let can_end = || may_be_first && self.rounding.can_end(record.io, now);
+            self.ended_after_look(record).unwrap_or_else(can_end)
         });
         let mut lives = LeaderLives { is_recorded: is_of_first, ..LeaderLives::default() };
-        if let Some(end) = first {
+        if let Some(end) = first.map(|record| record.io) {
             let end = if is_of_first { end.raised_to(now.unwrap_or_default()) } else { end };
             lives.first = end.since_clamped(counted);
         }
-        for end in records {
+        for record in records {
             lives.has_later = true;
-            lives.later = lives.later.plus(end.as_delta());
-            lives.is_recorded |= now.is_some_and(|now| self.rounding.can_end(end, now));
+            lives.later = lives.later.plus(record.io.as_delta());
+            lives.is_recorded |= now.is_some_and(|now| {
+                let can_end = || self.rounding.can_end(record.io, now);
+                self.ended_after_look(record).unwrap_or_else(can_end)
+            });
         }
         let is_later = is_another || first.is_some();
         match now {
@@ -410,6 +454,12 @@ impl Threads<'_> {
             _ => {}
         }
         lives
+    }
+
+    /// Whether a main thread ended after this sweep saw one: what made room for the exec of another
+    /// thread has executed less than that one. `None` where nobody tells what was executed.
+    fn ended_after_look(&self, record: &EndedThread) -> Option<bool> {
+        Some(record.exec_count? >= self.exec_count?)
     }
 
     /// What was counted of the thread that took over the main thread's name. Where the process

@@ -34,6 +34,8 @@ struct Thread {
     delays: DelayTotals,
     /// Whether all its waits are counted: it began while they were.
     is_counted: bool,
+    /// How many programs were executed on the way to what it runs.
+    exec_count: u64,
     has_exited: bool,
 }
 
@@ -79,6 +81,11 @@ pub(crate) struct Process {
 }
 
 impl Process {
+    /// That of its living threads, which is the same for all.
+    fn exec_count(&self) -> u64 {
+        self.threads.values().map(|thread| thread.exec_count).max().unwrap_or(0)
+    }
+
     fn total(&self) -> IoTotals {
         self.threads.values().fold(self.pool, |sum, thread| sum.plus(thread.io.as_delta()))
     }
@@ -220,7 +227,8 @@ impl Kernel {
                 ExitSource::Exact | ExitSource::Nobody => thread.io,
             };
             let delays = Reading::Value(self.delays(process, process.ended_delays));
-            let exit = ThreadExit { process: process.key, thread: key, io, delays };
+            let exec_count = self.is_watched().then_some(thread.exec_count);
+            let exit = ThreadExit { process: process.key, thread: key, io, exec_count, delays };
             self.exits.threads.push(exit);
         } else if recorder.on_overflow == Overflow::Lost {
             self.exits.lost_records += 1;
@@ -275,7 +283,9 @@ impl Kernel {
     pub(crate) fn start_thread(&mut self, pid: u32) -> u32 {
         let tid = self.free_id();
         let thread = self.new_thread();
-        self.process(pid).threads.insert(tid, thread);
+        let process = self.process(pid);
+        let exec_count = process.exec_count();
+        process.threads.insert(tid, Thread { exec_count, ..thread });
         tid
     }
 
@@ -285,6 +295,7 @@ impl Kernel {
             io: IoTotals::ZERO,
             delays: DelayTotals::ZERO,
             is_counted: self.counts_delays,
+            exec_count: 0,
             has_exited: false,
         }
     }
@@ -389,7 +400,8 @@ impl Kernel {
         let process = self.process(pid);
         let start_ticks = process.key.start_time_ticks;
         if let Some(thread) = process.threads.remove(&tid) {
-            process.threads.insert(pid, Thread { start_ticks, ..thread });
+            let exec_count = thread.exec_count + 1;
+            process.threads.insert(pid, Thread { start_ticks, exec_count, ..thread });
         }
         process.comm = comm;
         process.identity = identity(comm);
@@ -525,7 +537,7 @@ impl Kernel {
             parent_pid: process.parent,
             forked_by: process.forked_by,
             started_at: self.is_watched().then_some(process.started_at),
-            exec_count: None,
+            exec_count: self.is_watched().then(|| process.exec_count()),
             state: process.state,
             identity: Arc::clone(&process.identity),
             read_at: BootTime { ns: self.now_ticks * TICK_NS },

@@ -8,13 +8,14 @@ use super::skeleton::Skeleton;
 /// `bpf/programs.bpf.c`.
 pub(super) const PROGRAMS: Skeleton = Skeleton {
     bytes: include_bytes!("../../bpf/programs.skel"),
-    data_length: 54632,
+    data_length: 63600,
     maps: &[
         "scratches",
         "origins",
         "exec_scratches",
         "execs",
         "exits",
+        "walkers",
         "settings",
         "cpu_distances",
         "yardstick",
@@ -23,5 +24,12 @@ pub(super) const PROGRAMS: Skeleton = Skeleton {
         "counts",
         "rodata",
     ],
-    programs: &["write_task", "remember_fork", "write_exec", "write_exit", "write_free"],
+    programs: &[
+        "write_task",
+        "remember_fork",
+        "write_exec",
+        "write_exit",
+        "write_free",
+        "write_socket",
+    ],
 };

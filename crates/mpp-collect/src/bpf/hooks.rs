@@ -37,11 +37,14 @@ pub(crate) enum Hook {
     Exec,
     /// Without it the last CPU time of auto-reaped processes is missing.
     Free,
+    /// Without it links are read to find out whose sockets are whose. An iterator.
+    Sockets,
 }
 
 impl Hook {
-    /// All of them, in the order of the constants in `hooks.h`.
-    const ALL: [Hook; 3] = [Hook::Fork, Hook::Exec, Hook::Free];
+    /// All of them, in the order of the constants in `hooks.h` and `files.h`.
+    const ALL: [Hook; 4] = [Hook::Fork, Hook::Exec, Hook::Free, Hook::Sockets];
+    const AT_TRACEPOINTS: [Hook; 3] = [Hook::Fork, Hook::Exec, Hook::Free];
 
     /// What nobody tells without it, as the beginning of a sentence.
     pub(crate) fn what_is_missing(self) -> &'static str {
@@ -49,14 +52,16 @@ impl Hook {
             Hook::Fork => "nobody tells who forked whom",
             Hook::Exec => "nobody tells what short-lived processes executed",
             Hook::Free => "the last CPU time of processes that nobody waits for is not told",
+            Hook::Sockets => "whose sockets are whose is found out by links in /proc",
         }
     }
 
-    fn program(self) -> &'static str {
+    pub(super) fn program(self) -> &'static str {
         match self {
             Hook::Fork => "remember_fork",
             Hook::Exec => "write_exec",
             Hook::Free => "write_free",
+            Hook::Sockets => "write_socket",
         }
     }
 }
@@ -134,7 +139,7 @@ impl Hooks {
         mut missing: Vec<(Hook, Errno)>,
     ) -> Result<Self, Failure> {
         let mut links = Vec::new();
-        for hook in Hook::ALL {
+        for hook in Hook::AT_TRACEPOINTS {
             let program = loaded.program(hook.program())?;
             if missing.iter().any(|(known, _)| *known == hook) {
                 continue;
@@ -289,31 +294,65 @@ impl Hooks {
     }
 }
 
-/// Loads all programs; where that fails, without one hook, then without any. Also returns the
-/// hooks that were left out, and why.
+/// How the programs are adapted to what a kernel takes.
+#[derive(Clone, Copy, Debug)]
+struct Adaptation {
+    casts: Casts,
+    without: &'static [Hook],
+}
+
+/// How pointers are followed; see `untrusted()` in `bpf/kernel.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Casts {
+    /// As the verifier is quick with.
+    Taken,
+    /// As every kernel takes it.
+    Refused,
+}
+
+/// What is tried where a kernel does not take the programs as they are, one after the other.
+const ADAPTATIONS: [Adaptation; 6] = [
+    Adaptation { casts: Casts::Refused, without: &[] },
+    Adaptation { casts: Casts::Refused, without: &[Hook::Sockets] },
+    Adaptation { casts: Casts::Refused, without: &[Hook::Exec] },
+    Adaptation { casts: Casts::Refused, without: &[Hook::Fork] },
+    Adaptation { casts: Casts::Refused, without: &[Hook::Free] },
+    Adaptation { casts: Casts::Refused, without: &Hook::ALL },
+];
+
+/// Loads all programs; where that fails, without casts, then without one hook, then without any.
+/// Also returns the hooks that were left out, and why.
 pub(super) fn load(
     possible_cpus: u32,
     sizes: &[(&'static str, u32)],
 ) -> Result<(Loaded, Vec<(Hook, Errno)>), Failure> {
-    let attempt = |without: &[Hook]| {
-        let [fork, exec, free] = Hook::ALL.map(|hook| u32::from(!without.contains(&hook)));
-        PROGRAMS.load(Settings { constants: &[possible_cpus, fork, exec, free], sizes })
-    };
-    let first = match attempt(&[]) {
+    let attempt = |how| load_adapted(how, possible_cpus, sizes);
+    let first = match attempt(Adaptation { casts: Casts::Taken, without: &[] }) {
         Ok(loaded) => return Ok((loaded, Vec::new())),
         Err(failure) => failure,
     };
     let is_verdict = first.step == Step::LoadPrograms && first.errno != Errno::PERM;
     if is_verdict {
-        let sets: [&[Hook]; 4] = [&[Hook::Exec], &[Hook::Fork], &[Hook::Free], &Hook::ALL];
-        for without in sets {
-            if let Ok(loaded) = attempt(without) {
-                let missing = without.iter().map(|hook| (*hook, first.errno)).collect();
+        for how in ADAPTATIONS {
+            if let Ok(loaded) = attempt(how) {
+                let missing = how.without.iter().map(|hook| (*hook, first.errno)).collect();
                 return Ok((loaded, missing));
             }
         }
     }
     Err(first)
+}
+
+/// Loads all programs in one way.
+fn load_adapted(
+    how: Adaptation,
+    possible_cpus: u32,
+    sizes: &[(&'static str, u32)],
+) -> Result<Loaded, Failure> {
+    let casts = u32::from(how.casts == Casts::Taken);
+    let [fork, exec, free, files] = Hook::ALL.map(|hook| u32::from(!how.without.contains(&hook)));
+    // In the order of their definition in the sources.
+    PROGRAMS.load(Settings { constants: &[casts, possible_cpus, fork, exec, free, files], sizes })
 }
 
 /// Numbers one after the other, as the programs leave them in maps.
@@ -340,4 +379,26 @@ fn spill(key: &[u8], value: &[u8]) -> Option<Spill> {
         maj_flt: g,
     };
     Some(Spill { parent, count, io, usage })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bpf::{Bpf, BpfOptions};
+
+    /// A kernel that takes the programs takes them in any of their forms; the first one is not
+    /// there in vain.
+    #[test]
+    fn a_kernel_takes_the_programs_in_every_form() {
+        if let Err(refusal) = Bpf::open(&BpfOptions::default()) {
+            println!("not measured here: {refusal}");
+            return;
+        }
+        let mut forms = ADAPTATIONS.to_vec();
+        forms.push(Adaptation { casts: Casts::Taken, without: &[] });
+        for how in forms {
+            let loaded = load_adapted(how, 1, &[("exits", 4096), ("execs", 4096)]);
+            assert!(loaded.is_ok(), "{how:?}: {:?}", loaded.err());
+        }
+    }
 }

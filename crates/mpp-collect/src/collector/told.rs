@@ -11,30 +11,37 @@
 
 mod kept_back;
 mod leader;
+#[cfg(test)]
+mod live_identity;
+#[cfg(test)]
+mod live_sockets;
+mod sockets;
+mod sweeper;
 
 use std::sync::Arc;
 
 use mpp_accounting::process::{
     Absence, Delays, Gauges, Identity, ProcessKey, ProcessSample, ProcessState, ProportionalMemory,
-    Reading, Socket, ThreadIo, ThreadList, Usage,
+    Reading, ThreadIo, ThreadList, Usage,
 };
+use mpp_accounting::slack::Slack;
 use mpp_accounting::snapshot::Snapshot;
 use mpp_accounting::units::{BootTime, IoTotals, Totals, UsageCounter, UsageTotals};
 use mpp_parse::bpf_record::{self, Pool, TaskKey, TaskRecord, ThreadUsage};
-use rustix::fd::AsFd;
 
 use self::kept_back::{Count, KeptBack};
 use self::leader::{Leader, add_memory, io_of, switches, thread_io};
+use self::sockets::HeldSockets;
+pub(super) use self::sweeper::Sweeper;
 use super::{Attention, Collector, Request, Unseen, has_trouble};
 use crate::delays::{DelaySum, ThreadDelays};
-use crate::error::absence_of;
 use crate::exits::exact::plus_usage;
-use crate::identity::{self, Exec, Known, Wants};
+use crate::identity::{self, COMM_BYTES_MAX, Exec, Known, Wants};
 use crate::measure::{Phase, Subject};
-use crate::origin::{Origin, since_boot};
+use crate::needs::{ContextSwitchNeeds, Measures};
+use crate::origin::since_boot;
 use crate::proc_fs::{FileError, Name, open_folder, status_of};
 use crate::scale::{Scale, cpu_split};
-use crate::sockets::SocketSource;
 use crate::taskstats::DelayAccounting;
 
 /// The clock is looked at once for so many records: the kernel fills its buffer with about as
@@ -50,9 +57,6 @@ const PROCESSES_EXPECTED_MAX: usize = 1 << 20;
 /// Room for so many newcomers is kept from one sweep to the next.
 const STRANGERS_KEPT: usize = 256;
 
-/// A command name is never longer, `TASK_COMM_LEN` of `include/linux/sched.h`.
-const COMM_BYTES_MAX: usize = 16;
-
 /// What tells whether the identity that is known still holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Told {
@@ -66,6 +70,7 @@ pub(crate) struct Told {
 pub(super) struct Desk {
     kept_back: KeptBack,
     rest: Rest,
+    held: HeldSockets,
 }
 
 /// What cannot be finished before everything has been told.
@@ -76,6 +81,8 @@ struct Rest {
     /// The threads of crowds, each with the position of its crowd.
     threads: Vec<(usize, ThreadIo)>,
     early: Vec<Companion>,
+    slack_of_crowds: Slack,
+    slack_of_threads: Slack,
 }
 
 /// A process of which it is not known who it is, or whether it is still the same.
@@ -137,6 +144,7 @@ struct Telling<'a> {
     /// How many of them are of this sweep.
     filled: usize,
     rest: &'a mut Rest,
+    sweeper: &'a mut Sweeper,
     nobody: &'a Arc<Identity>,
     attention: Attention,
     read_at: BootTime,
@@ -149,6 +157,7 @@ impl Telling<'_> {
             self.read_at = since_boot();
         }
         self.records = self.records.wrapping_add(1);
+        self.sweeper.hear(task);
         match task.process() {
             Some(process) => self.take_leader(&Leader::new(task, process, self.scale)),
             None => self.take_companion(Companion {
@@ -167,7 +176,7 @@ impl Telling<'_> {
             return;
         }
         let Recognized { identity, usage, proportional_memory } = self.recognize(leader);
-        let measures = self.needs.measures_of(leader.key, &identity);
+        let measures = measures_of(self.needs, self.nobody, leader.key, &identity);
         let mut gauges = leader.gauges(&measures, self.scale);
         if measures.proportional_memory {
             gauges.proportional_memory = proportional_memory;
@@ -227,7 +236,7 @@ impl Telling<'_> {
             position: self.filled,
             task: leader.task.thread(),
             told,
-            comm: padded(leader.process.comm()),
+            comm: identity::padded(leader.process.comm()),
             is_kernel_thread: leader.task.is_kernel_thread(),
             usage: leader.usage,
         });
@@ -289,7 +298,8 @@ impl Telling<'_> {
         }
         if companion.memory.is_some() && !crowd.has_memory {
             crowd.has_memory = true;
-            let measures = self.needs.measures_of(sample.key, &sample.identity);
+            let identity = &sample.identity;
+            let measures = measures_of(self.needs, self.nobody, sample.key, identity);
             add_memory(&mut sample.gauges, companion.memory.as_ref(), &measures, self.scale);
         }
     }
@@ -314,6 +324,7 @@ impl Rest {
     }
 
     fn clear(&mut self) {
+        self.slack_of_threads.give_back(&mut self.threads);
         self.strangers.clear();
         self.crowds.clear();
         self.threads.clear();
@@ -350,7 +361,17 @@ impl Collector {
     }
 
     fn tell(&mut self, needs: &Request<'_>, into: &mut Snapshot, rest: &mut Rest) -> bool {
-        let Collector { witness, known, wants, round, origin, nobody, delay_accounting, .. } = self;
+        let Collector {
+            witness,
+            known,
+            wants,
+            round,
+            origin,
+            nobody,
+            delay_accounting,
+            sweeper,
+            ..
+        } = self;
         let Some(bpf) = witness.bpf() else { return false };
         let mut telling = Telling {
             scale: origin.scale,
@@ -363,6 +384,7 @@ impl Collector {
             samples: &mut into.processes,
             filled: 0,
             rest,
+            sweeper,
             nobody,
             attention: Attention::Nobody,
             read_at: BootTime::default(),
@@ -410,11 +432,13 @@ impl Collector {
 
     fn identify(&mut self, stranger: &Stranger, sample: &ProcessSample) {
         let key = sample.key;
-        if self.visit_identity(stranger, key).is_none() {
+        if self.wants.are_told() {
+            self.believe(stranger, sample);
+        } else if self.visit_identity(stranger, key).is_none() && self.known.get(key.pid).is_none()
+        {
             // It ended meanwhile, or is hidden from us.
-            if self.known.get(key.pid).is_none() {
-                self.known.insert(Known::untold(key, sample.parent_pid, stranger.identity()));
-            }
+            let identity = stranger.identity(Absence::Vanished);
+            self.known.insert(Known::untold(key, sample.parent_pid, identity));
         }
         let executed = self.witness.executed(stranger.task).cloned();
         let Collector { known, round, wants, .. } = self;
@@ -423,6 +447,18 @@ impl Collector {
             known.told = Some(stranger.told);
             if let Some(executed) = executed {
                 known.take_exec(&executed, wants);
+            }
+        }
+    }
+
+    /// Where nothing else is wanted, name and user are as they are told.
+    fn believe(&mut self, stranger: &Stranger, sample: &ProcessSample) {
+        let Collector { known, wants, .. } = self;
+        let identity = stranger.identity(Absence::NotRequested);
+        match known.get_mut(sample.key.pid) {
+            Some(known) => known.believe(identity, wants),
+            None => {
+                known.insert(Known::believed(sample.key, sample.parent_pid, identity, wants));
             }
         }
     }
@@ -458,6 +494,7 @@ impl Collector {
 
     /// Adds the threads of each process up that has several.
     fn finish_crowds(&mut self, rest: &mut Rest, needs: &Request<'_>, into: &mut Snapshot) {
+        rest.slack_of_crowds.give_back(&mut rest.crowds);
         rest.threads.sort_unstable_by_key(|(crowd, thread)| (*crowd, thread.key));
         let mut chunks = rest.threads.chunk_by(|one, next| one.0 == next.0);
         for crowd in rest.crowds.drain(..) {
@@ -466,15 +503,15 @@ impl Collector {
             if let Some(known) = self.known.get_mut(crowd.pid) {
                 sample.usage = hand_out(known, &crowd.usage, sample.usage.reaped);
             }
-            if sample.gauges.context_switches.value().is_some() {
-                sample.gauges.context_switches = switches(&crowd.usage);
-            }
             let is_same =
                 |former: &ThreadList| former.iter().eq(chunk.iter().map(|(_, thread)| thread));
             let threads = crowd.former.filter(is_same);
             let threads =
                 threads.unwrap_or_else(|| chunk.iter().map(|(_, thread)| *thread).collect());
             let measures = needs.measures_of(sample.key, &sample.identity);
+            if measures.context_switches == ContextSwitchNeeds::AllThreads {
+                sample.gauges.context_switches = switches(&crowd.usage);
+            }
             if measures.delays {
                 sample.gauges.delays = reading(crowd.delays.as_ref(), self.delay_accounting);
             }
@@ -482,28 +519,9 @@ impl Collector {
         }
     }
 
-    fn add_sockets(&mut self, needs: &Request<'_>, into: &mut Snapshot) {
-        let Collector { origin, sockets, attention, .. } = self;
-        let listens = needs.needs.identity.listening_ports;
-        let Some(source) = sockets.as_mut().filter(|_| listens || needs.needs.measures.sockets)
-        else {
-            return;
-        };
-        *attention = Attention::Everybody;
-        for sample in &mut into.processes {
-            let measures = needs.measures_of(sample.key, &sample.identity);
-            if measures.sockets || listens {
-                let found = sockets_of(sample, origin, source);
-                if measures.sockets {
-                    sample.gauges.sockets = found;
-                }
-            }
-        }
-    }
-
     /// How many processes the kernel has, and something constant; `None` where it cannot say.
     #[allow(clippy::useless_conversion, reason = "it is half as wide on other architectures")]
-    fn links(&self) -> Option<u64> {
+    pub(super) fn links(&self) -> Option<u64> {
         status_of(&self.origin.root).ok().map(|status| status.st_nlink)
     }
 
@@ -554,11 +572,25 @@ impl Collector {
 }
 
 impl Stranger {
-    /// Who it is, as far as that is told.
-    fn identity(&self) -> Identity {
-        let comm = self.comm.split(|byte| *byte == 0).next().unwrap_or_default();
-        let named = identity::named(Box::from(comm), self.told.euid);
+    /// Who it is, as far as that is told; the rest is absent for this reason.
+    fn identity(&self, why: Absence) -> Identity {
+        let comm = Box::from(identity::without_padding(&self.comm));
+        let named = identity::named(comm, self.told.euid, why);
         Identity { is_kernel_thread: self.is_kernel_thread, ..named }
+    }
+}
+
+/// What to measure. Of a stranger everything: whether anybody is interested is known when it is
+/// known who it is.
+fn measures_of(
+    needs: &Request<'_>,
+    nobody: &Arc<Identity>,
+    key: ProcessKey,
+    identity: &Arc<Identity>,
+) -> Measures {
+    match Arc::ptr_eq(identity, nobody) {
+        true => needs.needs.measures,
+        false => needs.measures_of(key, identity),
     }
 }
 
@@ -577,41 +609,4 @@ fn reading(delays: Option<&DelaySum>, accounting: DelayAccounting) -> Reading<De
 
 fn reaped(pool: &Pool) -> UsageTotals {
     Totals([pool.cutime_ns, pool.cstime_ns, pool.cmin_flt, pool.cmaj_flt])
-}
-
-fn padded(comm: &[u8]) -> [u8; COMM_BYTES_MAX] {
-    let mut padded = [0; COMM_BYTES_MAX];
-    padded.iter_mut().zip(comm).for_each(|(to, from)| *to = *from);
-    padded
-}
-
-/// A zombie's sockets are closed. Where the main thread has exited, another one that lives is
-/// looked at.
-fn sockets_of(
-    sample: &ProcessSample,
-    origin: &Origin,
-    source: &mut SocketSource,
-) -> Reading<Arc<[Socket]>> {
-    if sample.identity.is_kernel_thread || sample.state == ProcessState::Zombie {
-        return Reading::Value(Arc::from([]));
-    }
-    let key = sample.key;
-    let threads = sample.io.threads.value().map_or(&[][..], |threads| threads);
-    let main_lives = |thread: &ThreadIo| !thread.has_exited && thread.key.tid == key.pid;
-    let living = threads.iter().find(|thread| !thread.has_exited);
-    let folder = open_folder(&origin.root, Name::of(key.pid).as_c_str());
-    let folder = folder.and_then(|folder| match living {
-        Some(thread) if !threads.iter().any(main_lives) => {
-            open_folder(&folder, Name::in_thread(thread.key.tid, ".").as_c_str())
-        }
-        _ => Ok(folder),
-    });
-    let found = match folder {
-        Ok(folder) => source.sockets_of(key, folder.as_fd()),
-        Err(errno) => Reading::Absent(absence_of(errno)),
-    };
-    if let Reading::Absent(why) = found {
-        source.note_unread(key, why);
-    }
-    found
 }

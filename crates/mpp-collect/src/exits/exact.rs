@@ -15,6 +15,7 @@ use mpp_accounting::process::{
     Absence, ContextSwitches, EnvironmentEntry, Gauges, Identity, IdentityNeeds, ProcessIo,
     ProcessKey, ProcessSample, ProcessState, Reading, ThreadKey, Usage,
 };
+use mpp_accounting::slack::Slack;
 use mpp_accounting::units::{BootTime, Totals};
 use mpp_parse::bpf_record::{ExecRecord, ExitRecord, FreeRecord, Pool, TaskKey, Text, ThreadUsage};
 use mpp_parse::proc_pid_environ::variables;
@@ -22,20 +23,22 @@ use rustix::io::Errno;
 
 use super::Population;
 use super::health::{Failure, Health};
-use super::rounded::listed_start;
 use crate::bpf::{Bpf, Capture, ExitEvent};
-use crate::proc_fs::Room;
+use crate::identity::COMM_BYTES_MAX;
 use crate::scale::{Scale, cpu_split, io_totals};
 use crate::{delays, identity};
 
 /// No more execs than this are remembered; beyond it the oldest are forgotten.
 const EXECS_MAX: usize = 16_384;
 
+/// With so few there is nothing to gain by looking for those of processes that are gone.
+const EXECS_KEPT_MIN: usize = 64;
+
 /// Hears of ended threads by BPF.
 #[derive(Debug)]
 pub(crate) struct ExactWitness {
     pub(crate) bpf: Bpf,
-    threads: Vec<EndedThread>,
+    threads: Vec<ThreadExit>,
     processes: Vec<Ended>,
     cpu_tails: Vec<CpuTail>,
     spills: Vec<Spill>,
@@ -48,20 +51,40 @@ pub(crate) struct ExactWitness {
     health: Health,
     /// That of the iterator, without which ends are told all the same.
     health_of_living: Health,
+    slack_of_threads: Slack,
+    slack_of_processes: Slack,
+    slack_of_tails: Slack,
 }
 
-/// A thread that ended, and when its process started.
-#[derive(Debug)]
-struct EndedThread {
-    process_start: BootTime,
-    exit: ThreadExit,
-}
-
-/// A process that ended, before it is joined to what is known of it.
+/// A process that ended, before it is joined to what is known of it: small, since a storm leaves
+/// thousands.
 #[derive(Debug)]
 struct Ended {
-    exit: ProcessExit,
+    key: ProcessKey,
+    parent_pid: u32,
+    parent: Option<ProcessKey>,
+    forked_by: Option<ProcessKey>,
+    /// Whose exec gave it its program, and when.
     exec: Option<(TaskKey, Option<u64>)>,
+    /// Filled up with zeros.
+    comm: [u8; COMM_BYTES_MAX],
+    uid: u32,
+    started_at: BootTime,
+    ended_at: BootTime,
+    usage: Usage,
+    switches: ContextSwitches,
+    rss_peak_bytes: u64,
+    wait_status: i32,
+    is_reaped_automatically: bool,
+}
+
+/// Who those were that forked the ended, each once.
+#[derive(Debug)]
+struct Forkers {
+    /// Ascending.
+    keys: Vec<ProcessKey>,
+    /// In the same order; `None` as long as nobody knows.
+    identities: Vec<Option<Arc<Identity>>>,
 }
 
 /// What programs were executed.
@@ -69,6 +92,8 @@ struct Ended {
 struct Execs {
     by_process: HashMap<TaskKey, Executed>,
     oldest: VecDeque<TaskKey>,
+    /// Those of processes that are gone are looked for when there are so many.
+    look_over_at: usize,
 }
 
 /// What is known of an exec.
@@ -96,6 +121,9 @@ impl ExactWitness {
             lost: 0,
             health: Health::default(),
             health_of_living: Health::default(),
+            slack_of_threads: Slack::default(),
+            slack_of_processes: Slack::default(),
+            slack_of_tails: Slack::default(),
         }
     }
 
@@ -117,8 +145,7 @@ impl ExactWitness {
         let heard_execs = bpf.drain_execs(&mut |record| execs.remember(record, keys));
         let mut take = |event: ExitEvent<'_>| match event {
             ExitEvent::Exit(record) => {
-                let process_start = BootTime { ns: record.process().start_ns };
-                threads.push(EndedThread { process_start, exit: thread_exit(&record, scale) });
+                threads.push(thread_exit(&record, scale));
                 processes.extend(Ended::of(&record, scale));
             }
             ExitEvent::Free(record) => cpu_tails.extend(cpu_tail(&record, scale)),
@@ -163,110 +190,57 @@ impl ExactWitness {
         self.listen(population.origin.scale);
         self.health.end_round();
         self.health_of_living.end_round();
-        // Parents before their children, since those may be like them.
-        self.processes.sort_by_key(|ended| ended.exit.started_at);
-        let held = self.tell_twins_apart(population);
+        self.slack_of_threads.give_back(&mut self.threads);
+        self.slack_of_processes.give_back(&mut self.processes);
+        self.slack_of_tails.give_back(&mut self.cpu_tails);
         let orphans = self.orphans(population);
         let waits = |key: ProcessKey| orphans.contains(&key);
-        let told = self.threads.extract_if(.., |thread| !waits(thread.exit.process));
-        exits.threads.extend(told.map(|EndedThread { exit, .. }| ThreadExit {
-            delays: delays::as_counted(exit.delays, population.delays),
-            ..exit
-        }));
+        let first = exits.threads.len();
+        if orphans.is_empty() {
+            exits.threads.append(&mut self.threads);
+        } else {
+            let told = self.threads.extract_if(.., |thread| !waits(thread.process));
+            exits.threads.extend(told);
+        }
+        for thread in exits.threads.iter_mut().skip(first) {
+            thread.delays = delays::as_counted(thread.delays, population.delays);
+        }
         exits.cpu_tails.extend(self.cpu_tails.extract_if(.., |tail| !waits(tail.key)));
         exits.spills.append(&mut self.spills);
         exits.lost_records = std::mem::take(&mut self.lost);
-        let mut identities: HashMap<ProcessKey, Arc<Identity>> = HashMap::new();
-        for mut ended in self.processes.extract_if(.., |ended| !waits(ended.exit.key())) {
-            let key = ended.exit.key();
-            let known = population.known.get(key.pid).filter(|known| known.key == key);
-            let identity = match known {
-                Some(known) if !ended.has_become_another(&known.identity) => {
-                    Arc::clone(&known.identity)
-                }
-                // What it has not executed itself it has from what it was.
-                Some(known) => Arc::new(self.execs.identity(&ended, Some(&known.identity))),
-                None => {
-                    let forker = ended.exit.sample.forked_by.or(ended.exit.parent);
-                    let forker = forker.and_then(|forker| {
-                        let known = population.known.get(forker.pid);
-                        let known = known.filter(|known| known.key == forker);
-                        known.map(|known| &known.identity).or_else(|| identities.get(&forker))
-                    });
-                    Arc::new(self.execs.identity(&ended, forker.map(|identity| &**identity)))
-                }
-            };
-            identities.insert(key, Arc::clone(&identity));
-            ended.exit.sample.identity = identity;
-            exits.processes.push(ended.exit);
+        // Parents before their children, since those may be like them.
+        if !self.processes.is_sorted_by_key(|ended| ended.started_at) {
+            self.processes.sort_by_cached_key(|ended| ended.started_at);
         }
-        self.processes.extend(held.processes);
-        self.threads.extend(held.threads);
-    }
-
-    /// Makes a difference between those whose PID was used again within a clock tick, which have
-    /// one key. Whoever no sweep saw or will see is given a start in a later tick, which is
-    /// nobody's. Those that this sweep saw after another of the same key are taken out: they are
-    /// told of with the next one.
-    fn tell_twins_apart(&mut self, population: &Population<'_>) -> Held {
-        let twins = Twins::among(&self.processes);
-        if twins.spans.is_empty() {
-            return Held::default();
+        let mut forkers = Forkers::of(&self.processes, population);
+        exits.processes.reserve(self.processes.len() - orphans.len());
+        for ended in self.processes.extract_if(.., |ended| !waits(ended.key)) {
+            let identity = self.execs.identity(&ended, &forkers, population);
+            forkers.learn(ended.key, &identity);
+            exits.processes.push(ended.into_exit(identity));
         }
-        let renamed = self.rename_unseen(&twins, population);
-        for EndedThread { process_start, exit } in &mut self.threads {
-            let Some(free) = renamed.get(&(exit.process, *process_start)) else { continue };
-            if exit.thread.tid == exit.process.pid {
-                exit.thread.start_time_ticks = free.start_time_ticks;
-            }
-            exit.process = *free;
-        }
-        let is_seen = |key, start| twins.is_last(key, start) && is_swept(key, start, population);
-        let is_seen_process = |e: &mut Ended| is_seen(e.exit.key(), e.exit.started_at);
-        let is_seen_thread = |t: &mut EndedThread| is_seen(t.exit.process, t.process_start);
-        Held {
-            processes: self.processes.extract_if(.., is_seen_process).collect(),
-            threads: self.threads.extract_if(.., is_seen_thread).collect(),
-        }
-    }
-
-    /// Gives a key of its own to each twin that no sweep saw or will see; returns these, by the
-    /// key and the start that they had.
-    fn rename_unseen(
-        &mut self,
-        twins: &Twins,
-        population: &Population<'_>,
-    ) -> HashMap<(ProcessKey, BootTime), ProcessKey> {
-        let mut taken: HashSet<ProcessKey> =
-            self.processes.iter().map(|ended| ended.exit.key()).collect();
-        let mut renamed = HashMap::new();
-        for ended in &mut self.processes {
-            let (key, start) = (ended.exit.key(), ended.exit.started_at);
-            if !twins.is_unseen(key, start, population) {
-                continue;
-            }
-            let mut free = key;
-            while !taken.insert(free) || population.has_seen(free) {
-                free.start_time_ticks += 1;
-            }
-            ended.exit.sample.key = free;
-            renamed.insert((key, start), free);
-        }
-        renamed
+        self.execs.forget_gone(population);
     }
 
     /// Those of the ended whose forker, or one further up, began after the sweep did, was not
     /// seen by it, and has not ended.
     fn orphans(&self, population: &Population<'_>) -> HashSet<ProcessKey> {
-        let told: HashSet<ProcessKey> = self.processes.iter().map(|e| e.exit.key()).collect();
         let mut orphans = HashSet::new();
-        for ended in &self.processes {
-            let Some(forker) = ended.exit.sample.forked_by else { continue };
-            let is_unseen = forker.start_time_ticks >= population.sweep_ticks
-                && !told.contains(&forker)
-                && !population.has_seen(forker);
-            if is_unseen || orphans.contains(&forker) {
-                orphans.insert(ended.exit.key());
+        let is_unseen = |forker: ProcessKey| {
+            forker.start_time_ticks >= population.sweep_ticks && !population.has_seen(forker)
+        };
+        let mut forkers = self.processes.iter().filter_map(|ended| ended.forked_by);
+        if !forkers.any(is_unseen) {
+            return orphans;
+        }
+        let told: HashSet<ProcessKey> = self.processes.iter().map(|ended| ended.key).collect();
+        // Forkers before those that they forked.
+        let mut ascending: Vec<&Ended> = self.processes.iter().collect();
+        ascending.sort_by_key(|ended| ended.started_at);
+        for ended in ascending {
+            let Some(forker) = ended.forked_by else { continue };
+            if (is_unseen(forker) && !told.contains(&forker)) || orphans.contains(&forker) {
+                orphans.insert(ended.key);
             }
         }
         orphans
@@ -275,65 +249,6 @@ impl ExactWitness {
     /// What is known of the last exec of a process.
     pub(crate) fn executed(&self, process: TaskKey) -> Option<&Executed> {
         self.execs.by_process.get(&process)
-    }
-}
-
-/// Whether this sweep saw the process of this key that started at this moment.
-fn is_swept(key: ProcessKey, start: BootTime, population: &Population<'_>) -> bool {
-    let sample = population.sample(key.pid).filter(|sample| sample.key == key);
-    sample.and_then(|seen| seen.started_at) == Some(start)
-}
-
-/// Whether a process is still there, or another with the same key.
-fn is_listed(key: ProcessKey, population: &Population<'_>) -> bool {
-    let start_time_ticks = listed_start(key.pid, population, &mut Room::default());
-    start_time_ticks == Some(key.start_time_ticks)
-}
-
-/// What is kept for the next sweep.
-#[derive(Debug, Default)]
-struct Held {
-    processes: Vec<Ended>,
-    threads: Vec<EndedThread>,
-}
-
-/// Of each key that several of the ended have, when the first and the last of them started.
-#[derive(Debug)]
-struct Twins {
-    spans: HashMap<ProcessKey, (BootTime, BootTime)>,
-}
-
-impl Twins {
-    /// Among these, ascending by start. Those with the same PID stand side by side once they are
-    /// sorted by it.
-    fn among(processes: &[Ended]) -> Self {
-        let mut starts: Vec<(ProcessKey, BootTime)> =
-            processes.iter().map(|ended| (ended.exit.key(), ended.exit.started_at)).collect();
-        starts.sort_unstable();
-        let mut spans: HashMap<ProcessKey, (BootTime, BootTime)> = HashMap::new();
-        for pair in starts.windows(2) {
-            let [(key, first), (other, last)] = pair else { continue };
-            if key == other && first != last {
-                spans.entry(*key).or_insert((*first, *last)).1 = *last;
-            }
-        }
-        Twins { spans }
-    }
-
-    /// Whether it is one of several that no sweep saw or will see: the sweep before can have seen
-    /// the first of them, and this one or the next can see the last.
-    fn is_unseen(&self, key: ProcessKey, start: BootTime, population: &Population<'_>) -> bool {
-        let Some((first, last)) = self.spans.get(&key) else { return false };
-        let is_known = population.has_seen(key);
-        if start == *last {
-            return is_known && !is_swept(key, start, population) && !is_listed(key, population);
-        }
-        !is_known || start != *first
-    }
-
-    /// Whether it is the last of several.
-    fn is_last(&self, key: ProcessKey, start: BootTime) -> bool {
-        self.spans.get(&key).is_some_and(|(_, last)| start == *last)
     }
 }
 
@@ -357,99 +272,180 @@ impl Execs {
         }
     }
 
-    /// Who a process was that nobody saw. What it has not executed itself it has from its
-    /// forker.
-    fn identity(&self, ended: &Ended, forker: Option<&Identity>) -> Identity {
-        let told = &ended.exit.sample.identity;
-        let executed = ended.exec.and_then(|(process, time_ns)| {
-            self.by_process.get(&process).filter(|executed| Some(executed.time_ns) == time_ns)
+    /// Forgets, now and then, what those executed that two sweeps have not seen any more. Who
+    /// runs it still has been seen since, or was forked by one that was.
+    fn forget_gone(&mut self, population: &Population<'_>) {
+        if self.by_process.len() < self.look_over_at.max(EXECS_KEPT_MIN) {
+            return;
+        }
+        let scale = population.origin.scale;
+        self.by_process.retain(|process, executed| {
+            let executed_at = BootTime { ns: executed.time_ns };
+            scale.ticks_at(executed_at) >= population.previous_sweep_ticks
+                || population.has_seen(scale.process_key(*process))
         });
-        let gone = Absence::Vanished;
-        let from_forker = forker.filter(|_| executed.is_none());
-        let cgroup = forker.map_or(Reading::Absent(gone), |forker| forker.cgroup.clone());
-        let is_kernel_thread = from_forker.is_some_and(|forker| forker.is_kernel_thread);
-        let named = Identity { cgroup, is_kernel_thread, ..Identity::clone(told) };
-        match (executed, from_forker) {
-            (Some(executed), _) => Identity {
-                executable: Reading::Value(executed.filename.clone()),
-                cmdline: executed.cmdline.clone(),
-                environment: executed.environment.clone(),
-                is_environment_incomplete: executed.is_environment_cut,
-                ..named
-            },
-            (None, Some(forker)) => Identity {
-                executable: forker.executable.clone(),
-                cmdline: forker.cmdline.clone(),
-                environment: forker.environment.clone(),
-                is_environment_incomplete: forker.is_environment_incomplete,
-                ..named
-            },
-            (None, None) => named,
+        self.oldest.retain(|process| self.by_process.contains_key(process));
+        self.look_over_at = self.by_process.len() * 2;
+        self.by_process.shrink_to(self.look_over_at);
+        self.oldest.shrink_to(self.look_over_at);
+    }
+
+    /// Who a process was: as it was seen, where it is the same in the end; else what it has not
+    /// executed itself it has from what it was, or from its forker.
+    fn identity(
+        &self,
+        ended: &Ended,
+        forkers: &Forkers,
+        population: &Population<'_>,
+    ) -> Arc<Identity> {
+        let before = match population.known.get(ended.key.pid) {
+            Some(known) if known.key == ended.key => {
+                if ended.bears_name_of(&known.identity) {
+                    return Arc::clone(&known.identity);
+                }
+                Some(&known.identity)
+            }
+            _ => ended.forker().and_then(|forker| forkers.get(forker)),
+        };
+        let executed = ended.exec.and_then(|(process, time_ns)| {
+            let executed = self.by_process.get(&process).filter(|_| time_ns.is_some())?;
+            (Some(executed.time_ns) == time_ns).then_some(executed)
+        });
+        match (executed, before) {
+            (None, Some(before)) if ended.bears_name_of(before) => Arc::clone(before),
+            (executed, before) => Arc::new(ended.identity(executed, before.map(|one| &**one))),
+        }
+    }
+}
+
+impl Forkers {
+    /// Those that this sweep or the one before has seen are known at once.
+    fn of(processes: &[Ended], population: &Population<'_>) -> Self {
+        let mut keys: Vec<ProcessKey> = processes.iter().filter_map(Ended::forker).collect();
+        // Many have the same one in turn.
+        keys.dedup();
+        keys.sort_unstable();
+        keys.dedup();
+        let identity = |forker: &ProcessKey| {
+            let known = population.known.get(forker.pid).filter(|known| known.key == *forker);
+            known.map(|known| Arc::clone(&known.identity))
+        };
+        let identities = keys.iter().map(identity).collect();
+        Forkers { keys, identities }
+    }
+
+    fn get(&self, key: ProcessKey) -> Option<&Arc<Identity>> {
+        self.identities.get(self.keys.binary_search(&key).ok()?)?.as_ref()
+    }
+
+    /// Takes in who one of the ended was, in case it forked another one.
+    fn learn(&mut self, key: ProcessKey, identity: &Arc<Identity>) {
+        if let Ok(position) = self.keys.binary_search(&key)
+            && let Some(slot) = self.identities.get_mut(position)
+        {
+            slot.get_or_insert_with(|| Arc::clone(identity));
         }
     }
 }
 
 impl Ended {
-    /// Whether the process had another name or user in the end than it was last seen with.
-    fn has_become_another(&self, seen: &Identity) -> bool {
-        let told = &self.exit.sample.identity;
-        told.comm != seen.comm || told.uid != seen.uid
-    }
-
     /// `None` for a thread that was not its process's last.
     fn of(record: &ExitRecord<'_>, scale: Scale) -> Option<Self> {
         let group = record.group()?;
-        let key = scale.process_key(record.process());
         let parent = record.parent();
         let origin = record.origin();
         let pool = group.pool;
         let all = whole_usage(&record.usage(), &pool);
         let (user_ns, system_ns) = cpu_split(&all, (0, 0));
-        let ended_at = BootTime { ns: record.end_ns() };
-        let absent = Absence::NotRequested;
-        let mut gauges = Gauges::absent(absent);
-        gauges.context_switches = Reading::Value(ContextSwitches {
-            voluntary: all.nvcsw,
-            involuntary: all.nivcsw,
-            is_partial: false,
-        });
         let parent_key = (parent.id != 0).then(|| scale.process_key(parent));
         let forker = origin.and_then(|origin| origin.forker);
         Some(Ended {
+            key: scale.process_key(record.process()),
+            parent_pid: parent.id,
+            parent: parent_key,
+            forked_by: forker.map(|forker| scale.process_key(forker)).or(parent_key),
             exec: origin.map(|origin| (origin.exec, origin.exec_time_ns)),
-            exit: ProcessExit {
-                sample: ProcessSample {
-                    key,
-                    parent_pid: parent.id,
-                    forked_by: forker.map(|forker| scale.process_key(forker)).or(parent_key),
-                    started_at: Some(BootTime { ns: record.process().start_ns }),
-                    exec_count: None,
-                    state: ProcessState::Zombie,
-                    identity: Arc::new(named(record)),
-                    read_at: ended_at,
-                    usage: Usage {
-                        own: Totals([user_ns, system_ns, all.min_flt, all.maj_flt]),
-                        reaped: Totals([
-                            pool.cutime_ns,
-                            pool.cstime_ns,
-                            pool.cmin_flt,
-                            pool.cmaj_flt,
-                        ]),
-                    },
-                    io: ProcessIo {
-                        total: Reading::Absent(absent),
-                        threads: Reading::Absent(absent),
-                    },
-                    gauges,
-                },
-                parent: parent_key,
-                is_reaped_automatically: group.is_auto_reaped,
-                started_at: BootTime { ns: record.process().start_ns },
-                ended_at,
-                rss_peak_bytes: Reading::Value(scale.bytes(group.max_rss_pages)),
-                wait_status: group.status,
+            comm: identity::padded(record.comm()),
+            uid: record.euid(),
+            started_at: BootTime { ns: record.process().start_ns },
+            ended_at: BootTime { ns: record.end_ns() },
+            usage: Usage {
+                own: Totals([user_ns, system_ns, all.min_flt, all.maj_flt]),
+                reaped: Totals([pool.cutime_ns, pool.cstime_ns, pool.cmin_flt, pool.cmaj_flt]),
             },
+            switches: ContextSwitches {
+                voluntary: all.nvcsw,
+                involuntary: all.nivcsw,
+                is_partial: false,
+            },
+            rss_peak_bytes: scale.bytes(group.max_rss_pages),
+            wait_status: group.status,
+            is_reaped_automatically: group.is_auto_reaped,
         })
+    }
+
+    /// Whose child it was.
+    fn forker(&self) -> Option<ProcessKey> {
+        self.forked_by.or(self.parent)
+    }
+
+    fn comm(&self) -> &[u8] {
+        identity::without_padding(&self.comm)
+    }
+
+    /// Whether it had this name and user in the end.
+    fn bears_name_of(&self, identity: &Identity) -> bool {
+        *self.comm() == *identity.comm && self.uid == identity.uid
+    }
+
+    /// Who it was by its record, by what it executed, and by what it was before or was forked
+    /// from.
+    fn identity(&self, executed: Option<&Executed>, before: Option<&Identity>) -> Identity {
+        let gone = Absence::Vanished;
+        let named = identity::named(Box::from(self.comm()), self.uid, Absence::Vanished);
+        let cgroup = before.map_or(Reading::Absent(gone), |before| before.cgroup.clone());
+        match (executed, before) {
+            (Some(executed), _) => Identity {
+                executable: Reading::Value(executed.filename.clone()),
+                cmdline: executed.cmdline.clone(),
+                environment: executed.environment.clone(),
+                is_environment_incomplete: executed.is_environment_cut,
+                cgroup,
+                ..named
+            },
+            (None, Some(before)) => {
+                Identity { comm: named.comm, uid: self.uid, ..Identity::clone(before) }
+            }
+            (None, None) => named,
+        }
+    }
+
+    /// What is handed out of it.
+    fn into_exit(self, identity: Arc<Identity>) -> ProcessExit {
+        let absent = Absence::NotRequested;
+        let mut gauges = Gauges::absent(absent);
+        gauges.context_switches = Reading::Value(self.switches);
+        ProcessExit {
+            sample: ProcessSample {
+                key: self.key,
+                parent_pid: self.parent_pid,
+                forked_by: self.forked_by,
+                started_at: Some(self.started_at),
+                exec_count: None,
+                state: ProcessState::Zombie,
+                identity,
+                read_at: self.ended_at,
+                usage: self.usage,
+                io: ProcessIo { total: Reading::Absent(absent), threads: Reading::Absent(absent) },
+                gauges,
+            },
+            parent: self.parent,
+            is_reaped_automatically: self.is_reaped_automatically,
+            started_at: self.started_at,
+            ended_at: self.ended_at,
+            rss_peak_bytes: Reading::Value(self.rss_peak_bytes),
+            wait_status: self.wait_status,
+        }
     }
 }
 
@@ -479,16 +475,12 @@ pub(crate) fn plus_usage(one: &ThreadUsage, other: &ThreadUsage) -> ThreadUsage 
     }
 }
 
-/// What a record says by itself.
-fn named(record: &ExitRecord<'_>) -> Identity {
-    identity::named(Box::from(record.comm()), record.euid())
-}
-
 fn thread_exit(record: &ExitRecord<'_>, scale: Scale) -> ThreadExit {
     ThreadExit {
         process: scale.process_key(record.process()),
         thread: scale.thread_key(record.thread()),
         io: io_totals(&record.io()),
+        exec_count: Some(record.exec_id()),
         delays: delays::of_ended(record.delays()),
     }
 }

@@ -1,10 +1,10 @@
 //! taskstats records joined to processes.
 //!
-//! A record names its process by PID alone, and says for how long the thread lived: the
-//! process is the last bearer of the PID that was there when the thread began. The trap: a
-//! bearer that lives, and has not lost its main thread, cannot be meant by a record of a last
-//! thread that was written before the sweep; but whoever is on its way out is, until its memory is
-//! given back.
+//! The trap: a record is written long before its process is a zombie, since its memory is taken
+//! down in between, and on a busy machine others run meanwhile. So a sweep may see as living
+//! whose record was read before it, and another one may have borne its PID before.
+
+mod bearers;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -17,21 +17,16 @@ use mpp_accounting::process::{
 use mpp_accounting::units::{BootTime, Totals, UsageTotals};
 
 use mpp_parse::bpf_record::ThreadUsage;
-use mpp_parse::proc_pid_stat;
 
+use self::bearers::Bearers;
 use super::Population;
 use super::health::{Failure, Health};
 use crate::delays::{Counting, Life};
-use crate::proc_fs::{Name, Room};
 use crate::scale::{Scale, cpu_split};
 use crate::taskstats::{Taskstats, ThreadExitRecord};
 
 /// No more records than this wait for the next sweep; what is beyond is counted as lost.
 const WAITING_MAX: usize = 1 << 20;
-
-/// By how much the two clocks of a start may differ: a start is told in ticks, a life in
-/// microseconds.
-const START_SLACK_NS: u64 = 20_000_000;
 
 /// Hears of ended threads by taskstats.
 #[derive(Debug)]
@@ -46,7 +41,7 @@ pub(crate) struct RoundedWitness {
     /// Losses that were told before their gaps showed.
     told_ahead: u64,
     counting: Counting,
-    room: Room,
+    bearers: Bearers,
     health: Health,
 }
 
@@ -69,21 +64,17 @@ enum Moment {
 }
 
 impl Heard {
+    /// The PID of its process.
+    fn pid(&self) -> u32 {
+        self.record.tgid.unwrap_or(self.record.tid)
+    }
+
     /// Whether this is the only record of its process, which never had a second thread.
     fn is_alone(&self) -> bool {
         let record = &self.record;
         let is_main = record.tgid == Some(record.tid);
         is_main && record.is_last_thread == Some(true) && record.process.is_none()
     }
-}
-
-/// Whose records were joined in one interval. A storm may use a PID twice in it.
-#[derive(Debug, Default)]
-struct Unseen {
-    /// By PID, processes that nobody saw: the last one.
-    by_pid: HashMap<u32, ProcessKey>,
-    /// Processes whose only record has been found.
-    alone: HashSet<ProcessKey>,
 }
 
 /// What is known of one process from the records of one interval.
@@ -105,7 +96,7 @@ impl RoundedWitness {
             has_overflowed: false,
             told_ahead: 0,
             counting,
-            room: Room::default(),
+            bearers: Bearers::default(),
             health: Health::default(),
         }
     }
@@ -182,13 +173,8 @@ impl RoundedWitness {
         self.health.end_round();
         exits.lost_records = std::mem::take(&mut self.lost);
         let heard = std::mem::take(&mut self.waiting);
-        let mut unseen = Unseen::default();
         let mut processes: HashMap<ProcessKey, Gathered> = HashMap::new();
-        let mut joined = Vec::with_capacity(heard.len());
-        for heard in heard {
-            let process = process_of(&heard, population, &mut unseen, &mut self.room);
-            joined.push((process, heard));
-        }
+        let mut joined = self.bearers.join(heard, population);
         self.hold_back(&mut joined, population);
         for (position, (process, heard)) in joined.iter().enumerate() {
             let delays = heard.delays(&self.counting);
@@ -198,9 +184,11 @@ impl RoundedWitness {
         for (process, gathered) in processes {
             if let Some(last) = gathered.last {
                 let heard = &joined[last].1;
-                exits.processes.push(process_exit(process, heard, &gathered, population, &unseen));
+                let exit = process_exit(process, heard, &gathered, population, &self.bearers);
+                exits.processes.push(exit);
             }
         }
+        self.bearers.settle(exits.processes.iter().map(ProcessExit::key), population);
     }
 }
 
@@ -273,68 +261,6 @@ impl Gathered {
     }
 }
 
-/// Whose thread it was.
-fn process_of(
-    heard: &Heard,
-    population: &Population<'_>,
-    unseen: &mut Unseen,
-    room: &mut Room,
-) -> ProcessKey {
-    let record = &heard.record;
-    let pid = record.tgid.unwrap_or(record.tid);
-    let began_by_ns = heard.at.ns.saturating_sub(record.elapsed_us.saturating_mul(1000));
-    let began_by = BootTime { ns: began_by_ns.saturating_add(START_SLACK_NS) };
-    let began_by = population.origin.scale.ticks_at(began_by);
-    let current = population.known.get(pid).map(|known| known.key);
-    let current = current.filter(|_| !is_surely_another(heard, pid, population));
-    let former = population.replaced.iter().copied().filter(|key| key.pid == pid);
-    let bearers = current.into_iter().chain(former);
-    let bearer = bearers
-        .filter(|key| key.start_time_ticks <= began_by)
-        .max_by_key(|key| key.start_time_ticks);
-    let is_alone = heard.is_alone();
-    let bearer = bearer.filter(|key| !is_alone || unseen.alone.insert(*key));
-    if let Some(key) = bearer {
-        return key;
-    }
-    let mut unseen_key = || {
-        let listed = match heard.moment {
-            Moment::AfterSweep => listed_start(pid, population, room),
-            Moment::BeforeSweep => None,
-        };
-        // Nobody saw it, so it began after the sweep before.
-        let start_time_ticks = population.origin.scale.ticks_at(BootTime { ns: began_by_ns });
-        let start_time_ticks = start_time_ticks.max(population.previous_sweep_ticks);
-        let listed = listed.filter(|listed| *listed <= began_by);
-        ProcessKey { pid, start_time_ticks: listed.unwrap_or(start_time_ticks) }
-    };
-    if !is_alone {
-        return *unseen.by_pid.entry(pid).or_insert_with(unseen_key);
-    }
-    let mut key = unseen_key();
-    while !unseen.alone.insert(key) {
-        key.start_time_ticks += 1;
-    }
-    unseen.by_pid.insert(pid, key);
-    key
-}
-
-/// When the process started that bears a PID now.
-pub(super) fn listed_start(pid: u32, population: &Population<'_>, room: &mut Room) -> Option<u64> {
-    let name = Name::in_process(pid, "stat");
-    let text = room.read_lines(&population.origin.root, name.as_c_str(), 1).ok()?;
-    proc_pid_stat::parse(text).ok().map(|stat| stat.start_time_ticks)
-}
-
-/// Whether the bearer of the PID outlived what the record tells of.
-fn is_surely_another(heard: &Heard, pid: u32, population: &Population<'_>) -> bool {
-    let is_exiting = population.known.get(pid).is_some_and(|known| known.is_exiting);
-    heard.moment == Moment::BeforeSweep
-        && heard.record.is_last_thread == Some(true)
-        && !is_exiting
-        && population.sample(pid).is_some_and(|sample| sample.state == ProcessState::Living)
-}
-
 fn thread_exit(
     process: ProcessKey,
     heard: &Heard,
@@ -360,6 +286,7 @@ fn thread_exit(
             io.write_bytes,
             io.cancelled_write_bytes,
         ]),
+        exec_count: None,
         delays,
     }
 }
@@ -386,13 +313,13 @@ fn process_exit(
     heard: &Heard,
     gathered: &Gathered,
     population: &Population<'_>,
-    unseen: &Unseen,
+    bearers: &Bearers,
 ) -> ProcessExit {
     let record = &heard.record;
     let known = population.known.get(key.pid).filter(|known| known.key == key);
     let parent = population.known.get(record.parent_pid);
     let parent_key = parent.map(|parent| parent.key);
-    let parent_key = parent_key.or_else(|| unseen.by_pid.get(&record.parent_pid).copied());
+    let parent_key = parent_key.or_else(|| bearers.unseen(record.parent_pid));
     let absent = Absence::NotRequested;
     let [voluntary, involuntary] = gathered.switches;
     let switches = match record.process {

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use mpp_accounting::slack::Slack;
+
 use super::Known;
 
 /// See the top of this file. Of each PID there is one at most.
@@ -14,6 +16,7 @@ pub(crate) struct Roster {
     rows: Vec<Known>,
     /// Newcomers whose place is between others.
     newcomers: BTreeMap<u32, Known>,
+    slack: Slack,
 }
 
 impl Roster {
@@ -28,6 +31,20 @@ impl Roster {
         match self.position(pid) {
             Some(position) => self.rows.get_mut(position),
             None => self.newcomers.get_mut(&pid),
+        }
+    }
+
+    /// As [`Roster::get`], first at the position where [`Roster::ascending`] had it.
+    pub(crate) fn near(&self, position: usize, pid: u32) -> Option<&Known> {
+        let known = self.rows.get(position).filter(|known| known.key.pid == pid);
+        known.or_else(|| self.get(pid))
+    }
+
+    /// As [`Roster::get_mut`], first at the position where [`Roster::ascending`] had it.
+    pub(crate) fn near_mut(&mut self, position: usize, pid: u32) -> Option<&mut Known> {
+        match self.rows.get(position) {
+            Some(known) if known.key.pid == pid => self.rows.get_mut(position),
+            _ => self.get_mut(pid),
         }
     }
 
@@ -91,6 +108,7 @@ impl Roster {
     pub(crate) fn forget(&mut self, mut is_gone: impl FnMut(&Known) -> bool) {
         self.rows.retain(|known| !is_gone(known));
         self.newcomers.retain(|_, known| !is_gone(known));
+        self.slack.give_back(&mut self.rows);
     }
 
     /// Gives newcomers their places.

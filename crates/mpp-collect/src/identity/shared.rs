@@ -34,10 +34,12 @@ impl SharedIdentities {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mpp_accounting::process::Absence;
+
     use crate::identity::named;
 
     fn identity(number: usize) -> Arc<Identity> {
-        Arc::new(named(Box::from(number.to_string().as_bytes()), 0))
+        Arc::new(named(Box::from(number.to_string().as_bytes()), 0, Absence::NotRequested))
     }
 
     #[test]

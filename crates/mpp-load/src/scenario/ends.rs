@@ -1,5 +1,6 @@
 //! Children that end in every way, each of which says itself what it wrote.
 
+use std::hint::black_box;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -20,6 +21,7 @@ pub(super) const OPTIONS: &[OptionRow] = &[
     ),
     row("threads", "0", "threads of a child besides its first; each writes as much"),
     row("life-ms", "2", "milliseconds that a child lives after it has written"),
+    row("resident", "0", "memory that a child holds to its end"),
     row("reaped-by", "parent", "who reaps them: parent, kernel"),
 ];
 
@@ -44,6 +46,7 @@ struct Part {
     bytes: u64,
     threads: u64,
     life: Duration,
+    resident: usize,
     end: End,
 }
 
@@ -57,9 +60,10 @@ pub(super) fn run(stage: &Stage, options: &Options) -> Result<()> {
     }
     let (bytes, threads) = (options.bytes("bytes")?, options.count("threads")?);
     let life = options.milliseconds("life-ms")?;
+    let resident = usize::try_from(options.bytes("resident")?)?;
     stage.ready_and_wait()?;
     for (number, end) in (0..children).zip(ENDS.into_iter().cycle()) {
-        let part = Part { bytes: bytes * (1 + number % 10), threads, life, end };
+        let part = Part { bytes: bytes * (1 + number % 10), threads, life, resident, end };
         actor.spawn(|| play(actor, &part))?;
         if number % batch == batch - 1 {
             actor.live_for(Duration::from_millis(20))?;
@@ -77,6 +81,8 @@ pub(super) fn run(stage: &Stage, options: &Options) -> Result<()> {
 
 /// Writes, says how much, and ends.
 fn play(actor: &Actor, part: &Part) -> Result<()> {
+    // Taking it down is most of what the kernel does between its last words and a zombie.
+    let held = vec![1_u8; part.resident];
     let mut wrote = 0;
     for _ in 0..part.threads {
         let (actor, bytes) = (actor.clone(), part.bytes);
@@ -92,6 +98,7 @@ fn play(actor: &Actor, part: &Part) -> Result<()> {
     line.print()?;
     actor.live_for(part.life)?;
     actor.counters.raise(Count::Ended, 1);
+    black_box(&held);
     match part.end {
         End::Status(status) => kernel::exit_now(status),
         End::Signal(signal) => Ok(kernel::end_by_signal(signal)?),

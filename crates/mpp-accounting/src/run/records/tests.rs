@@ -62,7 +62,7 @@ fn wrote(pid: u32, bytes: u64) -> ThreadExit {
     io.0[IoCounter::WriteBytes as usize] = bytes;
     let thread = ThreadKey { tid: pid, start_time_ticks: u64::from(pid) };
     let delays = Reading::Absent(Absence::NotRequested);
-    ThreadExit { process: key(pid), thread, io, delays }
+    ThreadExit { process: key(pid), thread, io, exec_count: None, delays }
 }
 
 fn exits(processes: Vec<ProcessExit>) -> Exits {

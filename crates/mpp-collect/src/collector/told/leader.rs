@@ -74,9 +74,11 @@ impl<'a> Leader<'a> {
         if measures.fd_limit {
             gauges.fd_limit = Reading::Value(self.process.fd_limit());
         }
-        if measures.context_switches != ContextSwitchNeeds::None {
-            gauges.context_switches = switches(&self.usage);
-        }
+        gauges.context_switches = match measures.context_switches {
+            ContextSwitchNeeds::None => return gauges,
+            ContextSwitchNeeds::MainThread => switches(&self.task.usage()),
+            ContextSwitchNeeds::AllThreads => switches(&self.usage),
+        };
         gauges
     }
 }

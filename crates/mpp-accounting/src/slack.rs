@@ -1,0 +1,125 @@
+//! Room that one interval needed and those after it do not.
+//!
+//! What is kept from one interval to the next is kept for its room, so that nothing is allocated
+//! while little changes. The trap: a single storm would set the size for ever. So it is noted
+//! how much the latest intervals needed, and what is more than twice that is given back. In
+//! between nothing is allocated anew, however the need goes up and down within the double.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, Hash};
+
+/// So many intervals in a row must need less before room is given back. After a storm it is
+/// given back within twice as many.
+pub const INTERVALS: u32 = 10;
+
+/// Room for so many is never given back.
+const KEPT_MIN: usize = 64;
+
+/// How much of one list's room the latest intervals needed.
+#[derive(Clone, Debug, Default)]
+pub struct Slack {
+    needed_max: usize,
+    intervals: u32,
+}
+
+impl Slack {
+    /// Ends an interval of a list, now that it is as long as it became in that interval. Returns
+    /// whether room was given back.
+    pub fn give_back<T>(&mut self, list: &mut Vec<T>) -> bool {
+        let room = self.end_interval(list.len(), list.capacity());
+        room.inspect(|room| list.shrink_to(*room)).is_some()
+    }
+
+    /// The same of a map.
+    pub fn give_back_map<K, V, S>(&mut self, map: &mut HashMap<K, V, S>) -> bool
+    where
+        K: Eq + Hash,
+        S: BuildHasher,
+    {
+        let room = self.end_interval(map.len(), map.capacity());
+        room.inspect(|room| map.shrink_to(*room)).is_some()
+    }
+
+    /// The same of a set.
+    pub fn give_back_set<T, S>(&mut self, set: &mut HashSet<T, S>) -> bool
+    where
+        T: Eq + Hash,
+        S: BuildHasher,
+    {
+        let room = self.end_interval(set.len(), set.capacity());
+        room.inspect(|room| set.shrink_to(*room)).is_some()
+    }
+
+    /// Notes what an interval needed. Returns how much room is enough, once what there is has
+    /// been more than twice that for long.
+    fn end_interval(&mut self, needed: usize, capacity: usize) -> Option<usize> {
+        self.needed_max = self.needed_max.max(needed);
+        self.intervals += 1;
+        if self.intervals < INTERVALS {
+            return None;
+        }
+        let needed_max = self.needed_max;
+        *self = Slack::default();
+        // A little more than was needed, or the next interval would have to grow it again.
+        let enough = needed_max.saturating_add(needed_max / 4).max(KEPT_MIN);
+        (capacity / 2 > enough).then_some(enough)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What room there is after each interval that needs so much.
+    fn capacities(needs: impl IntoIterator<Item = usize>) -> Vec<usize> {
+        let (mut slack, mut list) = (Slack::default(), Vec::new());
+        let capacity = |needed: usize| {
+            list.clear();
+            list.resize(needed, 0_u64);
+            slack.give_back(&mut list);
+            assert_eq!(list.len(), needed, "what is there stays");
+            list.capacity()
+        };
+        needs.into_iter().map(capacity).collect()
+    }
+
+    #[test]
+    fn room_for_a_storm_is_given_back_within_twice_the_intervals() {
+        for quiet_before in 0..INTERVALS as usize {
+            let storm = std::iter::repeat_n(100, quiet_before).chain([10_000]);
+            let after = std::iter::repeat_n(100, 2 * INTERVALS as usize);
+            let capacities = capacities(storm.chain(after));
+            let last = *capacities.last().expect("one for each interval");
+            assert!(last <= 250, "{last} after a storm behind {quiet_before} intervals");
+        }
+    }
+
+    #[test]
+    fn needs_that_go_up_and_down_within_the_double_move_nothing() {
+        fn check(needs: &[usize]) {
+            let rounds = 10 * INTERVALS as usize;
+            let capacities = capacities(needs.iter().cycle().copied().take(rounds));
+            let settled = &capacities[needs.len()..];
+            assert!(settled.iter().all(|room| room == &settled[0]), "{needs:?}: {settled:?}");
+        }
+        check(&[1000]);
+        check(&[1000, 600, 900]);
+        check(&[0, 50]);
+        check(&[2000, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn maps_and_sets_give_back_as_lists_do() {
+        let mut map: HashMap<u32, u32> = (0..10_000).map(|n| (n, n)).collect();
+        let mut set: HashSet<u32> = (0..10_000).collect();
+        let (mut of_map, mut of_set) = (Slack::default(), Slack::default());
+        map.retain(|n, _| *n < 100);
+        set.retain(|n| *n < 100);
+        for _ in 0..INTERVALS {
+            of_map.give_back_map(&mut map);
+            of_set.give_back_set(&mut set);
+        }
+        assert!(map.capacity() < 1000 && set.capacity() < 1000);
+        assert_eq!((map.len(), set.len()), (100, 100));
+    }
+}

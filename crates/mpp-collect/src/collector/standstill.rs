@@ -1,0 +1,211 @@
+//! Who has not run since it was last read, and keeps its sample.
+//!
+//! Whatever a process does, it does on a CPU: write, fault, fork, wait for a child, execute
+//! something, open and close, even end. So one that has run for as long as right before its last
+//! reading, and was not on a CPU then, has the counters and descriptors that it had. A child is
+//! looked at after its parent as ever: what it did until then is in neither, or in both as before.
+//!
+//! The trap is what others do to it. A new parent: it is read again unless its parent is there
+//! and living. The states of its sockets, and what it waits for: they are asked for each time.
+//! Its memory (reclaimed, collapsed, a file that is cut), its limits, its control group, the name
+//! space of descriptors or memory that it shares with another process: in turn, a sixteenth of
+//! all each sweep. The live tests are in `collector/live_standstill.rs`.
+
+use mpp_accounting::process::{Absence, ProcessSample, ProcessState, Reading};
+use mpp_accounting::units::BootTime;
+use rustix::fd::AsFd;
+use std::sync::Arc;
+
+use super::{Collector, Request, Scope};
+use crate::identity::{Known, is_turn};
+use crate::measure::ThreadNeeds;
+use crate::needs::Measures;
+use crate::origin::ProcfsKind;
+use crate::proc_fs::{Name, open_folder};
+use crate::run_time::RunTime;
+
+/// How a process stood right before it was read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standstill {
+    /// How long it had run.
+    run_time: RunTime,
+    /// The inode of its folder: as long as procfs lists the same, it is the same process's.
+    inode: u64,
+    /// The sample, among others of the same process.
+    read_at: BootTime,
+    extent: Extent,
+}
+
+/// What of a process is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Extent {
+    measures: Measures,
+    threads: ThreadNeeds,
+}
+
+/// A process whose turn it is in a sweep.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turn {
+    /// When it started, as far as that is known.
+    pub(super) start_time_ticks: u64,
+    pub(super) pid: u32,
+    /// Of its folder, where procfs listed it.
+    pub(super) inode: Option<u64>,
+    /// Where it stood among those that are known, and among the samples of the sweep before: places
+    /// to look at first.
+    pub(super) known_at: usize,
+    pub(super) sample_at: usize,
+}
+
+impl Collector {
+    /// How long a process has run, where that can spare us reading it: only a listing tells the
+    /// bearer of a PID from the next.
+    pub(super) fn run_time(&self, turn: &Turn, scope: Scope<'_>) -> Option<RunTime> {
+        let is_of_use = scope == Scope::Everybody
+            && self.origin.kind == ProcfsKind::OwnNamespace
+            && turn.inode.is_some();
+        if is_of_use { RunTime::of(turn.pid).ok() } else { None }
+    }
+
+    /// Takes a sample of the sweep before for this one, where its process has not run since.
+    pub(super) fn keep(
+        &mut self,
+        turn: &Turn,
+        run_time: Option<RunTime>,
+        needs: &Request<'_>,
+        sample: &mut ProcessSample,
+    ) -> bool {
+        let Some(known) = self.known.near(turn.known_at, turn.pid) else { return false };
+        let Some(standstill) = known.standstill.filter(|_| known.key == sample.key) else {
+            return false;
+        };
+        let has_run = run_time != Some(standstill.run_time);
+        if has_run
+            || turn.inode != Some(standstill.inode)
+            || standstill.read_at != sample.read_at
+            || is_turn(turn.pid, self.round)
+            || !known.is_identified(&self.wants)
+            || standstill.extent != self.extent(known, needs)
+            || !self.has_its_parent(sample)
+        {
+            return false;
+        }
+        if !self.look_at_sockets(needs, standstill.extent.measures, sample) {
+            return false;
+        }
+        self.refresh_kept(turn, standstill, sample);
+        true
+    }
+
+    fn refresh_kept(&mut self, turn: &Turn, standstill: Standstill, sample: &mut ProcessSample) {
+        let (round, read_at) = (self.round, self.origin.since_boot());
+        let Some(known) = self.known.near_mut(turn.known_at, turn.pid) else { return };
+        (known.swept, known.read_round) = (round, round);
+        known.standstill = Some(Standstill { read_at, ..standstill });
+        // Those of two readings ago are those of the last one now.
+        known.former_threads = None;
+        sample.read_at = read_at;
+        sample.forked_by = None;
+        if !Arc::ptr_eq(&sample.identity, &known.identity) {
+            sample.identity = Arc::clone(&known.identity);
+        }
+        let measures = standstill.extent.measures;
+        if measures.proportional_memory {
+            sample.gauges.proportional_memory = known.proportional_memory;
+        }
+        if measures.delays {
+            sample.gauges.delays = Reading::Absent(Absence::NeedsRecords);
+        }
+    }
+
+    /// Remembers how a process stood before it was read, unless it may have been on a CPU then or
+    /// the next reading may find more.
+    pub(super) fn note_reading(
+        &mut self,
+        turn: &Turn,
+        run_time: Option<RunTime>,
+        needs: &Request<'_>,
+        sample: &ProcessSample,
+    ) {
+        let (Some(run_time), Some(inode)) = (run_time, turn.inode) else { return };
+        let Some(known) = self.known.near(turn.known_at, turn.pid) else { return };
+        let is_still = !known.was_running && known.reader_key == known.key && is_whole(sample);
+        let extent = self.extent(known, needs);
+        let standstill = Standstill { run_time, inode, read_at: sample.read_at, extent };
+        if let Some(known) = self.known.near_mut(turn.known_at, turn.pid) {
+            known.standstill = is_still.then_some(standstill);
+        }
+    }
+
+    fn extent(&self, known: &Known, needs: &Request<'_>) -> Extent {
+        let threads = match known.had_children {
+            true => ThreadNeeds::Each,
+            false => self.thread_needs(needs.scope),
+        };
+        Extent { measures: needs.measures_of(known.key, &known.identity), threads }
+    }
+
+    /// Whether its parent is there, as it was: children of one that ends are handed on.
+    fn has_its_parent(&self, sample: &ProcessSample) -> bool {
+        sample.parent_pid == 0
+            || self.known.get(sample.parent_pid).is_some_and(|parent| {
+                parent.state == ProcessState::Living
+                    && parent.key.start_time_ticks <= sample.key.start_time_ticks
+                    && parent.read_round == self.round
+            })
+    }
+
+    /// Looks at its sockets, where that is asked for; whether they could be looked at.
+    fn look_at_sockets(
+        &mut self,
+        needs: &Request<'_>,
+        measures: Measures,
+        sample: &mut ProcessSample,
+    ) -> bool {
+        let is_asked = measures.sockets || needs.needs.identity.listening_ports;
+        let Some(source) = self.sockets.as_mut().filter(|_| is_asked) else { return true };
+        let is_none = sample.state == ProcessState::Zombie || sample.identity.is_kernel_thread;
+        let known = match is_none {
+            true => Some(Reading::Value(source.none())),
+            false => source.sockets_at_standstill(sample.key),
+        };
+        let found = match known {
+            Some(found) => found,
+            None => match open_folder(&self.origin.root, Name::of(sample.key.pid).as_c_str()) {
+                Ok(folder) => {
+                    let fds = sample.gauges.fds.value().copied();
+                    source.sockets_held(sample.key, folder.as_fd(), fds)
+                }
+                Err(_) => return false,
+            },
+        };
+        if let Reading::Absent(why) = found {
+            source.note_unread(sample.key, why);
+        }
+        if found.absence() == Some(Absence::Vanished) {
+            return false;
+        }
+        if measures.sockets {
+            sample.gauges.sockets = found;
+        }
+        true
+    }
+}
+
+/// Whether nothing is missing that might be there the next time.
+fn is_whole(sample: &ProcessSample) -> bool {
+    let gauges = &sample.gauges;
+    let absences = [
+        sample.io.total.absence(),
+        sample.io.threads.absence(),
+        gauges.memory.absence(),
+        gauges.swap_bytes.absence(),
+        gauges.fds.absence(),
+        gauges.fd_limit.absence(),
+        gauges.context_switches.absence(),
+    ];
+    absences
+        .into_iter()
+        .flatten()
+        .all(|why| matches!(why, Absence::NotRequested | Absence::Denied | Absence::Unsupported))
+}

@@ -1,0 +1,323 @@
+//! Whose record it is: of all that bore a PID, the one that ended.
+//!
+//! A record names its process by PID, and says for how long the thread lived. Two traps, where
+//! PIDs come round within an interval. Records come sorted by CPU, so that of two bearers of a
+//! PID the later one may be told of first. And whoever is a zombie had its record before: one
+//! that comes now is another bearer's, although nobody ever saw that one.
+
+use std::collections::{HashMap, HashSet};
+
+use mpp_accounting::process::{ProcessKey, ProcessState};
+use mpp_accounting::units::BootTime;
+use mpp_parse::proc_pid_stat;
+
+use super::{Heard, Moment};
+use crate::exits::Population;
+use crate::proc_fs::{Name, Room};
+
+/// By how much the two clocks of a start may differ: a start is told in ticks, a life in
+/// microseconds.
+const START_SLACK_NS: u64 = 20_000_000;
+
+/// The bearers of PIDs, as far as records have told of them.
+#[derive(Debug, Default)]
+pub(super) struct Bearers {
+    /// Those whose last record came with an earlier sweep, and that may still be seen.
+    done: HashSet<ProcessKey>,
+    /// By PID, those of this interval that nobody saw: the last one.
+    unseen: HashMap<u32, ProcessKey>,
+    /// Those whose only record came in this interval.
+    alone: HashSet<ProcessKey>,
+    room: Room,
+}
+
+impl Bearers {
+    /// Joins the records of an interval to their processes, in the order in which they came.
+    pub(super) fn join(
+        &mut self,
+        heard: Vec<Heard>,
+        population: &Population<'_>,
+    ) -> Vec<(ProcessKey, Heard)> {
+        self.unseen.clear();
+        self.alone.clear();
+        let mut alone: Vec<(u64, usize)> = heard.iter().enumerate().filter_map(began).collect();
+        // A PID is borne again only after its bearer has ended.
+        alone.sort_unstable();
+        let mut keys = vec![None; heard.len()];
+        for (_, position) in alone {
+            keys[position] = Some(self.of_only_thread(&heard[position], population));
+        }
+        let key_of = |(heard, key): (Heard, Option<ProcessKey>)| {
+            (key.unwrap_or_else(|| self.of_thread(&heard, population)), heard)
+        };
+        heard.into_iter().zip(keys).map(key_of).collect()
+    }
+
+    /// The process that bore a PID and that no sweep saw, if there was one in this interval.
+    pub(super) fn unseen(&self, pid: u32) -> Option<ProcessKey> {
+        self.unseen.get(&pid).copied()
+    }
+
+    /// Takes account of who has ended by now: those that were `told`, and zombies, whose records
+    /// are older than they are. Who is not known any more is forgotten.
+    pub(super) fn settle(
+        &mut self,
+        told: impl Iterator<Item = ProcessKey>,
+        population: &Population<'_>,
+    ) {
+        let is_seen =
+            |key: &ProcessKey| population.sample(key.pid).is_some_and(|seen| seen.key == *key);
+        self.done.retain(is_seen);
+        self.done.extend(told.filter(is_seen));
+        let zombies = population.processes.iter().filter(|p| p.state == ProcessState::Zombie);
+        self.done.extend(zombies.map(|zombie| zombie.key));
+    }
+
+    /// Whose only thread it was.
+    fn of_only_thread(&mut self, heard: &Heard, population: &Population<'_>) -> ProcessKey {
+        if let Some(key) = self.seen(heard, population) {
+            self.alone.insert(key);
+            return key;
+        }
+        let mut key = self.unseen_key(heard, population);
+        while !self.alone.insert(key) {
+            key.start_time_ticks += 1;
+        }
+        self.unseen.insert(key.pid, key);
+        key
+    }
+
+    /// Whose thread it was, of a process that had several.
+    fn of_thread(&mut self, heard: &Heard, population: &Population<'_>) -> ProcessKey {
+        if let Some(key) = self.seen(heard, population) {
+            return key;
+        }
+        let pid = heard.pid();
+        if let Some(key) = self.unseen.get(&pid).filter(|key| !self.alone.contains(*key)) {
+            return *key;
+        }
+        let mut key = self.unseen_key(heard, population);
+        while self.alone.contains(&key) {
+            key.start_time_ticks += 1;
+        }
+        self.unseen.insert(pid, key);
+        key
+    }
+
+    /// The last of those that a sweep saw under the PID and that were there when the thread
+    /// began.
+    fn seen(&self, heard: &Heard, population: &Population<'_>) -> Option<ProcessKey> {
+        let pid = heard.pid();
+        let began_by = population.origin.scale.ticks_at(began_by(heard));
+        let current = population.known.get(pid).map(|known| known.key);
+        let current = current.filter(|_| !is_surely_another(heard, pid, population));
+        let former = population.replaced.iter().copied().filter(|key| key.pid == pid);
+        // A thread's record may come after that of the last one, but no process has two last ones.
+        let is_done = |key: &ProcessKey| heard.is_alone() && self.done.contains(key);
+        let may_be = |key: &ProcessKey| {
+            key.start_time_ticks <= began_by && !self.alone.contains(key) && !is_done(key)
+        };
+        let bearers = current.into_iter().chain(former).filter(may_be);
+        bearers.max_by_key(|key| key.start_time_ticks)
+    }
+
+    /// As procfs still tells it, else as the life of the thread does.
+    fn unseen_key(&mut self, heard: &Heard, population: &Population<'_>) -> ProcessKey {
+        let pid = heard.pid();
+        let scale = population.origin.scale;
+        let listed = match heard.moment {
+            Moment::AfterSweep => listed_start(pid, population, &mut self.room),
+            Moment::BeforeSweep => None,
+        };
+        let listed = listed.filter(|listed| *listed <= scale.ticks_at(began_by(heard)));
+        // Nobody saw it, so it began after the sweep before.
+        let began = scale.ticks_at(BootTime { ns: began_ns(heard) });
+        let start_time_ticks = began.max(population.previous_sweep_ticks);
+        ProcessKey { pid, start_time_ticks: listed.unwrap_or(start_time_ticks) }
+    }
+}
+
+/// When the only thread of a process began, at the latest, and where its record stands.
+fn began((position, heard): (usize, &Heard)) -> Option<(u64, usize)> {
+    heard.is_alone().then(|| (began_ns(heard), position))
+}
+
+/// When a thread began, at the latest.
+fn began_ns(heard: &Heard) -> u64 {
+    heard.at.ns.saturating_sub(heard.record.elapsed_us.saturating_mul(1000))
+}
+
+/// The same by the clock of processes' starts.
+fn began_by(heard: &Heard) -> BootTime {
+    BootTime { ns: began_ns(heard).saturating_add(START_SLACK_NS) }
+}
+
+/// When the process started that bears a PID now.
+fn listed_start(pid: u32, population: &Population<'_>, room: &mut Room) -> Option<u64> {
+    let name = Name::in_process(pid, "stat");
+    let text = room.read_lines(&population.origin.root, name.as_c_str(), 1).ok()?;
+    proc_pid_stat::parse(text).ok().map(|stat| stat.start_time_ticks)
+}
+
+/// Whether the bearer of the PID outlived what the record tells of. The live test is
+/// `children_that_take_long_to_end_are_told_of_once`.
+fn is_surely_another(heard: &Heard, pid: u32, population: &Population<'_>) -> bool {
+    heard.moment == Moment::BeforeSweep
+        && heard.record.is_last_thread == Some(true)
+        && population.known.get(pid).is_some_and(|known| !known.is_exiting)
+        && population.sample(pid).is_some_and(|sample| sample.state == ProcessState::Living)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use mpp_accounting::process::{
+        Absence, Gauges, Identity, ProcessIo, ProcessSample, Reading, Usage,
+    };
+
+    use super::*;
+    use crate::identity::{Known, named, roster::Roster};
+    use crate::origin::Origin;
+    use crate::taskstats::{DelayAccounting, Delays, ThreadExitRecord, ThreadIo};
+
+    const PID: u32 = 4_000_000;
+    const SECOND_US: u64 = 1_000_000;
+    /// When the records were read, and in which tick that was.
+    const AT: BootTime = BootTime { ns: 1_000_000_000_000 };
+    const AT_TICKS: u64 = 100_000;
+    /// A second before.
+    const SWEPT_TICKS: u64 = AT_TICKS - 100;
+
+    /// The record of an only thread that lived for so long.
+    fn only_thread(elapsed_us: u64, moment: Moment) -> Heard {
+        let none = ThreadIo {
+            read_char_bytes: 0,
+            write_char_bytes: 0,
+            read_bytes: 0,
+            write_bytes: 0,
+            cancelled_write_bytes: 0,
+        };
+        let record = ThreadExitRecord {
+            tid: PID,
+            tgid: Some(PID),
+            parent_pid: 1,
+            uid: 0,
+            comm: [0; 32],
+            started_at_unix_seconds: 0,
+            elapsed_us,
+            exit_status: 0,
+            is_last_thread: Some(true),
+            io: none,
+            minor_faults: 0,
+            major_faults: 0,
+            cpu_user_us: 0,
+            cpu_system_us: 0,
+            cpu_run_ns: None,
+            voluntary_switches: 0,
+            involuntary_switches: 0,
+            delays: Delays::default(),
+            peak_rss_kib: None,
+            executable: None,
+            process: None,
+        };
+        Heard { record, at: AT, moment }
+    }
+
+    /// What the last two sweeps saw under the PID.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Seen {
+        /// Only the one before, as this.
+        Before(ProcessState),
+        /// Only this one, alive.
+        Living,
+        /// Only this one, alive as far as one could see, but on its way out.
+        Exiting,
+    }
+
+    fn identity() -> Identity {
+        named(Box::from(*b"program"), 0, Absence::Vanished)
+    }
+
+    fn sample(key: ProcessKey, state: ProcessState) -> ProcessSample {
+        let absent = Absence::NotRequested;
+        ProcessSample {
+            key,
+            parent_pid: 1,
+            forked_by: None,
+            started_at: None,
+            exec_count: None,
+            state,
+            identity: Arc::new(identity()),
+            read_at: AT,
+            usage: Usage::default(),
+            io: ProcessIo { total: Reading::Absent(absent), threads: Reading::Absent(absent) },
+            gauges: Gauges::absent(absent),
+        }
+    }
+
+    /// Tells which of these records are those of the process that a sweep saw and that began so
+    /// many ticks before they were read.
+    fn check(seen: Seen, began_ticks: u64, heard: Vec<Heard>, expected: &[bool]) {
+        let key = ProcessKey { pid: PID, start_time_ticks: AT_TICKS - began_ticks };
+        let mut origin = Origin::open(Path::new("/proc"), &mut Room::default()).unwrap();
+        origin.scale = crate::scale::Scale::new(100, 4096).unwrap();
+        let mut known = Roster::default();
+        let mut bearer = Known::untold(key, 1, identity());
+        bearer.is_exiting = seen != Seen::Living;
+        known.insert(bearer);
+        let mut population = Population {
+            origin: &origin,
+            known: &known,
+            replaced: &[],
+            processes: &[],
+            previous_sweep_ticks: SWEPT_TICKS,
+            sweep_ticks: AT_TICKS,
+            delays: DelayAccounting::Unsupported,
+        };
+        let mut bearers = Bearers::default();
+        let state = match seen {
+            Seen::Before(state) => state,
+            Seen::Living | Seen::Exiting => ProcessState::Living,
+        };
+        let processes = [sample(key, state)];
+        match seen {
+            Seen::Before(_) => {
+                population.processes = &processes;
+                bearers.settle(std::iter::empty(), &population);
+                population.processes = &[];
+            }
+            Seen::Living | Seen::Exiting => population.processes = &processes,
+        }
+        let joined = bearers.join(heard, &population);
+        let found: Vec<bool> = joined.iter().map(|(found, _)| *found == key).collect();
+        assert_eq!(found, expected, "{seen:?}: {joined:?}");
+        let keys: HashSet<ProcessKey> = joined.iter().map(|(key, _)| *key).collect();
+        assert_eq!(keys.len(), joined.len(), "each is another one");
+    }
+
+    #[test]
+    fn a_record_read_before_the_sweep_is_that_of_the_process_on_its_way_out() {
+        let heard = || vec![only_thread(SECOND_US, Moment::BeforeSweep)];
+        check(Seen::Exiting, 101, heard(), &[true]);
+        check(Seen::Living, 101, heard(), &[false]);
+        check(Seen::Living, 101, vec![only_thread(SECOND_US, Moment::AfterSweep)], &[true]);
+    }
+
+    #[test]
+    fn of_two_bearers_of_a_pid_the_one_that_lived_longer_is_the_one_that_was_seen() {
+        let seen = Seen::Before(ProcessState::Living);
+        let short = || only_thread(2000, Moment::BeforeSweep);
+        let long = || only_thread(3 * SECOND_US, Moment::BeforeSweep);
+        check(seen, 310, vec![long(), short()], &[true, false]);
+        check(seen, 310, vec![short(), long()], &[false, true]);
+    }
+
+    #[test]
+    fn a_record_that_comes_after_a_zombie_was_seen_is_another_processs() {
+        let short = || vec![only_thread(2000, Moment::BeforeSweep)];
+        check(Seen::Before(ProcessState::Zombie), 310, short(), &[false]);
+        check(Seen::Before(ProcessState::Living), 310, short(), &[true]);
+    }
+}

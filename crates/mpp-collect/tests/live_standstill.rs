@@ -1,0 +1,321 @@
+//! A collector that keeps the samples of those who have not run sees what one sees that reads
+//! everybody each time.
+
+#![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use mpp_accounting::exit::ExitSource;
+use mpp_accounting::process::{IdentityNeeds, ProcessSample, Reading};
+use mpp_accounting::snapshot::Snapshot;
+use mpp_accounting::units::BootTime;
+use mpp_collect::{Collector, CollectorOptions, ContextSwitchNeeds, IdentityWait, Measures, Needs};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+
+#[path = "support/hostile.rs"]
+#[expect(dead_code, reason = "nobody here is hostile, but all programs are found alike")]
+mod hostile;
+
+/// Every process is read again after so many sweeps.
+const SWEEPS_TO_EVERYBODY: usize = 16;
+
+/// So many descriptors nobody has: what is found in a sample again was not read.
+const MARK: Reading<u64> = Reading::Value(u64::MAX);
+
+/// Long enough on any machine; mostly it is there in milliseconds.
+const LONG: Duration = Duration::from_secs(20);
+
+/// A process that does what it is told, `examples/known_load.rs`; killed when dropped.
+struct Load {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+    folder: tempfile::TempDir,
+}
+
+impl Load {
+    fn start() -> Self {
+        let mut command = Command::new(hostile::path_of("known_load"));
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let stdin = child.stdin.take().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut load = Load { child, stdin, stdout, folder: tempfile::tempdir().unwrap() };
+        load.tell("threads 0");
+        load
+    }
+
+    fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until it has done it.
+    fn tell(&mut self, command: &str) {
+        self.say(command);
+        let mut answer = String::new();
+        self.stdout.read_line(&mut answer).unwrap();
+        assert_eq!(answer, "ok\n", "{command}");
+    }
+
+    fn say(&mut self, command: &str) {
+        writeln!(self.stdin, "{command}").unwrap();
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Has it write, and more, to a file of its own.
+    fn tell_with_file(&mut self, command: &str) {
+        let path = self.path("written");
+        self.tell(&format!("{command} {}", path.display()));
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+/// Waits until all threads of a process sleep, or it has ended.
+fn await_sleep(pid: u32) {
+    let awaited = Instant::now() + LONG;
+    let scheduled = || {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        let of_task = |task: fs::DirEntry| {
+            let read = |name| fs::read_to_string(task.path().join(name)).unwrap_or_default();
+            let state = read("stat").rsplit(") ").next().and_then(|rest| rest.chars().next());
+            (matches!(state, Some('S' | 'Z' | 'T')), read("schedstat"))
+        };
+        tasks.map(|task| of_task(task.unwrap())).collect::<Vec<_>>()
+    };
+    loop {
+        let before = scheduled();
+        std::thread::sleep(Duration::from_millis(5));
+        if before == scheduled() && before.iter().all(|(sleeps, _)| *sleeps) {
+            return;
+        }
+        assert!(Instant::now() < awaited, "{pid} does not come to rest");
+    }
+}
+
+/// Two collectors that sweep at the same moments.
+struct Pair {
+    keeping: Collector,
+    kept: Snapshot,
+    reading: Collector,
+}
+
+impl Pair {
+    fn open(exits: ExitSource) -> Self {
+        let open =
+            || Collector::open(CollectorOptions { exits, ..CollectorOptions::default() }).unwrap();
+        Pair { keeping: open(), kept: Snapshot::default(), reading: open() }
+    }
+
+    /// What each sees of a process.
+    fn sweep(&mut self, pid: u32) -> [Option<ProcessSample>; 2] {
+        let wait = IdentityWait::UpTo(LONG);
+        self.keeping.sweep(&needs(), wait, &mut self.kept).unwrap();
+        // There is nothing to keep in an empty one.
+        let mut read = Snapshot::default();
+        self.reading.sweep(&needs(), wait, &mut read).unwrap();
+        [self.kept.by_pid(pid).cloned(), read.by_pid(pid).cloned()]
+    }
+
+    /// Sweeps until the sample is one that would be kept, then marks it.
+    fn mark(&mut self, pid: u32) {
+        await_sleep(pid);
+        // It may be its turn in one of them.
+        for _ in 0..3 {
+            self.sweep(pid);
+            let process = self.kept.processes.iter_mut().find(|p| p.key.pid == pid).unwrap();
+            process.gauges.fds = MARK;
+            let [kept, _] = self.sweep(pid);
+            if kept.unwrap().gauges.fds == MARK {
+                return;
+            }
+        }
+        panic!("{pid} sleeps, and is read again all the same");
+    }
+
+    fn check_same(&mut self, pid: u32, what: &str) {
+        let [kept, read] = self.sweep(pid);
+        kept.iter().for_each(|sample| check_threads(sample, what));
+        let [kept, read] = [kept, read].map(|sample| sample.map(|sample| text_of(&sample)));
+        assert_eq!(kept, read, "{what}");
+    }
+}
+
+/// What each thread did is what procfs tells of that one alone, though it was perhaps not asked.
+fn check_threads(sample: &ProcessSample, what: &str) {
+    for thread in sample.io.threads.value().into_iter().flat_map(|threads| threads.iter()) {
+        let path = format!("/proc/{}/task/{}/io", sample.key.pid, thread.key.tid);
+        let text = fs::read_to_string(path).unwrap();
+        let numbers = text.lines().map(|line| line.split(' ').nth(1).unwrap().parse().unwrap());
+        assert_eq!(thread.total.0.to_vec(), numbers.collect::<Vec<u64>>(), "{what}: {thread:?}");
+    }
+}
+
+fn text_of(sample: &ProcessSample) -> String {
+    format!("{:#?}", ProcessSample { read_at: BootTime::default(), ..sample.clone() })
+}
+
+fn needs() -> Needs {
+    Needs {
+        identity: IdentityNeeds {
+            executable: true,
+            cmdline: true,
+            cgroup: true,
+            ..IdentityNeeds::default()
+        },
+        measures: Measures {
+            memory: true,
+            proportional_memory: false,
+            swap: true,
+            io: true,
+            fds: true,
+            fd_limit: true,
+            sockets: true,
+            tcp_traffic: false,
+            delays: true,
+            context_switches: ContextSwitchNeeds::AllThreads,
+        },
+    }
+}
+
+/// What one of them does, from rest to rest, both collectors see.
+fn check(what: &str, prepare: impl Fn(&mut Load), act: impl Fn(&mut Load)) {
+    for exits in [ExitSource::Nobody, ExitSource::Rounded] {
+        let mut pair = Pair::open(exits);
+        let mut load = Load::start();
+        prepare(&mut load);
+        pair.mark(load.pid());
+        act(&mut load);
+        await_sleep(load.pid());
+        let what = format!("{what}, told by {:?}", pair.keeping.exit_source());
+        pair.check_same(load.pid(), &what);
+        pair.check_same(load.pid(), &format!("{what}, one sweep later"));
+    }
+}
+
+fn nothing(_: &mut Load) {}
+
+#[test]
+fn what_a_process_does_is_seen_whatever_it_is() {
+    check("a line read and answered", nothing, |load| load.tell("threads 0"));
+    check("a page touched", nothing, |load| load.tell("memory 4096"));
+    check("a file opened", nothing, |load| load.tell("fds 1"));
+    check("a byte written", nothing, |load| load.tell_with_file("write 1"));
+    check("a name taken", nothing, |load| load.tell("name 616263"));
+    check("a thread begun", nothing, |load| load.tell("threads 1"));
+}
+
+#[test]
+fn what_another_thread_does_while_the_main_one_sleeps_is_seen() {
+    let pipe = |load: &mut Load| {
+        let path = load.path("pipe");
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        load.tell(&format!("echo-in-thread {}", path.display()));
+    };
+    check("a byte written by a thread", pipe, |load| {
+        File::create(load.path("pipe")).unwrap().write_all(b"x").unwrap();
+    });
+    let begun_and_ended = |load: &mut Load| load.tell_with_file("write-in-thread 5000");
+    check("a thread begun and ended", nothing, begun_and_ended);
+    check("a second one", begun_and_ended, begun_and_ended);
+}
+
+#[test]
+fn what_comes_with_children_and_programs_is_seen() {
+    let reap = |load: &mut Load| load.tell_with_file("reap 3000");
+    check("a child begun", nothing, |load| load.tell("worker"));
+    check("a child reaped", nothing, reap);
+    check("another one", reap, reap);
+    check("children that did nothing", nothing, |load| load.tell("storm 2"));
+    check("a zombie made", nothing, |load| load.tell_with_file("leave-zombie 100"));
+    check("a program executed", nothing, |load| {
+        load.say("exec-from-thread cat");
+        let has_executed = || {
+            let comm = fs::read_to_string(format!("/proc/{}/comm", load.pid())).unwrap();
+            comm == "cat\n"
+        };
+        let awaited = Instant::now() + LONG;
+        while !has_executed() && Instant::now() < awaited {
+            std::thread::yield_now();
+        }
+    });
+}
+
+#[test]
+fn the_end_of_a_main_thread_or_of_a_process_is_seen() {
+    check("a main thread ended", |load| load.tell("threads 1"), |load| load.tell("exit-leader"));
+    check("a process ended", nothing, |load| {
+        kill_process(pid_of(load.pid()), Signal::KILL).unwrap();
+    });
+}
+
+#[test]
+fn another_user_is_seen() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("without root nobody can become another user: an own file is written instead");
+        check("a byte written", nothing, |load| load.tell_with_file("write 1"));
+        return;
+    }
+    check("another user", nothing, |load| load.tell("user 65534"));
+}
+
+fn pid_of(pid: u32) -> Pid {
+    Pid::from_raw(i32::try_from(pid).unwrap()).unwrap()
+}
+
+#[test]
+fn a_process_that_sleeps_is_not_read_again_until_it_is_its_turn() {
+    let load = Load::start();
+    let mut pair = Pair::open(ExitSource::Nobody);
+    pair.mark(load.pid());
+    let is_marked =
+        |pair: &mut Pair| pair.sweep(load.pid())[0].as_ref().unwrap().gauges.fds == MARK;
+    let kept = (0..SWEEPS_TO_EVERYBODY).take_while(|_| is_marked(&mut pair)).count();
+    assert!((1..SWEEPS_TO_EVERYBODY).contains(&kept), "{kept} of {SWEEPS_TO_EVERYBODY}");
+}
+
+#[test]
+fn a_process_that_is_handed_to_another_parent_in_its_sleep_has_that_parent() {
+    let mut shell = Command::new("sh");
+    let shell = shell.args(["-c", "sleep 1000 <&- >&- & echo $!; read line"]);
+    let mut shell = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(shell.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let sleeper: u32 = line.trim().parse().unwrap();
+    let mut pair = Pair::open(ExitSource::Nobody);
+    pair.mark(sleeper);
+    drop(shell.stdin.take());
+    // It stays a zombie: whom it had begun has another parent already.
+    await_sleep(shell.id());
+    let [kept, read] = pair.sweep(sleeper).map(Option::unwrap);
+    kill_process(pid_of(sleeper), Signal::KILL).unwrap();
+    assert_ne!(read.parent_pid, shell.id());
+    assert_eq!(text_of(&kept), text_of(&read));
+    shell.wait().unwrap();
+}
+
+#[test]
+fn what_others_change_in_a_sleeping_process_is_seen_after_sixteen_sweeps() {
+    let load = Load::start();
+    let mut pair = Pair::open(ExitSource::Nobody);
+    pair.mark(load.pid());
+    let limit = Rlimit { current: Some(123), maximum: Some(123) };
+    prlimit(Some(pid_of(load.pid())), Resource::Nofile, limit).unwrap();
+    let mut limit_is_seen = || {
+        let [kept, _] = pair.sweep(load.pid());
+        kept.unwrap().gauges.fd_limit == Reading::Value(123)
+    };
+    assert!((0..SWEEPS_TO_EVERYBODY).any(|_| limit_is_seen()));
+}
