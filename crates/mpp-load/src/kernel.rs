@@ -194,6 +194,18 @@ pub(crate) fn thread_write_bytes() -> Result<u64> {
     })
 }
 
+/// When this process started, in clock ticks since boot: field 22 of `proc_pid_stat(5)`.
+pub(crate) fn start_time_ticks() -> Result<u64> {
+    let stat = std::fs::read("/proc/self/stat")?;
+    let stat = String::from_utf8_lossy(&stat);
+    let (_, rest) = stat.rsplit_once(')').unwrap_or_default();
+    // The first field behind the name is number 3.
+    let field = rest.split_whitespace().nth(22 - 3);
+    field
+        .and_then(|digits| digits.parse().ok())
+        .ok_or_else(|| Error::other("expected a number in field 22 of /proc/self/stat"))
+}
+
 /// How many counters fit in a [`shared_counters`] mapping.
 pub(crate) const COUNTERS: usize = 16;
 

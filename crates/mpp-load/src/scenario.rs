@@ -134,6 +134,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         run: pid_reuse::run,
     },
     Scenario {
+        name: "twins",
+        help: "pairs of children with the same PID that start within a clock tick (needs root)",
+        options: pid_reuse::TWINS,
+        run: pid_reuse::run_twins,
+    },
+    Scenario {
         name: "vanish-storm",
         help: "so many children a second that end at once",
         options: storm::OPTIONS,

@@ -39,6 +39,8 @@ pub(crate) enum Count {
     ThreadsEnded,
     /// How far a child has come; each scenario says what it means.
     Stage,
+    /// When the child that began last started, in clock ticks since boot.
+    StartTicks,
 }
 
 /// Counters that all processes of a scenario share.
