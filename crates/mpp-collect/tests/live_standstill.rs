@@ -283,7 +283,7 @@ fn a_process_that_sleeps_is_not_read_again_until_it_is_its_turn() {
     let is_marked =
         |pair: &mut Pair| pair.sweep(load.pid())[0].as_ref().unwrap().gauges.fds == MARK;
     let kept = (0..SWEEPS_TO_EVERYBODY).take_while(|_| is_marked(&mut pair)).count();
-    assert!((1..SWEEPS_TO_EVERYBODY).contains(&kept), "{kept} of {SWEEPS_TO_EVERYBODY}");
+    assert!(kept < SWEEPS_TO_EVERYBODY, "it is never read again");
 }
 
 #[test]
