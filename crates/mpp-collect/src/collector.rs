@@ -1071,7 +1071,7 @@ impl Collector {
         for ended in into.exits.threads.iter().filter(|ended| !is_main(ended)) {
             let Some(known) = self.lone(ended) else { continue };
             known.threads_max = known.threads_max.max(2);
-            let before = known.former_threads.as_deref().map(ThreadList::from);
+            let before = known.former_threads().map(ThreadList::from);
             if let Some(sample) = sample_of(&mut into.processes, ended.process) {
                 // What it did since the sweep before its own record will tell, if it has ended.
                 let now = self.main_thread_now(sample).or(before);
@@ -1361,7 +1361,7 @@ fn assemble(
         return Err(Vanished);
     }
     let threads = io.threads.value().map(|threads| Box::from(&threads[..]));
-    known.former_threads = mem::replace(&mut known.threads, threads);
+    known.note_threads(threads);
     Ok(ProcessSample {
         key: known.key,
         parent_pid: subject.stat.ppid,
@@ -1397,7 +1397,7 @@ fn read_counters(
     let reader = IoReader {
         subject,
         held: known.held_io.as_ref(),
-        known_threads: known.threads.as_deref().unwrap_or_default(),
+        known_threads: known.threads().unwrap_or_default(),
         lone_total: plan.lone_total.filter(|_| is_known_alone),
     };
     let is_taken = reader.lone_total.is_some() && subject.stat.num_threads == 1;
