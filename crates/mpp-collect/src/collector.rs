@@ -182,10 +182,10 @@ struct Slacks {
 }
 
 impl Slacks {
-    /// Gives back to the kernel, a while after there `has_been_given` back room of our own: whoever
-    /// works with what was swept does so, too, but not in the same sweep.
-    fn trim(&mut self, gifts: &[bool]) {
-        if gifts.contains(&true) {
+    /// Gives on to the kernel what was given back, but later: whoever works with what was swept
+    /// gives back, too, and not in the same sweep. `given_back` says of each list whether it has.
+    fn trim(&mut self, given_back: &[bool]) {
+        if given_back.contains(&true) {
             self.sweeps_to_trim = Some(slack::INTERVALS);
         }
         self.sweeps_to_trim = match self.sweeps_to_trim {
@@ -451,7 +451,7 @@ impl Collector {
     /// Gives back what a storm took and the sweeps after it did not need.
     fn give_back_room(&mut self, into: &mut Snapshot) {
         let slacks = &mut self.slacks;
-        let gifts = [
+        let given_back = [
             slacks.processes.give_back(&mut into.processes),
             slacks.ended_processes.give_back(&mut into.exits.processes),
             slacks.ended_threads.give_back(&mut into.exits.threads),
@@ -466,7 +466,7 @@ impl Collector {
             slacks.threads_asked.give_back_map(&mut self.threads_asked),
         ];
         self.identities.end_sweep();
-        slacks.trim(&gifts);
+        slacks.trim(&given_back);
     }
 
     /// Takes in what has been told of ended processes so far. A sweep does so by itself; where
