@@ -38,7 +38,7 @@ use crate::process::{
     ProcessKey, ProcessSample, ProcessState, ThreadIo, ThreadKey, ThreadList, Usage,
 };
 use crate::slack::Slack;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, Visibility};
 use crate::units::{BootTime, Delta, IoDelta, IoTotals, UsageCounter, UsageDelta, UsageTotals};
 use crate::walk::Walk;
 
@@ -76,8 +76,8 @@ pub struct Ledger {
     known: Vec<Known>,
     /// Processes that vanished, and whose counters nobody has been seen to inherit.
     pending: Vec<Pending>,
-    /// When the sweep before began; `None` before the first.
-    previous_sweep_ticks: Option<u64>,
+    /// The sweep before; `None` before the first.
+    previous_sweep: Option<PreviousSweep>,
     sweep_times: SweepTimes,
     /// Exit records that are not done with.
     records: Records,
@@ -353,6 +353,14 @@ enum Standing {
     Held,
 }
 
+/// What tells whether a process that the sweep before did not see is new.
+#[derive(Clone, Copy, Debug)]
+struct PreviousSweep {
+    began_ticks: u64,
+    /// How much earlier a process may have begun that it could not see yet.
+    hidden_ticks: u64,
+}
+
 /// When a sweep looked at a process.
 #[derive(Clone, Copy, Debug)]
 struct Look {
@@ -372,6 +380,28 @@ enum Reap {
     Nobody,
 }
 
+impl PreviousSweep {
+    fn of(snapshot: &Snapshot) -> Self {
+        let hidden_ticks = match snapshot.host.visibility {
+            Visibility::Whole | Visibility::OthersUnreadable => snapshot.host.ticks_per_second,
+            // There, others come into sight at any age.
+            Visibility::OthersHidden => 0,
+        };
+        PreviousSweep { began_ticks: snapshot.taken_at_ticks, hidden_ticks }
+    }
+
+    /// Whether a process that it did not see has done all that it did since.
+    ///
+    /// A fork may lose its CPU between the moment that counts as the start and the one in which
+    /// the process can be seen and runs. One that an earlier sweep saw is not new.
+    fn precedes(self, key: ProcessKey, pending: &[Pending]) -> bool {
+        let start = key.start_time_ticks;
+        start >= self.began_ticks
+            || (start.saturating_add(self.hidden_ticks) >= self.began_ticks
+                && !pending.iter().any(|pending| pending.last.key == key))
+    }
+}
+
 impl Ledger {
     /// A ledger that has seen nothing.
     #[must_use]
@@ -387,8 +417,8 @@ impl Ledger {
         let mut movement = Movement::default();
         let mut batch = self.records.take(&snapshot.exits);
         self.sweep_times.note(snapshot.taken_at);
-        let Some(previous_sweep_ticks) = self.previous_sweep_ticks.replace(snapshot.taken_at_ticks)
-        else {
+        let previous_sweep = self.previous_sweep.replace(PreviousSweep::of(snapshot));
+        let Some(previous_sweep) = previous_sweep else {
             self.begin(snapshot, &mut batch, &mut movement);
             return movement;
         };
@@ -396,18 +426,18 @@ impl Ledger {
         // Born while the sweep went past, they have a thread that ended already.
         self.records.defer_living(&mut batch, |key| {
             let is_known = self.known.binary_search_by_key(&key, |known| known.key).is_ok();
-            key.start_time_ticks >= previous_sweep_ticks
-                && !is_known
+            !is_known
                 && snapshot.by_key(key).is_none()
+                && previous_sweep.precedes(key, &self.pending)
         });
         let missing = self.records.missing(&self.known, snapshot, &batch);
         let recorded = self.choose_law(snapshot, &missing, &mut batch, &mut movement);
         let (mut accounts, quiet) =
-            self.open_accounts(snapshot, &batch, previous_sweep_ticks, &mut movement);
+            self.open_accounts(snapshot, &batch, previous_sweep, &mut movement);
         let held = accounts.iter().filter(|account| account.standing == Standing::Held);
         let held: HashSet<ProcessKey> = held.map(|account| account.current.key).collect();
         self.records.defer(&mut batch, |key| held.contains(&key));
-        self.enter_unseen(snapshot, &batch, previous_sweep_ticks, &mut movement);
+        self.enter_unseen(snapshot, &batch, previous_sweep, &mut movement);
         let tick_ns = 1_000_000_000 / snapshot.host.ticks_per_second.max(1);
         self.settle_pending(&mut accounts, tick_ns, &mut movement);
         movement.processes.reserve(quiet.len() + accounts.len());
@@ -530,7 +560,7 @@ impl Ledger {
         &mut self,
         snapshot: &Snapshot,
         batch: &Batch,
-        previous_sweep_ticks: u64,
+        previous_sweep: PreviousSweep,
         movement: &mut Movement,
     ) -> (Vec<Account>, Vec<ProcessDelta>) {
         let (mut accounts, mut quiet) = (Vec::new(), Vec::new());
@@ -557,7 +587,7 @@ impl Ledger {
                 continue;
             }
             let current = Known::of(process, snapshot);
-            let mut account = match process.key.start_time_ticks >= previous_sweep_ticks {
+            let mut account = match previous_sweep.precedes(process.key, &self.pending) {
                 true => Account::born(current),
                 false => Account::baseline(current),
             };
@@ -666,7 +696,7 @@ impl Ledger {
         &mut self,
         snapshot: &Snapshot,
         batch: &Batch,
-        previous_sweep_ticks: u64,
+        previous_sweep: PreviousSweep,
         movement: &mut Movement,
     ) {
         let mut handled: Vec<ProcessKey> = movement.processes.iter().map(|d| d.key).collect();
@@ -686,7 +716,7 @@ impl Ledger {
             if seen.is_some() || is_handled(ended.key) {
                 continue;
             }
-            if ended.key.start_time_ticks < previous_sweep_ticks {
+            if !previous_sweep.precedes(ended.key, &self.pending) {
                 // It was out of sight: nobody can say what of it is new.
                 movement.ended.push(ended.key);
                 movement.lost.push(ended.key);

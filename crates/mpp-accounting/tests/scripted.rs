@@ -464,6 +464,39 @@ fn a_process_unseen_until_now_though_older_is_a_baseline() {
 }
 
 #[test]
+fn a_process_whose_fork_was_slow_counts_whole_though_it_began_before_the_sweep() {
+    let mut watch = Watch::after(|_| {});
+    watch.kernel.pass(100);
+    let child = watch.kernel.fork(INIT, "child");
+    let process = watch.kernel.processes.remove(&child).expect("just forked");
+    watch.kernel.pass(20);
+    let snapshot = watch.kernel.sweep();
+    watch.ledger.advance(&snapshot);
+    watch.kernel.processes.insert(child, process);
+    let movement = watch.interval(|kernel| kernel.write(child, 1000));
+    assert_eq!(own(&movement, watch.kernel.process(child).key), 1000);
+    watch.assert_exact();
+}
+
+#[test]
+fn a_process_that_a_sweep_missed_counts_no_second_time() {
+    let mut child = 0;
+    let mut watch = Watch::after(|_| {});
+    watch.interval(|kernel| {
+        kernel.pass(90);
+        child = kernel.fork(INIT, "child");
+        kernel.write(child, 1000);
+    });
+    let process = watch.kernel.processes.remove(&child).expect("just forked");
+    watch.kernel.pass(20);
+    let snapshot = watch.kernel.sweep();
+    watch.ledger.advance(&snapshot);
+    watch.kernel.processes.insert(child, process);
+    let movement = watch.interval(|_| {});
+    assert_eq!(own(&movement, watch.kernel.process(child).key), 0);
+}
+
+#[test]
 fn io_that_falls_while_faults_do_not_is_unknown_until_it_is_back() {
     let mut process = 0;
     let mut watch = Watch::after(|kernel| {

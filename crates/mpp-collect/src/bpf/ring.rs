@@ -6,11 +6,12 @@
 //! bits for one that is still being written and one that was given up.
 //!
 //! The traps: the length must be read with acquire ordering before the record, and how far was
-//! read be written with release ordering after it; and mapped pages count as our own resident
-//! memory, so the bytes are mapped only piece by piece while they are read.
+//! read be written with release ordering after it; a record may stay unfinished for as long as
+//! its writer waits for a CPU, while others are written behind it; and mapped pages count as our
+//! own resident memory, so the bytes are mapped only piece by piece while they are read.
 
 use std::marker::PhantomData;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
@@ -30,47 +31,86 @@ const GIVEN_UP: u32 = 1 << 30;
 /// A ring that we read.
 #[derive(Debug)]
 pub(super) struct Ring {
-    map: Map,
+    map: OwnedFd,
     /// Bytes of the ring, a power of two.
     size: usize,
     page: usize,
     consumer: Mapping,
     producer: Mapping,
+    /// How far was looked.
+    seen: usize,
+    /// Where records before that begin that were still being written, in the order of the ring.
+    unwritten: Vec<usize>,
 }
 
 impl Ring {
     /// Begins to read a ring.
     pub(super) fn open(map: Map) -> Result<Self, Errno> {
-        let page = rustix::param::page_size();
         let size = usize::try_from(map.max_entries()).map_err(|_| Errno::TOOBIG)?;
+        Ring::over(map.into_fd(), size)
+    }
+
+    fn over(map: OwnedFd, size: usize) -> Result<Self, Errno> {
+        let page = rustix::param::page_size();
         let read_write = ProtFlags::READ | ProtFlags::WRITE;
         let consumer = Mapping::of(map.as_fd(), 0, page, read_write)?;
         let producer = Mapping::of(map.as_fd(), page, page, ProtFlags::READ)?;
-        Ok(Ring { map, size, page, consumer, producer })
+        let seen = consumer.position().load(Ordering::Relaxed);
+        Ok(Ring { map, size, page, consumer, producer, seen, unwritten: Vec::new() })
     }
 
-    /// Hands out every record that was there when this was called, and makes room for others.
+    /// Hands out every whole record that was there when this was called, each once, and makes
+    /// room for others.
+    ///
+    /// A record that is still being written is passed over: whoever writes it may have lost its
+    /// CPU on the way, while those behind it tell of processes that are gone by now.
     ///
     /// # Errors
     /// Where a part of the ring cannot be mapped. What was not handed out stays.
     pub(super) fn drain(&mut self, mut each: impl FnMut(&[u8])) -> Result<(), Errno> {
         // What is written meanwhile waits for the next time: writers may be faster than we are.
         let until = self.producer.position().load(Ordering::Acquire);
+        self.drain_passed_over(&mut each)?;
         loop {
-            // Only we write it.
-            let from = self.consumer.position().load(Ordering::Relaxed);
+            let from = self.seen;
             let length = until.wrapping_sub(from).min(WINDOW_MAX);
             if length == 0 {
                 return Ok(());
             }
             let window = self.window(from, length)?;
-            let read = window.read(&mut each);
-            self.consumer.position().store(from.wrapping_add(read), Ordering::Release);
+            let pass_over = |position| self.unwritten.push(from.wrapping_add(position));
+            let read = window.read(&mut each, pass_over);
+            self.seen = from.wrapping_add(read);
+            self.make_room();
             if read == 0 {
-                // The next one is still being written.
+                // A record longer than any that is written.
                 return Ok(());
             }
         }
+    }
+
+    /// Hands out the records that have been written since they were passed over.
+    fn drain_passed_over(&mut self, each: &mut impl FnMut(&[u8])) -> Result<(), Errno> {
+        let mut position = 0;
+        while let Some(&from) = self.unwritten.get(position) {
+            let length = self.seen.wrapping_sub(from).min(WINDOW_MAX);
+            let window = self.window(from, length)?;
+            match window.record(0) {
+                Some(Record { state: State::Unwritten, .. }) | None => position += 1,
+                Some(record) => {
+                    window.hand_out(&record, each);
+                    self.unwritten.remove(position);
+                    self.make_room();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves to the writers what lies before the first record that is still wanted.
+    fn make_room(&self) {
+        let read = self.unwritten.first().copied().unwrap_or(self.seen);
+        self.consumer.position().store(read, Ordering::Release);
     }
 
     /// Bytes that wait to be read.
@@ -110,32 +150,63 @@ struct Window {
     length: usize,
 }
 
+/// A record by its lead.
+struct Record {
+    /// Where its bytes begin in the piece.
+    begin: usize,
+    length: usize,
+    state: State,
+}
+
+/// How far a record has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Unwritten,
+    Written,
+    GivenUp,
+}
+
 impl Window {
-    /// Hands out every whole record; returns how many bytes they were.
-    fn read(&self, each: &mut impl FnMut(&[u8])) -> usize {
+    /// Hands out every whole record, and says where those lie that are still being written;
+    /// returns how many bytes they all were.
+    fn read(&self, each: &mut impl FnMut(&[u8]), mut pass_over: impl FnMut(usize)) -> usize {
         let mut position = 0;
-        while let Some(lead) = self.lead(position) {
-            let length = usize::try_from(lead & !(BUSY | GIVEN_UP)).unwrap_or(usize::MAX);
-            let next = length
-                .checked_next_multiple_of(8)
-                .and_then(|length| position.checked_add(LEAD)?.checked_add(length));
-            let Some(next) = next.filter(|next| lead & BUSY == 0 && *next <= self.length) else {
-                break;
-            };
-            if lead & GIVEN_UP == 0 {
-                // SAFETY: the record lies within the mapping, and the kernel leaves its bytes
-                // alone from now until they are said to have been read.
-                each(unsafe { self.mapping.bytes(self.skipped + position + LEAD, length) });
+        while let Some(record) = self.record(position) {
+            if record.state == State::Unwritten {
+                pass_over(position);
             }
-            position = next;
+            self.hand_out(&record, each);
+            position = record.end();
         }
         position
     }
 
-    /// The length of the record at a position, with its two bits.
-    fn lead(&self, position: usize) -> Option<u32> {
-        (position + LEAD <= self.length)
-            .then(|| self.mapping.word(self.skipped + position).load(Ordering::Acquire))
+    fn hand_out(&self, record: &Record, each: &mut impl FnMut(&[u8])) {
+        if record.state == State::Written {
+            // SAFETY: the record lies within the mapping, and the kernel leaves its bytes
+            // alone from when it is written until they are said to have been read.
+            each(unsafe { self.mapping.bytes(self.skipped + record.begin, record.length) });
+        }
+    }
+
+    /// The record at a position; `None` where no whole one lies within the piece.
+    fn record(&self, position: usize) -> Option<Record> {
+        let begin = position.checked_add(LEAD).filter(|begin| *begin <= self.length)?;
+        let lead = self.mapping.word(self.skipped + position).load(Ordering::Acquire);
+        let state = match (lead & BUSY, lead & GIVEN_UP) {
+            (0, 0) => State::Written,
+            (0, _) => State::GivenUp,
+            _ => State::Unwritten,
+        };
+        let length = usize::try_from(lead & !(BUSY | GIVEN_UP)).ok()?;
+        let record = Record { begin, length, state };
+        (length <= self.length && record.end() <= self.length).then_some(record)
+    }
+}
+
+impl Record {
+    fn end(&self) -> usize {
+        self.begin + self.length.next_multiple_of(8)
     }
 }
 
@@ -201,5 +272,93 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: all that borrow from it are gone; that it fails is not for us to mend.
         let _ = unsafe { munmap(self.begin.as_ptr().cast(), self.length) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt as _;
+
+    use super::*;
+
+    const SIZE: usize = 1 << 16;
+
+    fn page() -> u64 {
+        rustix::param::page_size() as u64
+    }
+
+    /// A ring in memory, written as the kernel writes it.
+    struct Written {
+        file: std::fs::File,
+        until: u64,
+        ring: Ring,
+        told: Vec<u8>,
+    }
+
+    impl Written {
+        fn new() -> Self {
+            let flags = rustix::fs::MemfdFlags::CLOEXEC;
+            let file = std::fs::File::from(rustix::fs::memfd_create("ring", flags).unwrap());
+            file.set_len(2 * page() + 2 * SIZE as u64).unwrap();
+            let ring = Ring::over(file.try_clone().unwrap().into(), SIZE).unwrap();
+            Written { file, until: 0, ring, told: Vec::new() }
+        }
+
+        /// Makes room for a record of one byte; returns where it begins.
+        fn reserve(&mut self, byte: u8) -> u64 {
+            let position = self.until;
+            self.set(position, 1 | BUSY);
+            self.file.write_all_at(&[byte], 2 * page() + position + LEAD as u64).unwrap();
+            self.until += 16;
+            self.file.write_all_at(&self.until.to_ne_bytes(), page()).unwrap();
+            position
+        }
+
+        fn set(&self, position: u64, lead: u32) {
+            self.file.write_all_at(&lead.to_ne_bytes(), 2 * page() + position).unwrap();
+        }
+
+        fn write(&mut self, byte: u8) {
+            let position = self.reserve(byte);
+            self.set(position, 1);
+        }
+
+        /// What the ring hands out now, and how far the writers may go on.
+        fn check(&mut self, expected: &[u8], read: u64) {
+            let told = &mut self.told;
+            self.ring.drain(|bytes| told.extend_from_slice(bytes)).unwrap();
+            assert_eq!(std::mem::take(told), expected);
+            let mut word = [0; 8];
+            self.file.read_exact_at(&mut word, 0).unwrap();
+            assert_eq!(u64::from_ne_bytes(word), read);
+        }
+    }
+
+    #[test]
+    fn a_record_that_is_still_being_written_holds_up_no_other() {
+        let mut ring = Written::new();
+        ring.write(1);
+        let second = ring.reserve(2);
+        ring.write(3);
+        let fourth = ring.reserve(4);
+        ring.write(5);
+        ring.check(&[1, 3, 5], second);
+        ring.check(&[], second);
+        ring.set(fourth, 1);
+        ring.write(6);
+        ring.check(&[4, 6], second);
+        ring.set(second, 1);
+        ring.check(&[2], 96);
+    }
+
+    #[test]
+    fn a_record_that_was_given_up_is_never_handed_out() {
+        let mut ring = Written::new();
+        let first = ring.reserve(1);
+        ring.write(2);
+        ring.check(&[2], first);
+        ring.set(first, 1 | GIVEN_UP);
+        ring.write(3);
+        ring.check(&[3], 48);
     }
 }

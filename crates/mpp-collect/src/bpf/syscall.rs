@@ -220,6 +220,11 @@ impl Map {
         Ok(Map { fd, key_size: size(key_size)?, value_size: size(value_size)?, max_entries })
     }
 
+    /// The descriptor alone, for a map that is read by mapping it.
+    pub(super) fn into_fd(self) -> OwnedFd {
+        self.fd
+    }
+
     /// A map with one element of so many bytes.
     pub(super) fn of_one(name: &[u8], value_size: u32) -> Result<Self, Errno> {
         let mut attribute = MapCreate {
