@@ -195,6 +195,16 @@ impl Capabilities {
     pub fn fact(&self, id: FactId) -> Option<&Fact> {
         self.facts.iter().find(|fact| fact.id == id)
     }
+
+    /// Takes in that programs have been loaded into the kernel: that shows that it describes its
+    /// types, where sysfs is not there to say so.
+    pub fn note_loaded_programs(&mut self) {
+        let types = self.facts.iter_mut().find(|fact| fact.id == FactId::KernelTypes);
+        if let Some(types) = types.filter(|fact| fact.standing != Standing::Works) {
+            types.standing = Standing::Works;
+            types.found.push_str("; but the kernel has them, since it has taken our programs");
+        }
+    }
 }
 
 fn held(effective: CapabilitySet) -> Vec<&'static str> {

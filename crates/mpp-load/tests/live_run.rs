@@ -265,3 +265,33 @@ fn what_outlives_the_command_is_counted_up_to_when_it_is_not_waited_for_any_more
         assert!(whole.unwrap() - command.unwrap() < 2.0, "{cost}");
     }
 }
+
+/// Looks are told how well ends are known; what they only infer themselves is an estimate, and
+/// what they see at a moment is neither.
+#[test]
+fn each_look_of_a_series_says_how_far_it_can_be_trusted() {
+    for tier in ["A", "C"] {
+        let place = Place::for_everybody();
+        let path = place.path("work").join("series");
+        let options = ["--tier", tier, "-i", "20ms", "--series", path.to_str().unwrap()];
+        let (_, cost) = place.run(Runner::Ourselves, &options, &["tree"]);
+        let text = fs::read_to_string(&path).unwrap();
+        let lines: Vec<Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(lines.len() > 2, "{text}");
+        let is_told = cost["tier"] == "A";
+        assert!(tier != "A" || is_told || cost["lost_records"] != 0 || !is_privileged(), "{cost}");
+        for line in &lines {
+            assert!(!is_told || line["tier"] == "A", "{line}");
+            assert!(tier != "C" || line["tier"] == "C", "{line}");
+            let mark = |name: &str| line["accuracy"][name].as_str();
+            assert_eq!(mark("cpu.user"), Some("estimate"), "{line}");
+            assert_eq!(mark("io_counters.write_bytes"), Some("estimate"), "{line}");
+            assert_eq!((mark("memory.rss"), mark("processes.total")), (None, None), "{line}");
+            let of_ends = (!is_told).then_some("lower_bound");
+            assert_eq!(mark("processes.ended"), of_ends, "{line}");
+        }
+        let ended = lines.last().unwrap()["processes.ended"].as_u64();
+        assert!(ended > Some(0) && ended <= cost["metrics"]["processes.ended"].as_u64(), "{text}");
+    }
+}

@@ -203,7 +203,8 @@ impl Sampler {
         self.take_records();
         let movement = self.ledger.advance(&self.snapshot);
         self.keep_account(&movement);
-        let report = self.tree.fold(&self.snapshot, &movement, &self.resolution);
+        let mut report = self.tree.fold(&self.snapshot, &movement, &self.resolution);
+        self.say_what_is_told(&mut report);
         let programs = self.programs.fold(&self.snapshot, &movement, &self.resolution);
         self.programs_report = Some(programs);
         self.raise_peaks(&report);
@@ -247,6 +248,27 @@ impl Sampler {
         } else {
             let seen = descendants_of(&self.snapshot, self.own_pid);
             self.records.advance(seen, &mut exits);
+        }
+    }
+
+    /// Puts into a look what records tell of those that ended. What a look alone shows stays as it
+    /// is: gauges are those of a moment, and counters, of which the ledger heard nothing, are
+    /// marked as estimates.
+    fn say_what_is_told(&self, report: &mut Report) {
+        let told = self.records.told();
+        report.accuracy.tier = self.tier();
+        report.accuracy.lost_records = told.lost_records;
+        report.accuracy.lost_records_total = told.lost_records;
+        if self.records.source() == ExitSource::Nobody {
+            return;
+        }
+        let ended = count(told.ended, self.records_mark());
+        for row in &mut report.groups {
+            for (column, figure) in report.columns.iter().zip(&mut row.figures) {
+                if column.metric.id == MetricId::ProcessesEnded {
+                    *figure = ended;
+                }
+            }
         }
     }
 

@@ -19,8 +19,11 @@ use crate::{screen, selection};
 /// Tries everything and prints what came of it; exits with 3 where nothing can be measured.
 pub(crate) fn run(typed: &args::Doctor, out: &mut dyn Write) -> Result<Status, Failure> {
     let procfs = selection::procfs(&typed.procfs)?;
-    let found = examine(&procfs)?;
+    let mut found = examine(&procfs)?;
     let ends = ends(&procfs)?;
+    if ends.0 == Tier::A {
+        found.note_loaded_programs();
+    }
     let mut page = page(&found, &procfs, &ends);
     push_self_test(&mut page, &procfs);
     out.write_all(screen::for_stdout(page).as_bytes())?;

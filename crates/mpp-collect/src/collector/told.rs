@@ -337,6 +337,7 @@ impl Collector {
     /// `false` where there is no iterator, or it failed: then the snapshot has no processes.
     pub(super) fn read_told(&mut self, needs: &Request<'_>, into: &mut Snapshot) -> bool {
         let links_before = self.links();
+        let began_ticks = self.origin.scale.ticks_at(self.origin.now().since_boot);
         if self.known.is_empty() {
             // As much as is needed and no more, since the first sweep needs most.
             let count = links_before.map_or(0, |links| usize::try_from(links).unwrap_or(0));
@@ -353,7 +354,8 @@ impl Collector {
             self.finish_crowds(&mut rest, needs, into);
             self.add_sockets(needs, into);
             let links_after = self.links();
-            self.read_kept_back(Count { told, links_before, links_after }, needs, into);
+            let count = Count { told, links_before, links_after };
+            self.read_kept_back(count, began_ticks, needs, into);
         }
         rest.clear();
         self.desk.rest = rest;
@@ -525,9 +527,25 @@ impl Collector {
         status_of(&self.origin.root).ok().map(|status| status.st_nlink)
     }
 
-    /// Reads those by procfs that it lists and the iterator did not hand out: kept from BPF
-    /// programs, or born since.
-    fn read_kept_back(&mut self, count: Count, needs: &Request<'_>, into: &mut Snapshot) {
+    /// Whether a process was there before this tick, or nobody can say.
+    fn may_be_older(&mut self, pid: u32, began_ticks: u64) -> bool {
+        let name = Name::in_process(pid, "stat");
+        match self.stat_room.read_lines(&self.origin.root, name.as_c_str(), 1) {
+            Ok(text) => mpp_parse::proc_pid_stat::parse(text)
+                .map_or(true, |stat| stat.start_time_ticks < began_ticks),
+            Err(error) => error.absence() != Absence::Vanished,
+        }
+    }
+
+    /// Reads those by procfs that it lists and the iterator did not hand out, since they are kept
+    /// from BPF programs. Who is born since is left to the next sweep, which is told when exactly.
+    fn read_kept_back(
+        &mut self,
+        count: Count,
+        began_ticks: u64,
+        needs: &Request<'_>,
+        into: &mut Snapshot,
+    ) {
         let is_told = |pid: &u32| into.processes.binary_search_by_key(pid, |p| p.key.pid).is_ok();
         if self.desk.kept_back.is_listing_due(count) {
             match self.list() {
@@ -540,7 +558,7 @@ impl Collector {
             }
         }
         let mut pids = std::mem::take(self.desk.kept_back.pids());
-        pids.retain(|pid| !is_told(pid));
+        pids.retain(|pid| !is_told(pid) && self.may_be_older(*pid, began_ticks));
         let told = into.processes.len();
         pids.retain(|pid| match self.visit(*pid, needs) {
             Ok(mut sample) => {

@@ -23,8 +23,10 @@ use rustix::io::Errno;
 
 use super::Population;
 use super::health::{Failure, Health};
+use super::rounded::bearers::listed_start;
 use crate::bpf::{Bpf, Capture, ExitEvent};
 use crate::identity::COMM_BYTES_MAX;
+use crate::proc_fs::Room;
 use crate::scale::{Scale, cpu_split, io_totals};
 use crate::{delays, identity};
 
@@ -38,8 +40,11 @@ const EXECS_KEPT_MIN: usize = 64;
 #[derive(Debug)]
 pub(crate) struct ExactWitness {
     pub(crate) bpf: Bpf,
-    threads: Vec<ThreadExit>,
+    threads: Vec<EndedThread>,
     processes: Vec<Ended>,
+    /// When those started that began in the tick of the last sweep, or later, and that it saw:
+    /// only they may have a twin since.
+    young: HashMap<ProcessKey, BootTime>,
     cpu_tails: Vec<CpuTail>,
     spills: Vec<Spill>,
     execs: Execs,
@@ -55,6 +60,13 @@ pub(crate) struct ExactWitness {
     slack_of_processes: Slack,
     slack_of_tails: Slack,
     slack_of_spills: Slack,
+}
+
+/// A thread that ended, and when its process started.
+#[derive(Debug)]
+struct EndedThread {
+    process_start: BootTime,
+    exit: ThreadExit,
 }
 
 /// A process that ended, before it is joined to what is known of it: small, since a storm leaves
@@ -115,6 +127,7 @@ impl ExactWitness {
             bpf,
             threads: Vec::new(),
             processes: Vec::new(),
+            young: HashMap::new(),
             cpu_tails: Vec::new(),
             spills: Vec::new(),
             execs: Execs::default(),
@@ -149,7 +162,8 @@ impl ExactWitness {
         let heard_execs = bpf.drain_execs(&mut |record| execs.remember(record, keys));
         let mut take = |event: ExitEvent<'_>| match event {
             ExitEvent::Exit(record) => {
-                threads.push(thread_exit(&record, scale));
+                let process_start = BootTime { ns: record.process().start_ns };
+                threads.push(EndedThread { process_start, exit: thread_exit(&record, scale) });
                 processes.extend(Ended::of(&record, scale));
             }
             ExitEvent::Free(record) => cpu_tails.extend(cpu_tail(&record, scale)),
@@ -197,26 +211,22 @@ impl ExactWitness {
         self.slack_of_threads.give_back(&mut self.threads);
         self.slack_of_processes.give_back(&mut self.processes);
         self.slack_of_tails.give_back(&mut self.cpu_tails);
-        let orphans = self.orphans(population);
-        let waits = |key: ProcessKey| orphans.contains(&key);
-        let first = exits.threads.len();
-        if orphans.is_empty() {
-            exits.threads.append(&mut self.threads);
-        } else {
-            let told = self.threads.extract_if(.., |thread| !waits(thread.process));
-            exits.threads.extend(told);
-        }
-        for thread in exits.threads.iter_mut().skip(first) {
-            thread.delays = delays::as_counted(thread.delays, population.delays);
-        }
-        exits.cpu_tails.extend(self.cpu_tails.extract_if(.., |tail| !waits(tail.key)));
         self.slack_of_spills.give_back(&mut self.spills);
-        exits.spills.append(&mut self.spills);
-        exits.lost_records = std::mem::take(&mut self.lost);
         // Parents before their children, since those may be like them.
         if !self.processes.is_sorted_by_key(|ended| ended.started_at) {
             self.processes.sort_by_cached_key(|ended| ended.started_at);
         }
+        let held = self.tell_twins_apart(population);
+        let orphans = self.orphans(population);
+        let waits = |key: ProcessKey| orphans.contains(&key);
+        let told = self.threads.extract_if(.., |thread| !waits(thread.exit.process));
+        exits.threads.extend(told.map(|EndedThread { exit, .. }| ThreadExit {
+            delays: delays::as_counted(exit.delays, population.delays),
+            ..exit
+        }));
+        exits.cpu_tails.extend(self.cpu_tails.extract_if(.., |tail| !waits(tail.key)));
+        exits.spills.append(&mut self.spills);
+        exits.lost_records = std::mem::take(&mut self.lost);
         let mut forkers = Forkers::of(&self.processes, population);
         exits.processes.reserve(self.processes.len() - orphans.len());
         for ended in self.processes.extract_if(.., |ended| !waits(ended.key)) {
@@ -224,7 +234,60 @@ impl ExactWitness {
             forkers.learn(ended.key, &identity);
             exits.processes.push(ended.into_exit(identity));
         }
+        self.processes.extend(held.processes);
+        self.threads.extend(held.threads);
         self.execs.forget_gone(population);
+    }
+
+    /// Makes a difference between those whose PID was used again within a clock tick, which have
+    /// one key. Whoever no sweep saw or will see is given a start in a later tick, which is
+    /// nobody's. Those that this sweep saw after another that has ended, or that the next one may
+    /// see, are taken out: they are told of with the next one.
+    fn tell_twins_apart(&mut self, population: &Population<'_>) -> Held {
+        let tellings = tellings(&self.processes, &self.young, population);
+        self.young = young_of(population);
+        if tellings.is_empty() {
+            return Held::default();
+        }
+        let renamed = self.rename_unseen(&tellings, population);
+        for EndedThread { process_start, exit } in &mut self.threads {
+            let Some(free) = renamed.get(&(exit.process, *process_start)) else { continue };
+            if exit.thread.tid == exit.process.pid {
+                exit.thread.start_time_ticks = free.start_time_ticks;
+            }
+            exit.process = *free;
+        }
+        let is_early = |key, start| tellings.get(&(key, start)) == Some(&Telling::WithNextSweep);
+        let is_early_process = |e: &mut Ended| is_early(e.key, e.started_at);
+        let is_early_thread = |t: &mut EndedThread| is_early(t.exit.process, t.process_start);
+        Held {
+            processes: self.processes.extract_if(.., is_early_process).collect(),
+            threads: self.threads.extract_if(.., is_early_thread).collect(),
+        }
+    }
+
+    /// Gives a key of its own to each twin that no sweep saw or will see; returns these, by the
+    /// key and the start that they had.
+    fn rename_unseen(
+        &mut self,
+        tellings: &HashMap<(ProcessKey, BootTime), Telling>,
+        population: &Population<'_>,
+    ) -> HashMap<(ProcessKey, BootTime), ProcessKey> {
+        let mut taken: HashSet<ProcessKey> = self.processes.iter().map(|ended| ended.key).collect();
+        let mut renamed = HashMap::new();
+        for ended in &mut self.processes {
+            let (key, start) = (ended.key, ended.started_at);
+            if tellings.get(&(key, start)) != Some(&Telling::UnderAnotherKey) {
+                continue;
+            }
+            let mut free = key;
+            while !taken.insert(free) || population.has_seen(free) {
+                free.start_time_ticks += 1;
+            }
+            ended.key = free;
+            renamed.insert((key, start), free);
+        }
+        renamed
     }
 
     /// Those of the ended whose forker, or one further up, began after the sweep did, was not
@@ -255,6 +318,78 @@ impl ExactWitness {
     pub(crate) fn executed(&self, process: TaskKey) -> Option<&Executed> {
         self.execs.by_process.get(&process)
     }
+}
+
+/// Whether this sweep saw the process of this key that started at this moment.
+fn is_swept(key: ProcessKey, start: BootTime, population: &Population<'_>) -> bool {
+    let sample = population.sample(key.pid).filter(|sample| sample.key == key);
+    sample.and_then(|seen| seen.started_at) == Some(start)
+}
+
+/// Whether the next sweep may see a process that this one did not: it began behind this one's
+/// back, and is still there, or another with the same key.
+fn may_be_swept(key: ProcessKey, population: &Population<'_>) -> bool {
+    key.start_time_ticks >= population.sweep_ticks
+        && listed_start(key.pid, population, &mut Room::default()) == Some(key.start_time_ticks)
+}
+
+/// What is kept for the next sweep.
+#[derive(Debug, Default)]
+struct Held {
+    processes: Vec<Ended>,
+    threads: Vec<EndedThread>,
+}
+
+/// How the end of one of several with the same key is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Telling {
+    AsItIs,
+    UnderAnotherKey,
+    WithNextSweep,
+}
+
+/// How each of the ended is told that shares its key with another one, be that one ended, among
+/// the `young` of the sweep before, or seen by this one.
+fn tellings(
+    processes: &[Ended],
+    young: &HashMap<ProcessKey, BootTime>,
+    population: &Population<'_>,
+) -> HashMap<(ProcessKey, BootTime), Telling> {
+    let mut starts: Vec<(ProcessKey, BootTime)> =
+        processes.iter().map(|ended| (ended.key, ended.started_at)).collect();
+    starts.sort_unstable();
+    let mut tellings = HashMap::new();
+    for twins in starts.chunk_by(|(one, _), (other, _)| one == other) {
+        let [(key, start), rest @ ..] = twins else { continue };
+        let before = young.get(key);
+        let is_another = |seen: Option<BootTime>| seen.is_some_and(|seen| seen != *start);
+        let swept = population.sample(key.pid).filter(|sample| sample.key == *key);
+        let has_twin = is_another(before.copied()) || is_another(swept.and_then(|s| s.started_at));
+        if rest.is_empty() && !has_twin {
+            continue;
+        }
+        let has_first_ended = twins.iter().any(|(_, start)| before == Some(start));
+        for (key, start) in twins {
+            let telling = if before == Some(start) {
+                Telling::AsItIs
+            } else if is_swept(*key, *start, population) {
+                if has_first_ended { Telling::WithNextSweep } else { Telling::AsItIs }
+            } else if may_be_swept(*key, population) {
+                Telling::WithNextSweep
+            } else {
+                Telling::UnderAnotherKey
+            };
+            tellings.insert((*key, *start), telling);
+        }
+    }
+    tellings
+}
+
+/// Those that this sweep saw and that began in its tick or later.
+fn young_of(population: &Population<'_>) -> HashMap<ProcessKey, BootTime> {
+    let is_young = |p: &&ProcessSample| p.key.start_time_ticks >= population.sweep_ticks;
+    let young = population.processes.iter().filter(is_young);
+    young.filter_map(|process| Some((process.key, process.started_at?))).collect()
 }
 
 impl Execs {

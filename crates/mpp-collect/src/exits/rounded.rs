@@ -4,7 +4,7 @@
 //! down in between, and on a busy machine others run meanwhile. So a sweep may see as living
 //! whose record was read before it, and another one may have borne its PID before.
 
-mod bearers;
+pub(super) mod bearers;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -171,7 +171,11 @@ fn began_by(heard: &Heard) -> BootTime {
 }
 
 /// When the process started that bears a PID now.
-fn listed_start(pid: u32, population: &Population<'_>, room: &mut Room) -> Option<u64> {
+pub(in crate::exits) fn listed_start(
+    pid: u32,
+    population: &Population<'_>,
+    room: &mut Room,
+) -> Option<u64> {
     let name = Name::in_process(pid, "stat");
     let text = room.read_lines(&population.origin.root, name.as_c_str(), 1).ok()?;
     proc_pid_stat::parse(text).ok().map(|stat| stat.start_time_ticks)
