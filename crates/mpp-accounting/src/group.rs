@@ -324,19 +324,8 @@ impl GroupBook {
         movement: &Movement,
         resolution: &Resolution,
     ) -> Report {
-        self.round += 1;
-        self.marks = match movement.is_baseline {
-            true => Marks::default(),
-            false => Marks::of(movement.ends),
-        };
-        if movement.spilled_records > 0 {
-            // What was added up for parents holds no waits.
-            self.marks.delays = Mark::LowerBound;
-        }
-        for row in &mut self.groups {
-            row.totals.begin_interval(self.marks);
-        }
-        let mut earlier = self.owners_of_moved(movement);
+        self.begin_interval(movement);
+        let earlier = self.owners_of_moved(movement);
         let earlier_reapers: Vec<Option<Owner>> =
             movement.residuals.iter().map(|residual| self.owner_of(residual.reaper)).collect();
         // What was waited across a change of group is the former one's.
@@ -348,21 +337,9 @@ impl GroupBook {
         self.begin_delays(movement);
         self.add_delays(snapshot, movement);
         self.put_late_in_its_time(movement, &earlier);
-        let walk = Walk::default();
-        for (delta, owner) in movement.processes.iter().zip(earlier.drain(..)) {
-            let owner = owner.or_else(|| self.owner_on(&walk, delta.key));
-            if let Some(group) = self.group_mut(owner) {
-                group.grow(delta.io.unwrap_or_default(), delta.usage);
-                group.round(delta.rounded_records);
-            }
-        }
-        self.earlier = earlier;
+        self.give_deltas(movement, earlier);
         self.note_doubts(movement);
-        let mut nobodys = (IoDelta::ZERO, UsageDelta::ZERO);
-        for (residual, reaper) in movement.residuals.iter().zip(earlier_reapers) {
-            let rest = self.give_residual(residual, reaper);
-            nobodys = (nobodys.0.plus(rest.0), nobodys.1.plus(rest.1));
-        }
+        let (nobodys_io, nobodys_usage) = self.give_residuals(movement, earlier_reapers);
         let census = self.take_census(snapshot, movement);
         let unattributed_tcp_bytes = self.add_traffic(snapshot);
         self.lost_records_total = self.lost_records_total.saturating_add(movement.missing_records);
@@ -372,9 +349,9 @@ impl GroupBook {
             lost_records: movement.missing_records,
             lost_records_total: self.lost_records_total,
             io_bound_bytes: self.io_bound_bytes(),
-            unattributed_io_bytes: storage_bytes(nobodys.0),
+            unattributed_io_bytes: storage_bytes(nobodys_io),
             unattributed_tcp_bytes,
-            unattributed_cpu_ns: nobodys.1.cpu_ns(),
+            unattributed_cpu_ns: nobodys_usage.cpu_ns(),
             undecided: census.undecided,
         };
         let interval = Interval::between(self.previous.replace(snapshot.taken_at), snapshot);
@@ -390,6 +367,49 @@ impl GroupBook {
         owners.extend(movement.processes.iter().map(|delta| self.owner_on(&walk, delta.key)));
         self.slacks.earlier.give_back(&mut owners);
         owners
+    }
+
+    fn begin_interval(&mut self, movement: &Movement) {
+        self.round += 1;
+        self.marks = match movement.is_baseline {
+            true => Marks::default(),
+            false => Marks::of(movement.ends),
+        };
+        if movement.spilled_records > 0 {
+            // What was added up for parents holds no waits.
+            self.marks.delays = Mark::LowerBound;
+        }
+        for row in &mut self.groups {
+            row.totals.begin_interval(self.marks);
+        }
+    }
+
+    /// Gives what each process did itself to the group that it was in when it did, or else is
+    /// in now.
+    fn give_deltas(&mut self, movement: &Movement, mut earlier: Vec<Option<Owner>>) {
+        let walk = Walk::default();
+        for (delta, owner) in movement.processes.iter().zip(earlier.drain(..)) {
+            let owner = owner.or_else(|| self.owner_on(&walk, delta.key));
+            if let Some(group) = self.group_mut(owner) {
+                group.grow(delta.io.unwrap_or_default(), delta.usage);
+                group.round(delta.rounded_records);
+            }
+        }
+        self.earlier = earlier;
+    }
+
+    /// Gives all that was inherited; returns what nobody can be named for.
+    fn give_residuals(
+        &mut self,
+        movement: &Movement,
+        earlier_reapers: Vec<Option<Owner>>,
+    ) -> (IoDelta, UsageDelta) {
+        let mut nobodys = (IoDelta::ZERO, UsageDelta::ZERO);
+        for (residual, reaper) in movement.residuals.iter().zip(earlier_reapers) {
+            let rest = self.give_residual(residual, reaper);
+            nobodys = (nobodys.0.plus(rest.0), nobodys.1.plus(rest.1));
+        }
+        nobodys
     }
 
     /// The members that ended in the interval that was folded last, each once.

@@ -399,25 +399,7 @@ impl Collector {
         }
         let began = Instant::now();
         let moment = self.origin.now();
-        let may_be_told =
-            needs.scope == Scope::Everybody && self.witness.source() == ExitSource::Exact;
-        if !may_be_told {
-            self.list_scope(needs.scope)?;
-        }
-        self.replaced.clear();
-        self.sweeper.begin();
-        self.begin_round(needs.needs);
-        into.unreadable_pids.clear();
-        if !may_be_told || !self.read_told(needs, into) {
-            if may_be_told {
-                into.processes.clear();
-                self.list_scope(needs.scope)?;
-            }
-            self.attention = Attention::Everybody;
-            self.put_in_order(needs.needs, &into.processes);
-            self.read_all(needs, into);
-            self.witness.ask_delays(self.origin.scale, &mut into.processes);
-        }
+        self.read_scope(needs, into)?;
         let has_gone = self.known.len() != into.processes.len();
         into.taken_at = moment.since_boot;
         into.taken_at_ticks = self.origin.scale.ticks_at(moment.since_boot);
@@ -431,6 +413,38 @@ impl Collector {
         if has_gone {
             self.forget_ended(1);
         }
+        self.learn_and_count(needs, wait, into);
+        into.trouble = self.trouble;
+        Ok(())
+    }
+
+    /// Reads those of the scope: told by programs in the kernel where that can be, else by procfs.
+    fn read_scope(&mut self, needs: &Request<'_>, into: &mut Snapshot) -> Result<(), CollectError> {
+        let may_be_told =
+            needs.scope == Scope::Everybody && self.witness.source() == ExitSource::Exact;
+        if !may_be_told {
+            self.list_scope(needs.scope)?;
+        }
+        self.replaced.clear();
+        self.sweeper.begin();
+        self.begin_round(needs.needs);
+        into.unreadable_pids.clear();
+        if may_be_told && self.read_told(needs, into) {
+            return Ok(());
+        }
+        if may_be_told {
+            into.processes.clear();
+            self.list_scope(needs.scope)?;
+        }
+        self.attention = Attention::Everybody;
+        self.put_in_order(needs.needs, &into.processes);
+        self.read_all(needs, into);
+        self.witness.ask_delays(self.origin.scale, &mut into.processes);
+        Ok(())
+    }
+
+    /// Takes in who they are, as far as that is known by now, and counts what could not be read.
+    fn learn_and_count(&mut self, needs: &Request<'_>, wait: IdentityWait, into: &mut Snapshot) {
         let processes = match self.attention {
             Attention::Nobody => &mut [],
             Attention::Everybody => &mut into.processes[..],
@@ -444,8 +458,6 @@ impl Collector {
         {
             listening.unread.iter().for_each(|(_, why)| count(&mut self.trouble, *why));
         }
-        into.trouble = self.trouble;
-        Ok(())
     }
 
     /// Gives back what a storm took and the sweeps after it did not need.
