@@ -27,6 +27,8 @@ NAME = "massindexer"
 KEY = "io_counters.write_bytes_per_sec"
 #: The load rests so long before it begins and after its last reaping.
 REST = 2
+#: In nanoseconds.
+SECOND = 1_000_000_000
 
 
 def read_by_psutil():
@@ -85,9 +87,17 @@ class Truth:
     def rate(self, began, ended):
         return (self.at(ended) - self.at(began)) / ((ended - began) / 1e9)
 
+    def range(self, began, ended):
+        """The least and the most of a second between two moments: which one of them it was that
+        somebody measured is not known, and on a busy host reading takes long, too."""
+        last = max(ended - SECOND, began)
+        step = max((last - began) // 50, 1)
+        rates = [self.rate(begin, begin + SECOND) for begin in range(began, last + 1, step)]
+        return min(rates), max(rates)
+
 
 def measure(seconds):
-    """Rows of truth, ours and psutil's, in bytes a second."""
+    """Rows of truth, ours and psutil's, then the least and the most of the truth, in bytes a second."""
     rows = []
     with tempfile.TemporaryDirectory(dir=ROOT / "target") as directory:
         program = [LOAD, NAME, "--seconds", str(seconds)]
@@ -112,7 +122,10 @@ def measure(seconds):
         load.wait()
         truth.thread.join()
         load.stdout.close()
-    return [(truth.rate(began, ended), ours, theirs) for began, ended, ours, theirs in rows]
+    return [
+        (truth.rate(began, ended), ours, theirs, *truth.range(began, ended))
+        for began, ended, ours, theirs in rows
+    ]
 
 
 def report(rows):

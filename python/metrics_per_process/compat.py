@@ -134,8 +134,14 @@ def get_processes_stats_ex(
     The rates of I/O and CPU time do not jump when children end, although the kernel adds
     what a child did to its parent: they are what the members that live on did themselves,
     what members that ended did since the first reading, and all that members born
-    meanwhile did. No median filter is needed. Short of a kernel event for each process that
+    meanwhile did. No median filter is needed. Without a kernel event for each process that
     ends they are a close estimate.
+
+    From 1,000 processes on (kernel threads included) all are read by programs in the kernel,
+    where it may load them, as root or with CAP_BPF and CAP_PERFMON, and no environment is
+    asked for. They tell of each process that ends, too, those that nobody saw alive
+    included. Loading them costs some 30 ms of CPU time, and they are gone when the call
+    returns; each reading of a process then takes 2 microseconds instead of some 30.
 
     ``fetch_time`` is how long the call took in seconds, as text: ``'1.19604'``. Other values
     are int or float, whatever the annotation of Counter says.

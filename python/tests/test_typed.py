@@ -95,7 +95,8 @@ def test_a_sample_has_attributes_and_names(cast):
     assert sample.memory.pss is None and "not requested" in sample.why["memory.pss"]
     assert sample.tier in "ABC" and sample.lost == 0
     assert sample.lost_records == 0 and sample.io_bound_bytes == 0
-    assert not sample.partial and sample.unreadable == 0
+    assert (sample.unreadable, sample.undecided) == (0, 0), dict(sample.why)
+    assert not sample.partial, "hidden"
     assert sample.fds_worst_percent is not None
     assert set(sample) == set(dict(sample)) and len(sample) > 60
     assert set(sample.why) == {name for name, value in sample.items() if value is None}

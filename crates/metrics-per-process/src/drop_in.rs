@@ -238,6 +238,10 @@ pub fn multi_pid_process_stats(pids: &[u32]) -> Result<Stats, Error> {
 /// the ledger's: what survivors did themselves, what members that ended did since the first
 /// reading, and all that members born meanwhile did.
 ///
+/// From a thousand processes on, kernel threads included, they are read by programs in the
+/// kernel, where we may load them (`CAP_BPF` and `CAP_PERFMON`, or root) and no environment is
+/// asked for. Those who began and ended between the readings are then told of, too.
+///
 /// ```
 /// use metrics_per_process::drop_in::{Connections, Selection, StatsOptions};
 /// use std::time::Duration;

@@ -43,7 +43,7 @@ pub use error::Error;
 pub use find::{FindOptions, Found, FoundProcess, Why, find};
 pub use monitor::{EndedOptions, Monitor, MonitorBuilder};
 pub use mpp_accounting::{
-    ended, exit, metric, process, rate, report, selector, similar, snapshot, units,
+    ended, exit, metric, process, rate, report, selector, similar, slack, snapshot, units,
 };
 pub use mpp_collect::MemoryReaderKind;
 pub use mpp_collect::exits::ExitRoom;

@@ -24,6 +24,7 @@ use crate::ledger::Movement;
 use crate::metric::MetricId;
 use crate::process::{Identity, ProcessKey};
 use crate::report::{Figure, Tier};
+use crate::slack::Slack;
 use crate::snapshot::Snapshot;
 use crate::units::{BootTime, WallTime};
 
@@ -150,6 +151,8 @@ pub struct EndedBook {
     /// When the sweep before began.
     previous: Option<BootTime>,
     ended_max: usize,
+    slack_of_lives: Slack,
+    slack_of_put_off: Slack,
 }
 
 impl Default for EndedBook {
@@ -162,7 +165,14 @@ impl EndedBook {
     /// A book that has seen nothing, and keeps no more ended processes than this of an interval.
     #[must_use]
     pub fn keeping(ended_max: usize) -> Self {
-        EndedBook { lives: HashMap::new(), put_off: HashMap::new(), previous: None, ended_max }
+        EndedBook {
+            lives: HashMap::new(),
+            put_off: HashMap::new(),
+            previous: None,
+            ended_max,
+            slack_of_lives: Slack::default(),
+            slack_of_put_off: Slack::default(),
+        }
     }
 
     /// Follows one sweep, after `groups` have been folded with it, and tells who has ended.
@@ -273,6 +283,7 @@ impl EndedBook {
                 self.put_off.insert(exit.key(), exit.clone());
             }
         }
+        self.slack_of_put_off.give_back_map(&mut self.put_off);
     }
 
     /// Remembers what this sweep saw, and forgets those that are gone.
@@ -290,6 +301,7 @@ impl EndedBook {
             }
             life.see(sample, snapshot.taken_at);
         }
+        self.slack_of_lives.give_back_map(&mut self.lives);
         self.lives.retain(|key, life| {
             life.seen_at == Some(snapshot.taken_at)
                 || (!life.is_told && snapshot.unreadable_pids.binary_search(&key.pid).is_ok())

@@ -23,6 +23,12 @@ pub struct Slack {
 }
 
 impl Slack {
+    /// Takes account of so much having been needed at one time within the interval, of a list that
+    /// is filled more than once.
+    pub fn note(&mut self, needed: usize) {
+        self.needed_max = self.needed_max.max(needed);
+    }
+
     /// Ends an interval of a list, now that it is as long as it became in that interval. Returns
     /// whether room was given back.
     pub fn give_back<T>(&mut self, list: &mut Vec<T>) -> bool {
@@ -53,7 +59,7 @@ impl Slack {
     /// Notes what an interval needed. Returns how much room is enough, once what there is has
     /// been more than twice that for long.
     fn end_interval(&mut self, needed: usize, capacity: usize) -> Option<usize> {
-        self.needed_max = self.needed_max.max(needed);
+        self.note(needed);
         self.intervals += 1;
         if self.intervals < INTERVALS {
             return None;
@@ -92,6 +98,22 @@ mod tests {
             let last = *capacities.last().expect("one for each interval");
             assert!(last <= 250, "{last} after a storm behind {quiet_before} intervals");
         }
+    }
+
+    #[test]
+    fn what_was_needed_within_an_interval_counts_whatever_is_left_at_its_end() {
+        let (mut slack, mut list) = (Slack::default(), Vec::with_capacity(10_000));
+        let mut capacity_after = |needed: usize| {
+            for _ in 0..INTERVALS {
+                slack.note(needed);
+                list.clear();
+                list.push(0_u64);
+                slack.give_back(&mut list);
+            }
+            list.capacity()
+        };
+        assert!(capacity_after(9000) >= 9000);
+        assert!(capacity_after(100) <= 250);
     }
 
     #[test]

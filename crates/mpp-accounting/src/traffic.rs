@@ -16,6 +16,7 @@ use std::collections::HashMap;
 use crate::group::Owner;
 use crate::network::{ClosedConnection, Connection, ConnectionId, Endpoint, TcpTraffic};
 use crate::process::{ProcessKey, Reading, SocketKind, TcpState};
+use crate::slack::Slack;
 use crate::snapshot::Snapshot;
 use crate::units::{TcpCounter, TcpDelta, TcpTotals};
 
@@ -38,6 +39,7 @@ pub(crate) struct TrafficBook {
     listeners: Vec<NamedListener>,
     /// How many sweeps there were with a table of connections.
     sweep: u64,
+    slack: Slack,
 }
 
 /// What a sweep's connections mean for the groups.
@@ -205,6 +207,7 @@ impl TrafficBook {
     /// Looks after connections that are in no table any more.
     fn await_reports(&mut self, traffic: &TcpTraffic, movement: &mut TrafficMovement) {
         let sweep = self.sweep;
+        self.slack.give_back_map(&mut self.known);
         let missing = self.known.values().filter(|known| known.sweep < sweep).count();
         let is_told = traffic.deafness.is_none();
         self.known.retain(|id, known| {

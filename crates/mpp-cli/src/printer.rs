@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
 use metrics_per_process::report::Report;
+use metrics_per_process::slack::Slack;
 use mpp_export::{Encoder, Format, JsonLayout, Options, Origin, TableLayout};
 
 use crate::plan::ShowPlan;
@@ -14,6 +15,7 @@ use crate::screen;
 pub(crate) struct Printer {
     encoder: Encoder,
     buffer: Vec<u8>,
+    slack: Slack,
 }
 
 impl Printer {
@@ -31,7 +33,8 @@ impl Printer {
             csv: output.csv,
             table: TableLayout { units: output.units, width: screen::width_columns() },
         };
-        Printer { encoder: Encoder::new(output.format, origin, options), buffer: Vec::new() }
+        let encoder = Encoder::new(output.format, origin, options);
+        Printer { encoder, buffer: Vec::new(), slack: Slack::default() }
     }
 
     /// Writes a report and passes it on, so that a reader sees each sample when it is taken.
@@ -43,6 +46,7 @@ impl Printer {
         self.buffer.clear();
         self.encoder.write(report, &mut self.buffer);
         out.write_all(&self.buffer)?;
+        self.slack.give_back(&mut self.buffer);
         out.flush()
     }
 }

@@ -162,27 +162,30 @@ struct Tallies {
     lost_reports: u64,
 }
 
-/// How much of the room that a snapshot keeps is needed.
+/// How much of the room is needed that a snapshot and its collector keep.
 #[derive(Debug, Default)]
 struct Slacks {
     processes: Slack,
     ended_processes: Slack,
     ended_threads: Slack,
     cpu_tails: Slack,
+    spills: Slack,
+    pids: Slack,
+    inodes: Slack,
+    order: Slack,
+    current: Slack,
+    parents: Slack,
+    former_parents: Slack,
+    threads_asked: Slack,
     /// After so many sweeps what was given back is given on to the kernel.
     sweeps_to_trim: Option<u32>,
 }
 
 impl Slacks {
-    fn give_back(&mut self, snapshot: &mut Snapshot) {
-        let has_given_back = [
-            self.processes.give_back(&mut snapshot.processes),
-            self.ended_processes.give_back(&mut snapshot.exits.processes),
-            self.ended_threads.give_back(&mut snapshot.exits.threads),
-            self.cpu_tails.give_back(&mut snapshot.exits.cpu_tails),
-        ];
-        // Whoever works with what was swept gives back, too, but not in the same sweep.
-        if has_given_back.contains(&true) {
+    /// Gives on to the kernel what was given back, but later: whoever works with what was swept
+    /// gives back, too, and not in the same sweep. `given_back` says of each list whether it has.
+    fn trim(&mut self, given_back: &[bool]) {
+        if given_back.contains(&true) {
             self.sweeps_to_trim = Some(slack::INTERVALS);
         }
         self.sweeps_to_trim = match self.sweeps_to_trim {
@@ -424,7 +427,7 @@ impl Collector {
         into.network = self.network(needs.needs);
         self.hear_of_ends(into);
         self.heed_ended_threads(needs, into);
-        self.slacks.give_back(into);
+        self.give_back_room(into);
         if has_gone {
             self.forget_ended(1);
         }
@@ -443,6 +446,27 @@ impl Collector {
         }
         into.trouble = self.trouble;
         Ok(())
+    }
+
+    /// Gives back what a storm took and the sweeps after it did not need.
+    fn give_back_room(&mut self, into: &mut Snapshot) {
+        let slacks = &mut self.slacks;
+        let given_back = [
+            slacks.processes.give_back(&mut into.processes),
+            slacks.ended_processes.give_back(&mut into.exits.processes),
+            slacks.ended_threads.give_back(&mut into.exits.threads),
+            slacks.cpu_tails.give_back(&mut into.exits.cpu_tails),
+            slacks.spills.give_back(&mut into.exits.spills),
+            slacks.pids.give_back(&mut self.pids),
+            slacks.inodes.give_back(&mut self.inodes),
+            slacks.order.give_back(&mut self.order),
+            slacks.current.give_back(&mut self.current),
+            slacks.parents.give_back_set(&mut self.parents),
+            slacks.former_parents.give_back_set(&mut self.former_parents),
+            slacks.threads_asked.give_back_map(&mut self.threads_asked),
+        ];
+        self.identities.end_sweep();
+        slacks.trim(&given_back);
     }
 
     /// Takes in what has been told of ended processes so far. A sweep does so by itself; where
@@ -1047,7 +1071,7 @@ impl Collector {
         for ended in into.exits.threads.iter().filter(|ended| !is_main(ended)) {
             let Some(known) = self.lone(ended) else { continue };
             known.threads_max = known.threads_max.max(2);
-            let before = known.former_threads.as_deref().map(ThreadList::from);
+            let before = known.former_threads().map(ThreadList::from);
             if let Some(sample) = sample_of(&mut into.processes, ended.process) {
                 // What it did since the sweep before its own record will tell, if it has ended.
                 let now = self.main_thread_now(sample).or(before);
@@ -1337,7 +1361,7 @@ fn assemble(
         return Err(Vanished);
     }
     let threads = io.threads.value().map(|threads| Box::from(&threads[..]));
-    known.former_threads = mem::replace(&mut known.threads, threads);
+    known.note_threads(threads);
     Ok(ProcessSample {
         key: known.key,
         parent_pid: subject.stat.ppid,
@@ -1373,7 +1397,7 @@ fn read_counters(
     let reader = IoReader {
         subject,
         held: known.held_io.as_ref(),
-        known_threads: known.threads.as_deref().unwrap_or_default(),
+        known_threads: known.threads().unwrap_or_default(),
         lone_total: plan.lone_total.filter(|_| is_known_alone),
     };
     let is_taken = reader.lone_total.is_some() && subject.stat.num_threads == 1;

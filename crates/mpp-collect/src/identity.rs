@@ -10,6 +10,7 @@
 pub(crate) mod roster;
 pub(crate) mod shared;
 
+use std::mem;
 use std::sync::Arc;
 
 use mpp_accounting::process::{
@@ -95,10 +96,8 @@ pub(crate) struct Known {
     pub(crate) alone_since: Option<u64>,
     /// The last sweep in which it was not asked by itself because of that.
     pub(crate) lone_round: u64,
-    /// What its threads had done at the last sweep, where that was read.
-    pub(crate) threads: Option<Box<[ThreadIo]>>,
-    /// What they had done at the sweep before that.
-    pub(crate) former_threads: Option<Box<[ThreadIo]>>,
+    /// What its threads had done. Boxed, since nobody reads that where it is told.
+    thread_readings: Option<Box<ThreadReadings>>,
     /// Its `io`, opened while it lived.
     pub(crate) held_io: Option<OwnedFd>,
     /// CPU time as it was last handed out; it may not fall.
@@ -115,8 +114,9 @@ pub(crate) struct Known {
     pub(crate) state: ProcessState,
     /// Whether its main thread was on a CPU then, or waited for one.
     pub(crate) was_running: bool,
-    /// How that reading can be known to hold; `None` where it cannot.
-    pub(crate) standstill: Option<Standstill>,
+    /// How that reading can be known to hold; `None` where it cannot. Boxed, since nothing is read
+    /// where it is told.
+    pub(crate) standstill: Option<Box<Standstill>>,
     pub(crate) proportional_memory: Reading<ProportionalMemory>,
     pub(crate) is_environment_clobbered: bool,
     pub(crate) is_cmdline_truncated: bool,
@@ -131,6 +131,15 @@ pub(crate) struct Known {
     cmdline: Ask,
     environment: Ask,
     rollup: Ask,
+}
+
+/// What the threads of a process had done, where that was read.
+#[derive(Debug, Default)]
+struct ThreadReadings {
+    /// At the last sweep.
+    last: Option<Box<[ThreadIo]>>,
+    /// At the one before that.
+    former: Option<Box<[ThreadIo]>>,
 }
 
 /// How it stands with a file that is read beside the sweep.
@@ -336,6 +345,33 @@ impl Known {
         known
     }
 
+    /// What its threads had done at the last sweep, where that was read.
+    pub(crate) fn threads(&self) -> Option<&[ThreadIo]> {
+        self.thread_readings.as_ref()?.last.as_deref()
+    }
+
+    /// What they had done at the sweep before that.
+    pub(crate) fn former_threads(&self) -> Option<&[ThreadIo]> {
+        self.thread_readings.as_ref()?.former.as_deref()
+    }
+
+    /// Remembers what a sweep has read of its threads, if it has.
+    pub(crate) fn note_threads(&mut self, threads: Option<Box<[ThreadIo]>>) {
+        if threads.is_none() && self.threads().is_none() {
+            self.thread_readings = None;
+            return;
+        }
+        let readings = self.thread_readings.get_or_insert_default();
+        readings.former = mem::replace(&mut readings.last, threads);
+    }
+
+    /// Forgets the reading before the last one.
+    pub(crate) fn forget_former_threads(&mut self) {
+        if let Some(readings) = &mut self.thread_readings {
+            readings.former = None;
+        }
+    }
+
     /// One that is told of, but could not be looked at.
     pub(crate) fn untold(key: ProcessKey, parent_pid: u32, identity: Identity) -> Self {
         Known {
@@ -346,8 +382,7 @@ impl Known {
             threads_max: 0,
             alone_since: None,
             lone_round: 0,
-            threads: None,
-            former_threads: None,
+            thread_readings: None,
             held_io: None,
             usage: Usage::default(),
             told: None,
@@ -925,6 +960,32 @@ fn select(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whoever adds a field decides here that ten thousand processes are worth it.
+    #[test]
+    fn what_is_remembered_of_a_process_does_not_grow_unnoticed() {
+        let bytes = size_of::<Known>();
+        assert!(bytes <= 280, "{bytes} bytes");
+    }
+
+    #[test]
+    fn of_what_threads_did_the_last_two_readings_are_remembered() {
+        let key = ProcessKey { pid: 7, start_time_ticks: 1 };
+        let mut known = Known::untold(key, 1, named(Box::from(*b"x"), 0, Absence::NotRequested));
+        let lengths = |known: &Known| {
+            (known.threads().map(<[_]>::len), known.former_threads().map(<[_]>::len))
+        };
+        let mut check = |read: Option<Box<[ThreadIo]>>, expected| {
+            known.note_threads(read);
+            assert_eq!(lengths(&known), expected);
+            assert_eq!(known.thread_readings.is_none(), expected == (None, None));
+        };
+        check(None, (None, None));
+        check(Some(Box::from([])), (Some(0), None));
+        check(Some(Box::from([])), (Some(0), Some(0)));
+        check(None, (None, Some(0)));
+        check(None, (None, None));
+    }
 
     #[test]
     fn an_exec_moves_code_and_stack_or_clears_the_mark_of_a_fork() {

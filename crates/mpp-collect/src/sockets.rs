@@ -26,6 +26,7 @@ use mpp_accounting::network::{
     Connection, ConnectionId, Endpoint, Listener, Listening, Network, TcpTraffic,
 };
 use mpp_accounting::process::{Absence, ProcessKey, Reading, Socket, SocketKind};
+use mpp_accounting::slack::Slack;
 use mpp_parse::proc_pid_fd::inode;
 use rustix::fs::{RawDir, readlinkat_raw};
 use rustix::io::Errno;
@@ -72,6 +73,9 @@ pub struct SocketSource {
     entries: Vec<MaybeUninit<u8>>,
     inodes: Vec<u64>,
     found: Vec<Socket>,
+    /// What of one process took most room in a sweep.
+    slack_of_inodes: Slack,
+    slack_of_found: Slack,
     holdings: Holdings,
     remembers: Remembering,
     scope: TableScope,
@@ -126,6 +130,8 @@ impl SocketSource {
             entries: vec![MaybeUninit::uninit(); 32 << 10],
             inodes: Vec::new(),
             found: Vec::new(),
+            slack_of_inodes: Slack::default(),
+            slack_of_found: Slack::default(),
             holdings: Holdings::new(),
             remembers: Remembering::Everybody,
             scope: EVERY_KIND,
@@ -155,6 +161,8 @@ impl SocketSource {
         self.scope = scope;
         self.listening = Listening::default();
         self.unheard.clear();
+        self.slack_of_inodes.give_back(&mut self.inodes);
+        self.slack_of_found.give_back(&mut self.found);
         self.sweep += 1;
         self.deadline = Instant::now() + self.budget;
         let sweep = self.sweep;
@@ -280,6 +288,7 @@ impl SocketSource {
                 self.listening.ports.extend(listening_port.map(|port| (key, port)));
             }
         }
+        self.slack_of_found.note(self.found.len());
         self.found.sort_unstable();
         if self.found.is_empty() { self.none() } else { Arc::from(&self.found[..]) }
     }
@@ -494,6 +503,7 @@ impl SocketSource {
         key: ProcessKey,
         directory: BorrowedFd<'_>,
     ) -> Result<Arc<[Socket]>, Absence> {
+        self.slack_of_inodes.note(self.inodes.len());
         self.join_own(key)?;
         if !self.inodes.is_empty() {
             let namespaces = opened(&mut self.namespaces, self.scope)?;
@@ -528,6 +538,7 @@ impl SocketSource {
     }
 
     fn hand_out(&mut self, key: ProcessKey) -> Arc<[Socket]> {
+        self.slack_of_found.note(self.found.len());
         self.found.sort_unstable();
         self.holdings.hand_out(key, &self.found)
     }

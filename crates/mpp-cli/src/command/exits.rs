@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use metrics_per_process::ended::{EndedReport, EndedSummary, SummaryColumn};
 use metrics_per_process::report::Tier;
 use metrics_per_process::selector::Selector;
+use metrics_per_process::slack::Slack;
 use metrics_per_process::{EndedOptions, MemoryReaderKind, Monitor};
 use mpp_export::ended::{Cmdlines, EndedEncoder, EndedLayout, write_summary};
 use mpp_export::{JsonLayout, Origin};
@@ -77,7 +78,7 @@ impl Watch {
         let origin = Origin::of_host(&host_name(&plan.procfs));
         let layout = EndedLayout { cmdlines, ..layout(plan) };
         let mut encoder = EndedEncoder::new(plan.format, origin, layout);
-        let mut buffer = Vec::new();
+        let (mut buffer, mut slack) = (Vec::new(), Slack::default());
         encoder.begin(&mut buffer);
         pass_on(&mut buffer, out)?;
         let (mut intervals, mut told) = (0_u64, 0);
@@ -86,6 +87,7 @@ impl Watch {
             let report = self.monitor.ended();
             told += report.processes.len();
             encoder.write(report, &mut buffer);
+            slack.give_back(&mut buffer);
             pass_on(&mut buffer, out)?;
             intervals += 1;
             if wait == Wait::Interrupted || Some(intervals) == count {

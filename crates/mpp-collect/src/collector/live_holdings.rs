@@ -146,15 +146,17 @@ impl Watch {
         &self.snapshot.network
     }
 
-    /// The same sockets, read anew.
+    /// The same sockets, read anew by somebody who remembers nobody.
     pub(super) fn truth(&self) -> Vec<Reading<Arc<[Socket]>>> {
         let mut source = SocketSource::open(SWEEP_BUDGET);
         source.begin_sweep();
-        let sockets_of = |process: &ProcessSample| {
-            let directory = std::fs::File::open(format!("/proc/{}", process.key.pid)).unwrap();
-            source.sockets_of(process.key, directory.as_fd())
+        let sockets_of = |pid: u32| {
+            let directory = std::fs::File::open(format!("/proc/{pid}")).unwrap();
+            source.sockets_of(ProcessKey { pid, start_time_ticks: 0 }, directory.as_fd())
         };
-        self.watched().map(sockets_of).collect()
+        let mut pids = self.pids.clone();
+        pids.sort_unstable();
+        pids.into_iter().map(sockets_of).collect()
     }
 
     /// Looks until what is held is remembered and not read any more.

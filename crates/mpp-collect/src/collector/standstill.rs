@@ -76,7 +76,9 @@ impl Collector {
         sample: &mut ProcessSample,
     ) -> bool {
         let Some(known) = self.known.near(turn.known_at, turn.pid) else { return false };
-        let Some(standstill) = known.standstill.filter(|_| known.key == sample.key) else {
+        let Some(standstill) =
+            known.standstill.as_deref().copied().filter(|_| known.key == sample.key)
+        else {
             return false;
         };
         let has_run = run_time != Some(standstill.run_time);
@@ -101,9 +103,11 @@ impl Collector {
         let (round, read_at) = (self.round, self.origin.since_boot());
         let Some(known) = self.known.near_mut(turn.known_at, turn.pid) else { return };
         (known.swept, known.read_round) = (round, round);
-        known.standstill = Some(Standstill { read_at, ..standstill });
+        if let Some(before) = &mut known.standstill {
+            before.read_at = read_at;
+        }
         // Those of two readings ago are those of the last one now.
-        known.former_threads = None;
+        known.forget_former_threads();
         sample.read_at = read_at;
         sample.forked_by = None;
         if !Arc::ptr_eq(&sample.identity, &known.identity) {
@@ -133,7 +137,10 @@ impl Collector {
         let extent = self.extent(known, needs);
         let standstill = Standstill { run_time, inode, read_at: sample.read_at, extent };
         if let Some(known) = self.known.near_mut(turn.known_at, turn.pid) {
-            known.standstill = is_still.then_some(standstill);
+            match &mut known.standstill {
+                Some(before) if is_still => **before = standstill,
+                other => *other = is_still.then(|| Box::new(standstill)),
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use mpp_accounting::process::{
     Absence, ContextSwitches, EnvironmentEntry, Gauges, Identity, IdentityNeeds, ProcessIo,
     ProcessKey, ProcessSample, ProcessState, Reading, ThreadKey, Usage,
 };
-use mpp_accounting::slack::Slack;
+use mpp_accounting::slack::{self, Slack};
 use mpp_accounting::units::{BootTime, Totals};
 use mpp_parse::bpf_record::{ExecRecord, ExitRecord, FreeRecord, Pool, TaskKey, Text, ThreadUsage};
 use mpp_parse::proc_pid_environ::variables;
@@ -59,6 +59,7 @@ pub(crate) struct ExactWitness {
     slack_of_threads: Slack,
     slack_of_processes: Slack,
     slack_of_tails: Slack,
+    slack_of_spills: Slack,
 }
 
 /// A thread that ended, and when its process started.
@@ -104,8 +105,10 @@ struct Forkers {
 struct Execs {
     by_process: HashMap<TaskKey, Executed>,
     oldest: VecDeque<TaskKey>,
-    /// Those of processes that are gone are looked for when there are so many.
+    /// Those of processes that are gone are looked for when there are so many, or so many sweeps
+    /// later.
     look_over_at: usize,
+    sweeps_until_look: u32,
 }
 
 /// What is known of an exec.
@@ -137,6 +140,7 @@ impl ExactWitness {
             slack_of_threads: Slack::default(),
             slack_of_processes: Slack::default(),
             slack_of_tails: Slack::default(),
+            slack_of_spills: Slack::default(),
         }
     }
 
@@ -207,6 +211,7 @@ impl ExactWitness {
         self.slack_of_threads.give_back(&mut self.threads);
         self.slack_of_processes.give_back(&mut self.processes);
         self.slack_of_tails.give_back(&mut self.cpu_tails);
+        self.slack_of_spills.give_back(&mut self.spills);
         // Parents before their children, since those may be like them.
         if !self.processes.is_sorted_by_key(|ended| ended.started_at) {
             self.processes.sort_by_cached_key(|ended| ended.started_at);
@@ -410,9 +415,12 @@ impl Execs {
     /// Forgets, now and then, what those executed that two sweeps have not seen any more. Who
     /// runs it still has been seen since, or was forked by one that was.
     fn forget_gone(&mut self, population: &Population<'_>) {
-        if self.by_process.len() < self.look_over_at.max(EXECS_KEPT_MIN) {
+        self.sweeps_until_look = self.sweeps_until_look.saturating_sub(1);
+        let are_many = self.by_process.len() >= self.look_over_at.max(EXECS_KEPT_MIN);
+        if !are_many && self.sweeps_until_look > 0 {
             return;
         }
+        self.sweeps_until_look = slack::INTERVALS;
         let scale = population.origin.scale;
         self.by_process.retain(|process, executed| {
             let executed_at = BootTime { ns: executed.time_ns };
@@ -421,8 +429,9 @@ impl Execs {
         });
         self.oldest.retain(|process| self.by_process.contains_key(process));
         self.look_over_at = self.by_process.len() * 2;
-        self.by_process.shrink_to(self.look_over_at);
-        self.oldest.shrink_to(self.look_over_at);
+        let room = self.look_over_at.max(EXECS_KEPT_MIN);
+        self.by_process.shrink_to(room);
+        self.oldest.shrink_to(room);
     }
 
     /// Who a process was: as it was seen, where it is the same in the end; else what it has not

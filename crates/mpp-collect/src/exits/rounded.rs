@@ -22,6 +22,7 @@ use self::bearers::Bearers;
 use super::Population;
 use super::health::{Failure, Health};
 use crate::delays::{Counting, Life};
+use crate::identity::Known;
 use crate::scale::{Scale, cpu_split};
 use crate::taskstats::{Taskstats, ThreadExitRecord};
 
@@ -295,8 +296,8 @@ fn thread_exit(
 fn thread_start(process: ProcessKey, heard: &Heard, population: &Population<'_>) -> u64 {
     let tid = heard.record.tid;
     let known = population.known.get(process.pid).filter(|known| known.key == process);
-    let before = known.and_then(|known| known.former_threads.as_deref()).unwrap_or_default();
-    let now = known.and_then(|known| known.threads.as_deref()).unwrap_or_default();
+    let before = known.and_then(Known::former_threads).unwrap_or_default();
+    let now = known.and_then(Known::threads).unwrap_or_default();
     let seen = before.iter().chain(now).find(|thread| thread.key.tid == tid);
     seen.map_or_else(
         || {

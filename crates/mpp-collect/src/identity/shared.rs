@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use mpp_accounting::process::Identity;
+use mpp_accounting::slack;
 
 /// With so few there is nothing to gain by looking for those that nobody has any more.
 const KEPT_MIN: usize = 64;
@@ -14,6 +15,7 @@ const KEPT_MIN: usize = 64;
 pub(crate) struct SharedIdentities {
     all: HashSet<Arc<Identity>>,
     look_over_at: usize,
+    sweeps_until_look: u32,
 }
 
 impl SharedIdentities {
@@ -24,10 +26,27 @@ impl SharedIdentities {
             return;
         }
         if self.all.len() >= self.look_over_at.max(KEPT_MIN) {
-            self.all.retain(|identity| Arc::strong_count(identity) > 1);
-            self.look_over_at = self.all.len() * 2;
+            self.look_over();
         }
         self.all.insert(Arc::clone(identity));
+    }
+
+    /// Ends a sweep: now and then those are looked for that nobody has any more, whether others
+    /// come or not.
+    pub(crate) fn end_sweep(&mut self) {
+        self.sweeps_until_look = match self.sweeps_until_look.checked_sub(1) {
+            Some(sweeps) => sweeps,
+            None => {
+                self.look_over();
+                slack::INTERVALS
+            }
+        };
+    }
+
+    fn look_over(&mut self) {
+        self.all.retain(|identity| Arc::strong_count(identity) > 1);
+        self.look_over_at = self.all.len() * 2;
+        self.all.shrink_to(self.look_over_at.max(KEPT_MIN));
     }
 }
 
@@ -63,5 +82,18 @@ mod tests {
             assert!(shared.all.len() <= KEPT_MIN);
         }
         assert!(shared.all.contains(&kept));
+    }
+
+    #[test]
+    fn those_of_a_storm_are_forgotten_with_the_sweeps_after_it() {
+        let mut shared = SharedIdentities::default();
+        let mut storm: Vec<_> = (0..KEPT_MIN * 100).map(identity).collect();
+        storm.iter_mut().for_each(|identity| shared.share(identity));
+        storm.truncate(1);
+        for _ in 0..=slack::INTERVALS {
+            shared.end_sweep();
+        }
+        assert_eq!(shared.all.len(), 1);
+        assert!(shared.all.capacity() < KEPT_MIN * 4, "{}", shared.all.capacity());
     }
 }

@@ -33,7 +33,8 @@ use rustix::process::{Pid, getpid};
 
 use super::backoff::DELAY_FIRST;
 use super::{
-    Delivery, MemoryAnswer, MemoryFile, MemoryRequest, READ_DEADLINE, is_runnable, read_memory_file,
+    Delivery, MemoryAnswer, MemoryFile, MemoryRequest, READ_DEADLINE, WAITING_USUAL, is_runnable,
+    read_memory_file,
 };
 use crate::child::{Child, become_helper};
 use crate::sys::{self, wait_until_ready};
@@ -165,6 +166,8 @@ impl Link {
                 Err(errno) => return Err(errno),
             }
         }
+        // The first sweep asks of everybody, later ones of a few.
+        self.unsent.shrink_to(WAITING_USUAL);
         Ok(())
     }
 

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mpp_accounting::process::{ProcessKey, Socket};
+use mpp_accounting::slack::Slack;
 
 use crate::run_time::RunTime;
 
@@ -61,6 +62,7 @@ pub(super) struct Holdings {
     crowded_out: u64,
     recalled: u64,
     none: Arc<[Socket]>,
+    slack: Slack,
 }
 
 #[derive(Debug)]
@@ -87,11 +89,13 @@ impl Holdings {
             crowded_out: 0,
             recalled: 0,
             none: Arc::from([]),
+            slack: Slack::default(),
         }
     }
 
     /// Forgets whom the sweep before this one has not seen.
     pub(super) fn begin_sweep(&mut self, sweep: u64) {
+        self.slack.give_back_map(&mut self.held);
         let places = &mut self.places;
         self.held.retain(|_, held| {
             let is_there = held.swept + 1 >= sweep;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mpp_accounting::network::Endpoint;
 use mpp_accounting::process::{Absence, SocketKind, TcpState};
+use mpp_accounting::slack::Slack;
 use mpp_accounting::units::{TcpTotals, Totals};
 use mpp_parse::netlink::{Body, FLAG_DUMP_INTERRUPTED, Message, messages};
 use mpp_parse::sock_diag::{
@@ -79,6 +80,15 @@ pub(super) struct SocketTable {
     listeners: Vec<ListeningSocket>,
     /// Sorted by inode; those that nobody holds have inode 0.
     connections: Vec<TcpConnection>,
+    slacks: Slacks,
+}
+
+/// How much of a table's room is needed.
+#[derive(Debug, Default)]
+struct Slacks {
+    sockets: Slack,
+    listeners: Slack,
+    connections: Slack,
 }
 
 /// Where a socket listens.
@@ -141,8 +151,11 @@ impl SocketTable {
         &self.connections
     }
 
-    /// Keeps the room, not the sockets.
+    /// Keeps the room that is needed, not the sockets.
     pub(super) fn clear(&mut self) {
+        self.slacks.sockets.give_back(&mut self.sockets);
+        self.slacks.listeners.give_back(&mut self.listeners);
+        self.slacks.connections.give_back(&mut self.connections);
         self.sockets.clear();
         self.listeners.clear();
         self.connections.clear();

@@ -8,6 +8,8 @@
 use std::mem;
 use std::ops::Range;
 
+use mpp_accounting::slack::Slack;
+
 /// A record overtakes no more than so many others. A number further ahead belongs to another
 /// CPU unless the next number follows it.
 const OVERTAKEN_MAX: u32 = 64;
@@ -24,6 +26,8 @@ pub(super) struct Sequences {
     strangers: Vec<Stranger>,
     drains: u64,
     lost: u64,
+    slack_of_gaps: Slack,
+    slack_of_strangers: Slack,
 }
 
 /// The numbers that come to one CPU's socket.
@@ -101,6 +105,8 @@ impl Sequences {
     pub(super) fn settle(&mut self) -> u64 {
         let before = self.lost;
         let drain = self.drains;
+        self.slack_of_gaps.give_back(&mut self.gaps);
+        self.slack_of_strangers.give_back(&mut self.strangers);
         let lost = self.gaps.extract_if(.., |gap| gap.seen_in < drain);
         self.lost += lost.map(|gap| u64::from(gap.count)).sum::<u64>();
         self.strangers.retain(|stranger| stranger.seen_in >= drain);

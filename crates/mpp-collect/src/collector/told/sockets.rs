@@ -10,6 +10,7 @@ use std::sync::Arc;
 use mpp_accounting::process::{
     ProcessSample, ProcessState, Reading, Socket, SocketKind, TcpState, ThreadIo,
 };
+use mpp_accounting::slack::Slack;
 use mpp_accounting::snapshot::Snapshot;
 use mpp_accounting::units::BootTime;
 use mpp_parse::bpf_socket_record::{HeldSocket, SocketRecord};
@@ -30,8 +31,6 @@ const SOCK_STREAM: u8 = 1;
 const SOCK_DGRAM: u8 = 2;
 const IPPROTO_TCP: u16 = 6;
 const IPPROTO_UDP: u16 = 17;
-/// Room for so many sockets is kept from one sweep to the next.
-const SOCKETS_KEPT: usize = 1 << 16;
 
 /// What the iterator has told in this sweep.
 #[derive(Debug, Default)]
@@ -40,6 +39,8 @@ pub(super) struct HeldSockets {
     holders: Vec<Option<Holder>>,
     /// Those of one holder follow one another.
     sockets: Vec<Told>,
+    slack_of_holders: Slack,
+    slack_of_sockets: Slack,
     /// The position of whoever is being told of.
     current: Option<usize>,
 }
@@ -62,10 +63,11 @@ struct Told {
 
 impl HeldSockets {
     fn begin(&mut self, samples: usize) {
+        self.slack_of_holders.give_back(&mut self.holders);
         self.holders.clear();
         self.holders.resize(samples, None);
+        self.slack_of_sockets.give_back(&mut self.sockets);
         self.sockets.clear();
-        self.sockets.shrink_to(SOCKETS_KEPT);
         self.current = None;
     }
 

@@ -8,6 +8,7 @@
 use std::collections::{HashMap, HashSet};
 
 use mpp_accounting::process::{ProcessKey, ProcessState};
+use mpp_accounting::slack::Slack;
 use mpp_accounting::units::BootTime;
 use mpp_parse::proc_pid_stat;
 
@@ -32,6 +33,8 @@ pub(super) struct Bearers {
     begun: HashMap<u32, ProcessKey>,
     /// Those whose only record came in this interval.
     alone: HashSet<ProcessKey>,
+    slack_of_done: Slack,
+    slack_of_alone: Slack,
     room: Room,
 }
 
@@ -71,6 +74,8 @@ impl Bearers {
     ) {
         let is_seen =
             |key: &ProcessKey| population.sample(key.pid).is_some_and(|seen| seen.key == *key);
+        self.slack_of_alone.give_back_set(&mut self.alone);
+        self.slack_of_done.give_back_set(&mut self.done);
         self.done.retain(is_seen);
         let mut begun = std::mem::take(&mut self.unseen);
         begun.retain(|_, key| !self.alone.contains(key));
