@@ -9,12 +9,14 @@ mod examples;
 mod support;
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::MetadataExt;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use examples::Hostile;
 use metrics_per_process::drop_in::{Connections, Selection, StatValue, Stats, StatsOptions};
-use metrics_per_process::report::{Figure, Report, Value};
+use metrics_per_process::report::{Figure, Report, Tier, Value};
 use metrics_per_process::selector::Selector;
 use metrics_per_process::{
     FindOptions, Monitor, find, find_pids, find_pids_from_name, get_processes_stats_ex, metric,
@@ -282,4 +284,45 @@ fn processes_that_vanish_by_the_thousand_disturb_none_of_the_five_functions() {
     }
     assert!(load.line_so_far().is_none_or(|line| line["event"] != "total"), "it was going on");
     assert!(number(&load.total(), "born") > 1000);
+}
+
+/// Each of it forks two more, so many times: two to the power of one more, less two, in all.
+const BOMB_DEPTH: u32 = 10;
+
+/// As many as are there at one time, each of which says two bytes.
+#[test]
+fn a_fork_bomb_is_counted_to_the_last_fork() {
+    let script = "b() { echo x; [ $1 -gt 0 ] && { b $(($1-1)) & b $(($1-1)) & wait; }; }; \
+                  read begin; b \"$0\"; read end";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, &BOMB_DEPTH.to_string()]);
+    command.stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut bomb = command.spawn().unwrap();
+    let columns = "processes.ended,io_counters.write_chars";
+    let mut monitor = monitor(&[&format!("pid:{}", bomb.id())], columns);
+    let born = (2 << BOMB_DEPTH) - 2;
+    let mut reports = vec![monitor.sample().unwrap(), monitor.sample().unwrap()];
+    let mut stdin = bomb.stdin.take().unwrap();
+    stdin.write_all(b"begin\n").unwrap();
+    let is_over = |report: &Report| figure(report, 0, "processes.ended") >= born;
+    let patience = Instant::now() + Duration::from_secs(30);
+    while !reports.last().is_some_and(is_over) && Instant::now() < patience {
+        std::thread::sleep(Duration::from_millis(20));
+        reports.push(monitor.sample().unwrap());
+    }
+    reports.push(monitor.sample().unwrap());
+    stdin.write_all(b"end\n").unwrap();
+    assert!(bomb.wait().unwrap().success());
+    for column in columns.split(',') {
+        let levels: Vec<u64> = reports.iter().map(|report| figure(report, 0, column)).collect();
+        assert!(levels.is_sorted(), "{column} fell: {levels:?}");
+    }
+    let last = &reports[reports.len() - 1];
+    let grown = |column| figure(last, 0, column) - figure(&reports[1], 0, column);
+    let found = (grown("processes.ended"), grown("io_counters.write_chars"));
+    if reports.iter().skip(1).all(|report| report.accuracy.tier == Tier::A) {
+        // The first of all speaks, too.
+        assert_eq!(found, (born, 2 * (born + 1)), "{:?}", last.accuracy);
+    }
+    assert!(found.0 <= born && found.1 <= 2 * (born + 1), "{found:?} {:?}", last.accuracy);
 }
