@@ -121,7 +121,8 @@ fn twins_within_a_clock_tick_are_never_more_than_there_were_by_rounded_records()
         let least = born * TWIN_BYTES_ROUNDED;
         assert!(bytes >= least - least / 100, "{pause:?} {found:?} {bytes}: {truth}");
         assert!(bytes <= thrown_away, "{pause:?} {found:?} {bytes}: {truth}");
-        assert!(ended <= born, "{pause:?} {found:?} {ended}: {truth}");
+        // A stranger that comes under a twin's PID in its tick is taken for it, too.
+        assert!(ended <= born + STRANGERS_MAX, "{pause:?} {found:?} {ended}: {truth}");
     }
 }
 
