@@ -75,7 +75,10 @@ impl Shown {
     fn check(&self, tier: &str, mark: Option<&str>) {
         assert_eq!(self.last["tier"], tier, "{}", self.last);
         let found = self.last["accuracy"].get(WRITTEN).map(|mark| mark.as_str().unwrap());
-        assert_eq!(found, mark, "{}", self.last);
+        // Of an estimate in whose last sample somebody is a zombie, which only root may read, it
+        // is the least.
+        let is_least = (mark, found) == (Some("estimate"), Some("lower_bound"));
+        assert!(found == mark || is_least, "{mark:?}: {}", self.last);
         assert!(number(&self.last, "memory.rss") > 0, "{}", self.last);
     }
 
