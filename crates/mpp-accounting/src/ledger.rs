@@ -337,7 +337,10 @@ struct Account {
     standing: Standing,
     taken_io: IoDelta,
     taken_out: Vec<TakenOut>,
+    /// Whether one of those was never readable.
     took_unread_io: bool,
+    /// Whether what one of them had done before anybody looked is in the growth.
+    took_older_io: bool,
     /// What it did itself by its threads and their records, where none is missing.
     recorded_io: Option<OwnIo>,
 }
@@ -1430,6 +1433,7 @@ impl Account {
             taken_io: IoDelta::ZERO,
             taken_out: Vec::new(),
             took_unread_io: false,
+            took_older_io: false,
             recorded_io: None,
         }
     }
@@ -1508,10 +1512,14 @@ impl Account {
                 *left = left.less(io.total.as_delta());
                 self.taken_io = self.taken_io.plus(io.total.as_delta());
             }
-            (Some(_), None) => self.took_unread_io = true,
+            (Some(_), None) => {
+                self.took_unread_io = true;
+                self.took_older_io |= !child.is_unread_from_birth;
+            }
             (None, _) => {}
         }
-        self.taken_out.push(TakenOut { key: child.key, was_zombie: child.is_zombie });
+        let was_zombie = child.is_zombie && !child.is_unread_from_birth;
+        self.taken_out.push(TakenOut { key: child.key, was_zombie });
     }
 
     /// Splits the credit into what the process did itself and what it inherited.
@@ -1534,7 +1542,7 @@ impl Account {
             io: inherited_io,
             usage: self.reaped_left,
             late: times.late(unread, inherited_io, self.reaped_left),
-            io_is_unattributed: self.took_unread_io,
+            io_is_unattributed: self.took_older_io,
         };
         if !self.has_reaped {
             delta.usage = delta.usage.plus(self.reaped_left);

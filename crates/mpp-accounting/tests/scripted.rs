@@ -321,6 +321,23 @@ fn an_unreadable_zombie_from_before_the_baseline_is_unattributed() {
 }
 
 #[test]
+fn an_unreadable_zombie_that_began_while_somebody_looked_is_its_groups() {
+    let (mut parent, mut zombie) = (0, 0);
+    let mut watch = Watch::after(|kernel| parent = kernel.fork(INIT, "parent"));
+    watch.interval(|kernel| {
+        zombie = kernel.fork(parent, "zombie");
+        kernel.write(zombie, 9999);
+        kernel.exit(zombie);
+        kernel.process(zombie).is_readable = false;
+    });
+    let movement = watch.interval(|kernel| kernel.wait(parent, zombie));
+    let residual = &movement.residuals[0];
+    assert!(!residual.io_is_unattributed, "all of it was done since");
+    assert!(!residual.taken_out[0].was_zombie, "nobody has seen what it had done");
+    watch.assert_exact();
+}
+
+#[test]
 fn a_double_fork_to_a_subreaper_counts_once() {
     let (mut subreaper, mut middle, mut daemon) = (0, 0, 0);
     let mut watch = Watch::after(|kernel| {

@@ -324,5 +324,8 @@ fn a_fork_bomb_is_counted_to_the_last_fork() {
         // The first of all speaks, too.
         assert_eq!(found, (born, 2 * (born + 1)), "{:?}", last.accuracy);
     }
-    assert!(found.0 <= born && found.1 <= 2 * (born + 1), "{found:?} {:?}", last.accuracy);
+    // A record that comes late may count beside what polling made of its process.
+    let late = last.accuracy.lost_records_total;
+    let is_within = found.0 <= born + late && found.1 <= 2 * (born + 1) + 4 * late;
+    assert!(is_within, "{found:?} {:?}", last.accuracy);
 }
