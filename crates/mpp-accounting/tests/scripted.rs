@@ -303,15 +303,21 @@ fn an_orphan_reaped_by_init_while_its_parent_is_a_zombie_counts_once() {
     assert_eq!(watch.lost, 0);
 }
 
+/// A child that has written and ended, and that nobody may read.
+fn unreadable_zombie(kernel: &mut Kernel, parent: u32) -> u32 {
+    let zombie = kernel.fork(parent, "zombie");
+    kernel.write(zombie, 9999);
+    kernel.exit(zombie);
+    kernel.process(zombie).is_readable = false;
+    zombie
+}
+
 #[test]
 fn an_unreadable_zombie_from_before_the_baseline_is_unattributed() {
     let (mut parent, mut zombie) = (0, 0);
     let mut watch = Watch::after(|kernel| {
         parent = kernel.fork(INIT, "parent");
-        zombie = kernel.fork(parent, "zombie");
-        kernel.write(zombie, 9999);
-        kernel.exit(zombie);
-        kernel.process(zombie).is_readable = false;
+        zombie = unreadable_zombie(kernel, parent);
     });
     let movement = watch.interval(|kernel| kernel.wait(parent, zombie));
     let residual = &movement.residuals[0];
@@ -325,10 +331,7 @@ fn an_unreadable_zombie_that_began_while_somebody_looked_is_its_groups() {
     let (mut parent, mut zombie) = (0, 0);
     let mut watch = Watch::after(|kernel| parent = kernel.fork(INIT, "parent"));
     watch.interval(|kernel| {
-        zombie = kernel.fork(parent, "zombie");
-        kernel.write(zombie, 9999);
-        kernel.exit(zombie);
-        kernel.process(zombie).is_readable = false;
+        zombie = unreadable_zombie(kernel, parent);
     });
     let movement = watch.interval(|kernel| kernel.wait(parent, zombie));
     let residual = &movement.residuals[0];
