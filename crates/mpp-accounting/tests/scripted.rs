@@ -500,20 +500,20 @@ fn a_process_whose_fork_was_slow_counts_whole_though_it_began_before_the_sweep()
 
 #[test]
 fn a_process_that_a_sweep_missed_counts_no_second_time() {
-    let mut child = 0;
     let mut watch = Watch::after(|_| {});
-    watch.interval(|kernel| {
-        kernel.pass(90);
-        child = kernel.fork(INIT, "child");
-        kernel.write(child, 1000);
-    });
+    watch.kernel.pass(10);
+    let child = watch.kernel.fork(INIT, "child");
+    watch.kernel.write(child, 1000);
+    let key = watch.kernel.process(child).key;
+    let mut sweep = |kernel: &mut Kernel| {
+        kernel.pass(10);
+        own(&watch.ledger.advance(&kernel.sweep()), key)
+    };
+    assert_eq!(sweep(&mut watch.kernel), 1000);
     let process = watch.kernel.processes.remove(&child).expect("just forked");
-    watch.kernel.pass(20);
-    let snapshot = watch.kernel.sweep();
-    watch.ledger.advance(&snapshot);
+    assert_eq!(sweep(&mut watch.kernel), 0);
     watch.kernel.processes.insert(child, process);
-    let movement = watch.interval(|_| {});
-    assert_eq!(own(&movement, watch.kernel.process(child).key), 0);
+    assert_eq!(sweep(&mut watch.kernel), 0);
 }
 
 #[test]
