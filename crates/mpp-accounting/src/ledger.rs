@@ -381,6 +381,7 @@ struct Look {
 }
 
 /// Where a pending process's counters went.
+#[derive(Clone, Copy, Debug)]
 enum Reap {
     /// Into the account at this position.
     Into(usize),
