@@ -273,7 +273,8 @@ impl Watch<'_> {
         let elapsed = self.began.elapsed();
         let period = self.run.period.min(FIRST_PERIOD + elapsed / 4);
         let affordable = self.sampler.cost().saturating_mul(SHARE_MAX);
-        self.next_sample = Instant::now() + period.max(affordable);
+        let wait = out_of_step(period.max(affordable), self.sampler.samples());
+        self.next_sample = Instant::now() + wait;
     }
 
     /// One more look before a child is waited for, since after that its last counters can not
@@ -391,6 +392,16 @@ impl Watch<'_> {
     }
 }
 
+/// How long to wait after the look of that number: a period in the mean, and never the same phase
+/// of one again soon. A command that does something again and again, at a pace of its own, would
+/// otherwise show the same moment of it at every look.
+fn out_of_step(period: Duration, number: u64) -> Duration {
+    // Multiples of the golden ratio, less their whole part, lie evenly however many there are.
+    const GOLDEN_RATIO: f64 = 1.618_033_988_749_895;
+    let phase = |number: u64| (number as f64 * GOLDEN_RATIO).fract();
+    period.mul_f64(1.0 + phase(number + 1) - phase(number))
+}
+
 fn ending(status: WaitStatus) -> Ending {
     match status {
         WaitStatus::Exited(number) => Ending::Exited(number),
@@ -401,4 +412,24 @@ fn ending(status: WaitStatus) -> Ending {
 /// The weakest of some promises.
 fn weakest(marks: impl IntoIterator<Item = Mark>) -> Mark {
     marks.into_iter().fold(Mark::Exact, Mark::and)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_meet_every_phase_of_a_rhythm_evenly() {
+        let period = Duration::from_millis(50);
+        for rhythm in [25, 50, 100, 150].map(Duration::from_millis) {
+            let (mut now, mut met) = (Duration::ZERO, [0; 5]);
+            for number in 0..100 {
+                now += out_of_step(period, number);
+                let since_beat = now.as_nanos() % rhythm.as_nanos();
+                met[usize::try_from(since_beat * 5 / rhythm.as_nanos()).unwrap()] += 1;
+            }
+            assert!(met.iter().all(|times| (18..=22).contains(times)), "{rhythm:?}: {met:?}");
+            assert!((95..=105).contains(&(now.as_millis() / period.as_millis())), "{now:?}");
+        }
+    }
 }

@@ -177,23 +177,26 @@ struct Slacks {
     parents: Slack,
     former_parents: Slack,
     threads_asked: Slack,
-    /// After so many sweeps what was given back is given on to the kernel.
-    sweeps_to_trim: Option<u32>,
+    /// After so many sweeps what is free is given on to the kernel.
+    sweeps_to_trim: u32,
 }
+
+/// What lives long comes to lie among what lived short, and free memory is spread over ever more
+/// pages; so those that are free as a whole are given on now and then.
+const SWEEPS_BETWEEN_TRIMS: u32 = 300;
 
 impl Slacks {
     /// Gives on to the kernel what was given back, but later: whoever works with what was swept
     /// gives back, too, and not in the same sweep. `given_back` says of each list whether it has.
     fn trim(&mut self, given_back: &[bool]) {
         if given_back.contains(&true) {
-            self.sweeps_to_trim = Some(slack::INTERVALS);
+            self.sweeps_to_trim = self.sweeps_to_trim.min(slack::INTERVALS);
         }
-        self.sweeps_to_trim = match self.sweeps_to_trim {
-            Some(0) => {
-                allocator::give_back_free_pages();
-                None
-            }
-            sweeps => sweeps.map(|sweeps| sweeps - 1),
+        self.sweeps_to_trim = if self.sweeps_to_trim == 0 {
+            allocator::give_back_free_pages();
+            SWEEPS_BETWEEN_TRIMS
+        } else {
+            self.sweeps_to_trim - 1
         };
     }
 }
@@ -330,7 +333,7 @@ impl Collector {
             buffers,
             trouble: Trouble::default(),
             tallied: Tallies::default(),
-            slacks: Slacks::default(),
+            slacks: Slacks { sweeps_to_trim: SWEEPS_BETWEEN_TRIMS, ..Slacks::default() },
         })
     }
 
