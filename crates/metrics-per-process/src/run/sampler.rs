@@ -1,7 +1,7 @@
 //! Looks at a command's tree while it runs: what it holds at most, and which programs did what.
 
 use std::collections::{HashMap, HashSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mpp_accounting::exit::ExitSource;
 use mpp_accounting::group::{GroupBook, Rows};
@@ -136,7 +136,6 @@ pub(super) struct Sampler {
     samples: u64,
     failed: u64,
     cost: Duration,
-    last: Instant,
 }
 
 impl Sampler {
@@ -186,7 +185,6 @@ impl Sampler {
             samples: 0,
             failed: 0,
             cost: Duration::ZERO,
-            last: Instant::now(),
         })
     }
 
@@ -196,7 +194,6 @@ impl Sampler {
     /// The processes could not be listed; the next look goes on from the last one.
     pub(super) fn sample(&mut self) -> Result<&Report, Error> {
         let before = thread_cpu_time();
-        self.last = Instant::now();
         let swept = self.collector.sweep_tree(self.own_pid, &self.needs, &mut self.snapshot);
         if let Err(error) = swept {
             self.failed += 1;
@@ -296,10 +293,6 @@ impl Sampler {
     /// CPU time that the last look took.
     pub(super) fn cost(&self) -> Duration {
         self.cost
-    }
-
-    pub(super) fn since_last(&self) -> Duration {
-        self.last.elapsed()
     }
 
     pub(super) fn samples(&self) -> u64 {
