@@ -146,7 +146,7 @@ struct Telling<'a> {
     rest: &'a mut Rest,
     sweeper: &'a mut Sweeper,
     nobody: &'a Arc<Identity>,
-    attention: Attention,
+    attention: &'a mut Attention,
     read_at: BootTime,
     records: u32,
 }
@@ -182,7 +182,7 @@ impl Telling<'_> {
             gauges.proportional_memory = proportional_memory;
         }
         if gauges.fds.absence().is_some_and(|why| why != Absence::NotRequested) {
-            self.attention = Attention::Everybody;
+            self.attention.turn_to(leader.key.pid);
         }
         let delays = DelaySum::begun(&leader.task);
         if measures.delays {
@@ -219,7 +219,7 @@ impl Telling<'_> {
             known.swept = self.round;
             known.threads_max = known.threads_max.max(u64::from(leader.process.thread_count()));
             if !known.is_settled(self.wants) {
-                self.attention = Attention::Everybody;
+                self.attention.turn_to(key.pid);
             }
             let reaped = reaped(&leader.pool);
             let usage = match leader.is_crowd() {
@@ -372,9 +372,11 @@ impl Collector {
             nobody,
             delay_accounting,
             sweeper,
+            attention,
             ..
         } = self;
         let Some(bpf) = witness.bpf() else { return false };
+        attention.begin();
         let mut telling = Telling {
             scale: origin.scale,
             delay_accounting: *delay_accounting,
@@ -388,14 +390,13 @@ impl Collector {
             rest,
             sweeper,
             nobody,
-            attention: Attention::Nobody,
+            attention,
             read_at: BootTime::default(),
             records: 0,
         };
         let outcome = bpf.read_tasks(&mut |task| telling.take(task));
         telling.join_early();
-        let Telling { filled, attention, .. } = telling;
-        self.attention = attention;
+        let Telling { filled, .. } = telling;
         match outcome {
             Ok(()) => into.processes.truncate(filled),
             Err(_) => into.processes.clear(),
@@ -408,8 +409,8 @@ impl Collector {
     /// Finds out who the strangers are.
     fn identify_all(&mut self, rest: &mut Rest, needs: &Request<'_>, into: &mut Snapshot) {
         for stranger in rest.strangers.drain(..) {
-            self.attention = Attention::Everybody;
             let Some(sample) = into.processes.get_mut(stranger.position) else { continue };
+            self.attention.turn_to(sample.key.pid);
             self.forget_former_bearer(sample.key);
             self.identify(&stranger, sample);
             let Some(known) = self.known.get_mut(sample.key.pid) else { continue };
@@ -579,7 +580,7 @@ impl Collector {
         for sample in into.processes.iter().skip(told) {
             let known = self.known.get(sample.key.pid);
             if has_trouble(sample) || known.is_none_or(|known| !known.is_settled(&self.wants)) {
-                self.attention = Attention::Everybody;
+                self.attention.turn_to(sample.key.pid);
             }
         }
         if into.processes.len() > told {
