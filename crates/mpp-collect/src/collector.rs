@@ -106,6 +106,8 @@ pub struct Collector {
     /// Stands in a sample until it is known who the process is.
     nobody: Arc<Identity>,
     desk: told::Desk,
+    /// The last sweep that was told as a whole, if it was the last one.
+    former: Option<told::FormerSweep>,
     sweeper: told::Sweeper,
     /// Whether somebody must be looked at again after the sweep.
     attention: Attention,
@@ -214,17 +216,24 @@ struct HeldIo {
 /// What is read in one round, and of whom more than counters.
 struct Request<'a> {
     needs: &'a Needs,
-    is_of_interest: &'a dyn Fn(ProcessKey, &Identity) -> bool,
+    /// `None` where everybody is.
+    is_of_interest: Option<&'a dyn Fn(ProcessKey, &Identity) -> bool>,
     scope: Scope<'a>,
 }
 
 impl Request<'_> {
     fn measures_of(&self, key: ProcessKey, identity: &Identity) -> Measures {
         let measures = self.needs.measures;
-        if (self.is_of_interest)(key, identity) {
+        if self.is_of_interest.is_none_or(|is_of_interest| is_of_interest(key, identity)) {
             return measures;
         }
         Measures { io: measures.io, ..Measures::default() }
+    }
+
+    /// Whether what was read for it is what the next one for the same measures wants of those who
+    /// have not changed. Who is of interest may change, and proportional memory comes later.
+    fn can_be_kept(&self) -> bool {
+        self.is_of_interest.is_none() && !self.needs.measures.proportional_memory
     }
 }
 
@@ -373,6 +382,7 @@ impl Collector {
             identities: SharedIdentities::default(),
             nobody: Arc::new(nobody()),
             desk: told::Desk::default(),
+            former: None,
             sweeper: told::Sweeper::default(),
             attention: Attention::Everybody,
             threads_asked: HashMap::new(),
@@ -404,7 +414,8 @@ impl Collector {
         wait: IdentityWait,
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
-        self.sweep_of_interest(needs, &|_, _| true, wait, into)
+        let scope = Scope::Everybody;
+        self.sweep_scope(&Request { needs, is_of_interest: None, scope }, wait, into)
     }
 
     /// As [`Collector::sweep`], but what processes hold is read only of those of interest: of
@@ -422,7 +433,7 @@ impl Collector {
         wait: IdentityWait,
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
-        let scope = Scope::Everybody;
+        let (scope, is_of_interest) = (Scope::Everybody, Some(is_of_interest));
         self.sweep_scope(&Request { needs, is_of_interest, scope }, wait, into)
     }
 
@@ -438,7 +449,7 @@ impl Collector {
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
         let scope = Scope::Some(pids);
-        self.sweep_scope(&Request { needs, is_of_interest: &|_, _| true, scope }, wait, into)
+        self.sweep_scope(&Request { needs, is_of_interest: None, scope }, wait, into)
     }
 
     fn sweep_scope(
@@ -460,6 +471,9 @@ impl Collector {
         self.read_scope(needs, into)?;
         let has_gone = self.known.len() != into.processes.len();
         into.taken_at = moment.since_boot;
+        if let Some(former) = &mut self.former {
+            former.end(into);
+        }
         into.taken_at_ticks = self.origin.scale.ticks_at(moment.since_boot);
         into.wall_time = moment.wall_time;
         into.duration = if self.origin.is_frozen() { Duration::ZERO } else { began.elapsed() };
@@ -490,6 +504,7 @@ impl Collector {
         if may_be_told && self.read_told(needs, into) {
             return Ok(());
         }
+        self.former = None;
         if may_be_told {
             into.processes.clear();
             self.list_scope(needs.scope)?;
@@ -684,7 +699,7 @@ impl Collector {
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
         let scope = Scope::Tree(root_pid);
-        let everyone = Request { needs, is_of_interest: &|_, _| true, scope };
+        let everyone = Request { needs, is_of_interest: None, scope };
         self.sweep_scope(&everyone, IdentityWait::No, into)
     }
 
@@ -713,7 +728,7 @@ impl Collector {
             self.pids.sort_unstable();
         }
         let scope = Scope::Some(pids);
-        let request = Request { needs, is_of_interest: &|_, _| true, scope };
+        let request = Request { needs, is_of_interest: None, scope };
         let mut samples = Vec::with_capacity(pids.len());
         for &pid in pids {
             let is_process = self.known.get(pid).is_some()
