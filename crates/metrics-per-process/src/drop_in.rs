@@ -394,7 +394,7 @@ impl Session {
     fn sweep(&mut self, filter: &Filter, former: HashSet<ProcessKey>) -> Result<Snapshot, Error> {
         let filter = filter.clone();
         let may_match = move |key: ProcessKey, identity: &Identity| {
-            former.contains(&key) || filter.matches_by_name_and_user(identity)
+            filter.matches_by_name_and_user(identity) || former.contains(&key)
         };
         if let Some(programs) = &self.programs {
             return programs.sweep(&self.needs, Arc::new(may_match));
@@ -761,8 +761,12 @@ impl Sums {
         second: &Snapshot,
         movement: &Movement,
     ) {
+        // Both ascend by key.
+        let mut earlier = first.processes.iter().peekable();
         for process in &second.processes {
-            if let Some(before) = first.by_key(process.key).filter(|p| members.contains(&p.key)) {
+            while earlier.next_if(|before| before.key < process.key).is_some() {}
+            let before = earlier.next_if(|before| before.key == process.key);
+            if let Some(before) = before.filter(|before| members.contains(&before.key)) {
                 self.add_survivor(before, process, second.host.memory_total_bytes);
             }
         }
