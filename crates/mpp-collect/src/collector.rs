@@ -216,11 +216,14 @@ struct HeldIo {
     free: u64,
 }
 
+/// Whether more than counters is asked for of a process.
+type IsOfInterest<'a> = dyn Fn(ProcessKey, &Identity) -> bool + 'a;
+
 /// What is read in one round, and of whom more than counters.
 struct Request<'a> {
     needs: &'a Needs,
     /// `None` where everybody is.
-    is_of_interest: Option<&'a dyn Fn(ProcessKey, &Identity) -> bool>,
+    is_of_interest: Option<&'a IsOfInterest<'a>>,
     scope: Scope<'a>,
 }
 
@@ -432,7 +435,7 @@ impl Collector {
     pub fn sweep_of_interest(
         &mut self,
         needs: &Needs,
-        is_of_interest: &dyn Fn(ProcessKey, &Identity) -> bool,
+        is_of_interest: &IsOfInterest<'_>,
         wait: IdentityWait,
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
