@@ -160,6 +160,7 @@ struct Tallies {
     cut: u64,
     unreached: u64,
     lost_reports: u64,
+    forged: u64,
 }
 
 /// How much of the room is needed that a snapshot and its collector keep.
@@ -1266,24 +1267,31 @@ impl Collector {
             self.trouble.blocked = memory.blocked_now() as u64;
             self.trouble.hanging_threads = memory.stuck_threads() as u64;
         }
-        let now = Tallies::of(self.memory.as_ref(), self.sockets.as_ref());
+        let now = Tallies::of(self.memory.as_ref(), self.sockets.as_ref(), &self.witness);
         let before = mem::replace(&mut self.tallied, now);
         self.trouble.given_up_readings = now.given_up - before.given_up;
         self.trouble.dropped_readings = now.dropped - before.dropped;
         self.trouble.cut_sockets = now.cut - before.cut;
         self.trouble.unreached_sockets = now.unreached - before.unreached;
         self.trouble.lost_connection_reports = now.lost_reports - before.lost_reports;
+        // One who tells no more is not asked any more, either.
+        self.trouble.forged_messages = now.forged.saturating_sub(before.forged);
     }
 }
 
 impl Tallies {
-    fn of(memory: Option<&MemoryReader>, sockets: Option<&SocketSource>) -> Self {
+    fn of(
+        memory: Option<&MemoryReader>,
+        sockets: Option<&SocketSource>,
+        witness: &Witness,
+    ) -> Self {
         Tallies {
             given_up: memory.map_or(0, MemoryReader::blocked_total),
             dropped: memory.map_or(0, MemoryReader::dropped_total),
             cut: sockets.map_or(0, SocketSource::cut_total),
             unreached: sockets.map_or(0, SocketSource::unreached_total),
             lost_reports: sockets.map_or(0, SocketSource::lost_total),
+            forged: witness.forged_total() + sockets.map_or(0, SocketSource::forged_total),
         }
     }
 }
