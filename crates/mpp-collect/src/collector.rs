@@ -33,7 +33,7 @@ use crate::error::{CollectError, absence_of};
 use crate::exits::{ExitRoom, Population, Refusal, Witness};
 use crate::identity::roster::Roster;
 use crate::identity::shared::SharedIdentities;
-use crate::identity::{self, Known, Risk, Wants};
+use crate::identity::{self, Known, Overwriting, Risk, Wants};
 use crate::measure::{
     Buffers, Counters, IoReader, Phase, Subject, ThreadNeeds, Vanished, has_reaped, is_ending,
     open_io, read_thread_total, read_total,
@@ -1188,7 +1188,8 @@ impl Collector {
         }
     }
 
-    /// Has processes that wrote over their environment take that of whoever forked them.
+    /// Has processes that wrote over their environment, or of which it was not read yet, take that
+    /// of whoever forked them.
     fn inherit_environments(&mut self) -> Learned {
         let mut heirs: Vec<_> = self
             .known
@@ -1259,7 +1260,11 @@ impl Collector {
         for sample in samples {
             count_absences(sample, &mut self.trouble);
             if let Some(known) = self.known.get(sample.key.pid) {
-                self.trouble.clobbered_environments += u64::from(known.is_environment_clobbered);
+                match known.overwriting {
+                    Overwriting::NotSeen => {}
+                    Overwriting::Lost => self.trouble.clobbered_environments += 1,
+                    Overwriting::Remembered => self.trouble.remembered_environments += 1,
+                }
                 self.trouble.truncated += u64::from(known.is_cmdline_truncated);
             }
         }

@@ -207,7 +207,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "retitle",
-        help: "a process that writes a title over its arguments and environment",
+        help: "a process that writes a title over its arguments and environment, then forks workers",
         options: text_areas::RETITLE,
         run: text_areas::run_retitle,
     },

@@ -1,0 +1,127 @@
+//! `mpp show` on a hostile host: what processes do to be overlooked, forgotten or believed changes
+//! none of its totals, and what it had to do without is counted in what it prints.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod support;
+
+use std::process::Command;
+
+use serde_json::Value;
+use support::show::{Show, growth, metric, trouble};
+use support::{Load, io_counters, mpp, number};
+
+const TIERS: [&str; 3] = ["A", "B", "C"];
+const WRITTEN: &str = "io_counters.write_bytes";
+const ENDED: &str = "processes.ended";
+
+/// Somebody who bears a variable, so that there is a group before anybody else joins it.
+fn start_bearer(variable: &str) -> Load {
+    Load::start_with_environment(&["zombies", "--count", "0"], &[(variable, "x")])
+}
+
+/// A daemon that bears a variable until it writes a title over it, and then has workers.
+fn start_daemon(variable: &str, life_ms: &str) -> Load {
+    let workers = ["--workers", "20", "--life-ms", life_ms, "--bytes", "64KiB"];
+    Load::start_with_environment(&[&["retitle"][..], &workers].concat(), &[(variable, "x")])
+}
+
+/// The group of those alone that bear a variable themselves.
+fn show_bearers(tier: &str, interval: &str, variable: &str) -> Show {
+    let columns = format!("processes.total,{ENDED},{WRITTEN}");
+    let arguments = ["-e", variable, "--no-children", "-m", &columns];
+    Show::start(tier, interval, &arguments)
+}
+
+/// All that the workers of a daemon did is in the group, within what a record is rounded by.
+fn check_workers(samples: &[Value], total: &Value) {
+    let truth = number(total, "children_write_bytes");
+    let found = growth(samples, WRITTEN);
+    let bounds = samples.iter().map(|sample| number(sample, "io_bound_bytes"));
+    let bound = bounds.max().unwrap();
+    assert!((truth - bound..=truth).contains(&found), "{found} of {truth}, {bound} unsure");
+}
+
+#[test]
+fn a_daemon_that_wrote_over_its_environment_stays_in_its_group_with_workers_forked_later() {
+    for tier in TIERS {
+        let variable = format!("MPP_SHOW_{}_{tier}", std::process::id());
+        let mut load = start_daemon(&variable, "1500");
+        let mut show = show_bearers(tier, "200ms", &variable);
+        // Its environment may still be on its way in the first sample.
+        show.until(|sample| metric(sample, "processes.total") == 1);
+        let first = show.samples.len() - 1;
+        load.begin();
+        load.wait_for("retitled");
+        let all = show.until(|sample| metric(sample, "processes.total") == 21);
+        assert!(trouble(all, "remembered_environments") > 0, "{all}");
+        // Who comes late finds titles alone, and says so.
+        let late = Command::new(mpp().get_program()).args(["show", "-e", &variable]).output();
+        let late = late.unwrap();
+        let words = String::from_utf8(late.stderr).unwrap();
+        assert_eq!((late.status.code(), late.stdout.as_slice()), (Some(1), &b""[..]), "{words}");
+        assert!(words.contains("wrote over their environments"), "{words}");
+        let total = load.total();
+        show.settle();
+        let samples = show.end();
+        let samples = &samples[first..];
+        let totals = samples.iter().map(|sample| metric(sample, "processes.total"));
+        assert!(totals.clone().all(|total| (1..=21).contains(&total)), "{tier}");
+        assert_eq!(totals.last(), Some(1), "the daemon itself is there to the end");
+        assert_eq!(growth(samples, ENDED), number(&total, "born"), "{tier}");
+        check_workers(samples, &total);
+    }
+}
+
+#[test]
+fn workers_too_short_to_be_seen_alive_belong_to_the_daemon_that_wrote_over_its_environment() {
+    for tier in TIERS {
+        let variable = format!("MPP_SHORT_{}_{tier}", std::process::id());
+        let mut load = start_daemon(&variable, "1");
+        let mut show = show_bearers(tier, "500ms", &variable);
+        show.until(|sample| metric(sample, "processes.total") == 1);
+        let first = show.samples.len() - 1;
+        load.begin();
+        let total = load.total();
+        show.settle();
+        let samples = show.end();
+        let samples = &samples[first..];
+        let (ended, born) = (growth(samples, ENDED), number(&total, "born"));
+        match samples[0]["tier"].as_str().unwrap() {
+            "A" | "B" => assert_eq!(ended, born, "{tier}"),
+            // Nobody tells of those that no sweep saw.
+            _ => assert!(ended <= born, "{ended} of {born}"),
+        }
+        check_workers(samples, &total);
+    }
+}
+
+/// So soon after its exec that no sweep has seen it, nobody else can know what stood there.
+#[test]
+fn a_daemon_that_writes_over_its_environment_at_once_is_known_by_its_exec() {
+    let variable = format!("MPP_EXEC_{}", std::process::id());
+    let bearer = start_bearer(&variable);
+    for tier in TIERS {
+        let mut show = show_bearers(tier, "3s", &variable);
+        show.until(|sample| metric(sample, "processes.total") == 1);
+        let first = show.samples.len() - 1;
+        let mut load = start_daemon(&variable, "1");
+        let before = io_counters(&format!("/proc/{}/io", load.pid()))["write_bytes"];
+        load.begin();
+        let total = load.total();
+        show.settle();
+        let samples = show.end();
+        let last = samples.last().unwrap();
+        if last["tier"] == "A" {
+            assert_eq!(metric(last, "processes.total"), 2, "{last}");
+            assert_eq!(growth(&samples[first..], ENDED), number(&total, "born"));
+            let truth = before + number(&total, "children_write_bytes");
+            assert_eq!(growth(&samples[first..], WRITTEN), truth);
+            continue;
+        }
+        // Where a sweep came in between it is known, else it is known that it cannot be.
+        let (there, unknown) = (metric(last, "processes.total"), "clobbered_environments");
+        assert!(there == 2 || (there == 1 && trouble(last, unknown) >= 1), "{last}");
+    }
+    assert!(bearer.end());
+}
