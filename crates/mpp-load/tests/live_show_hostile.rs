@@ -78,7 +78,7 @@ fn workers_too_short_to_be_seen_alive_belong_to_the_daemon_that_wrote_over_its_e
     for tier in TIERS {
         let variable = format!("MPP_SHORT_{}_{tier}", std::process::id());
         let mut load = start_daemon(&variable, "1");
-        let mut show = show_bearers(tier, "500ms", &variable);
+        let mut show = show_bearers(tier, "250ms", &variable);
         show.until(|sample| metric(sample, "processes.total") == 1);
         let first = show.samples.len() - 1;
         load.begin();
@@ -101,15 +101,17 @@ fn workers_too_short_to_be_seen_alive_belong_to_the_daemon_that_wrote_over_its_e
 fn a_daemon_that_writes_over_its_environment_at_once_is_known_by_its_exec() {
     let variable = format!("MPP_EXEC_{}", std::process::id());
     let bearer = start_bearer(&variable);
-    for tier in TIERS {
-        let mut show = show_bearers(tier, "3s", &variable);
+    let mut shows = TIERS.map(|tier| show_bearers(tier, "1500ms", &variable));
+    for show in &mut shows {
         show.until(|sample| metric(sample, "processes.total") == 1);
-        let first = show.samples.len() - 1;
-        let mut load = start_daemon(&variable, "1");
-        let before = io_counters(&format!("/proc/{}/io", load.pid()))["write_bytes"];
-        load.begin();
-        let total = load.total();
-        show.settle();
+    }
+    let firsts = shows.each_ref().map(|show| show.samples.len() - 1);
+    let mut load = start_daemon(&variable, "1");
+    let before = io_counters(&format!("/proc/{}/io", load.pid()))["write_bytes"];
+    load.begin();
+    let total = load.total();
+    shows.iter_mut().for_each(Show::settle);
+    for (show, first) in shows.into_iter().zip(firsts) {
         let samples = show.end();
         let last = samples.last().unwrap();
         if last["tier"] == "A" {
