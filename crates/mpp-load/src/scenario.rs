@@ -8,6 +8,7 @@ mod descriptors;
 mod double_fork;
 mod ends;
 mod exec;
+mod forgery;
 mod leaderless;
 mod names;
 mod nested;
@@ -216,6 +217,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         help: "a process that writes, and whose counters other users may not read for a while",
         options: undumpable::OPTIONS,
         run: undumpable::run,
+    },
+    Scenario {
+        name: "forgery",
+        help: "messages that look like the kernel's are sent to netlink sockets of others",
+        options: forgery::OPTIONS,
+        run: forgery::run,
     },
     Scenario {
         name: "sleepers",

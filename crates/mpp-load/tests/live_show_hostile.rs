@@ -5,10 +5,12 @@
 
 mod support;
 
+use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use serde_json::Value;
 use support::show::{Show, growth, metric, trouble};
+use support::stranger::{NOBODY, Place, is_root};
 use support::{Load, io_counters, mpp, number};
 
 const TIERS: [&str; 3] = ["A", "B", "C"];
@@ -126,4 +128,75 @@ fn a_daemon_that_writes_over_its_environment_at_once_is_known_by_its_exec() {
         assert!(there == 2 || (there == 1 && trouble(last, unknown) >= 1), "{last}");
     }
     assert!(bearer.end());
+}
+
+/// The netlink sockets that a process holds: `PROTOCOL:PORT,...`, by the kernel's table of them.
+fn netlink_targets(pid: u32) -> String {
+    let inodes: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
+        .filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.into()))
+        .collect();
+    let table = std::fs::read_to_string("/proc/net/netlink").unwrap();
+    let words = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    // Columns: address, protocol, port, and at the end the inode.
+    let ours = words.filter(|words| inodes.iter().any(|inode| words.last() == Some(&&**inode)));
+    ours.map(|words| format!("{}:{}", words[1], words[2])).collect::<Vec<_>>().join(",")
+}
+
+/// Has `nobody`, or ourselves, send forged messages to all these sockets; how many were sent, and
+/// how many the kernel refused to.
+fn forge(place: &Place, targets: &str, is_nobody: IsNobody) -> (u64, u64) {
+    let mut command = Command::new(place.program("mpp-load"));
+    command.args(["forgery", "--targets", targets]);
+    if is_nobody == IsNobody::Yes && is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let mut forger = Load::start_command(command, place.folder());
+    forger.begin();
+    let total = forger.total();
+    assert!(forger.end());
+    (number(&total, "sent"), number(&total, "refused"))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum IsNobody {
+    Yes,
+    No,
+}
+
+#[test]
+fn forged_messages_change_no_total_and_are_counted() {
+    let place = Place::for_everybody();
+    let mut load = Load::start(&["parent-and-children", "--seconds", "3"]);
+    let before = io_counters(&format!("/proc/{}/io", load.pid()))["write_bytes"];
+    let columns = format!("{WRITTEN},{ENDED},conns.tcp.total,net.tcp.*,delays.cpu");
+    let pid = load.pid().to_string();
+    let mut show = Show::start("B", "200ms", &["-p", &pid, "-m", &columns]);
+    // Whoever is asked for delays has been asked once.
+    show.settle();
+    load.begin();
+    let targets = netlink_targets(show.pid());
+    assert!(targets.split(',').count() >= 2, "{targets}");
+    let (sent_by_nobody, refused) = forge(&place, &targets, IsNobody::Yes);
+    assert!(sent_by_nobody == 0 && refused > 0, "the kernel lets only some send");
+    let (sent, refused) = forge(&place, &targets, IsNobody::No);
+    assert_eq!(is_root(), sent > 0 && refused == 0, "{sent} sent, {refused} refused");
+    let truth = load.total();
+    show.settle();
+    let samples = show.end();
+    let last = samples.last().unwrap();
+    let forged: u64 = samples.iter().map(|sample| trouble(sample, "forged_messages")).sum();
+    assert_eq!(forged, sent);
+    assert!(samples.iter().all(|sample| number(sample, "lost_records") == 0));
+    if last["tier"] == "B" {
+        assert_eq!(growth(&samples, ENDED), number(&truth, "born"));
+    }
+    let written = number(&truth, "parent_write_bytes") + number(&truth, "children_write_bytes");
+    let (found, bound) = (growth(&samples, WRITTEN), number(last, "io_bound_bytes"));
+    assert!((written - bound..=written).contains(&found), "{found} of {written}, {bound} unsure");
+    assert_eq!(metric(&samples[0], WRITTEN), before);
+    for moved in ["net.tcp.sent_bytes", "net.tcp.received_bytes"] {
+        assert_eq!(metric(last, moved), 0, "it has no connection: {last}");
+    }
 }
