@@ -131,6 +131,14 @@ pub(crate) fn ignore_children() -> Result<()> {
     if previous == libc::SIG_ERR { Err(Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Lets the user of this process have so many processes at one time, as far as this process and
+/// its descendants are concerned: `RLIMIT_NPROC` of getrlimit(2), which does not hold for root.
+pub(crate) fn limit_processes(count: u64) -> Result<()> {
+    let limit = libc::rlimit { rlim_cur: count, rlim_max: count };
+    // SAFETY: `limit` is readable for the length of the call.
+    checked(unsafe { libc::setrlimit(libc::RLIMIT_NPROC, &raw const limit) })
+}
+
 /// Time since boot, suspended time included.
 pub(crate) fn boottime() -> Duration {
     clock(libc::CLOCK_BOOTTIME)
@@ -431,7 +439,8 @@ pub(crate) fn refuse_bpf(calls: BpfCalls, errno: u16) -> Result<()> {
 /// Sends a message to the netlink socket that has this port, netlink(7).
 pub(crate) fn send_netlink(protocol: i32, port: u32, message: &[u8]) -> Result<()> {
     // SAFETY: takes no pointer.
-    let fd = unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, protocol) };
+    let fd =
+        unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, protocol) };
     checked(fd)?;
     // SAFETY: the descriptor is new and nobody else's.
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };

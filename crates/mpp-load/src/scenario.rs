@@ -1,6 +1,7 @@
 //! The scenarios, as a table: name, sentence, options, function.
 
 mod accounting;
+mod bomb;
 mod burn;
 mod churn;
 mod connections;
@@ -145,6 +146,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         help: "so many children a second that end at once",
         options: storm::OPTIONS,
         run: storm::run,
+    },
+    Scenario {
+        name: "fork-bomb",
+        help: "whoever lives forks whom it can, as many as its user may have (not for root)",
+        options: bomb::OPTIONS,
+        run: bomb::run,
     },
     Scenario {
         name: "known-ends",

@@ -11,11 +11,14 @@ use std::process::Command;
 use serde_json::Value;
 use support::show::{Show, growth, metric, trouble};
 use support::stranger::{NOBODY, Place, is_root};
-use support::{Load, io_counters, mpp, number};
+use support::{Load, children_of, io_counters, mpp, number};
 
 const TIERS: [&str; 3] = ["A", "B", "C"];
 const WRITTEN: &str = "io_counters.write_bytes";
 const ENDED: &str = "processes.ended";
+const CHARS: &str = "io_counters.write_chars";
+/// A user to whom nothing else belongs, so that the limit on processes is the bomb's own.
+const BOMBER: u32 = 45_123;
 
 /// Somebody who bears a variable, so that there is a group before anybody else joins it.
 fn start_bearer(variable: &str) -> Load {
@@ -67,9 +70,9 @@ fn a_daemon_that_wrote_over_its_environment_stays_in_its_group_with_workers_fork
         show.settle();
         let samples = show.end();
         let samples = &samples[first..];
-        let totals = samples.iter().map(|sample| metric(sample, "processes.total"));
+        let mut totals = samples.iter().map(|sample| metric(sample, "processes.total"));
         assert!(totals.clone().all(|total| (1..=21).contains(&total)), "{tier}");
-        assert_eq!(totals.last(), Some(1), "the daemon itself is there to the end");
+        assert_eq!(totals.next_back(), Some(1), "the daemon itself is there to the end");
         assert_eq!(growth(samples, ENDED), number(&total, "born"), "{tier}");
         check_workers(samples, &total);
     }
@@ -199,4 +202,113 @@ fn forged_messages_change_no_total_and_are_counted() {
     for moved in ["net.tcp.sent_bytes", "net.tcp.received_bytes"] {
         assert_eq!(metric(last, moved), 0, "it has no connection: {last}");
     }
+}
+
+/// CPU time that a process and its children have used, the helpers of a command: nanoseconds of
+/// proc_pid_schedstat(5), all threads.
+fn cpu_ns(pid: u32) -> u64 {
+    let of_thread = |path: std::path::PathBuf| {
+        let text = std::fs::read_to_string(path.join("schedstat")).unwrap_or_default();
+        text.split(' ').next().and_then(|ns| ns.parse::<u64>().ok()).unwrap_or(0)
+    };
+    let of_process = |pid: u32| {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        tasks.map(|task| of_thread(task.unwrap().path())).sum::<u64>()
+    };
+    of_process(pid) + children_of(pid).into_iter().map(of_process).sum::<u64>()
+}
+
+/// How many processes there are.
+fn processes() -> u64 {
+    let names = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().file_name());
+    names.filter(|name| name.as_encoded_bytes().iter().all(u8::is_ascii_digit)).count() as u64
+}
+
+/// CPU time that ten samples cost, for each of the processes that there are.
+fn cost_of_a_process(show: &mut Show) -> f64 {
+    show.settle();
+    let (count, before, first) = (processes(), cpu_ns(show.pid()), show.samples.len());
+    while show.samples.len() < first + 10 {
+        show.next();
+    }
+    let samples = (show.samples.len() - first) as f64;
+    (cpu_ns(show.pid()) - before) as f64 / samples / count as f64
+}
+
+#[test]
+fn five_thousand_zombies_cost_no_more_each_than_others_and_all_are_counted() {
+    let columns = "processes.zombie,processes.total,threads";
+    let quiet = start_bearer("MPP_ZOMBIES");
+    let start = |tier, load: &Load| {
+        Show::start(tier, "200ms", &["-p", &load.pid().to_string(), "-m", columns])
+    };
+    let mut shows = TIERS.map(|tier| start(tier, &quiet));
+    let costs_before = shows.each_mut().map(cost_of_a_process);
+    let crowd = Load::start(&["zombies", "--count", "5000"]);
+    let costs = shows.each_mut().map(cost_of_a_process);
+    for (cost, before) in costs.iter().zip(costs_before) {
+        // What grew with the square of their number would be thirty times as much.
+        assert!(*cost <= 2.0 * before, "{costs:?} ns each, {costs_before:?} without zombies");
+    }
+    shows.into_iter().for_each(|show| drop(show.end()));
+    let mut shows = TIERS.map(|tier| start(tier, &crowd));
+    shows.iter_mut().for_each(Show::settle);
+    for sample in shows.into_iter().flat_map(Show::end) {
+        assert_eq!(metric(&sample, "processes.zombie"), 5000, "{sample}");
+        assert_eq!(metric(&sample, "processes.total"), 5001, "{sample}");
+        let classes = ["failed", "malformed", "given_up_readings", "dropped_readings"];
+        assert_eq!(classes.map(|class| trouble(&sample, class)), [0; 4], "{sample}");
+    }
+}
+
+#[test]
+fn a_fork_bomb_is_counted_to_the_last_fork_by_no_more_than_a_sweep_an_interval() {
+    let place = Place::for_everybody();
+    for tier in TIERS {
+        let mut command = Command::new(place.program("mpp-load"));
+        command.arg("fork-bomb");
+        if !is_root() {
+            eprintln!("a limit on processes of one's own needs another user, so root");
+            return assert_eq!(command.args(["--limit", "0"]).status().unwrap().code(), Some(1));
+        }
+        command.uid(BOMBER).gid(BOMBER);
+        let mut bomb = Load::start_command(command, place.folder());
+        let pid = bomb.pid().to_string();
+        let own_io = || io_counters(&format!("/proc/{pid}/task/{pid}/io"))["wchar"];
+        let columns = format!("processes.total,{ENDED},{CHARS}");
+        let mut show = Show::start(tier, "200ms", &["-p", &pid, "-m", &columns]);
+        show.settle();
+        let own_before = own_io();
+        let shown_before = metric(show.last(), CHARS);
+        bomb.begin();
+        let truth = bomb.total();
+        show.settle();
+        let own = own_io() - own_before;
+        let samples = show.end();
+        check_bomb(tier, &samples, shown_before, own, &truth);
+    }
+}
+
+fn check_bomb(tier: &str, samples: &[Value], shown_before: u64, own: u64, truth: &Value) {
+    let last = samples.last().unwrap();
+    let (born, said) = (number(truth, "born"), number(truth, "thrown_away_bytes"));
+    assert!(born > 300, "{truth}");
+    let found = (growth(samples, ENDED), metric(last, CHARS) - shown_before);
+    let lost: u64 = samples.iter().map(|sample| number(sample, "lost_records")).sum();
+    if lost == 0 {
+        let ended = if last["tier"] == "C" { found.0 } else { born };
+        assert!(found.0 <= born, "{found:?} {truth}");
+        assert_eq!(found, (ended, said + own), "{tier}: {truth}");
+    } else {
+        // What is lost is said, and lowers what is promised.
+        assert!(samples.iter().any(|sample| sample["tier"] != tier), "{tier}: {lost} lost");
+        assert!(found.0 <= born && found.1 <= said + own, "{tier}: {found:?} {truth}");
+    }
+    let intervals = samples.iter().filter_map(|sample| sample["interval_sec"].as_f64());
+    // The clock of a timer may be ahead by a moment.
+    assert!(
+        intervals.clone().all(|interval| interval > 0.15),
+        "{:?}",
+        intervals.collect::<Vec<_>>()
+    );
 }
