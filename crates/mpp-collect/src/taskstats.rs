@@ -159,12 +159,19 @@ impl Taskstats {
         if self.delays != DelayAccounting::Unsupported {
             self.delays = DelayAccounting::read(&mut self.room);
         }
+        let mut drained = self.drain_again(each);
+        drained.lost = self.sequences.settle();
+        drained.missing = self.sequences.missing();
+        drained
+    }
+
+    /// The same right after a drain, of what has come since. It calls nothing lost: so soon a
+    /// missing record may still be on its way.
+    pub(crate) fn drain_again(&mut self, each: &mut dyn FnMut(&ThreadExitRecord)) -> Drained {
         let mut drained = Drained::default();
         for position in 0..self.listeners.len() {
             self.drain_one(position, each, &mut drained);
         }
-        drained.lost = self.sequences.settle();
-        drained.missing = self.sequences.missing();
         drained
     }
 
