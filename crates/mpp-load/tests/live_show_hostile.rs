@@ -200,7 +200,9 @@ fn forged_messages_change_no_total_and_are_counted() {
     assert!((written - bound..=written).contains(&found), "{found} of {written}, {bound} unsure");
     assert_eq!(metric(&samples[0], WRITTEN), before);
     for moved in ["net.tcp.sent_bytes", "net.tcp.received_bytes"] {
-        assert_eq!(metric(last, moved), 0, "it has no connection: {last}");
+        let found = samples.iter().filter_map(|s| s["groups"][0]["metrics"][moved].as_u64());
+        let found: Vec<u64> = found.collect();
+        assert!(!found.is_empty() && found.iter().all(|bytes| *bytes == 0), "{moved}: {found:?}");
     }
 }
 
@@ -294,15 +296,14 @@ fn check_bomb(tier: &str, samples: &[Value], shown_before: u64, own: u64, truth:
     let (born, said) = (number(truth, "born"), number(truth, "thrown_away_bytes"));
     assert!(born > 300, "{truth}");
     let found = (growth(samples, ENDED), metric(last, CHARS) - shown_before);
-    let lost: u64 = samples.iter().map(|sample| number(sample, "lost_records")).sum();
-    if lost == 0 {
+    // A lost record of somebody's who is no member leaves the tier as it is.
+    if samples.iter().all(|sample| sample["tier"] == samples[0]["tier"]) {
         let ended = if last["tier"] == "C" { found.0 } else { born };
         assert!(found.0 <= born, "{found:?} {truth}");
         assert_eq!(found, (ended, said + own), "{tier}: {truth}");
     } else {
-        // What is lost is said, and lowers what is promised.
-        assert!(samples.iter().any(|sample| sample["tier"] != tier), "{tier}: {lost} lost");
-        assert!(found.0 <= born && found.1 <= said + own, "{tier}: {found:?} {truth}");
+        let lost: u64 = samples.iter().map(|sample| number(sample, "lost_records")).sum();
+        assert!(lost > 0 && found.0 <= born && found.1 <= said + own, "{lost} {found:?} {truth}");
     }
     let intervals = samples.iter().filter_map(|sample| sample["interval_sec"].as_f64());
     // The clock of a timer may be ahead by a moment.
