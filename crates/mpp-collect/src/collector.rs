@@ -33,7 +33,7 @@ use crate::error::{CollectError, absence_of};
 use crate::exits::{ExitRoom, Population, Refusal, Witness};
 use crate::identity::roster::Roster;
 use crate::identity::shared::SharedIdentities;
-use crate::identity::{self, Known, Risk, Wants};
+use crate::identity::{self, Known, Overwriting, Risk, Wants};
 use crate::measure::{
     Buffers, Counters, IoReader, Phase, Subject, ThreadNeeds, Vanished, has_reaped, is_ending,
     open_io, read_thread_total, read_total,
@@ -162,6 +162,7 @@ struct Tallies {
     cut: u64,
     unreached: u64,
     lost_reports: u64,
+    forged: u64,
 }
 
 /// How much of the room is needed that a snapshot and its collector keep.
@@ -1271,7 +1272,8 @@ impl Collector {
         }
     }
 
-    /// Has processes that wrote over their environment take that of whoever forked them.
+    /// Has processes that wrote over their environment, or of which it was not read yet, take that
+    /// of whoever forked them.
     fn inherit_environments(&mut self, attention: &Attention) -> Learned {
         let heir = |known: &Known| {
             let is_heir = known.lacks_environment() && known.parent_pid != known.key.pid;
@@ -1351,7 +1353,11 @@ impl Collector {
         for sample in samples {
             count_absences(sample, &mut self.trouble);
             if let Some(known) = self.known.get(sample.key.pid) {
-                self.trouble.clobbered_environments += u64::from(known.is_environment_clobbered);
+                match known.overwriting {
+                    Overwriting::NotSeen => {}
+                    Overwriting::Lost => self.trouble.clobbered_environments += 1,
+                    Overwriting::Remembered => self.trouble.remembered_environments += 1,
+                }
                 self.trouble.truncated += u64::from(known.is_cmdline_truncated);
             }
         }
@@ -1359,24 +1365,31 @@ impl Collector {
             self.trouble.blocked = memory.blocked_now() as u64;
             self.trouble.hanging_threads = memory.stuck_threads() as u64;
         }
-        let now = Tallies::of(self.memory.as_ref(), self.sockets.as_ref());
+        let now = Tallies::of(self.memory.as_ref(), self.sockets.as_ref(), &self.witness);
         let before = mem::replace(&mut self.tallied, now);
         self.trouble.given_up_readings = now.given_up - before.given_up;
         self.trouble.dropped_readings = now.dropped - before.dropped;
         self.trouble.cut_sockets = now.cut - before.cut;
         self.trouble.unreached_sockets = now.unreached - before.unreached;
         self.trouble.lost_connection_reports = now.lost_reports - before.lost_reports;
+        // One who tells no more is not asked any more, either.
+        self.trouble.forged_messages = now.forged.saturating_sub(before.forged);
     }
 }
 
 impl Tallies {
-    fn of(memory: Option<&MemoryReader>, sockets: Option<&SocketSource>) -> Self {
+    fn of(
+        memory: Option<&MemoryReader>,
+        sockets: Option<&SocketSource>,
+        witness: &Witness,
+    ) -> Self {
         Tallies {
             given_up: memory.map_or(0, MemoryReader::blocked_total),
             dropped: memory.map_or(0, MemoryReader::dropped_total),
             cut: sockets.map_or(0, SocketSource::cut_total),
             unreached: sockets.map_or(0, SocketSource::unreached_total),
             lost_reports: sockets.map_or(0, SocketSource::lost_total),
+            forged: witness.forged_total() + sockets.map_or(0, SocketSource::forged_total),
         }
     }
 }

@@ -126,7 +126,7 @@ pub(crate) struct Known {
     /// where it is told.
     pub(crate) standstill: Option<Box<Standstill>>,
     pub(crate) proportional_memory: Reading<ProportionalMemory>,
-    pub(crate) is_environment_clobbered: bool,
+    pub(crate) overwriting: Overwriting,
     pub(crate) is_cmdline_truncated: bool,
     is_uninterruptible: bool,
     /// Whom to ask for its memory: itself, or a thread that lives when the main one exited.
@@ -196,6 +196,26 @@ impl Ask {
         };
         *self = next;
         counts
+    }
+}
+
+/// Whether a process was seen to have written over its environment, as setproctitle(3) does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Overwriting {
+    NotSeen,
+    /// It has, and some of what stood there may be missing.
+    Lost,
+    /// It has, and all that is asked for is known from its exec or from whoever forked it.
+    Remembered,
+}
+
+impl Overwriting {
+    /// That what stood there has become known.
+    fn made_good(self) -> Self {
+        match self {
+            Overwriting::NotSeen => Overwriting::NotSeen,
+            Overwriting::Lost | Overwriting::Remembered => Overwriting::Remembered,
+        }
     }
 }
 
@@ -406,7 +426,7 @@ impl Known {
             was_running: false,
             standstill: None,
             proportional_memory: Reading::Absent(Absence::NotYetKnown),
-            is_environment_clobbered: false,
+            overwriting: Overwriting::NotSeen,
             is_cmdline_truncated: false,
             is_uninterruptible: false,
             reader_key: key,
@@ -484,7 +504,7 @@ impl Known {
         let is_whole = |why: &Option<Absence>| matches!(why, None | Some(Absence::NotRequested));
         [self.cmdline, self.environment, self.rollup] == [Ask::No; 3]
             && !wants.proportional_memory
-            && !self.is_environment_clobbered
+            && self.overwriting == Overwriting::NotSeen
             && !self.is_cmdline_truncated
             && absences.iter().all(is_whole)
     }
@@ -501,7 +521,7 @@ impl Known {
         {
             next.environment = Reading::Value(entries.clone());
             next.is_environment_incomplete = false;
-            self.is_environment_clobbered = false;
+            self.overwriting = self.overwriting.made_good();
             self.environment = Ask::No;
         }
         self.replace(next);
@@ -619,7 +639,7 @@ impl Known {
         buffers: &mut Buffers,
     ) {
         self.image = Image::of(subject.stat);
-        (self.is_environment_clobbered, self.is_cmdline_truncated) = (false, false);
+        (self.overwriting, self.is_cmdline_truncated) = (Overwriting::NotSeen, false);
         let mut next = Identity::clone(&self.identity);
         next.comm = Box::from(subject.stat.comm);
         next.uid = uid;
@@ -821,11 +841,19 @@ impl Known {
             return;
         }
         let mut next = Identity::clone(&self.identity);
+        let is_all_known = next.environment.value().is_some() && !next.is_environment_incomplete;
         let found = match bytes {
+            Reading::Value(bytes) if is_all_known && is_clobbered(bytes) => {
+                self.overwriting = Overwriting::Remembered;
+                return;
+            }
             Reading::Value(bytes) => {
                 let remembered = next.environment.value().map_or(&[][..], |entries| entries);
                 let (found, is_incomplete) = environment_of(bytes, keys, remembered);
-                self.is_environment_clobbered = is_incomplete;
+                self.overwriting = match is_incomplete {
+                    true => Overwriting::Lost,
+                    false => Overwriting::NotSeen,
+                };
                 next.is_environment_incomplete = is_incomplete;
                 found
             }
@@ -837,10 +865,11 @@ impl Known {
         self.replace(next);
     }
 
-    /// Whether it shares the environment of its last exec with the process that forked it, and
-    /// has written over its copy, or both have over theirs.
+    /// Whether it shares the environment of its last exec with the process that forked it, while
+    /// its own copy was not read yet, or was written over before or after it was forked.
     pub(crate) fn lacks_environment(&self) -> bool {
-        self.is_environment_clobbered && self.image.has_forked
+        let is_open = self.identity.environment.absence() == Some(Absence::NotYetKnown);
+        self.image.has_forked && (is_open || self.overwriting == Overwriting::Lost)
     }
 
     /// Takes what is remembered of the environment that it was forked with; whether it is its
@@ -857,7 +886,9 @@ impl Known {
         let own = next.environment.value().map_or(&[][..], |entries| entries);
         next.environment = Reading::Value(united(remembered, own));
         next.is_environment_incomplete = parent.identity.is_environment_incomplete;
-        self.is_environment_clobbered = next.is_environment_incomplete;
+        if !next.is_environment_incomplete {
+            self.overwriting = self.overwriting.made_good();
+        }
         self.replace(next);
     }
 

@@ -87,6 +87,8 @@ pub struct SocketSource {
     cut: u64,
     unreached: u64,
     lost: u64,
+    /// Those that came to sockets which are closed again.
+    forged_before: u64,
 }
 
 /// Whose sockets are remembered.
@@ -142,6 +144,7 @@ impl SocketSource {
             cut: 0,
             unreached: 0,
             lost: 0,
+            forged_before: 0,
         }
     }
 
@@ -175,6 +178,9 @@ impl SocketSource {
             // What failed in the last sweep, for want of a descriptor perhaps, may work now.
             Some(Err(Absence::Failed(_))) => self.namespaces = None,
             Some(Err(_)) | None => {}
+        }
+        if !scope.traffic {
+            self.forged_before += forged_total(self.ended.as_ref());
         }
         // Before any table is read, or an end in between would be missed.
         if scope.traffic && !matches!(self.ended, Some(Ok(_))) {
@@ -370,6 +376,17 @@ impl SocketSource {
     #[must_use]
     pub fn lost_total(&self) -> u64 {
         self.lost
+    }
+
+    /// How many messages somebody else than the kernel has sent to our sockets. They are not
+    /// believed. Only grows.
+    #[must_use]
+    pub fn forged_total(&self) -> u64 {
+        let of_tables = match &self.namespaces {
+            Some(Ok(namespaces)) => namespaces.forged_total(),
+            Some(Err(_)) | None => 0,
+        };
+        self.forged_before + of_tables + forged_total(self.ended.as_ref())
     }
 
     /// Remembers a process of whose ended connections nobody tells us. One whose namespace we
@@ -577,6 +594,11 @@ fn drain(
     };
     traffic.lost = ended.drain(namespace, opener_of, &mut traffic.closed)?;
     Ok(())
+}
+
+/// Messages that somebody else than the kernel has sent to whoever hears of ends.
+fn forged_total(ended: Option<&Result<EndedSockets, Absence>>) -> u64 {
+    ended.map_or(0, |ended| ended.as_ref().map_or(0, EndedSockets::forged_total))
 }
 
 /// Adds what a table says to what is handed on.

@@ -475,7 +475,8 @@ fn a_forked_worker_has_the_environment_that_is_remembered_of_its_parent() {
         for pid in [970, 980] {
             assert_eq!(*environment(pid), Reading::Absent(Absence::Malformed), "{pid} {round}");
         }
-        assert_eq!(snapshot.trouble.clobbered_environments, 2);
+        let Trouble { clobbered_environments, remembered_environments, .. } = snapshot.trouble;
+        assert_eq!((clobbered_environments, remembered_environments), (2, 2));
     }
 }
 
