@@ -97,7 +97,15 @@ const SAMPLERS: &[Sampler] = &[
         rights: Rights::OfTheKernel,
     },
     Sampler {
-        name: "metrics-per-process, tier B",
+        name: "C limit, taskstats",
+        what: "accounts and three calls for who has run, and a sixteenth of the others; nothing kept",
+        program: Bench::limit,
+        arguments: &["--taskstats"],
+        processes_max: u64::MAX,
+        rights: Rights::OfTheKernel,
+    },
+    Sampler {
+        name: TIER_B,
         what: "full sample, ledger and groups",
         program: Bench::own,
         arguments: &["--tier", "b"],
@@ -224,8 +232,14 @@ const PSUTIL: &str = "psutil";
 /// So many variables have the processes that are measured, beside those of this program.
 const VARIABLES: u32 = 20;
 
+/// So many TCP connections they have with themselves.
+const CONNECTIONS: &str = "500";
+
 /// Ours at its best.
 const TIER_A: &str = "metrics-per-process, tier A";
+
+/// Ours where programs in the kernel are not to be had.
+const TIER_B: &str = "metrics-per-process, tier B";
 
 /// One line of a result.
 struct Measured {
@@ -251,8 +265,11 @@ pub(crate) fn run(root: &Path, plan: &Plan) -> Result<()> {
     for &processes in &plan.processes {
         for &active in &plan.active {
             let count = processes.to_string();
-            let sleepers = ["sleepers", "--count", &count, "--active", &active.to_string()];
-            let load = Load::start(&bench, &sleepers.map(str::to_owned))?;
+            let active_percent = active.to_string();
+            let sleepers = ["sleepers", "--count", &count, "--active", &active_percent];
+            let sleepers = sleepers.into_iter().chain(["--connections", CONNECTIONS]);
+            let sleepers: Vec<String> = sleepers.map(str::to_owned).collect();
+            let load = Load::start(&bench, &sleepers)?;
             let rows = bench.measure_all(processes, plan.samples)?;
             drop(load);
             let table = table(processes, active, &rows);

@@ -6,6 +6,8 @@
 //! A condition that is not given, because its list is empty, matches anything. So an empty
 //! list that a program computed selects the whole machine: check it before the call.
 
+mod kept;
+
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
@@ -28,11 +30,18 @@ use mpp_collect::{
     Seen, Step,
 };
 
+use self::kept::{Interest, Programs};
 use crate::error::Error;
 
 /// From so many processes on they are read by programs in the kernel, where we may load them:
-/// that costs some 30 ms for one call, and each process then 2 microseconds instead of 30.
+/// that costs some 20 ms for the first call, and each process then 2 microseconds instead of 30.
 const PROGRAMS_PAY: u64 = 1000;
+
+/// From so many on that pays for the name and user of each alone, which one file tells.
+const PROGRAMS_PAY_FOR_NAMES: u64 = 5000;
+
+/// Whoever asks for a smaller part of all processes has only those read.
+const PART_MIN: u64 = 4;
 
 /// Bytes for the ends between two readings, some 10,000; of more, the sums stay right.
 const EXIT_RING_BYTES: u32 = 4 << 20;
@@ -165,6 +174,10 @@ pub fn find_pids(selection: &Selection) -> Result<Vec<u32>, Error> {
     if !selection.process_env.is_empty() {
         return session.pids_with_environment(&filter);
     }
+    if let Some(found) = session.sweep_once(PROGRAMS_PAY_FOR_NAMES, filter.interest()) {
+        let matching = found.processes.iter().filter(|process| filter.matches(process));
+        return Ok(matching.map(|process| process.key.pid).collect());
+    }
     Ok(session.collector.pids_where(|comm, user| {
         filter.matches_name(comm)
             && (selection.users.is_empty() || user().is_some_and(|uid| filter.matches_user(uid)))
@@ -222,11 +235,16 @@ pub fn stats_per_pid(pid: u32) -> Result<Stats, Error> {
 /// The procfs cannot be read at all.
 pub fn multi_pid_process_stats(pids: &[u32]) -> Result<Stats, Error> {
     let mut session = Session::open(IdentityNeeds::default(), measures(Connections::Counted))?;
-    let samples = session.read(pids)?;
     let memory_total_bytes = session.collector.memory_total_bytes();
     let mut sums = Sums::default();
-    for process in samples.iter().flatten() {
-        sums.add_process(process, memory_total_bytes);
+    if let Some(all) = session.sweep_for(pids) {
+        for process in pids.iter().filter_map(|pid| all.by_pid(*pid)) {
+            sums.add_process(process, memory_total_bytes);
+        }
+    } else {
+        for process in session.read(pids)?.iter().flatten() {
+            sums.add_process(process, memory_total_bytes);
+        }
     }
     Ok(sums.finish(Zeros::Dropped, Rates::Unknown))
 }
@@ -283,7 +301,7 @@ pub fn get_processes_stats_ex_waiting<E: From<Error>>(
     let filter = Filter::new(selection);
     let mut session = Session::open(selection.identity_needs(), measures(options.connections))?;
     session.load_programs(PROGRAMS_PAY);
-    let first = session.sweep(&filter, &HashSet::new())?;
+    let first = session.sweep(&filter, HashSet::new())?;
     let mut sums = Sums::default();
     let rates = if options.interval.is_zero() {
         for process in first.processes.iter().filter(|process| filter.matches(process)) {
@@ -295,7 +313,7 @@ pub fn get_processes_stats_ex_waiting<E: From<Error>>(
         ledger.advance(&first);
         wait(options.interval)?;
         let members = filter.members(&first);
-        let second = session.sweep(&filter, &members)?;
+        let second = session.sweep(&filter, members.clone())?;
         let movement = ledger.advance(&second);
         sums.add_interval(&filter, members, &first, &second, &movement);
         Rates::Measured
@@ -344,46 +362,71 @@ const OF_THE_LEDGER: [MetricId; 6] = [
 
 /// A collector and what it is asked for, for the length of one call.
 ///
-/// No descriptor outlives it: a program that closes all it has, as services do when they
-/// start, would find the next call reading from whatever got the number.
+/// No descriptor of this process outlives it: a program that closes all it has, as services do
+/// when they start, would find the next call reading from whatever got the number.
 struct Session {
     collector: Collector,
     needs: Needs,
+    /// Who sweeps instead of the collector, where that costs less.
+    programs: Option<Programs>,
 }
 
 impl Session {
     fn open(identity: IdentityNeeds, measures: Measures) -> Result<Self, Error> {
         let collector = Collector::open(CollectorOptions::default())?;
-        Ok(Session { collector, needs: Needs { identity, measures } })
+        Ok(Session { collector, needs: Needs { identity, measures }, programs: None })
     }
 
     /// Where there are so many processes, has them read by programs in the kernel. A process's
     /// environment has to be read as ever, so that nothing is won where it is asked for.
     fn load_programs(&mut self, processes: u64) {
         let asks_environment = !self.needs.identity.environment_keys.is_empty();
-        if !asks_environment && self.collector.processes_about() >= processes {
-            let ring_bytes = EXIT_RING_BYTES;
-            self.collector.load_programs(ExitRoom { ring_bytes, ..ExitRoom::default() });
+        if asks_environment || self.collector.processes_about() < processes {
+            return;
+        }
+        self.programs = Programs::load(exit_room());
+        if self.programs.is_none() {
+            self.collector.load_programs(exit_room());
         }
     }
 
     /// Reads all processes; what they hold only of those that may match, or did before.
-    fn sweep(
-        &mut self,
-        filter: &Filter<'_>,
-        former: &HashSet<ProcessKey>,
-    ) -> Result<Snapshot, Error> {
-        let mut snapshot = Snapshot::default();
-        let may_match = |key: ProcessKey, identity: &Identity| {
-            former.contains(&key) || filter.matches_by_name_and_user(identity)
+    fn sweep(&mut self, filter: &Filter, former: HashSet<ProcessKey>) -> Result<Snapshot, Error> {
+        let filter = filter.clone();
+        let may_match = move |key: ProcessKey, identity: &Identity| {
+            filter.matches_by_name_and_user(identity) || former.contains(&key)
         };
+        if let Some(programs) = &self.programs {
+            return programs.sweep(&self.needs, Arc::new(may_match));
+        }
+        let mut snapshot = Snapshot::default();
         let wait = self.wait();
         self.collector.sweep_of_interest(&self.needs, &may_match, wait, &mut snapshot)?;
         Ok(snapshot)
     }
 
+    /// One reading of all processes by programs in the kernel, where these are loaded or there are
+    /// so many processes that it pays. `None` where it does not, or they cannot be had.
+    fn sweep_once(&self, processes: u64, is_of_interest: Arc<Interest>) -> Option<Snapshot> {
+        let programs = Programs::loaded().or_else(|| {
+            let is_paid = self.collector.processes_about() >= processes;
+            is_paid.then(|| Programs::load(exit_room())).flatten()
+        })?;
+        programs.sweep(&self.needs, is_of_interest).ok()
+    }
+
+    /// One reading of all processes by programs in the kernel, where that costs less than reading
+    /// these.
+    fn sweep_for(&self, pids: &[u32]) -> Option<Snapshot> {
+        let count = pids.len() as u64;
+        let is_large =
+            count >= PROGRAMS_PAY && count * PART_MIN >= self.collector.processes_about();
+        let wanted: HashSet<u32> = is_large.then(|| pids.iter().copied().collect())?;
+        self.sweep_once(PROGRAMS_PAY, Arc::new(move |key, _| wanted.contains(&key.pid)))
+    }
+
     /// The PIDs of the processes that match, where the environment is asked for.
-    fn pids_with_environment(&mut self, filter: &Filter<'_>) -> Result<Vec<u32>, Error> {
+    fn pids_with_environment(&mut self, filter: &Filter) -> Result<Vec<u32>, Error> {
         let scan = self.collector.scan(&filter.question(), WAIT)?;
         let mut pids: Vec<u32> = scan.found.iter().map(|(key, _)| key.pid).collect();
         if !scan.undecided.is_empty() {
@@ -428,6 +471,10 @@ impl Session {
     }
 }
 
+fn exit_room() -> ExitRoom {
+    ExitRoom { ring_bytes: EXIT_RING_BYTES, ..ExitRoom::default() }
+}
+
 fn measures(connections: Connections) -> Measures {
     Measures {
         memory: true,
@@ -453,25 +500,26 @@ impl Selection {
 }
 
 /// A selection with its users looked up.
-struct Filter<'a> {
-    selection: &'a Selection,
+#[derive(Clone)]
+struct Filter {
+    selection: Arc<Selection>,
     uids: Arc<HashSet<u32>>,
 }
 
-impl<'a> Filter<'a> {
-    fn new(selection: &'a Selection) -> Self {
+impl Filter {
+    fn new(selection: &Selection) -> Self {
         let mut users = UserNames::default();
         let uid = |name: &Vec<u8>| match users.uid_of(name) {
             Lookup::Found(uid) => Some(uid),
             Lookup::NoSuchUser | Lookup::Unanswered => None,
         };
-        Filter { selection, uids: Arc::new(selection.users.iter().filter_map(uid).collect()) }
+        let uids = Arc::new(selection.users.iter().filter_map(uid).collect());
+        Filter { selection: Arc::new(selection.clone()), uids }
     }
 
     /// As the collector asks it of every process.
     fn question(&self) -> Arc<Question> {
-        let selection = self.selection.clone();
-        let uids = Arc::clone(&self.uids);
+        let Filter { selection, uids } = self.clone();
         Arc::new(move |seen: &Seen<'_>| {
             let has_user = selection.users.is_empty() || uids.contains(&seen.uid);
             if !is_one_of(&selection.process_names, seen.comm) || !has_user {
@@ -495,6 +543,12 @@ impl<'a> Filter<'a> {
         let environment = &self.selection.process_env;
         self.matches_by_name_and_user(&process.identity)
             && environment.iter().all(|(key, value)| has_variable(process, key, value.as_deref()))
+    }
+
+    /// Whether it may match, as it is asked of every process.
+    fn interest(&self) -> Arc<Interest> {
+        let filter = self.clone();
+        Arc::new(move |_, identity| filter.matches_by_name_and_user(identity))
     }
 
     /// The processes of a snapshot that match.
@@ -701,14 +755,18 @@ impl Sums {
     /// Adds the members that lived through an interval, and all that members did in it.
     fn add_interval(
         &mut self,
-        filter: &Filter<'_>,
+        filter: &Filter,
         mut members: HashSet<ProcessKey>,
         first: &Snapshot,
         second: &Snapshot,
         movement: &Movement,
     ) {
+        // Both ascend by key.
+        let mut earlier = first.processes.iter().peekable();
         for process in &second.processes {
-            if let Some(before) = first.by_key(process.key).filter(|p| members.contains(&p.key)) {
+            while earlier.next_if(|before| before.key < process.key).is_some() {}
+            let before = earlier.next_if(|before| before.key == process.key);
+            if let Some(before) = before.filter(|before| members.contains(&before.key)) {
                 self.add_survivor(before, process, second.host.memory_total_bytes);
             }
         }
@@ -875,7 +933,7 @@ mod tests {
         let measures = measures(Connections::Counted);
         let mut session = Session::open(IdentityNeeds::default(), measures).unwrap();
         session.load_programs(0);
-        if session.collector.exit_source() == ExitSource::Exact {
+        if session.programs.is_some() || session.collector.exit_source() == ExitSource::Exact {
             return Some(session);
         }
         eprintln!("no programs in the kernel here");
@@ -911,7 +969,7 @@ mod tests {
         let mut read =
             Session::open(IdentityNeeds::default(), measures(Connections::Counted)).unwrap();
         let stats = [&mut told, &mut read].map(|session| {
-            let snapshot = session.sweep(&filter, &HashSet::new()).unwrap();
+            let snapshot = session.sweep(&filter, HashSet::new()).unwrap();
             let process = snapshot.processes.iter().find(|p| p.key.pid == child.id()).unwrap();
             assert!(filter.matches(process), "{:?}", process.identity);
             assert_eq!(process.identity.executable, Reading::Absent(Absence::NotRequested));
@@ -939,11 +997,11 @@ mod tests {
         let Some(mut session) = by_programs() else { return };
         let (_folder, mut command, selection) = writer("mpp-born-ended", 3);
         let filter = Filter::new(&selection);
-        let first = session.sweep(&filter, &HashSet::new()).unwrap();
+        let first = session.sweep(&filter, HashSet::new()).unwrap();
         let mut ledger = Ledger::new();
         ledger.advance(&first);
         assert!(command.status().unwrap().success());
-        let second = session.sweep(&filter, &HashSet::new()).unwrap();
+        let second = session.sweep(&filter, HashSet::new()).unwrap();
         let movement = ledger.advance(&second);
         let mut sums = Sums::default();
         sums.add_interval(&filter, HashSet::new(), &first, &second, &movement);

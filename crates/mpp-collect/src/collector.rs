@@ -180,23 +180,26 @@ struct Slacks {
     former_parents: Slack,
     threads_asked: Slack,
     attention: Slack,
-    /// After so many sweeps what was given back is given on to the kernel.
-    sweeps_to_trim: Option<u32>,
+    /// After so many sweeps what is free is given on to the kernel.
+    sweeps_to_trim: u32,
 }
+
+/// What lives long comes to lie among what lived short, and free memory is spread over ever more
+/// pages; so those that are free as a whole are given on now and then.
+const SWEEPS_BETWEEN_TRIMS: u32 = 300;
 
 impl Slacks {
     /// Gives on to the kernel what was given back, but later: whoever works with what was swept
     /// gives back, too, and not in the same sweep. `given_back` says of each list whether it has.
     fn trim(&mut self, given_back: &[bool]) {
         if given_back.contains(&true) {
-            self.sweeps_to_trim = Some(slack::INTERVALS);
+            self.sweeps_to_trim = self.sweeps_to_trim.min(slack::INTERVALS);
         }
-        self.sweeps_to_trim = match self.sweeps_to_trim {
-            Some(0) => {
-                allocator::give_back_free_pages();
-                None
-            }
-            sweeps => sweeps.map(|sweeps| sweeps - 1),
+        self.sweeps_to_trim = if self.sweeps_to_trim == 0 {
+            allocator::give_back_free_pages();
+            SWEEPS_BETWEEN_TRIMS
+        } else {
+            self.sweeps_to_trim - 1
         };
     }
 }
@@ -213,11 +216,14 @@ struct HeldIo {
     free: u64,
 }
 
+/// Whether more than counters is asked for of a process.
+type IsOfInterest<'a> = dyn Fn(ProcessKey, &Identity) -> bool + 'a;
+
 /// What is read in one round, and of whom more than counters.
 struct Request<'a> {
     needs: &'a Needs,
     /// `None` where everybody is.
-    is_of_interest: Option<&'a dyn Fn(ProcessKey, &Identity) -> bool>,
+    is_of_interest: Option<&'a IsOfInterest<'a>>,
     scope: Scope<'a>,
 }
 
@@ -398,7 +404,7 @@ impl Collector {
             buffers,
             trouble: Trouble::default(),
             tallied: Tallies::default(),
-            slacks: Slacks::default(),
+            slacks: Slacks { sweeps_to_trim: SWEEPS_BETWEEN_TRIMS, ..Slacks::default() },
         })
     }
 
@@ -429,7 +435,7 @@ impl Collector {
     pub fn sweep_of_interest(
         &mut self,
         needs: &Needs,
-        is_of_interest: &dyn Fn(ProcessKey, &Identity) -> bool,
+        is_of_interest: &IsOfInterest<'_>,
         wait: IdentityWait,
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {

@@ -38,6 +38,9 @@ const FLAG_FORKED: u32 = 0x0000_0040;
 /// After so many sweeps the control group is read again: a process can be moved.
 const SWEEPS_BETWEEN_REREADS: u64 = 16;
 
+/// And after so many everything of a process, also where nothing seems to have changed.
+const SWEEPS_BETWEEN_FULL_REREADS: u64 = 256;
+
 /// A control group's path has at most 4096 bytes, once for each of a dozen hierarchies.
 const CGROUP_BYTES_MAX: usize = 64 * 1024;
 
@@ -290,6 +293,11 @@ pub(crate) fn is_turn(pid: u32, sweep: u64) -> bool {
     sweep.wrapping_add(u64::from(pid)).is_multiple_of(SWEEPS_BETWEEN_REREADS)
 }
 
+/// Whether a sweep reads again all of a process, whatever tells that it is the same.
+pub(crate) fn is_turn_of_all(pid: u32, sweep: u64) -> bool {
+    sweep.wrapping_add(u64::from(pid)).is_multiple_of(SWEEPS_BETWEEN_FULL_REREADS)
+}
+
 /// An identity of which nothing is known but name and user, for this reason.
 pub(crate) fn named(comm: Box<[u8]>, uid: u32, why: Absence) -> Identity {
     Identity {
@@ -460,6 +468,11 @@ impl Known {
             self.settle_without_memory();
         }
         is_same && self.is_identified(wants)
+    }
+
+    /// Whether an exec of it may go unnoticed, so that its command line is read again in turn.
+    pub(crate) fn may_execute_unnoticed(&self) -> bool {
+        self.image.is_hidden_but_there()
     }
 
     /// Whether there is nothing of its identity that the next reading would add.

@@ -133,11 +133,15 @@ impl Pair {
 
     /// What each sees of a process.
     fn sweep(&mut self, pid: u32) -> [Option<ProcessSample>; 2] {
-        let (needs, wait) = (self.needs(), IdentityWait::UpTo(LONG));
-        self.keeping.sweep(&needs, wait, &mut self.kept).unwrap();
+        self.sweep_for(&self.needs(), pid)
+    }
+
+    fn sweep_for(&mut self, needs: &Needs, pid: u32) -> [Option<ProcessSample>; 2] {
+        let wait = IdentityWait::UpTo(LONG);
+        self.keeping.sweep(needs, wait, &mut self.kept).unwrap();
         // There is nothing to keep in an empty one.
         let mut read = Snapshot::default();
-        self.reading.sweep(&needs, wait, &mut read).unwrap();
+        self.reading.sweep(needs, wait, &mut read).unwrap();
         [self.kept.by_pid(pid).cloned(), read.by_pid(pid).cloned()]
     }
 
@@ -384,4 +388,33 @@ fn a_sample_is_kept_by_the_iterator_only_where_it_is_from_the_sweep_before() {
     let kept = pair.kept.by_pid(load.pid()).unwrap();
     assert_eq!(kept.gauges.fds, Reading::Absent(Absence::NotRequested));
     pair.check_same(load.pid(), "more measures");
+}
+
+/// What is asked for most: of a sleeping process only memory and descriptors are read again.
+#[test]
+fn memory_and_descriptors_of_a_sleeping_process_are_read_again_within_sixteen_sweeps() {
+    for exits in [ExitSource::Nobody, ExitSource::Rounded] {
+        let load = Load::start();
+        let mut pair = Pair::open(exits);
+        let measures = Measures { memory: true, io: true, fds: true, ..Measures::default() };
+        let needs = Needs { measures, ..Needs::default() };
+        await_sleep(load.pid());
+        pair.sweep_for(&needs, load.pid());
+        let process = pair.kept.processes.iter_mut().find(|p| p.key.pid == load.pid()).unwrap();
+        process.gauges.fds = MARK;
+        process.gauges.memory = Reading::Absent(Absence::Unstable);
+        let is_marked = |sample: &ProcessSample| {
+            sample.gauges.fds == MARK || sample.gauges.memory.value().is_none()
+        };
+        let mut sweeps = 0;
+        let [kept, read] = loop {
+            let [kept, read] = pair.sweep_for(&needs, load.pid()).map(Option::unwrap);
+            sweeps += 1;
+            if !is_marked(&kept) {
+                break [kept, read];
+            }
+        };
+        assert!(sweeps <= SWEEPS_TO_EVERYBODY, "{sweeps}");
+        assert_eq!(text_of(&kept), text_of(&read));
+    }
 }

@@ -7,7 +7,7 @@ use metrics_per_process::drop_in::{
 };
 use metrics_per_process::{Error, drop_in};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyString};
 
 use crate::argument;
 use crate::failure::refuse;
@@ -118,9 +118,11 @@ fn wait(interval: Duration) -> Result<(), Interrupted> {
     .map_err(Interrupted::Raised)
 }
 
+/// The keys are interned: they are the same at each call, and those that people look them up by.
 fn dict_of(py: Python<'_>, stats: Stats) -> PyResult<Bound<'_, PyDict>> {
     let dict = PyDict::new(py);
     for (key, value) in stats {
+        let key = PyString::intern(py, &key);
         match value {
             StatValue::Integer(value) => dict.set_item(key, value)?,
             StatValue::Float(value) => dict.set_item(key, value)?,

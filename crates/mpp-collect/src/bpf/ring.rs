@@ -7,8 +7,10 @@
 //!
 //! The traps: the length must be read with acquire ordering before the record, and how far was
 //! read be written with release ordering after it; a record may stay unfinished for as long as
-//! its writer waits for a CPU, while others are written behind it; and mapped pages count as our
-//! own resident memory, so the bytes are mapped only piece by piece while they are read.
+//! its writer waits for a CPU, while others are written behind it; mapped pages count as our
+//! own resident memory, so the bytes are mapped only piece by piece while they are read; and a
+//! forked child that had them would keep the whole ring in the kernel for as long as it lives, so
+//! it gets none of them.
 
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,7 +18,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 
 use super::syscall::Map;
 use crate::sys;
@@ -210,11 +212,13 @@ impl Record {
     }
 }
 
-/// Pages of a map that we share with the kernel.
+/// Pages of a map that we share with the kernel, and with no child.
 #[derive(Debug)]
 struct Mapping {
     begin: NonNull<u8>,
     length: usize,
+    /// The process that has mapped them: in a forked one something else may be there.
+    owner: u32,
     /// As a vector of bytes would be, it may go to another thread.
     owned: PhantomData<Box<[u8]>>,
 }
@@ -236,7 +240,12 @@ impl Mapping {
             }
         })?;
         let begin = NonNull::new(begin.cast()).ok_or(Errno::NOMEM)?;
-        Ok(Mapping { begin, length, owned: PhantomData })
+        let mapping = Mapping { begin, length, owner: std::process::id(), owned: PhantomData };
+        sys::retrying(|| {
+            // SAFETY: these pages are ours, and stay what they are in this process.
+            unsafe { madvise(begin.as_ptr().cast(), length, Advice::LinuxDontFork) }
+        })?;
+        Ok(mapping)
     }
 
     /// How far was read or written: the first word of either page.
@@ -270,6 +279,9 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
+        if std::process::id() != self.owner {
+            return;
+        }
         // SAFETY: all that borrow from it are gone; that it fails is not for us to mend.
         let _ = unsafe { munmap(self.begin.as_ptr().cast(), self.length) };
     }
@@ -349,6 +361,36 @@ mod tests {
         ring.check(&[4, 6], second);
         ring.set(second, 1);
         ring.check(&[2], 96);
+    }
+
+    /// Where a process has mapped rings.
+    fn mapped(pid: u32) -> usize {
+        let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+        maps.matches("memfd:forked-ring").count()
+    }
+
+    #[test]
+    fn a_forked_child_has_no_part_of_a_ring() {
+        let flags = rustix::fs::MemfdFlags::CLOEXEC;
+        let file = rustix::fs::memfd_create("forked-ring", flags).unwrap();
+        rustix::fs::ftruncate(&file, 2 * page() + 2 * SIZE as u64).unwrap();
+        let ring = Ring::over(file, SIZE).unwrap();
+        // SAFETY: the child only waits for its end.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            loop {
+                // SAFETY: it takes nothing.
+                unsafe { libc::pause() };
+            }
+        }
+        let in_child = mapped(child.unsigned_abs());
+        // SAFETY: the child is ours and not waited for yet.
+        unsafe { libc::kill(child, libc::SIGKILL) };
+        // SAFETY: nothing is to be written.
+        unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+        assert_eq!((mapped(std::process::id()), in_child), (2, 0));
+        drop(ring);
+        assert_eq!(mapped(std::process::id()), 0);
     }
 
     #[test]

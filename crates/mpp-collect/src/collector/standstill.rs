@@ -9,19 +9,22 @@
 //! and living. The states of its sockets, and what it waits for: they are asked for each time.
 //! Its memory (reclaimed, collapsed, a file that is cut), its limits, its control group, the name
 //! space of descriptors or memory that it shares with another process: in turn, a sixteenth of
-//! all each sweep. The live tests are in `collector/live_standstill.rs`.
+//! all each sweep. Of these only memory and descriptors are read again where nothing else of the
+//! kind is asked for; all of it after 256 sweeps, in case a clock did not tell of a run. The live
+//! tests are in `tests/live_standstill.rs`.
 
-use mpp_accounting::process::{Absence, ProcessSample, ProcessState, Reading};
+use mpp_accounting::process::{Absence, Memory, ProcessSample, ProcessState, Reading};
 use mpp_accounting::units::BootTime;
+use mpp_parse::proc_pid_statm;
 use rustix::fd::AsFd;
 use std::sync::Arc;
 
 use super::{Collector, Request, Scope};
-use crate::identity::{Known, is_turn};
+use crate::identity::{Known, is_turn, is_turn_of_all};
 use crate::measure::ThreadNeeds;
 use crate::needs::Measures;
 use crate::origin::ProcfsKind;
-use crate::proc_fs::{Name, open_folder};
+use crate::proc_fs::{Name, open_folder, status_at};
 use crate::run_time::RunTime;
 
 /// How a process stood right before it was read.
@@ -84,14 +87,14 @@ impl Collector {
         if has_run
             || turn.inode != Some(standstill.inode)
             || standstill.read_at != sample.read_at
-            || is_turn(turn.pid, self.round)
             || !known.is_identified(&self.wants)
             || standstill.extent != self.extent(known, needs)
             || !self.has_its_parent(sample)
         {
             return false;
         }
-        if !self.look_at_sockets(needs, standstill.extent.measures, sample) {
+        let is_whole = !is_turn(turn.pid, self.round) || self.glance(turn, &standstill, sample);
+        if !is_whole || !self.look_at_sockets(needs, standstill.extent.measures, sample) {
             return false;
         }
         self.refresh_kept(turn, standstill, sample);
@@ -158,6 +161,57 @@ impl Collector {
                     && parent.key.start_time_ticks <= sample.key.start_time_ticks
                     && parent.by_procfs().read_round == self.round
             })
+    }
+
+    /// Reads again what others may have changed of a process that has not run; whether that is all
+    /// there is to be read, and it has not run since. Its files are found by its PID: as long as
+    /// its run time is the same to the nanosecond, nobody else bears it.
+    fn glance(&mut self, turn: &Turn, standstill: &Standstill, sample: &mut ProcessSample) -> bool {
+        let Measures { memory, fds, swap, fd_limit, proportional_memory, .. } =
+            standstill.extent.measures;
+        let is_blind = || {
+            let known = self.known.near(turn.known_at, turn.pid);
+            known.is_none_or(Known::may_execute_unnoticed)
+        };
+        let wants = &self.wants.needs;
+        let asks_more = swap || fd_limit || proportional_memory || wants.cgroup;
+        let needs_more = asks_more || (wants.cmdline && is_blind());
+        if needs_more || is_turn_of_all(turn.pid, self.round) {
+            return false;
+        }
+        if sample.state == ProcessState::Zombie || sample.identity.is_kernel_thread {
+            return true;
+        }
+        let memory = memory.then(|| self.memory_of(turn.pid));
+        let fds = fds.then(|| self.descriptors_of(turn.pid));
+        let is_read = memory != Some(None) && fds != Some(None);
+        if !is_read || RunTime::of(turn.pid) != Ok(standstill.run_time) {
+            return false;
+        }
+        if let Some(memory) = memory.flatten() {
+            sample.gauges.memory = Reading::Value(memory);
+        }
+        if let Some(fds) = fds.flatten() {
+            sample.gauges.fds = Reading::Value(fds);
+        }
+        true
+    }
+
+    fn memory_of(&mut self, pid: u32) -> Option<Memory> {
+        let Collector { origin, buffers, .. } = self;
+        let name = Name::in_process(pid, "statm");
+        let text = buffers.room.read_lines(&origin.root, name.as_c_str(), 1).ok()?;
+        Some(origin.scale.memory(&proc_pid_statm::parse(text).ok()?))
+    }
+
+    /// `None` where the kernel does not count them.
+    fn descriptors_of(&self, pid: u32) -> Option<u64> {
+        let name = Name::in_process(pid, "fd");
+        let status = self
+            .origin
+            .counts_descriptors
+            .then(|| status_at(&self.origin.root, name.as_c_str()))?;
+        u64::try_from(status.ok()?.st_size).ok()
     }
 
     /// Looks at its sockets, where that is asked for; whether they could be looked at.

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::parent_id;
 use std::time::Duration;
@@ -20,6 +21,7 @@ pub(super) const OPTIONS: &[OptionRow] = &[
     row("count", "1000", "how many processes"),
     row("names", "50", "how many names they share"),
     row("active", "0", "percent of them that read, write and compute a little each second"),
+    row("connections", "0", "TCP connections that those with sockets have with themselves"),
 ];
 
 /// How long an active one sleeps, then how much it reads and writes, and for how long it computes.
@@ -32,16 +34,18 @@ pub(super) fn run(stage: &Stage, options: &Options) -> Result<()> {
     let count = options.count("count")?;
     let names = options.count("names")?.max(1);
     let active_percent = options.count("active")?;
+    let connections = options.count("connections")?;
     let parent = std::process::id();
     for number in 0..count {
         actor.spawn(|| {
             let held = settle(parent, number, names)?;
+            let connected = connect(share_of(connections, number, count))?;
             actor.counters.raise(Count::Stage, 1);
             match is_active(number, active_percent) {
                 true => act(actor)?,
                 false => actor.live_on()?,
             }
-            drop(held);
+            drop((held, connected));
             Ok(())
         })?;
     }
@@ -75,6 +79,30 @@ fn settle(parent: u32, number: u64, names: u64) -> Result<Held> {
     Ok(held)
 }
 
+/// How many of the connections a process has: all with sockets have as many, or one more or less.
+fn share_of(connections: u64, number: u64, count: u64) -> u64 {
+    let before = |number: u64| {
+        let rest = number % 500;
+        number / 500 * 100 + (rest.clamp(50, 100) - 50) + (rest.clamp(250, 300) - 250)
+    };
+    let holders = before(count).max(1);
+    before(number + 1) * connections / holders - before(number) * connections / holders
+}
+
+/// Connections of a process with itself: two sockets each.
+fn connect(count: u64) -> Result<Vec<(TcpStream, TcpStream)>> {
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen")?;
+    let address = listener.local_addr()?;
+    let pair = |_| {
+        let near = TcpStream::connect(address).context("cannot connect")?;
+        Ok((near, listener.accept().context("cannot accept")?.0))
+    };
+    (0..count).map(pair).collect()
+}
+
 /// Active ones are spread evenly over all names and kinds: 37 and 100 have no divisor in common.
 fn is_active(number: u64, active_percent: u64) -> bool {
     number * 37 % 100 < active_percent
@@ -92,5 +120,24 @@ fn act(actor: &Actor) -> Result<()> {
         while kernel::thread_cpu() < end {
             std::hint::spin_loop();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shares_of_all_processes_are_all_connections() {
+        let check = |connections, count| {
+            let shares: Vec<u64> = (0..count).map(|n| share_of(connections, n, count)).collect();
+            assert_eq!(shares.iter().sum::<u64>(), connections, "{count}");
+            let with = |number: u64| matches!(number / 50 % 10, 1 | 5);
+            assert!((0..count).zip(&shares).all(|(number, share)| *share == 0 || with(number)));
+        };
+        check(500, 1000);
+        check(500, 10_000);
+        check(500, 101);
+        check(0, 1000);
     }
 }
