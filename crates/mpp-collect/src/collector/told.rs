@@ -49,7 +49,8 @@ use crate::scale::{Scale, cpu_split};
 use crate::taskstats::DelayAccounting;
 
 /// The clock is looked at once for so many records: the kernel fills its buffer with about as
-/// many at a time, within a fraction of a millisecond.
+/// many at a time, within a fraction of a millisecond, and where nearly everybody stood still with
+/// a thousand in little more than one.
 const RECORDS_PER_CLOCK: u32 = 64;
 
 /// Room is made for no more processes than this before anybody has been told of.
