@@ -11,21 +11,27 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 
 use super::{Bench, Load, figure, machine, picture};
-use crate::{USAGE, complain, number};
+use crate::{USAGE, complain, number, value};
 
 /// What to measure.
 pub(crate) struct Plan {
     samples: u64,
+    /// Points above are left out.
+    point_max: u64,
+    /// Where tables and picture go; `bench/results` unless told otherwise.
+    results: Option<PathBuf>,
 }
 
 impl Plan {
     /// Reads the arguments behind `growth`.
     pub(crate) fn parse(arguments: &[String]) -> Result<Self> {
-        let mut plan = Plan { samples: 5 };
+        let mut plan = Plan { samples: 5, point_max: u64::MAX, results: None };
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--samples" => plan.samples = number(argument, &mut arguments)?.max(1),
+                "--upto" => plan.point_max = number(argument, &mut arguments)?,
+                "--results" => plan.results = Some(value(argument, &mut arguments)?.into()),
                 other => bail!("unknown option `{other}`\n\n{USAGE}"),
             }
         }
@@ -146,22 +152,24 @@ pub(crate) fn run(root: &Path, plan: &Plan) -> Result<()> {
     );
     let mut curves = Vec::new();
     for axis in AXES {
-        let curve = axis.measure(&bench, plan.samples)?;
+        let curve = axis.measure(&bench, plan)?;
         let table = curve.table(axis);
         std::io::stdout().lock().write_all(table.as_bytes())?;
         text.push_str(&table);
         curves.push(curve);
     }
-    let results = bench.folder.join("results");
-    fs::write(results.join("growth.md"), text).context("cannot write bench/results/growth.md")?;
-    fs::write(results.join("growth.svg"), picture::draw(&curves))
-        .context("cannot write bench/results/growth.svg")
+    let results = plan.results.clone().unwrap_or_else(|| bench.folder.join("results"));
+    fs::create_dir_all(&results).context("cannot create the folder of the results")?;
+    fs::write(results.join("growth.md"), text).context("cannot write growth.md")?;
+    fs::write(results.join("growth.svg"), picture::draw(&curves)).context("cannot write growth.svg")
 }
 
 impl Axis {
-    fn measure(&self, bench: &Bench, samples: u64) -> Result<Curve> {
+    fn measure(&self, bench: &Bench, plan: &Plan) -> Result<Curve> {
         let mut spent: Vec<Vec<Option<Spent>>> = vec![Vec::new(); TIERS.len()];
-        for &point in self.points {
+        let points = self.points.iter().copied().filter(|&point| point <= plan.point_max);
+        let points: Vec<u64> = points.collect();
+        for &point in &points {
             let load = (self.load)(point);
             let load = Load::start(bench, &load);
             if let Err(error) = &load {
@@ -169,12 +177,16 @@ impl Axis {
             }
             for (tier, row) in TIERS.iter().zip(&mut spent) {
                 let sampler = (self.sampler)(point);
-                row.push(load.is_ok().then(|| sample(bench, tier, &sampler, samples)).transpose()?);
+                row.push(
+                    load.is_ok()
+                        .then(|| sample(bench, tier, &sampler, plan.samples))
+                        .transpose()?,
+                );
             }
         }
         let costs = spent.iter().map(|row| self.costs(row)).collect();
         let title = format!("{}: {}", self.what, self.cost.words());
-        Ok(Curve { title, points: self.points.to_vec(), costs })
+        Ok(Curve { title, points, costs })
     }
 
     fn costs(&self, spent: &[Option<Spent>]) -> Vec<Option<f64>> {
