@@ -135,6 +135,8 @@ struct Spent {
 /// The costs along one axis: by tier, one for each point; `None` where it could not be measured.
 pub(super) struct Curve {
     pub(super) title: String,
+    /// Of the costs.
+    pub(super) unit: &'static str,
     pub(super) points: Vec<u64>,
     pub(super) costs: Vec<Vec<Option<f64>>>,
 }
@@ -146,7 +148,9 @@ pub(crate) fn run(root: &Path, plan: &Plan) -> Result<()> {
     let mut text = format!(
         "# What grows, and what that costs\n\n\
          Written by `cargo xtask growth`. CPU time, user and system, of a full sample with context\n\
-         switches, one second between samples: ledger, groups and report as in sample-cost.md.\n\n\
+         switches, one second between samples, the median of them: ledger, groups and report as in\n\
+         sample-cost.md. What grows beside what else runs on the machine is the difference of two\n\
+         measurements, which other programs disturb.\n\n\
          Machine: {}.\n",
         machine(root)?
     );
@@ -185,8 +189,7 @@ impl Axis {
             }
         }
         let costs = spent.iter().map(|row| self.costs(row)).collect();
-        let title = format!("{}: {}", self.what, self.cost.words());
-        Ok(Curve { title, points, costs })
+        Ok(Curve { title: format!("More {}", self.what), unit: self.cost.words(), points, costs })
     }
 
     fn costs(&self, spent: &[Option<Spent>]) -> Vec<Option<f64>> {
@@ -215,10 +218,9 @@ fn sample(bench: &Bench, tier: &str, arguments: &[String], samples: u64) -> Resu
         let word = figure(&output, key);
         word.with_context(|| format!("no `{key}` in {output}"))?.parse().context("no number")
     };
-    Ok(Spent {
-        per_process_us: value("cpu_us_per_process")?,
-        per_sample_us: value("cpu_us_per_sample")?,
-    })
+    // One sample in which somebody else's storm had to be told of does not decide.
+    let per_sample_us = value("cpu_us_median")?;
+    Ok(Spent { per_process_us: per_sample_us / value("processes")?.max(1.0), per_sample_us })
 }
 
 impl Curve {
@@ -300,7 +302,7 @@ mod tests {
     fn what_could_not_be_measured_is_a_dash_in_the_table() {
         let axis = &AXES[0];
         let costs = vec![vec![Some(1.5), None]; TIERS.len()];
-        let curve = Curve { title: String::new(), points: vec![100, 300], costs };
+        let curve = Curve { title: String::new(), unit: "", points: vec![100, 300], costs };
         let table = curve.table(axis);
         assert!(table.contains("| 100 | 1.50 | 1.50 | 1.50 |\n| 300 | - | - | - |\n"), "{table}");
     }
