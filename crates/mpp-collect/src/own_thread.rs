@@ -19,6 +19,7 @@ use mpp_parse::proc_pid_io;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
+use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::child::without_signals;
 use crate::error::absence_of;
@@ -88,6 +89,25 @@ fn read(file: &OwnedFd) -> Reading<IoTotals> {
     }
 }
 
+/// What decides which of the kernel's doors open to a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rights {
+    user: u32,
+    capabilities: CapabilitySet,
+}
+
+impl Rights {
+    /// Those of the calling thread: its effective user, and its effective capabilities,
+    /// capabilities(7).
+    ///
+    /// # Errors
+    /// What capget(2) says.
+    pub fn of_caller() -> Result<Self, Errno> {
+        let capabilities = sys::call(|| capabilities(None))?.effective;
+        Ok(Rights { user: rustix::process::geteuid().as_raw(), capabilities })
+    }
+}
+
 /// Gives the calling thread an empty table of descriptors of its own, close_range(2). What it, and
 /// threads that it starts, open from now on is not seen among the process's, nor inherited.
 ///
@@ -126,6 +146,7 @@ mod tests {
     use super::*;
     use crate::sys::fault::with_failure;
     use mpp_accounting::units::IoCounter;
+    use rustix::thread::{CapabilitySets, set_capabilities};
     use std::sync::mpsc::channel;
 
     #[test]
@@ -180,6 +201,22 @@ mod tests {
         assert_eq!((own, with_more, kept), (4, 54, 50));
         // One that was opened before; other tests open and close theirs.
         assert!(count() < before + 50, "{before} {}", count());
+    }
+
+    #[test]
+    fn whoever_gives_up_a_capability_has_other_rights() {
+        let rights = || Rights::of_caller().unwrap();
+        assert_eq!(rights(), rights());
+        let body = move || {
+            let before = capabilities(None).unwrap();
+            let fewer = CapabilitySets { effective: CapabilitySet::empty(), ..before };
+            set_capabilities(None, fewer).unwrap();
+            (before.effective.is_empty(), rights())
+        };
+        let (had_none, fewer) = std::thread::spawn(body).join().unwrap();
+        assert_eq!(fewer == rights(), had_none);
+        let (refused, _) = with_failure(0, Errno::PERM, Rights::of_caller);
+        assert_eq!(refused, Err(Errno::PERM));
     }
 
     #[test]
