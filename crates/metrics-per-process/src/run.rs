@@ -17,6 +17,7 @@
 //! # }
 //! ```
 
+mod budget;
 mod programs;
 mod sampler;
 mod total;
@@ -37,16 +38,14 @@ use mpp_collect::child::{
 };
 pub use mpp_collect::child::{end_by_signal, pass_on_ignored_pipe};
 
+use budget::Budget;
 use sampler::Sampler;
 
-/// How often the tree is looked at, where that costs less than [`SHARE_MAX`] allows.
+/// How often the tree is looked at, where a [`Budget`] allows that.
 const PERIOD: Duration = Duration::from_millis(50);
 
 /// A command that has just begun is looked at sooner: most are over before long.
 const FIRST_PERIOD: Duration = Duration::from_millis(1);
-
-/// Looking may take one part in so many of one core's time.
-const SHARE_MAX: u32 = 100;
 
 /// How long there may be processes left before somebody is told what is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -150,7 +149,7 @@ impl RunBuilder {
     }
 
     /// How often to look at the tree; less often where it is so large that looking would cost
-    /// more than a hundredth of a core.
+    /// more than half a percent of a core.
     #[must_use]
     pub fn period(mut self, period: Duration) -> Self {
         self.0.period = period.max(Duration::from_millis(1));
@@ -196,6 +195,7 @@ impl RunBuilder {
             ended: None,
             cut_short_by: None,
             next_sample: began + FIRST_PERIOD.min(run.period),
+            budget: Budget::new(began),
             has_told: false,
         };
         watch.until_all_is_over()?;
@@ -215,6 +215,7 @@ struct Watch<'a> {
     ended: Option<(Ending, Instant)>,
     cut_short_by: Option<i32>,
     next_sample: Instant,
+    budget: Budget,
     has_told: bool,
 }
 
@@ -272,14 +273,16 @@ impl Watch<'_> {
         }
         let elapsed = self.began.elapsed();
         let period = self.run.period.min(FIRST_PERIOD + elapsed / 4);
-        let affordable = self.sampler.cost().saturating_mul(SHARE_MAX);
-        self.next_sample = Instant::now() + period.max(affordable);
+        let now = Instant::now();
+        self.budget.pay(now, self.sampler.cost());
+        let wait = out_of_step(period, self.sampler.samples()).max(self.budget.wait(now));
+        self.next_sample = now + wait;
     }
 
     /// One more look before a child is waited for, since after that its last counters can not
-    /// be told from its parent's any more; unless the last look was a moment ago.
+    /// be told from its parent's any more; unless looking has cost too much of late.
     fn sample_if_cheap(&mut self) {
-        if self.sampler.since_last() >= self.sampler.cost().saturating_mul(SHARE_MAX) {
+        if self.budget.wait(Instant::now()).is_zero() {
             self.sample();
         }
     }
@@ -351,6 +354,8 @@ impl Watch<'_> {
     fn report(mut self, program: Box<[u8]>) -> Result<RunReport, Error> {
         let (ending, command_ended) = self.ended.ok_or(RunError::NotOurs)?;
         let wall = self.began.elapsed();
+        // Whoever observes is shown the end, too.
+        self.sample();
         self.sampler.settle();
         let last = self.sampler.last_report();
         let total::Total { figures, agreement, usage, largest_rss_bytes } =
@@ -391,6 +396,16 @@ impl Watch<'_> {
     }
 }
 
+/// How long to wait after the look of that number: a period in the mean, and never the same phase
+/// of one again soon. A command that does something again and again, at a pace of its own, would
+/// otherwise show the same moment of it at every look.
+fn out_of_step(period: Duration, number: u64) -> Duration {
+    // Multiples of the golden ratio, less their whole part, lie evenly however many there are.
+    const GOLDEN_RATIO: f64 = 1.618_033_988_749_895;
+    let phase = |number: u64| (number as f64 * GOLDEN_RATIO).fract();
+    period.mul_f64(1.0 + phase(number + 1) - phase(number))
+}
+
 fn ending(status: WaitStatus) -> Ending {
     match status {
         WaitStatus::Exited(number) => Ending::Exited(number),
@@ -401,4 +416,24 @@ fn ending(status: WaitStatus) -> Ending {
 /// The weakest of some promises.
 fn weakest(marks: impl IntoIterator<Item = Mark>) -> Mark {
     marks.into_iter().fold(Mark::Exact, Mark::and)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_meet_every_phase_of_a_rhythm_evenly() {
+        let period = Duration::from_millis(50);
+        for rhythm in [25, 50, 100, 150].map(Duration::from_millis) {
+            let (mut now, mut met) = (Duration::ZERO, [0; 5]);
+            for number in 0..100 {
+                now += out_of_step(period, number);
+                let since_beat = now.as_nanos() % rhythm.as_nanos();
+                met[usize::try_from(since_beat * 5 / rhythm.as_nanos()).unwrap()] += 1;
+            }
+            assert!(met.iter().all(|times| (18..=22).contains(times)), "{rhythm:?}: {met:?}");
+            assert!((95..=105).contains(&(now.as_millis() / period.as_millis())), "{now:?}");
+        }
+    }
 }

@@ -28,10 +28,12 @@
 //! The ledger knows no groups. What came with reaped children and no one was seen
 //! doing leaves it as a [`Residual`], and the group fold decides whose it is.
 
+mod late;
 mod records;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
+use self::late::{Inherited, Outlook, Settlement};
 use self::records::{Batch, Ended, Missing, OwnIo, Records, leader_of};
 use crate::exit::{ExitSource, Exits, Spill};
 use crate::process::{
@@ -79,6 +81,8 @@ pub struct Ledger {
     /// The sweep before; `None` before the first.
     previous_sweep: Option<PreviousSweep>,
     sweep_times: SweepTimes,
+    /// What was inherited together with those whose records may still come.
+    inherited: Vec<Inherited>,
     /// Exit records that are not done with.
     records: Records,
     known_slack: Slack,
@@ -302,14 +306,17 @@ enum KnownThreads {
     Listed(Box<ThreadList>),
 }
 
-/// A vanished process whose reaper is not found yet.
+/// A vanished process whose reaper is not found yet, or of which something may still be heard.
 #[derive(Debug)]
 struct Pending {
     last: Known,
     /// What of its CPU time only a record tells, by another clock than its reaper's.
     foreign_cpu: UsageDelta,
-    /// Sweeps in which every candidate was readable and none had room.
+    /// Sweeps in which every candidate was readable and none had room; once it is settled, those
+    /// since then.
     sweeps: u32,
+    settlement: Settlement,
+    outlook: Outlook,
 }
 
 /// Where the counters of a process go that ends.
@@ -374,6 +381,7 @@ struct Look {
 }
 
 /// Where a pending process's counters went.
+#[derive(Clone, Copy, Debug)]
 enum Reap {
     /// Into the account at this position.
     Into(usize),
@@ -398,10 +406,13 @@ impl PreviousSweep {
     /// A fork may lose its CPU between the moment that counts as the start and the one in which
     /// the process can be seen and runs. One that an earlier sweep saw is not new.
     fn precedes(self, key: ProcessKey, pending: &[Pending]) -> bool {
-        let start = key.start_time_ticks;
-        start >= self.began_ticks
-            || (start.saturating_add(self.hidden_ticks) >= self.began_ticks
-                && !pending.iter().any(|pending| pending.last.key == key))
+        key.start_time_ticks >= self.began_ticks
+            || (self.may_precede(key) && !pending.iter().any(|pending| pending.last.key == key))
+    }
+
+    /// Whether one that it has not seen, and no earlier sweep either, may be new.
+    fn may_precede(self, key: ProcessKey) -> bool {
+        key.start_time_ticks.saturating_add(self.hidden_ticks) >= self.began_ticks
     }
 }
 
@@ -435,6 +446,7 @@ impl Ledger {
         });
         let missing = self.records.missing(&self.known, snapshot, &batch);
         let recorded = self.choose_law(snapshot, &missing, &mut batch, &mut movement);
+        self.join_late(snapshot, &batch, &mut movement);
         let (mut accounts, quiet) =
             self.open_accounts(snapshot, &batch, previous_sweep, &mut movement);
         let held = accounts.iter().filter(|account| account.standing == Standing::Held);
@@ -442,12 +454,13 @@ impl Ledger {
         self.records.defer(&mut batch, |key| held.contains(&key));
         self.enter_unseen(snapshot, &batch, previous_sweep, &mut movement);
         let tick_ns = 1_000_000_000 / snapshot.host.ticks_per_second.max(1);
-        self.settle_pending(&mut accounts, tick_ns, &mut movement);
+        self.settle_pending(&mut accounts, snapshot, tick_ns, &mut movement);
         movement.processes.reserve(quiet.len() + accounts.len());
         movement.processes.extend(quiet);
         for account in &mut accounts {
             account.emit(&self.sweep_times, &mut movement);
         }
+        self.note_inherited(&movement);
         if movement.spilled_records > 0 {
             give_spills(&snapshot.exits, &missing, &mut movement);
         }
@@ -474,7 +487,7 @@ impl Ledger {
     }
 
     /// Takes those back that were recorded before any sweep saw them, and that are seen now
-    /// as zombies.
+    /// as zombies, or on their way there. The others will not be seen any more.
     fn revive(&mut self, snapshot: &Snapshot) {
         let is_seen = |pending: &mut Pending| {
             let seen = snapshot.by_key(pending.last.key);
@@ -482,6 +495,7 @@ impl Ledger {
         };
         let revived: Vec<Known> =
             self.pending.extract_if(.., is_seen).map(|pending| pending.last).collect();
+        self.pending.iter_mut().for_each(|pending| pending.is_not_seen_in(snapshot));
         if !revived.is_empty() {
             self.known.extend(revived);
             self.known.sort_by_key(|known| known.key);
@@ -669,26 +683,12 @@ impl Ledger {
         let mut foreign_cpu = UsageDelta::ZERO;
         let ended = batch.ended(known.key);
         if ended.is_some() || !movement.is_inferred(known.key) {
-            let threads = self.records.threads(batch, &known, &[], None);
-            let own = known.has_threads().then(|| batch.own(&threads));
-            let own = own.or_else(|| known.recorded_alone(batch));
-            let usage = ended.map(|ended| {
-                known.usage.own.advanced_to(ended.own_usage).since_clamped(known.usage.own)
-            });
-            let delta = ProcessDelta {
-                key: known.key,
-                io: own.map(|own| own.io),
-                usage: usage.unwrap_or_default(),
-                rounded_records: own.map_or(0, |own| own.rounded_records),
-            };
+            let delta = batch.last_deeds(&self.records, &known).delta(known.key);
             let unread = known.unread_sweeps;
             movement.note_late(&delta, self.sweep_times.late(unread, delta.io, delta.usage));
             movement.processes.push(delta);
             if let Some(ended) = ended {
-                let own_io = own.map_or(IoDelta::ZERO, |own| own.io);
-                let total = known.io.as_ref().map(|io| io.total.plus(own_io));
-                known.learn_end(ended, total, movement.ends);
-                foreign_cpu = known.learn_last_cpu(ended, movement.ends);
+                foreign_cpu = known.end_with(ended, &delta, movement.ends);
             }
         }
         self.make_pending(known, foreign_cpu, movement);
@@ -734,7 +734,8 @@ impl Ledger {
                 rounded_records: own.rounded_records,
             });
             movement.ended.push(ended.key);
-            self.pending.push(Pending::unseen(ended, own.io, movement.ends));
+            let outlook = Outlook::of_unseen(ended, snapshot);
+            self.pending.push(Pending::unseen(ended, own.io, movement.ends, outlook));
         }
         if movement.ends == Ends::Inferred {
             return;
@@ -752,47 +753,50 @@ impl Ledger {
         if !last.was_told_ended {
             movement.ended.push(last.key);
         }
-        self.pending.push(Pending { last, foreign_cpu, sweeps: 0 });
+        let outlook = Outlook::of_gone(&last, &self.records);
+        let settlement = Settlement::Open;
+        self.pending.push(Pending { last, foreign_cpu, sweeps: 0, settlement, outlook });
     }
 
     /// Looks for the reaper of every pending process, the longest pending first, parents
     /// before children; gives up those for whom there is none. Those whose I/O was never
     /// read come last, since they fit almost anywhere and would take others' places.
-    fn settle_pending(&mut self, accounts: &mut [Account], tick_ns: u64, movement: &mut Movement) {
+    fn settle_pending(
+        &mut self,
+        accounts: &mut [Account],
+        snapshot: &Snapshot,
+        tick_ns: u64,
+        movement: &mut Movement,
+    ) {
         self.pending.sort_by_key(|pending| {
             let last = &pending.last;
             let age = std::cmp::Reverse(pending.sweeps);
-            (last.io.is_none(), age, last.key.start_time_ticks, last.key)
+            (!pending.is_settled(), last.io.is_none(), age, last.key.start_time_ticks, last.key)
         });
         self.pending_slack.give_back(&mut self.pending);
         let parents = Parents::of(&self.pending);
         let mut surplus = self.pending.len().saturating_sub(PENDING_MAX);
-        let known = &self.known;
+        let (known, this_sweep) = (&self.known, PreviousSweep::of(snapshot));
         self.pending.retain_mut(|pending| {
             let is_surplus = surplus > 0;
             surplus = surplus.saturating_sub(1);
-            let reap = match pending.last.fate {
-                Fate::Reaped => find_reaper(pending, accounts, known, &parents, tick_ns),
-                Fate::Dropped => Reap::Nobody,
-            };
-            match reap {
-                Reap::Into(reaper) => {
-                    accounts[reaper].take_out(&pending.last, tick_ns);
-                    if accounts[reaper].io_left.is_none() && pending.last.io.is_some() {
-                        note_lost(&pending.last, movement);
-                    }
-                    movement.settled.push(pending.last.key);
-                    return false;
+            if pending.is_settled() {
+                pending.sweeps += 1;
+            } else {
+                let reap = match pending.last.fate {
+                    Fate::Reaped => find_reaper(pending, accounts, known, &parents, tick_ns),
+                    Fate::Dropped => Reap::Nobody,
+                };
+                pending.settle(reap, accounts, tick_ns, movement);
+                if !pending.is_settled() && is_surplus {
+                    pending.give_up(movement);
                 }
-                Reap::Unreadable => {}
-                Reap::Nobody => pending.sweeps += 1,
             }
-            let is_given_up = pending.sweeps > PENDING_SWEEPS_MAX || is_surplus;
-            if is_given_up {
-                note_lost(&pending.last, movement);
+            let is_over = is_surplus || pending.is_over(this_sweep);
+            if is_over {
                 movement.settled.push(pending.last.key);
             }
-            !is_given_up
+            !is_over
         });
         self.adopt_orphans(&parents, &movement.settled);
     }
@@ -1074,6 +1078,15 @@ impl Known {
         }
     }
 
+    /// Takes a record for the last sight, of one that is gone and did this since it was seen.
+    /// Returns what of its CPU time is by another clock than its reaper's.
+    fn end_with(&mut self, ended: &Ended, delta: &ProcessDelta, ends: Ends) -> UsageDelta {
+        let own_io = delta.io.unwrap_or_default();
+        let total = self.io.as_ref().map(|io| io.total.plus(own_io));
+        self.learn_end(ended, total, ends);
+        self.learn_last_cpu(ended, ends)
+    }
+
     /// Takes the CPU time of its record for counted, since no sweep will tell it any more.
     /// Returns what of it is by another clock than its reaper's.
     fn learn_last_cpu(&mut self, ended: &Ended, ends: Ends) -> UsageDelta {
@@ -1209,7 +1222,7 @@ impl SweepTimes {
 
 impl Pending {
     /// One that only its record tells of.
-    fn unseen(ended: &Ended, own: IoDelta, ends: Ends) -> Self {
+    fn unseen(ended: &Ended, own: IoDelta, ends: Ends, outlook: Outlook) -> Self {
         let mut last = Known {
             key: ended.key,
             parent: ended.parent,
@@ -1228,7 +1241,37 @@ impl Pending {
             ahead: None,
         };
         let foreign_cpu = last.learn_last_cpu(ended, ends);
-        Pending { last, foreign_cpu, sweeps: 0 }
+        Pending { last, foreign_cpu, sweeps: 0, settlement: Settlement::Open, outlook }
+    }
+
+    /// Takes it out of its reaper, or waits for one, or gives it up.
+    fn settle(
+        &mut self,
+        reap: Reap,
+        accounts: &mut [Account],
+        tick_ns: u64,
+        movement: &mut Movement,
+    ) {
+        match reap {
+            Reap::Into(reaper) => {
+                let reaper = &mut accounts[reaper];
+                reaper.take_out(&self.last, tick_ns);
+                if reaper.io_left.is_none() && self.last.io.is_some() {
+                    note_lost(&self.last, movement);
+                }
+                (self.settlement, self.sweeps) = (Settlement::In(reaper.current.key), 0);
+            }
+            Reap::Unreadable => {}
+            Reap::Nobody => self.sweeps += 1,
+        }
+        if !self.is_settled() && self.sweeps > PENDING_SWEEPS_MAX {
+            self.give_up(movement);
+        }
+    }
+
+    fn give_up(&mut self, movement: &mut Movement) {
+        note_lost(&self.last, movement);
+        (self.settlement, self.sweeps) = (Settlement::GivenUp, 0);
     }
 }
 

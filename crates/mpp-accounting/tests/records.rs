@@ -9,7 +9,7 @@ mod model_kernel;
 use std::collections::BTreeMap;
 
 use model_kernel::{INIT, Kernel, Overflow, Recorder};
-use mpp_accounting::exit::{ExitSource, ROUNDED_TO_BYTES};
+use mpp_accounting::exit::{ExitSource, Exits, ROUNDED_TO_BYTES};
 use mpp_accounting::ledger::{Ends, Ledger, Movement};
 use mpp_accounting::process::{ProcessKey, Reading};
 use mpp_accounting::snapshot::Snapshot;
@@ -1543,4 +1543,102 @@ fn spilled_records_are_summed_by_parent_less_what_was_counted() {
     let truth = watch.truth().into_values().fold(IoDelta::ZERO, |sum, t| sum.plus(t.0));
     let own = watch.own.values().fold(IoDelta::ZERO, |sum, own| sum.plus(own.0));
     assert_eq!(own.plus(watch.inherited.0), truth);
+}
+
+/// Two children that no sweep saw are told of, and their parent has waited for the second alone.
+/// What it inherited has room for either; the first is there for whoever looks next, as long as its
+/// memory is given back, or nobody waits for it.
+#[test]
+fn a_process_that_ended_behind_a_sweep_is_no_newcomer_to_the_next() {
+    check(|watch| {
+        let parent = watch.kernel.fork(INIT, "parent");
+        watch.begin();
+        let mut children = Vec::new();
+        watch.interval_while(|_| {}, &mut |kernel| {
+            if !children.is_empty() {
+                return;
+            }
+            for _ in 0..2 {
+                let child = kernel.fork(parent, "child");
+                kernel.write(child, 4096);
+                kernel.use_cpu(child, 1, 10);
+                kernel.exit(child);
+                children.push(child);
+            }
+            kernel.wait(parent, children[1]);
+        });
+        watch.interval(|kernel| kernel.write(parent, 1));
+        watch.interval(|_| {});
+        watch.interval(|kernel| kernel.wait(parent, children[0]));
+    });
+}
+
+/// Takes the records of a process out of a snapshot.
+fn take_records_of(snapshot: &mut Snapshot, key: ProcessKey) -> Exits {
+    let mut exits = Exits::default();
+    let Exits { threads, processes, .. } = &mut snapshot.exits;
+    exits.threads.extend(threads.extract_if(.., |exit| exit.process == key));
+    exits.processes.extend(processes.extract_if(.., |exit| exit.key() == key));
+    exits
+}
+
+/// A child ends whose records come so many sweeps too late; until then it is settled by what polling
+/// tells, or not at all. It ends once, and no byte counts twice, whatever its parent has inherited.
+fn check_late_records(sweeps_late: usize, end: impl Fn(&mut Kernel, u32)) {
+    for source in [ExitSource::Exact, ExitSource::Rounded] {
+        let watch = tell(source, |watch| {
+            let (parent, children) = family(&mut watch.kernel, 2);
+            watch.begin();
+            watch.interval(|kernel| kernel.write(children[0], 3000));
+            let key = watch.kernel.process(children[0]).key;
+            watch.kernel.pass(100);
+            watch.kernel.write(children[0], 50_000);
+            watch.kernel.use_cpu(children[0], 7, 20);
+            watch.kernel.write(parent, 9);
+            end(&mut watch.kernel, children[0]);
+            let mut snapshot = watch.kernel.sweep();
+            let late = take_records_of(&mut snapshot, key);
+            assert_eq!((late.threads.len(), late.processes.len()), (1, 1));
+            watch.take(&snapshot);
+            for _ in 1..sweeps_late {
+                watch.interval(|kernel| kernel.write(parent, 10));
+            }
+            watch.kernel.pass(100);
+            let mut snapshot = watch.kernel.sweep();
+            snapshot.exits.threads.extend(late.threads);
+            snapshot.exits.processes.extend(late.processes);
+            watch.take(&snapshot);
+        });
+        assert_eq!(watch.missing_records, 1, "{source:?}");
+        assert!(watch.ended.values().all(|times| *times == 1), "{source:?}: {:?}", watch.ended);
+        assert!(watch.settled.values().all(|times| *times == 1), "{source:?}");
+        let truth = watch.truth().into_values().fold(IoDelta::ZERO, |sum, t| sum.plus(t.0));
+        let own = watch.own.values().fold(IoDelta::ZERO, |sum, own| sum.plus(own.0));
+        let found = own.plus(watch.inherited.0)[IoCounter::WriteBytes];
+        let truth = truth[IoCounter::WriteBytes];
+        let bound = if source == ExitSource::Exact { 0 } else { ROUNDED_TO_BYTES - 1 };
+        assert!(found <= truth && truth - found <= bound, "{source:?} {found} of {truth}");
+        let ([cpu_ns, minor, major], truth) = (watch.credited_usage(), watch.true_usage());
+        assert!(cpu_ns <= truth[0] && truth[0] - cpu_ns <= 10_000_000, "{source:?} {cpu_ns}");
+        assert_eq!([minor, major], truth[1..], "{source:?}");
+    }
+}
+
+#[test]
+fn records_that_come_after_their_process_was_settled_by_polling_count_nothing_twice() {
+    for sweeps_late in 1..4 {
+        check_late_records(sweeps_late, Kernel::exit_and_wait);
+    }
+}
+
+#[test]
+fn records_that_come_while_their_process_still_looks_for_its_reaper_complete_it() {
+    for sweeps_late in 1..4 {
+        check_late_records(sweeps_late, |kernel, child| {
+            let parent = kernel.process(child).parent;
+            kernel.process(parent).reaps_automatically = true;
+            kernel.exit(child);
+            kernel.process(parent).reaps_automatically = false;
+        });
+    }
 }

@@ -441,7 +441,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "TIME", help_heading = "Measuring")]
     pub(crate) wait: Option<OsString>,
 
-    /// How often to look at memory and programs; less often if that took over 1 % of a core.
+    /// How often to look at memory and programs; less often if that took over half a percent of a core.
     #[arg(
         short,
         long,

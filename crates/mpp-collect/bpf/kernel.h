@@ -36,6 +36,7 @@
 #define BPF_RB_AVAIL_DATA 0
 #define BPF_RB_RING_SIZE 1
 
+#define PF_EXITING 0x00000004
 #define PF_KTHREAD 0x00200000
 #define SIGCHLD 17
 #define SIG_IGN 1
@@ -219,6 +220,11 @@ struct taskstats {
 	u64 blkio_delay_total;
 	u64 swapin_delay_total;
 	u64 freepages_delay_total;
+};
+
+/* With CONFIG_SMP. */
+struct task_struct___cpus {
+	int on_cpu;
 };
 
 /* With CONFIG_SCHED_INFO. */

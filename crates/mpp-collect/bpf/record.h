@@ -17,13 +17,14 @@ typedef unsigned long long u64;
 typedef int s32;
 typedef long long s64;
 
-#define RECORD_VERSION 4
+#define RECORD_VERSION 5
 
 enum record_kind {
 	RECORD_TASK = 1,
 	RECORD_EXIT = 2,
 	RECORD_FREE = 3,
 	RECORD_EXEC = 4,
+	RECORD_STILL = 5,
 };
 
 #define COMM_BYTES 16
@@ -150,6 +151,15 @@ struct record_task_delays {
 	u32 zero;
 };
 
+/* A process with a single thread that has not run since it was told as a whole in the reading
+ * before, and of which all else that a record_task would say is the same, too. */
+struct record_still {
+	struct record_header header;
+	u32 tgid;
+	u32 zero;
+	u64 start;
+};
+
 #define EXIT_GROUP_DEAD 1 /* the process's last thread: record_group follows */
 #define EXIT_AUTO_REAPED 2 /* nobody will wait for the process */
 #define EXIT_ORIGIN_UNKNOWN 4 /* who forked it, and whose exec it runs, could not be kept */
@@ -242,6 +252,7 @@ _Static_assert(sizeof(struct record_task) == 152, "as in bpf_record.rs");
 _Static_assert(sizeof(struct record_process) == 240, "as in bpf_record.rs");
 _Static_assert(sizeof(struct record_memory) == 72, "as in bpf_record.rs");
 _Static_assert(sizeof(struct record_task_delays) == 72, "as in bpf_record.rs");
+_Static_assert(sizeof(struct record_still) == 24, "as in bpf_record.rs");
 _Static_assert(sizeof(struct record_exit) == 280, "as in bpf_record.rs");
 _Static_assert(sizeof(struct record_group) == 176, "as in bpf_record.rs");
 _Static_assert(sizeof(struct record_free) == 56, "as in bpf_record.rs");

@@ -5,8 +5,8 @@
  */
 #pragma once
 
-#include "delays.h"
 #include "settings.h"
+#include "still.h"
 
 /* Words of a bitmap of descriptors that are looked at together. */
 #define CHUNK_WORDS 32
@@ -24,6 +24,7 @@ struct scratch {
 	struct record_process process;
 	struct record_memory memory;
 	struct record_task_delays delays;
+	struct record_still still;
 	u64 chunk[CHUNK_WORDS];
 };
 
@@ -262,6 +263,25 @@ ALWAYS_INLINE void copy_task_delays(struct record_task_delays *to, struct task_s
 	to->zero = 0;
 }
 
+/* Tells in a few bytes of a process that has stood still; returns whether it has. */
+ALWAYS_INLINE u32 write_still(struct scratch *scratch, struct task_struct *task,
+			      struct seq_file *seq)
+{
+	struct record_still *still = &scratch->still;
+	const struct record_memory *memory = NULL;
+
+	if (scratch->task.parts & TASK_HAS_MEMORY)
+		memory = &scratch->memory;
+	if (!stands_still(task, scratch->task.parts, memory))
+		return 0;
+	still->header = header_of(RECORD_STILL, sizeof(*still));
+	still->tgid = task->tgid;
+	still->zero = 0;
+	still->start = task->start_boottime;
+	bpf_seq_write(seq, still, sizeof(*still));
+	return 1;
+}
+
 /* Which parts a record has stands in the record itself and is read from there again: a number
  * that the verifier does not know lets it go on once, and not once for each combination. */
 ALWAYS_INLINE void copy_parts(struct scratch *scratch, struct task_struct *task)
@@ -271,10 +291,8 @@ ALWAYS_INLINE void copy_parts(struct scratch *scratch, struct task_struct *task)
 	const struct mm_struct *mm = seen->mm;
 	u32 parts = 0;
 
-	if (task->pid == task->tgid) {
+	if (task->pid == task->tgid)
 		parts = TASK_HAS_PROCESS;
-		copy_process(&scratch->process, task);
-	}
 	scratch->task.parts = parts;
 	FORGET_MEMORY();
 	if (!mm || task->flags & PF_KTHREAD)
@@ -301,8 +319,13 @@ SECTION("iter/task") int write_task(struct bpf_iter__task *context)
 	scratch = bpf_map_lookup_elem(&scratches, &zero);
 	if (!scratch)
 		return 0;
-	copy_thread(&scratch->task, task);
 	copy_parts(scratch, task);
+	FORGET_MEMORY();
+	if ((scratch->task.parts & TASK_HAS_PROCESS) && write_still(scratch, task, seq))
+		return 0;
+	copy_thread(&scratch->task, task);
+	if (scratch->task.parts & TASK_HAS_PROCESS)
+		copy_process(&scratch->process, task);
 	FORGET_MEMORY();
 	if (setting() & SETTING_DELAYS) {
 		copy_task_delays(&scratch->delays, task);

@@ -44,6 +44,7 @@ use self::tasks::Tasks;
 
 pub(crate) use self::hooks::{Capture, ExitEvent, Hook, Lost, Spill};
 pub use self::refusal::Refusal;
+pub(crate) use self::tasks::{Former, Living};
 
 /// How much room there is for what waits to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +145,22 @@ impl Bpf {
         each: &mut dyn FnMut(&TaskRecord<'_>),
     ) -> Result<(), Errno> {
         self.tasks.read(each)
+    }
+
+    /// As [`Bpf::read_tasks`], but says of processes that stood still since the last call of this
+    /// kind no more than that, where what was told then is remembered and that call succeeded.
+    ///
+    /// What anybody else changes of such a process is a change: its memory, descriptors, limits,
+    /// parent or control group. While waits are told, all is told of everybody.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn read_changes(
+        &mut self,
+        former: Former,
+        each: &mut dyn FnMut(Living<'_>),
+    ) -> Result<(), Errno> {
+        self.tasks.read_changes(former, each)
     }
 
     /// Hands out every process with descriptors, and behind it each of its sockets. Returns

@@ -106,6 +106,8 @@ pub struct Collector {
     /// Stands in a sample until it is known who the process is.
     nobody: Arc<Identity>,
     desk: told::Desk,
+    /// The last sweep that was told as a whole, if it was the last one.
+    former: Option<told::FormerSweep>,
     sweeper: told::Sweeper,
     /// Whether somebody must be looked at again after the sweep.
     attention: Attention,
@@ -177,23 +179,27 @@ struct Slacks {
     parents: Slack,
     former_parents: Slack,
     threads_asked: Slack,
-    /// After so many sweeps what was given back is given on to the kernel.
-    sweeps_to_trim: Option<u32>,
+    attention: Slack,
+    /// After so many sweeps what is free is given on to the kernel.
+    sweeps_to_trim: u32,
 }
+
+/// What lives long comes to lie among what lived short, and free memory is spread over ever more
+/// pages; so those that are free as a whole are given on now and then.
+const SWEEPS_BETWEEN_TRIMS: u32 = 300;
 
 impl Slacks {
     /// Gives on to the kernel what was given back, but later: whoever works with what was swept
     /// gives back, too, and not in the same sweep. `given_back` says of each list whether it has.
     fn trim(&mut self, given_back: &[bool]) {
         if given_back.contains(&true) {
-            self.sweeps_to_trim = Some(slack::INTERVALS);
+            self.sweeps_to_trim = self.sweeps_to_trim.min(slack::INTERVALS);
         }
-        self.sweeps_to_trim = match self.sweeps_to_trim {
-            Some(0) => {
-                allocator::give_back_free_pages();
-                None
-            }
-            sweeps => sweeps.map(|sweeps| sweeps - 1),
+        self.sweeps_to_trim = if self.sweeps_to_trim == 0 {
+            allocator::give_back_free_pages();
+            SWEEPS_BETWEEN_TRIMS
+        } else {
+            self.sweeps_to_trim - 1
         };
     }
 }
@@ -210,20 +216,30 @@ struct HeldIo {
     free: u64,
 }
 
+/// Whether more than counters is asked for of a process.
+type IsOfInterest<'a> = dyn Fn(ProcessKey, &Identity) -> bool + 'a;
+
 /// What is read in one round, and of whom more than counters.
 struct Request<'a> {
     needs: &'a Needs,
-    is_of_interest: &'a dyn Fn(ProcessKey, &Identity) -> bool,
+    /// `None` where everybody is.
+    is_of_interest: Option<&'a IsOfInterest<'a>>,
     scope: Scope<'a>,
 }
 
 impl Request<'_> {
     fn measures_of(&self, key: ProcessKey, identity: &Identity) -> Measures {
         let measures = self.needs.measures;
-        if (self.is_of_interest)(key, identity) {
+        if self.is_of_interest.is_none_or(|is_of_interest| is_of_interest(key, identity)) {
             return measures;
         }
         Measures { io: measures.io, ..Measures::default() }
+    }
+
+    /// Whether what was read for it is what the next one for the same measures wants of those who
+    /// have not changed. Who is of interest may change, and proportional memory comes later.
+    fn can_be_kept(&self) -> bool {
+        self.is_of_interest.is_none() && !self.needs.measures.proportional_memory
     }
 }
 
@@ -263,10 +279,67 @@ enum Learned {
 }
 
 /// Who must be looked at again after a sweep: asked for more, completed, or counted as trouble.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 enum Attention {
-    Nobody,
+    /// Those with these PIDs, in any order.
+    Some(Vec<u32>),
     Everybody,
+}
+
+impl Attention {
+    /// Nobody yet, with the room of the sweep before.
+    fn begin(&mut self) {
+        match self {
+            Attention::Some(pids) => pids.clear(),
+            Attention::Everybody => *self = Attention::Some(Vec::new()),
+        }
+    }
+
+    fn turn_to(&mut self, pid: u32) {
+        if let Attention::Some(pids) = self {
+            pids.push(pid);
+        }
+    }
+
+    /// Puts them in order, each once.
+    fn sort(&mut self) {
+        if let Attention::Some(pids) = self {
+            pids.sort_unstable();
+            pids.dedup();
+        }
+    }
+
+    fn is_nobodys(&self) -> bool {
+        matches!(self, Attention::Some(pids) if pids.is_empty())
+    }
+
+    /// Their samples, which stand ascending by PID.
+    fn all<'a>(&'a self, samples: &'a [ProcessSample]) -> impl Iterator<Item = &'a ProcessSample> {
+        let (everybody, pids) = match self {
+            Attention::Everybody => (samples, &[][..]),
+            Attention::Some(pids) => (&[][..], &pids[..]),
+        };
+        let those = pids.iter().filter_map(|pid| {
+            let position = samples.binary_search_by_key(pid, |sample| sample.key.pid).ok()?;
+            samples.get(position)
+        });
+        everybody.iter().chain(those)
+    }
+
+    /// The same, to be changed.
+    fn each_mut(&self, samples: &mut [ProcessSample], mut each: impl FnMut(&mut ProcessSample)) {
+        match self {
+            Attention::Everybody => samples.iter_mut().for_each(each),
+            Attention::Some(pids) => {
+                for pid in pids {
+                    let position = samples.binary_search_by_key(pid, |sample| sample.key.pid);
+                    if let Some(sample) = position.ok().and_then(|at| samples.get_mut(at)) {
+                        each(sample);
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// Which processes are swept.
@@ -315,6 +388,7 @@ impl Collector {
             identities: SharedIdentities::default(),
             nobody: Arc::new(nobody()),
             desk: told::Desk::default(),
+            former: None,
             sweeper: told::Sweeper::default(),
             attention: Attention::Everybody,
             threads_asked: HashMap::new(),
@@ -330,7 +404,7 @@ impl Collector {
             buffers,
             trouble: Trouble::default(),
             tallied: Tallies::default(),
-            slacks: Slacks::default(),
+            slacks: Slacks { sweeps_to_trim: SWEEPS_BETWEEN_TRIMS, ..Slacks::default() },
         })
     }
 
@@ -346,7 +420,8 @@ impl Collector {
         wait: IdentityWait,
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
-        self.sweep_of_interest(needs, &|_, _| true, wait, into)
+        let scope = Scope::Everybody;
+        self.sweep_scope(&Request { needs, is_of_interest: None, scope }, wait, into)
     }
 
     /// As [`Collector::sweep`], but what processes hold is read only of those of interest: of
@@ -360,11 +435,11 @@ impl Collector {
     pub fn sweep_of_interest(
         &mut self,
         needs: &Needs,
-        is_of_interest: &dyn Fn(ProcessKey, &Identity) -> bool,
+        is_of_interest: &IsOfInterest<'_>,
         wait: IdentityWait,
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
-        let scope = Scope::Everybody;
+        let (scope, is_of_interest) = (Scope::Everybody, Some(is_of_interest));
         self.sweep_scope(&Request { needs, is_of_interest, scope }, wait, into)
     }
 
@@ -380,7 +455,7 @@ impl Collector {
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
         let scope = Scope::Some(pids);
-        self.sweep_scope(&Request { needs, is_of_interest: &|_, _| true, scope }, wait, into)
+        self.sweep_scope(&Request { needs, is_of_interest: None, scope }, wait, into)
     }
 
     fn sweep_scope(
@@ -402,6 +477,9 @@ impl Collector {
         self.read_scope(needs, into)?;
         let has_gone = self.known.len() != into.processes.len();
         into.taken_at = moment.since_boot;
+        if let Some(former) = &mut self.former {
+            former.end(into);
+        }
         into.taken_at_ticks = self.origin.scale.ticks_at(moment.since_boot);
         into.wall_time = moment.wall_time;
         into.duration = if self.origin.is_frozen() { Duration::ZERO } else { began.elapsed() };
@@ -432,6 +510,7 @@ impl Collector {
         if may_be_told && self.read_told(needs, into) {
             return Ok(());
         }
+        self.former = None;
         if may_be_told {
             into.processes.clear();
             self.list_scope(needs.scope)?;
@@ -446,14 +525,19 @@ impl Collector {
 
     /// Takes in who they are, as far as that is known by now, and counts what could not be read.
     fn learn_and_count(&mut self, needs: &Request<'_>, wait: IdentityWait, into: &mut Snapshot) {
-        let processes = match self.attention {
-            Attention::Nobody => &mut [],
-            Attention::Everybody => &mut into.processes[..],
-        };
-        if self.attention == Attention::Everybody && self.learn(wait) == Learned::Something {
-            processes.iter_mut().for_each(|sample| self.complete(sample, needs.needs));
+        let mut attention = mem::replace(&mut self.attention, Attention::Everybody);
+        attention.sort();
+        let has_learned =
+            !attention.is_nobodys() && self.learn(&attention, wait) == Learned::Something;
+        if has_learned {
+            let complete = |sample: &mut ProcessSample| self.complete(sample, needs.needs);
+            attention.each_mut(&mut into.processes, complete);
         }
-        self.count_troubles(processes.iter());
+        self.count_troubles(attention.all(&into.processes));
+        if let Attention::Some(pids) = &mut attention {
+            self.slacks.attention.give_back(pids);
+        }
+        self.attention = attention;
         if !needs.needs.measures.sockets
             && let Reading::Value(listening) = &into.network.listening
         {
@@ -622,7 +706,7 @@ impl Collector {
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
         let scope = Scope::Tree(root_pid);
-        let everyone = Request { needs, is_of_interest: &|_, _| true, scope };
+        let everyone = Request { needs, is_of_interest: None, scope };
         self.sweep_scope(&everyone, IdentityWait::No, into)
     }
 
@@ -651,7 +735,7 @@ impl Collector {
             self.pids.sort_unstable();
         }
         let scope = Scope::Some(pids);
-        let request = Request { needs, is_of_interest: &|_, _| true, scope };
+        let request = Request { needs, is_of_interest: None, scope };
         let mut samples = Vec::with_capacity(pids.len());
         for &pid in pids {
             let is_process = self.known.get(pid).is_some()
@@ -659,7 +743,7 @@ impl Collector {
             samples.push(is_process.then(|| self.visit(pid, &request).ok()).flatten());
         }
         self.forget_ended(ROUNDS_REMEMBERED);
-        if self.learn(wait) == Learned::Something {
+        if self.learn(&Attention::Everybody, wait) == Learned::Something {
             samples.iter_mut().flatten().for_each(|sample| self.complete(sample, needs));
         }
         self.count_troubles(samples.iter().flatten());
@@ -1189,25 +1273,29 @@ impl Collector {
     }
 
     /// Finds out what else can be known of the processes that were read.
-    fn learn(&mut self, wait: IdentityWait) -> Learned {
-        self.ask();
+    fn learn(&mut self, attention: &Attention, wait: IdentityWait) -> Learned {
+        self.ask(attention);
         if let IdentityWait::UpTo(longest) = wait {
             self.take_answers(longest);
         }
-        match (self.inherit_environments(), wait) {
+        match (self.inherit_environments(attention), wait) {
             (Learned::Nothing, IdentityWait::No) => Learned::Nothing,
             _ => Learned::Something,
         }
     }
 
     /// Has processes that wrote over their environment take that of whoever forked them.
-    fn inherit_environments(&mut self) -> Learned {
-        let mut heirs: Vec<_> = self
-            .known
-            .iter()
-            .filter(|known| known.lacks_environment() && known.parent_pid != known.key.pid)
-            .map(|known| (known.key.start_time_ticks, known.key.pid, known.parent_pid))
-            .collect();
+    fn inherit_environments(&mut self, attention: &Attention) -> Learned {
+        let heir = |known: &Known| {
+            let is_heir = known.lacks_environment() && known.parent_pid != known.key.pid;
+            is_heir.then_some((known.key.start_time_ticks, known.key.pid, known.parent_pid))
+        };
+        let mut heirs: Vec<_> = match attention {
+            Attention::Everybody => self.known.iter().filter_map(heir).collect(),
+            Attention::Some(pids) => {
+                pids.iter().filter_map(|pid| heir(self.known.get(*pid)?)).collect()
+            }
+        };
         // A parent may have inherited its own.
         heirs.sort_unstable();
         for (_, pid, parent_pid) in &heirs {
@@ -1220,17 +1308,22 @@ impl Collector {
 
     /// Asks the bounded reader for what is missing, last of those in whom it may hang. Nobody
     /// waits here.
-    fn ask(&mut self) {
+    fn ask(&mut self, attention: &Attention) {
         let Collector { memory, known, wants, round, .. } = self;
         let Some(memory) = memory else { return };
-        let swept = known.iter_mut().filter(|known| known.swept == *round);
-        let asked = swept.filter_map(|known| known.has_requests(wants).then_some(&*known));
-        let mut asked: Vec<_> = asked
-            .map(|known| match memory.has_blocked(known.reader_key) {
+        let question = |known: &mut Known| {
+            let is_asked = known.swept == *round && known.has_requests(wants);
+            is_asked.then(|| match memory.has_blocked(known.reader_key) {
                 true => (Risk::HasBlocked, known.key.pid),
                 false => (known.risk(), known.key.pid),
             })
-            .collect();
+        };
+        let mut asked: Vec<_> = match attention {
+            Attention::Everybody => known.iter_mut().filter_map(question).collect(),
+            Attention::Some(pids) => {
+                pids.iter().filter_map(|pid| question(known.get_mut(*pid)?)).collect()
+            }
+        };
         asked.sort_unstable();
         for (_, pid) in asked {
             if let Some(known) = known.get_mut(pid) {

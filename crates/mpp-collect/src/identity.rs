@@ -75,6 +75,11 @@ impl Wants {
         self.proportional_memory = needs.measures.proportional_memory;
     }
 
+    /// A number that grows with them.
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation
+    }
+
     /// Whether name and user are all that is wanted of an identity, and nothing is read beside.
     pub(crate) fn are_told(&self) -> bool {
         let IdentityNeeds { executable, cmdline, cgroup, environment_keys, .. } = &self.needs;

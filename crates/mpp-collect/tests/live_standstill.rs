@@ -1,5 +1,6 @@
 //! A collector that keeps the samples of those who have not run sees what one sees that reads
-//! everybody each time.
+//! everybody each time: by procfs, and by our own iterator in the kernel, which is told by it who
+//! stood still.
 
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
 
@@ -105,6 +106,10 @@ fn await_sleep(pid: u32) {
     }
 }
 
+fn threads_of(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/task")).unwrap().count()
+}
+
 /// Two collectors that sweep at the same moments.
 struct Pair {
     keeping: Collector,
@@ -119,9 +124,16 @@ impl Pair {
         Pair { keeping: open(), kept: Snapshot::default(), reading: open() }
     }
 
+    /// While waits are told by the iterator, everything is.
+    fn needs(&self) -> Needs {
+        let mut needs = needs();
+        needs.measures.delays = self.keeping.exit_source() != ExitSource::Exact;
+        needs
+    }
+
     /// What each sees of a process.
     fn sweep(&mut self, pid: u32) -> [Option<ProcessSample>; 2] {
-        self.sweep_for(&needs(), pid)
+        self.sweep_for(&self.needs(), pid)
     }
 
     fn sweep_for(&mut self, needs: &Needs, pid: u32) -> [Option<ProcessSample>; 2] {
@@ -133,9 +145,14 @@ impl Pair {
         [self.kept.by_pid(pid).cloned(), read.by_pid(pid).cloned()]
     }
 
-    /// Sweeps until the sample is one that would be kept, then marks it.
+    /// Sweeps until the sample is one that would be kept, then marks it. The iterator keeps none
+    /// of a process with several threads.
     fn mark(&mut self, pid: u32) {
         await_sleep(pid);
+        if self.keeping.exit_source() == ExitSource::Exact && threads_of(pid) > 1 {
+            (0..3).for_each(|_| drop(self.sweep(pid)));
+            return;
+        }
         // It may be its turn in one of them.
         for _ in 0..3 {
             self.sweep(pid);
@@ -196,7 +213,7 @@ fn needs() -> Needs {
 
 /// What one of them does, from rest to rest, both collectors see.
 fn check(what: &str, prepare: impl Fn(&mut Load), act: impl Fn(&mut Load)) {
-    for exits in [ExitSource::Nobody, ExitSource::Rounded] {
+    for exits in [ExitSource::Nobody, ExitSource::Rounded, ExitSource::Exact] {
         let mut pair = Pair::open(exits);
         let mut load = Load::start();
         prepare(&mut load);
@@ -292,13 +309,19 @@ fn a_process_that_sleeps_is_not_read_again_until_it_is_its_turn() {
 
 #[test]
 fn a_process_that_is_handed_to_another_parent_in_its_sleep_has_that_parent() {
+    for exits in [ExitSource::Nobody, ExitSource::Exact] {
+        check_new_parent(exits);
+    }
+}
+
+fn check_new_parent(exits: ExitSource) {
     let mut shell = Command::new("sh");
     let shell = shell.args(["-c", "sleep 1000 <&- >&- & echo $!; read line"]);
     let mut shell = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(shell.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let sleeper: u32 = line.trim().parse().unwrap();
-    let mut pair = Pair::open(ExitSource::Nobody);
+    let mut pair = Pair::open(exits);
     pair.mark(sleeper);
     drop(shell.stdin.take());
     // It stays a zombie: whom it had begun has another parent already.
@@ -322,6 +345,49 @@ fn what_others_change_in_a_sleeping_process_is_seen_after_sixteen_sweeps() {
         kept.unwrap().gauges.fd_limit == Reading::Value(123)
     };
     assert!((0..SWEEPS_TO_EVERYBODY).any(|_| limit_is_seen()));
+}
+
+#[test]
+fn what_others_change_in_a_sleeping_process_is_told_at_once() {
+    let mut pair = Pair::open(ExitSource::Exact);
+    if pair.keeping.exit_source() != ExitSource::Exact {
+        eprintln!("without programs in the kernel it is found within sixteen sweeps");
+        return;
+    }
+    let load = Load::start();
+    pair.mark(load.pid());
+    let limit = Rlimit { current: Some(123), maximum: Some(123) };
+    prlimit(Some(pid_of(load.pid())), Resource::Nofile, limit).unwrap();
+    pair.check_same(load.pid(), "another limit");
+    let [kept, _] = pair.sweep(load.pid()).map(Option::unwrap);
+    assert_eq!(kept.gauges.fd_limit, Reading::Value(123));
+}
+
+#[test]
+fn a_sample_is_kept_by_the_iterator_only_where_it_is_from_the_sweep_before() {
+    let mut pair = Pair::open(ExitSource::Exact);
+    if pair.keeping.exit_source() != ExitSource::Exact {
+        eprintln!("without programs in the kernel nobody tells who stood still");
+        return;
+    }
+    let load = Load::start();
+    pair.mark(load.pid());
+    let older = pair.kept.clone();
+    pair.sweep(load.pid());
+    // One that missed a sweep, and one that others were taken out of.
+    pair.kept = older;
+    pair.check_same(load.pid(), "an older snapshot");
+    pair.mark(load.pid());
+    pair.kept.processes.retain(|process| process.key.pid != load.pid());
+    pair.check_same(load.pid(), "a snapshot without it");
+    // Other measures.
+    pair.mark(load.pid());
+    let mut fewer = pair.needs();
+    fewer.measures.fds = false;
+    pair.keeping.sweep(&fewer, IdentityWait::No, &mut pair.kept).unwrap();
+    let kept = pair.kept.by_pid(load.pid()).unwrap();
+    assert_eq!(kept.gauges.fds, Reading::Absent(Absence::NotRequested));
+    pair.check_same(load.pid(), "more measures");
 }
 
 /// What is asked for most: of a sleeping process only memory and descriptors are read again.

@@ -17,7 +17,6 @@ use mpp_accounting::report::{Column, Figure, Form, Value};
 use mpp_accounting::{ended::ENDED_METRICS, metric::MetricId};
 
 use self::table::Table;
-use crate::escape;
 use crate::format::{JsonLayout, Origin, UnknownWord};
 use crate::units::Units;
 
@@ -197,12 +196,4 @@ fn arguments(cmdline: &[u8]) -> impl Iterator<Item = &[u8]> {
 fn signal_word(signal: u8) -> String {
     let name = mpp_accounting::ended::signal_name(signal);
     name.map_or_else(|| format!("SIG{signal}"), |name| format!("SIG{name}"))
-}
-
-/// A user: its name, or its number.
-fn user_text(ended: &mpp_accounting::ended::Ended) -> String {
-    match &ended.user {
-        Some(name) => escape::terminal(name),
-        None => ended.identity.uid.to_string(),
-    }
 }

@@ -243,6 +243,23 @@ fn a_summary_as_json_is_what_the_schema_says() {
 }
 
 #[test]
+fn a_user_whose_name_is_wide_takes_no_more_room_than_others() {
+    let line_of = |user: &str| {
+        let ended = Ended { user: Some(user.as_bytes().into()), ..compiler() };
+        let layout = EndedLayout { width: 200, ..EndedLayout::default() };
+        let table = written(EndedFormat::Table, &layout, &report(vec![ended]));
+        table.lines().nth(1).expect("a process").to_owned()
+    };
+    assert!(line_of("max").contains(" max "), "a column for users");
+    let width_of = unicode_width::UnicodeWidthStr::width;
+    for user in ["ぁ", "ぁぁぁぁぁぁぁぁ", "\u{7f}\u{7f}\u{7f}\u{7f}\u{7f}"] {
+        let line = line_of(user);
+        assert_eq!(width_of(line.as_str()), width_of(line_of("max").as_str()), "{line}");
+        assert!(!line.contains(r"\\"), "escaped twice: {line}");
+    }
+}
+
+#[test]
 fn raw_units_are_whole_numbers() {
     let layout = EndedLayout { units: Units::Raw, ..EndedLayout::default() };
     let table = written(EndedFormat::Table, &layout, &report(vec![compiler()]));

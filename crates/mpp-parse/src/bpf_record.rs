@@ -1,7 +1,8 @@
 //! What our own BPF programs hand over: `crates/mpp-collect/bpf/record.h`.
 //!
-//! Every record begins with its length and is of one of four kinds: a living thread, a
-//! thread's end, the release of a process that nobody waited for, and an exec. The bytes come
+//! Every record begins with its length and is of one of five kinds: a living thread, a
+//! process that has stood still, a thread's end, the release of a process that nobody waited for,
+//! and an exec. The bytes come
 //! from programs that were compiled together with this reader, but not from the same process:
 //! so version, kind and every length are held against the bytes that are there.
 //!
@@ -21,7 +22,7 @@ use crate::proc_pid_io::Io;
 const PAGE: &str = "record.h";
 
 /// The layout that this reader knows: `RECORD_VERSION`.
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 5;
 /// Bytes of the longest record: an exec with all its texts.
 pub const LENGTH_MAX: usize = size_of::<RawExec>() + 256 + 4096 + 16384;
 
@@ -29,6 +30,7 @@ const KIND_TASK: u16 = 1;
 const KIND_EXIT: u16 = 2;
 const KIND_FREE: u16 = 3;
 const KIND_EXEC: u16 = 4;
+const KIND_STILL: u16 = 5;
 
 const TASK_HAS_PROCESS: u32 = 1;
 const TASK_HAS_MEMORY: u32 = 2;
@@ -59,6 +61,8 @@ pub enum Record<'a> {
     Free(FreeRecord<'a>),
     /// A program was executed.
     Exec(ExecRecord<'a>),
+    /// A process with one thread of which all is as it was told in the reading before.
+    Still(TaskKey),
 }
 
 /// A process or a thread for as long as the machine runs: its ID, and when it started.
@@ -291,7 +295,8 @@ pub fn split_first(bytes: &[u8]) -> Result<Option<(Record<'_>, &[u8])>, ParseErr
         KIND_TASK => Record::Task(TaskRecord::parse(record)?),
         KIND_EXIT => Record::Exit(ExitRecord::parse(record)?),
         KIND_FREE => Record::Free(FreeRecord { free: exactly(record)? }),
-        _ => Record::Exec(ExecRecord::parse(record)?),
+        KIND_EXEC => Record::Exec(ExecRecord::parse(record)?),
+        _ => Record::Still(exactly::<RawStill>(record)?.key.get()),
     };
     Ok(Some((record, rest)))
 }
@@ -837,6 +842,15 @@ struct RawGroup {
     Clone, Copy, Debug, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
 )]
 #[repr(C)]
+struct RawStill {
+    header: RawHeader,
+    key: RawKey,
+}
+
+#[derive(
+    Clone, Copy, Debug, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
+#[repr(C)]
 struct RawFree {
     header: RawHeader,
     key: RawKey,
@@ -879,15 +893,15 @@ impl RawHeader {
         };
         match (kind_high, version_high) {
             (0, 0) => {}
-            (0, found) => return error("version", 3, "version 3", found),
-            (found, _) => return error("kind", 1, "a kind from 1 to 4", found),
+            (0, found) => return error("version", 3, "version 5", found),
+            (found, _) => return error("kind", 1, "a kind from 1 to 5", found),
         }
         if u16::from(version) != VERSION {
-            return error("version", 2, "version 3", version);
+            return error("version", 2, "version 5", version);
         }
         match u16::from(kind) {
-            KIND_TASK..=KIND_EXEC => Ok(()),
-            _ => error("kind", 0, "a kind from 1 to 4", kind),
+            KIND_TASK..=KIND_STILL => Ok(()),
+            _ => error("kind", 0, "a kind from 1 to 5", kind),
         }
     }
 }
@@ -1097,6 +1111,18 @@ mod tests {
     }
 
     #[test]
+    fn a_process_that_stood_still_is_told_by_its_key_alone() {
+        let mut bytes = record(KIND_STILL, 8, 77, 24);
+        bytes[16..].copy_from_slice(&9_u64.to_le_bytes());
+        let Ok(Record::Still(key)) = parse(&bytes) else { panic!("{:?}", parse(&bytes)) };
+        assert_eq!(key, TaskKey { id: 77, start_ns: 9 });
+        check_error(
+            &record(KIND_STILL, 8, 77, 32),
+            "record.h: expected a length from 8 to 24 in field `size`, but found 32 at byte 4",
+        );
+    }
+
+    #[test]
     fn delays_are_told_with_what_they_count_and_only_where_they_were_asked_for() {
         let mut bytes = record(KIND_TASK, 36, TASK_HAS_DELAYS, 152 + 72);
         let mut delays = RawTaskDelays::new_zeroed();
@@ -1129,17 +1155,17 @@ mod tests {
         bytes[2] = 1;
         check_error(
             &bytes,
-            "record.h: expected version 3 in field `version`, but found `\\x01` at byte 2",
+            "record.h: expected version 5 in field `version`, but found `\\x01` at byte 2",
         );
         bytes[2..4].copy_from_slice(&[2, 1]);
         check_error(
             &bytes,
-            "record.h: expected version 3 in field `version`, but found `\\x01` at byte 3",
+            "record.h: expected version 5 in field `version`, but found `\\x01` at byte 3",
         );
-        let bytes = record(5, 8, 0, 56);
+        let bytes = record(6, 8, 0, 56);
         check_error(
             &bytes,
-            "record.h: expected a kind from 1 to 4 in field `kind`, but found `\\x05` at byte 0",
+            "record.h: expected a kind from 1 to 5 in field `kind`, but found `\\x06` at byte 0",
         );
     }
 

@@ -1,7 +1,7 @@
 //! Looks at a command's tree while it runs: what it holds at most, and which programs did what.
 
 use std::collections::{HashMap, HashSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mpp_accounting::exit::ExitSource;
 use mpp_accounting::group::{GroupBook, Rows};
@@ -27,7 +27,8 @@ const PROGRAMS_MAX: usize = 200;
 /// than checking the programs.
 const ROOM: ExitRoom = ExitRoom { ring_bytes: 4 << 20, socket_bytes: 32 << 20 };
 
-/// A parent is asked again so many samples later whether it ignores its children's ends.
+/// Whoever has been there for so many samples is asked no sooner than so many later whether it
+/// ignores its children's ends.
 const SAMPLES_TRUSTED: u64 = 20;
 
 /// So many sweeps after the last end the ledger has given up whoever nobody waited for.
@@ -121,7 +122,8 @@ pub(super) struct Sampler {
     seen: HashSet<ProcessKey>,
     seen_pids: HashSet<u32>,
     reaped_unseen: u64,
-    parents_asked: HashMap<ProcessKey, u64>,
+    /// The number of the look at which each was first seen.
+    first_seen: HashMap<ProcessKey, u64>,
     /// Parents that ignore the ends of their children.
     ignoring: HashSet<u32>,
     /// Direct children that were waited for.
@@ -134,7 +136,6 @@ pub(super) struct Sampler {
     samples: u64,
     failed: u64,
     cost: Duration,
-    last: Instant,
 }
 
 impl Sampler {
@@ -175,7 +176,7 @@ impl Sampler {
             seen: HashSet::new(),
             seen_pids: HashSet::new(),
             reaped_unseen: 0,
-            parents_asked: HashMap::new(),
+            first_seen: HashMap::new(),
             ignoring: HashSet::new(),
             reaped: HashSet::new(),
             own: HashMap::new(),
@@ -184,7 +185,6 @@ impl Sampler {
             samples: 0,
             failed: 0,
             cost: Duration::ZERO,
-            last: Instant::now(),
         })
     }
 
@@ -194,7 +194,6 @@ impl Sampler {
     /// The processes could not be listed; the next look goes on from the last one.
     pub(super) fn sample(&mut self) -> Result<&Report, Error> {
         let before = thread_cpu_time();
-        self.last = Instant::now();
         let swept = self.collector.sweep_tree(self.own_pid, &self.needs, &mut self.snapshot);
         if let Err(error) = swept {
             self.failed += 1;
@@ -294,10 +293,6 @@ impl Sampler {
     /// CPU time that the last look took.
     pub(super) fn cost(&self) -> Duration {
         self.cost
-    }
-
-    pub(super) fn since_last(&self) -> Duration {
-        self.last.elapsed()
     }
 
     pub(super) fn samples(&self) -> u64 {
@@ -448,24 +443,23 @@ impl Sampler {
         }
     }
 
-    /// Looks whether a parent ignores the ends of its children, now and then.
+    /// Looks whether somebody ignores the ends of its children, now and then: a parent whose
+    /// children are seen at once, others too, since children may live between two looks alone.
     fn ask_parents(&mut self) {
-        let parents: HashSet<u32> =
-            self.snapshot.processes.iter().map(|process| process.parent_pid).collect();
-        let now = self.samples;
-        for process in self.snapshot.processes.iter().filter(|p| p.key.pid != self.own_pid) {
-            if parents.contains(&process.key.pid) {
-                let asked = self.parents_asked.get(&process.key);
-                if asked.is_none_or(|asked| now - asked >= SAMPLES_TRUSTED) {
-                    self.parents_asked.insert(process.key, now);
-                    if ignores_children(process.key.pid) == Some(true) {
-                        self.ignoring.insert(process.key.pid);
-                    }
-                }
+        let processes = &self.snapshot.processes;
+        let parents: HashSet<u32> = processes.iter().map(|process| process.parent_pid).collect();
+        for process in processes.iter().filter(|process| process.key.pid != self.own_pid) {
+            let since = *self.first_seen.entry(process.key).or_insert(self.samples);
+            let is_due = match self.samples - since {
+                0 => parents.contains(&process.key.pid),
+                looks if looks < SAMPLES_TRUSTED => looks.is_power_of_two(),
+                looks => looks % SAMPLES_TRUSTED == 0,
+            };
+            if is_due && ignores_children(process.key.pid) == Some(true) {
+                self.ignoring.insert(process.key.pid);
             }
         }
-        let asked = &mut self.parents_asked;
-        asked.retain(|key, _| self.snapshot.by_key(*key).is_some());
+        self.first_seen.retain(|key, _| self.snapshot.by_key(*key).is_some());
     }
 }
 

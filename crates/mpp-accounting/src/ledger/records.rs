@@ -94,6 +94,8 @@ pub(super) struct Ended {
     pub(super) is_reaped_automatically: bool,
     /// As its last sample tells it, where it does.
     pub(super) started_at: Option<BootTime>,
+    /// When it ended, at the latest.
+    pub(super) ended_at: BootTime,
 }
 
 /// What counts of the record of a thread.
@@ -113,6 +115,25 @@ pub(super) struct OwnIo {
     pub(super) io: IoDelta,
     /// In how many records of it the bytes are rounded down.
     pub(super) rounded_records: u64,
+}
+
+/// What a process did between its last sight and its end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LastDeeds {
+    /// `None` where its I/O was never readable, or its threads were not.
+    pub(super) own: Option<OwnIo>,
+    pub(super) usage: UsageDelta,
+}
+
+impl LastDeeds {
+    pub(super) fn delta(&self, key: ProcessKey) -> ProcessDelta {
+        ProcessDelta {
+            key,
+            io: self.own.map(|own| own.io),
+            usage: self.usage,
+            rounded_records: self.own.map_or(0, |own| own.rounded_records),
+        }
+    }
 }
 
 /// The threads of one process in two sweeps, and the records between.
@@ -145,6 +166,11 @@ impl Records {
         let before = std::mem::replace(&mut self.source, exits.source);
         let covers_interval = exits.source != ExitSource::Nobody && before == exits.source;
         Batch { threads, processes, rounding, covers_interval, ..Batch::default() }
+    }
+
+    /// Whether somebody writes records now.
+    pub(super) fn are_written(&self) -> bool {
+        self.source != ExitSource::Nobody
     }
 
     /// Keeps for the next sweep what was written of processes that `is_late` speaks of, and
@@ -324,6 +350,19 @@ impl Batch {
         recorded.zip(started_at).is_some_and(|(this, that)| this != that)
     }
 
+    /// What a process did between its last sight and its end, as far as its records tell.
+    pub(super) fn last_deeds(&self, records: &Records, known: &Known) -> LastDeeds {
+        let threads = records.threads(self, known, &[], None);
+        let own = known.has_threads().then(|| self.own(&threads));
+        let usage = self.ended(known.key).map(|ended| {
+            known.usage.own.advanced_to(ended.own_usage).since_clamped(known.usage.own)
+        });
+        LastDeeds {
+            own: own.or_else(|| known.recorded_alone(self)),
+            usage: usage.unwrap_or_default(),
+        }
+    }
+
     /// All processes that ended.
     pub(super) fn processes(&self) -> &[Ended] {
         &self.processes
@@ -384,6 +423,7 @@ impl Ended {
             own_usage: exit.sample.usage.own,
             is_reaped_automatically: exit.is_reaped_automatically,
             started_at: exit.sample.started_at,
+            ended_at: exit.ended_at,
         }
     }
 }

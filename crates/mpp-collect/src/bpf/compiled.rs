@@ -8,7 +8,7 @@ use super::skeleton::Skeleton;
 /// `bpf/programs.bpf.c`.
 pub(super) const PROGRAMS: Skeleton = Skeleton {
     bytes: include_bytes!("../../bpf/programs.skel"),
-    data_length: 63600,
+    data_length: 70696,
     maps: &[
         "scratches",
         "origins",
@@ -17,6 +17,8 @@ pub(super) const PROGRAMS: Skeleton = Skeleton {
         "exits",
         "walkers",
         "settings",
+        "lasts",
+        "rounds",
         "cpu_distances",
         "yardstick",
         "spills_even",

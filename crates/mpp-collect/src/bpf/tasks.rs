@@ -1,15 +1,18 @@
 //! Every thread of the machine, by the iterator of `bpf/tasks.h`.
+//!
+//! Whoever remembers what was told in the reading before is told in a few bytes that a process is
+//! as it was: `bpf/still.h`.
 
 #[cfg(test)]
 use std::os::fd::BorrowedFd;
 use std::os::fd::{AsFd, OwnedFd};
 
-use mpp_parse::bpf_record::{self, Record, TaskRecord};
+use mpp_parse::bpf_record::{self, Record, TaskKey, TaskRecord};
 use rustix::fs::CWD;
 use rustix::io::Errno;
 
 use super::skeleton::{Failure, Loaded, Step};
-use super::syscall;
+use super::syscall::{self, Map};
 use crate::proc_fs::{FileError, Room};
 use crate::sys;
 
@@ -18,10 +21,32 @@ const BUFFER: usize = 40 << 10;
 /// The numbers of all CPUs that there may ever be, `0-63`.
 const POSSIBLE_CPUS: &std::ffi::CStr = c"/sys/devices/system/cpu/possible";
 
+/// What is told of the living.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Living<'a> {
+    /// A thread.
+    Task(TaskRecord<'a>),
+    /// A process with one thread of which all is as it was told in the reading before.
+    Still(TaskKey),
+}
+
+/// What becomes of that which was told in the reading before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Former {
+    /// Whoever is told remembers it.
+    Remembered,
+    /// All is to be told anew.
+    Forgotten,
+}
+
 /// The iterator, for as long as this lives.
 #[derive(Debug)]
 pub(super) struct Tasks {
     link: OwnedFd,
+    /// Where the program finds the number of the reading.
+    rounds: Map,
+    /// That of the last reading of changes; 1 before the first, since what was never told says 0.
+    round: u32,
     buffer: Vec<u8>,
 }
 
@@ -30,7 +55,7 @@ impl Tasks {
     pub(super) fn attach(loaded: &mut Loaded) -> Result<Self, Failure> {
         let program = loaded.program("write_task")?;
         let link = syscall::link_iterator(program.as_fd()).map_err(Failure::at(Step::Attach))?;
-        Ok(Tasks { link, buffer: vec![0; BUFFER] })
+        Ok(Tasks { link, rounds: loaded.map("rounds")?, round: 1, buffer: vec![0; BUFFER] })
     }
 
     /// What is asked for the living.
@@ -45,6 +70,44 @@ impl Tasks {
     /// ENOMEM and the like; EBADMSG where the program's records are not what they should be.
     /// Threads that were handed out until then are right.
     pub(super) fn read(&mut self, each: &mut dyn FnMut(&TaskRecord<'_>)) -> Result<(), Errno> {
+        let mut is_whole = true;
+        self.iterate(&mut |living| match living {
+            Living::Task(task) => each(&task),
+            Living::Still(_) => is_whole = false,
+        })?;
+        if is_whole { Ok(()) } else { Err(Errno::BADMSG) }
+    }
+
+    /// As [`Tasks::read`], but of processes that stood still only that, and that only if the
+    /// reading of changes before this one succeeded.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn read_changes(
+        &mut self,
+        former: Former,
+        each: &mut dyn FnMut(Living<'_>),
+    ) -> Result<(), Errno> {
+        if former == Former::Forgotten {
+            self.skip_round();
+        }
+        self.skip_round();
+        self.rounds.set(0, &self.round.to_ne_bytes())?;
+        let outcome = self.iterate(each);
+        // Whoever else reads is to leave no trace.
+        let outcome = outcome.and(self.rounds.set(0, &0_u32.to_ne_bytes()));
+        if outcome.is_err() {
+            self.skip_round();
+        }
+        outcome
+    }
+
+    /// What was kept in the round before is of no use in the one after the next.
+    fn skip_round(&mut self) {
+        self.round = self.round.checked_add(1).unwrap_or(1);
+    }
+
+    fn iterate(&mut self, each: &mut dyn FnMut(Living<'_>)) -> Result<(), Errno> {
         let iteration = syscall::begin_iteration(self.link.as_fd())?;
         let mut kept = 0;
         loop {
@@ -62,12 +125,16 @@ impl Tasks {
 }
 
 /// Hands out every whole record; returns how many bytes of another one are left.
-fn records(bytes: &[u8], each: &mut dyn FnMut(&TaskRecord<'_>)) -> Result<usize, Errno> {
+fn records(bytes: &[u8], each: &mut dyn FnMut(Living<'_>)) -> Result<usize, Errno> {
     let mut rest = bytes;
     loop {
         match bpf_record::split_first(rest) {
             Ok(Some((Record::Task(task), behind))) => {
-                each(&task);
+                each(Living::Task(task));
+                rest = behind;
+            }
+            Ok(Some((Record::Still(process), behind))) => {
+                each(Living::Still(process));
                 rest = behind;
             }
             Ok(None) => return Ok(rest.len()),

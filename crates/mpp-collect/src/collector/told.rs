@@ -2,9 +2,10 @@
 //!
 //! One pass hands out what procfs spreads over half a dozen files of each process. Each record
 //! becomes a sample in the place of one of the sweep before, beside what is remembered of the
-//! process: nothing is allocated for one that is still the same. Only who a process is, is read
-//! from procfs, once, and again after an exec or where its name or user has changed. Whom the
-//! iterator keeps back is read as ever.
+//! process: nothing is allocated for one that is still the same, and of one that has not run since
+//! then, and that nobody has done anything to, no more is told than that; its sample stays. Only
+//! who a process is, is read from procfs, once, and again after an exec or where its name or user
+//! has changed. Whom the iterator keeps back is read as ever.
 //!
 //! The trap: threads are told in the order of their IDs, those of all processes mixed. Once the
 //! IDs have begun anew, a thread may be told before its process.
@@ -15,6 +16,7 @@ mod leader;
 mod live_identity;
 #[cfg(test)]
 mod live_sockets;
+mod seats;
 mod sockets;
 mod sweeper;
 
@@ -31,9 +33,11 @@ use mpp_parse::bpf_record::{self, Pool, TaskKey, TaskRecord, ThreadUsage};
 
 use self::kept_back::{Count, KeptBack};
 use self::leader::{Leader, add_memory, io_of, switches, thread_io};
+use self::seats::{Seat, Seats, position};
 use self::sockets::HeldSockets;
 pub(super) use self::sweeper::Sweeper;
 use super::{Attention, Collector, Request, Unseen, has_trouble};
+use crate::bpf::{Former, Living};
 use crate::delays::{DelaySum, ThreadDelays};
 use crate::exits::exact::plus_usage;
 use crate::identity::{self, COMM_BYTES_MAX, Exec, Known, Wants};
@@ -47,9 +51,6 @@ use crate::taskstats::DelayAccounting;
 /// The clock is looked at once for so many records: the kernel fills its buffer with about as
 /// many at a time, within a fraction of a millisecond.
 const RECORDS_PER_CLOCK: u32 = 64;
-
-/// The threads of a process in the sweep before are looked for in so many places behind its own.
-const FORMER_LOOKED_AT: usize = 8;
 
 /// Room is made for no more processes than this before anybody has been told of.
 const PROCESSES_EXPECTED_MAX: usize = 1 << 20;
@@ -89,7 +90,7 @@ struct Rest {
 #[derive(Debug)]
 struct Stranger {
     /// That of its sample.
-    position: usize,
+    seat: Seat,
     task: TaskKey,
     told: Told,
     /// Filled up with zeros.
@@ -102,7 +103,7 @@ struct Stranger {
 #[derive(Debug)]
 struct Crowd {
     /// That of its sample.
-    position: usize,
+    seat: Seat,
     pid: u32,
     usage: ThreadUsage,
     io: IoTotals,
@@ -123,6 +124,42 @@ struct Companion {
     memory: Option<bpf_record::Memory>,
 }
 
+/// What became of the telling of a sweep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Told,
+    /// Somebody stood still of whom nothing is remembered that would do: all is to be told anew.
+    Missed,
+    Failed,
+}
+
+/// A sweep that was told as a whole, by what the next one must have in common with it for its
+/// samples to be worth something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FormerSweep {
+    taken_at: BootTime,
+    processes: usize,
+    measures: Measures,
+    generation: u32,
+}
+
+impl FormerSweep {
+    /// That which stands in this snapshot, if it was one for these needs.
+    fn of(needs: &Request<'_>, wants: &Wants, snapshot: &Snapshot) -> Self {
+        FormerSweep {
+            taken_at: snapshot.taken_at,
+            processes: snapshot.processes.len(),
+            measures: needs.needs.measures,
+            generation: wants.generation(),
+        }
+    }
+
+    /// The same, now that it is over.
+    pub(super) fn end(&mut self, snapshot: &Snapshot) {
+        (self.taken_at, self.processes) = (snapshot.taken_at, snapshot.processes.len());
+    }
+}
+
 /// What is known of a process, as far as its sample needs it.
 struct Recognized {
     identity: Arc<Identity>,
@@ -140,23 +177,49 @@ struct Telling<'a> {
     known: &'a mut [Known],
     /// How many of them were walked past.
     walked: usize,
-    samples: &'a mut Vec<ProcessSample>,
-    /// How many of them are of this sweep.
-    filled: usize,
+    seats: Seats<'a>,
     rest: &'a mut Rest,
     sweeper: &'a mut Sweeper,
     nobody: &'a Arc<Identity>,
-    attention: Attention,
+    attention: &'a mut Attention,
     read_at: BootTime,
     records: u32,
+    /// Whether somebody stood still of whom nothing is remembered that would do.
+    has_missed: bool,
 }
 
 impl Telling<'_> {
-    fn take(&mut self, task: &TaskRecord<'_>) {
+    fn take(&mut self, living: Living<'_>) {
         if self.records.is_multiple_of(RECORDS_PER_CLOCK) {
             self.read_at = since_boot();
         }
         self.records = self.records.wrapping_add(1);
+        match living {
+            Living::Task(task) => self.take_task(&task),
+            Living::Still(process) => self.has_missed |= self.take_still(process).is_none(),
+        }
+    }
+
+    /// Leaves the sample of the sweep before as it is; `None` where there is none, or more is to
+    /// be known of who the process is.
+    fn take_still(&mut self, process: TaskKey) -> Option<()> {
+        let known = known_of(self.known, &mut self.walked, process.id)?;
+        let sample = self.seats.keep(process)?;
+        if known.key != sample.key || !known.is_identified(self.wants) {
+            return None;
+        }
+        known.swept = self.round;
+        if !known.is_settled(self.wants) || has_no_fds(&sample.gauges) {
+            self.attention.turn_to(process.id);
+        }
+        if !Arc::ptr_eq(&sample.identity, &known.identity) {
+            sample.identity = Arc::clone(&known.identity);
+        }
+        sample.read_at = self.read_at;
+        Some(())
+    }
+
+    fn take_task(&mut self, task: &TaskRecord<'_>) {
         self.sweeper.hear(task);
         match task.process() {
             Some(process) => self.take_leader(&Leader::new(task, process, self.scale)),
@@ -171,27 +234,27 @@ impl Telling<'_> {
     }
 
     fn take_leader(&mut self, leader: &Leader<'_>) {
-        let last = self.filled.checked_sub(1).and_then(|last| self.samples.get(last));
-        if last.is_some_and(|last| last.key.pid >= leader.key.pid) {
+        if !self.seats.is_next(leader.key.pid) {
             return;
         }
-        let Recognized { identity, usage, proportional_memory } = self.recognize(leader);
+        let recognized = self.recognize(leader);
+        let is_stranger = recognized.is_none();
+        let Recognized { identity, usage, proportional_memory } =
+            recognized.unwrap_or_else(|| self.unrecognized(leader));
         let measures = measures_of(self.needs, self.nobody, leader.key, &identity);
         let mut gauges = leader.gauges(&measures, self.scale);
         if measures.proportional_memory {
             gauges.proportional_memory = proportional_memory;
         }
-        if gauges.fds.absence().is_some_and(|why| why != Absence::NotRequested) {
-            self.attention = Attention::Everybody;
+        if has_no_fds(&gauges) {
+            self.attention.turn_to(leader.key.pid);
         }
         let delays = DelaySum::begun(&leader.task);
         if measures.delays {
             gauges.delays = reading(delays.as_ref(), self.delay_accounting);
         }
-        if leader.is_crowd() {
-            self.open_crowd(leader, delays);
-        }
-        self.put(ProcessSample {
+        let former = leader.is_crowd().then(|| self.former_threads(leader.key));
+        let seat = self.seats.seat(ProcessSample {
             key: leader.key,
             parent_pid: leader.process.parent().id,
             forked_by: leader.process.forker().map(|forker| self.scale.process_key(forker)),
@@ -204,42 +267,41 @@ impl Telling<'_> {
             io: io_of(&measures, leader.io(), ThreadList::from(leader.thread)),
             gauges,
         });
+        if let Some(former) = former {
+            self.open_crowd(leader, delays, seat, former);
+        }
+        if is_stranger {
+            self.rest.strangers.push(Stranger::of(leader, seat));
+        }
     }
 
-    /// Looks whether it is known who a process is; notes a stranger where it is not.
-    fn recognize(&mut self, leader: &Leader<'_>) -> Recognized {
+    /// Who a process is, as far as it is known; `None` of a stranger.
+    fn recognize(&mut self, leader: &Leader<'_>) -> Option<Recognized> {
         let Leader { key, told, .. } = *leader;
-        while self.known.get(self.walked).is_some_and(|known| known.key.pid < key.pid) {
-            self.walked += 1;
+        let known = known_of(self.known, &mut self.walked, key.pid)?;
+        let comm = leader.process.comm();
+        if known.key != key || !known.is_still(comm, told, leader.ending(), self.wants) {
+            return None;
         }
-        let ending = leader.ending();
-        if let Some(known) = self.known.get_mut(self.walked).filter(|known| known.key == key)
-            && known.is_still(leader.process.comm(), told, ending, self.wants)
-        {
-            known.swept = self.round;
-            known.threads_max = known.threads_max.max(u64::from(leader.process.thread_count()));
-            if !known.is_settled(self.wants) {
-                self.attention = Attention::Everybody;
-            }
-            let reaped = reaped(&leader.pool);
-            let usage = match leader.is_crowd() {
-                true => Usage { own: UsageTotals::default(), reaped },
-                false => hand_out(known, &leader.usage, reaped),
-            };
-            return Recognized {
-                identity: Arc::clone(&known.identity),
-                usage,
-                proportional_memory: known.proportional_memory,
-            };
+        known.swept = self.round;
+        known.threads_max = known.threads_max.max(u64::from(leader.process.thread_count()));
+        if !known.is_settled(self.wants) {
+            self.attention.turn_to(key.pid);
         }
-        self.rest.strangers.push(Stranger {
-            position: self.filled,
-            task: leader.task.thread(),
-            told,
-            comm: identity::padded(leader.process.comm()),
-            is_kernel_thread: leader.task.is_kernel_thread(),
-            usage: leader.usage,
-        });
+        let reaped = reaped(&leader.pool);
+        let usage = match leader.is_crowd() {
+            true => Usage { own: UsageTotals::default(), reaped },
+            false => hand_out(known, &leader.usage, reaped),
+        };
+        Some(Recognized {
+            identity: Arc::clone(&known.identity),
+            usage,
+            proportional_memory: known.proportional_memory,
+        })
+    }
+
+    /// What stands in the sample of a stranger until it is known who that is.
+    fn unrecognized(&self, leader: &Leader<'_>) -> Recognized {
         Recognized {
             identity: Arc::clone(self.nobody),
             usage: Usage { own: UsageTotals::default(), reaped: reaped(&leader.pool) },
@@ -247,22 +309,22 @@ impl Telling<'_> {
         }
     }
 
-    fn put(&mut self, sample: ProcessSample) {
-        match self.samples.get_mut(self.filled) {
-            Some(slot) => *slot = sample,
-            None => self.samples.push(sample),
-        }
-        self.filled += 1;
+    /// The threads of a process in the sweep before.
+    fn former_threads(&mut self, key: ProcessKey) -> Option<ThreadList> {
+        let former = self.seats.former(key.pid).filter(|former| former.key == key)?;
+        former.io.threads.value().cloned()
     }
 
-    fn open_crowd(&mut self, leader: &Leader<'_>, delays: Option<DelaySum>) {
-        // Those that were read by procfs since stand between the others.
-        let mut former = self.samples.iter().skip(self.filled).take(FORMER_LOOKED_AT);
-        let former = former.find(|former| former.key == leader.key);
-        let former = former.and_then(|former| former.io.threads.value().cloned());
+    fn open_crowd(
+        &mut self,
+        leader: &Leader<'_>,
+        delays: Option<DelaySum>,
+        seat: Seat,
+        former: Option<ThreadList>,
+    ) {
         self.rest.threads.push((self.rest.crowds.len(), leader.thread));
         self.rest.crowds.push(Crowd {
-            position: self.filled,
+            seat,
             pid: leader.key.pid,
             usage: leader.usage,
             io: leader.io(),
@@ -276,8 +338,7 @@ impl Telling<'_> {
     /// comes with the next sweep.
     fn take_companion(&mut self, companion: Companion) {
         let pid = companion.pid;
-        let last = self.filled.checked_sub(1).and_then(|last| self.samples.get(last));
-        if last.is_none_or(|last| last.key.pid < pid) {
+        if self.seats.is_next(pid) {
             self.rest.early.push(companion);
         } else if let Some(position) = self.rest.crowd_of(pid) {
             self.join(position, &companion);
@@ -292,7 +353,7 @@ impl Telling<'_> {
             sum.add(delays);
         }
         self.rest.threads.push((position, companion.thread));
-        let Some(sample) = self.samples.get_mut(crowd.position) else { return };
+        let Some(sample) = self.seats.get_mut(crowd.seat) else { return };
         if !companion.thread.has_exited {
             sample.state = ProcessState::Living;
         }
@@ -347,22 +408,42 @@ impl Collector {
             self.desk.rest.strangers.reserve_exact(count);
         }
         let mut rest = std::mem::take(&mut self.desk.rest);
-        let is_told = self.tell(needs, into, &mut rest);
+        let former = FormerSweep::of(needs, &self.wants, into);
+        let outcome = match self.former == Some(former) {
+            true => self.tell(Former::Remembered, needs, into, &mut rest),
+            false => Outcome::Missed,
+        };
+        self.former = None;
+        let outcome = match outcome {
+            Outcome::Missed => {
+                rest.clear();
+                self.tell(Former::Forgotten, needs, into, &mut rest)
+            }
+            outcome => outcome,
+        };
+        let is_told = outcome == Outcome::Told;
         if is_told {
             let told = into.processes.len();
-            self.identify_all(&mut rest, needs, into);
+            let are_identified = self.identify_all(&mut rest, needs, into);
             self.finish_crowds(&mut rest, needs, into);
             self.add_sockets(needs, into);
             let links_after = self.links();
             let count = Count { told, links_before, links_after };
             self.read_kept_back(count, began_ticks, needs, into);
+            self.former = Some(former).filter(|_| are_identified && needs.can_be_kept());
         }
         rest.clear();
         self.desk.rest = rest;
         is_told
     }
 
-    fn tell(&mut self, needs: &Request<'_>, into: &mut Snapshot, rest: &mut Rest) -> bool {
+    fn tell(
+        &mut self,
+        former: Former,
+        needs: &Request<'_>,
+        into: &mut Snapshot,
+        rest: &mut Rest,
+    ) -> Outcome {
         let Collector {
             witness,
             known,
@@ -372,9 +453,11 @@ impl Collector {
             nobody,
             delay_accounting,
             sweeper,
+            attention,
             ..
         } = self;
-        let Some(bpf) = witness.bpf() else { return false };
+        let Some(bpf) = witness.bpf() else { return Outcome::Failed };
+        attention.begin();
         let mut telling = Telling {
             scale: origin.scale,
             delay_accounting: *delay_accounting,
@@ -383,36 +466,44 @@ impl Collector {
             round: *round,
             known: known.ascending(),
             walked: 0,
-            samples: &mut into.processes,
-            filled: 0,
+            seats: Seats::of(&mut into.processes),
             rest,
             sweeper,
             nobody,
-            attention: Attention::Nobody,
+            attention,
             read_at: BootTime::default(),
             records: 0,
+            has_missed: false,
         };
-        let outcome = bpf.read_tasks(&mut |task| telling.take(task));
+        let outcome = bpf.read_changes(former, &mut |living| telling.take(living));
         telling.join_early();
-        let Telling { filled, attention, .. } = telling;
-        self.attention = attention;
-        match outcome {
-            Ok(()) => into.processes.truncate(filled),
-            Err(_) => into.processes.clear(),
+        let Telling { seats, has_missed, .. } = telling;
+        seats.finish();
+        let told = match outcome {
+            Ok(()) if has_missed => Outcome::Missed,
+            Ok(()) => Outcome::Told,
+            Err(_) => Outcome::Failed,
+        };
+        if told == Outcome::Failed {
+            into.processes.clear();
         }
-        let is_told = outcome.is_ok();
         witness.note_living(outcome);
-        is_told
+        told
     }
 
-    /// Finds out who the strangers are.
-    fn identify_all(&mut self, rest: &mut Rest, needs: &Request<'_>, into: &mut Snapshot) {
+    /// Finds out who the strangers are. Returns whether that is known of all of them now: who is
+    /// not known stays a stranger, and is to be told of as a whole.
+    fn identify_all(&mut self, rest: &mut Rest, needs: &Request<'_>, into: &mut Snapshot) -> bool {
+        let mut are_identified = true;
         for stranger in rest.strangers.drain(..) {
-            self.attention = Attention::Everybody;
-            let Some(sample) = into.processes.get_mut(stranger.position) else { continue };
+            let position = position(&into.processes, stranger.seat, stranger.task.id);
+            let sample = position.and_then(|position| into.processes.get_mut(position));
+            let Some(sample) = sample else { continue };
+            self.attention.turn_to(sample.key.pid);
             self.forget_former_bearer(sample.key);
             self.identify(&stranger, sample);
             let Some(known) = self.known.get_mut(sample.key.pid) else { continue };
+            are_identified &= known.is_identified(&self.wants);
             let threads = sample.gauges.threads.value().copied().unwrap_or(0);
             known.threads_max = known.threads_max.max(threads);
             if threads <= 1 {
@@ -430,6 +521,7 @@ impl Collector {
         }
         // The first sweep meets nobody but strangers.
         rest.strangers.shrink_to(STRANGERS_KEPT);
+        are_identified
     }
 
     fn identify(&mut self, stranger: &Stranger, sample: &ProcessSample) {
@@ -501,7 +593,9 @@ impl Collector {
         let mut chunks = rest.threads.chunk_by(|one, next| one.0 == next.0);
         for crowd in rest.crowds.drain(..) {
             let chunk = chunks.next().unwrap_or_default();
-            let Some(sample) = into.processes.get_mut(crowd.position) else { continue };
+            let position = position(&into.processes, crowd.seat, crowd.pid);
+            let sample = position.and_then(|position| into.processes.get_mut(position));
+            let Some(sample) = sample else { continue };
             if let Some(known) = self.known.get_mut(crowd.pid) {
                 sample.usage = hand_out(known, &crowd.usage, sample.usage.reaped);
             }
@@ -579,7 +673,7 @@ impl Collector {
         for sample in into.processes.iter().skip(told) {
             let known = self.known.get(sample.key.pid);
             if has_trouble(sample) || known.is_none_or(|known| !known.is_settled(&self.wants)) {
-                self.attention = Attention::Everybody;
+                self.attention.turn_to(sample.key.pid);
             }
         }
         if into.processes.len() > told {
@@ -591,12 +685,36 @@ impl Collector {
 }
 
 impl Stranger {
+    fn of(leader: &Leader<'_>, seat: Seat) -> Self {
+        Stranger {
+            seat,
+            task: leader.task.thread(),
+            told: leader.told,
+            comm: identity::padded(leader.process.comm()),
+            is_kernel_thread: leader.task.is_kernel_thread(),
+            usage: leader.usage,
+        }
+    }
+
     /// Who it is, as far as that is told; the rest is absent for this reason.
     fn identity(&self, why: Absence) -> Identity {
         let comm = Box::from(identity::without_padding(&self.comm));
         let named = identity::named(comm, self.told.euid, why);
         Identity { is_kernel_thread: self.is_kernel_thread, ..named }
     }
+}
+
+/// What is remembered of the process with this PID, on a walk along all of them.
+fn known_of<'a>(known: &'a mut [Known], walked: &mut usize, pid: u32) -> Option<&'a mut Known> {
+    while known.get(*walked).is_some_and(|known| known.key.pid < pid) {
+        *walked += 1;
+    }
+    known.get_mut(*walked).filter(|known| known.key.pid == pid)
+}
+
+/// Whether it could not be said how many descriptors there are, though somebody asked.
+fn has_no_fds(gauges: &Gauges) -> bool {
+    gauges.fds.absence().is_some_and(|why| why != Absence::NotRequested)
 }
 
 /// What to measure. Of a stranger everything: whether anybody is interested is known when it is

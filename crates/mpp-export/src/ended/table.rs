@@ -5,7 +5,7 @@ use mpp_accounting::metric::MetricId;
 use mpp_accounting::report::{Figure, Tier};
 
 use super::signs::Signs;
-use super::{Cmdlines, EndedLayout, cell, cpu, spaced_cmdline, user_text};
+use super::{Cmdlines, EndedLayout, cell, cpu, spaced_cmdline};
 use crate::encode::rfc_3339;
 use crate::escape::terminal_parts;
 use crate::figure::counted;
@@ -214,9 +214,10 @@ impl Table {
         let text = match place {
             Place::Name => return name(&ended.identity.comm),
             Place::User => {
-                let text = user_text(ended);
-                let width = text.chars().count();
-                return if width > place.width() { name(text.as_bytes()) } else { (text, width) };
+                return match &ended.user {
+                    Some(user) => name(user),
+                    None => name(ended.identity.uid.to_string().as_bytes()),
+                };
             }
             Place::Parent => return parent_cell(ended, place.width()),
             Place::Time => self.time_cell(ended, "HH:MM:SS".len()),

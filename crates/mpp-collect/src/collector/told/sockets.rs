@@ -16,7 +16,7 @@ use mpp_accounting::units::BootTime;
 use mpp_parse::bpf_socket_record::{HeldSocket, SocketRecord};
 use rustix::fd::AsFd;
 
-use super::{Attention, Collector, Request};
+use super::{Collector, Request};
 use crate::bpf::Bpf;
 use crate::error::absence_of;
 use crate::origin::Origin;
@@ -178,7 +178,7 @@ impl Collector {
                 None => sockets_of(sample, origin, source),
             };
             if found.absence().is_some() {
-                *attention = Attention::Everybody;
+                attention.turn_to(sample.key.pid);
             }
             if measures.sockets {
                 sample.gauges.sockets = found;

@@ -133,9 +133,11 @@ impl Bearers {
         let may_be = |key: &ProcessKey| {
             key.start_time_ticks <= began_by && !self.alone.contains(key) && !is_done(key)
         };
-        // Threads of theirs have ended before, so that none is an only one.
-        let begun = self.begun.get(&pid).copied().filter(|_| !heard.is_alone());
-        let bearers = current.into_iter().chain(former).chain(begun).filter(may_be);
+        // Threads of theirs have ended before, so that none is an only one. Where that one's life
+        // was all that told when they began, they may have begun long before.
+        let begun = self.begun.get(&pid).copied();
+        let begun = begun.filter(|key| !heard.is_alone() && !self.alone.contains(key));
+        let bearers = current.into_iter().chain(former).filter(may_be).chain(begun);
         bearers.max_by_key(|key| key.start_time_ticks)
     }
 
@@ -336,9 +338,9 @@ mod tests {
         check(seen, 310, vec![short(), long()], &[false, true]);
     }
 
-    /// A process that no sweep sees loses a thread in one interval and ends in the next.
-    #[test]
-    fn the_end_of_a_process_that_nobody_saw_is_that_of_its_threads_process() {
+    /// A process that no sweep sees loses a thread, which lived for so long, in one interval and
+    /// ends in the next, so much later, two seconds old.
+    fn check_end_of_unseen(thread_us: u64, later_us: u64) {
         let mut origin = Origin::open(Path::new("/proc"), &mut Room::default()).unwrap();
         origin.scale = crate::scale::Scale::new(100, 4096).unwrap();
         let population = Population {
@@ -351,11 +353,11 @@ mod tests {
             delays: DelayAccounting::Unsupported,
         };
         let mut bearers = Bearers::default();
-        let mut thread = only_thread(SECOND_US, Moment::AfterSweep);
+        let mut thread = only_thread(thread_us, Moment::AfterSweep);
         thread.record.tid = PID + 1;
         thread.record.is_last_thread = Some(false);
         let mut last = only_thread(2 * SECOND_US, Moment::BeforeSweep);
-        last.at.ns += 1_500_000_000;
+        last.at.ns += later_us * 1000;
         last.record.process = Some(crate::taskstats::ProcessAccount {
             tgid: PID,
             cpu_user_us: 0,
@@ -372,6 +374,16 @@ mod tests {
         bearers.settle(std::iter::once(first), &population);
         last.at.ns += 5_000_000_000;
         assert_ne!(bearers.join(vec![last], &population)[0].0, first, "it has ended");
+    }
+
+    #[test]
+    fn the_end_of_a_process_that_nobody_saw_is_that_of_its_threads_process() {
+        check_end_of_unseen(SECOND_US, SECOND_US * 3 / 2);
+    }
+
+    #[test]
+    fn a_thread_that_began_long_after_its_process_is_of_the_same_one() {
+        check_end_of_unseen(1000, SECOND_US / 2);
     }
 
     #[test]

@@ -1,0 +1,179 @@
+//! What is heard or seen of a process after its end was counted.
+//!
+//! A process is counted to its end once. Two things may come after that. A record may be late: its
+//! process was gone without it, and was settled by what polling tells. Then the record completes
+//! that: what it holds beyond all that has been counted is credited, and nothing else. And who was
+//! recorded while a sweep went past may still be there for the next one, as long as its memory is
+//! given back or nobody waits for it; its counters may seem to be in its parent already, where a
+//! sister of it was waited for that did as much. So neither is forgotten before nothing more can
+//! come.
+//!
+//! The trap: what a reaper inherited beyond the last sight of those that it waited for has been
+//! counted, too, and nobody knows whose it was. A late record is held against that first.
+
+use super::records::{Batch, Ended, Records};
+use super::{Known, Late, Ledger, Movement, Pending, PreviousSweep};
+use crate::process::ProcessKey;
+use crate::snapshot::Snapshot;
+use crate::units::{IoDelta, UsageDelta};
+
+/// A record may come so many sweeps after its process was settled. One that is so young that it
+/// could be taken for a new process is remembered for longer.
+const LATE_SWEEPS_MAX: u32 = 2;
+
+/// Whether a pending process's counters have been found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Settlement {
+    /// Not yet.
+    Open,
+    /// In the growth of this one.
+    In(ProcessKey),
+    /// Nobody had them, for too long.
+    GivenUp,
+}
+
+/// What may still come of a pending process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outlook {
+    Nothing,
+    /// Another sight: the next sweep may see it.
+    Sight,
+    /// Its record.
+    Record,
+}
+
+/// What a reaper was credited with as inherited together with some whose records may still come,
+/// less what late records have told.
+#[derive(Debug)]
+pub(super) struct Inherited {
+    reaper: ProcessKey,
+    io: IoDelta,
+    usage: UsageDelta,
+}
+
+impl Outlook {
+    /// Of one that no sweep saw. Where its record was written before this sweep began, it would
+    /// have been seen if it had not been gone.
+    pub(super) fn of_unseen(ended: &Ended, snapshot: &Snapshot) -> Self {
+        if ended.ended_at >= snapshot.taken_at { Outlook::Sight } else { Outlook::Nothing }
+    }
+
+    /// Of one that vanished. The record of a zombie would have been there before.
+    pub(super) fn of_gone(last: &Known, records: &Records) -> Self {
+        let is_awaited = !last.has_ended && !last.is_zombie && records.are_written();
+        if is_awaited { Outlook::Record } else { Outlook::Nothing }
+    }
+}
+
+impl Pending {
+    pub(super) fn is_settled(&self) -> bool {
+        self.settlement != Settlement::Open
+    }
+
+    /// Takes in that a sweep might have seen it and did not, unless it could not be read.
+    pub(super) fn is_not_seen_in(&mut self, snapshot: &Snapshot) {
+        let is_gone = || snapshot.unreadable_pids.binary_search(&self.last.key.pid).is_err();
+        if self.outlook == Outlook::Sight && is_gone() {
+            self.outlook = Outlook::Nothing;
+        }
+    }
+
+    /// Whether nothing more will be heard of it.
+    pub(super) fn is_over(&self, this_sweep: PreviousSweep) -> bool {
+        let is_late = || self.sweeps > LATE_SWEEPS_MAX && !this_sweep.may_precede(self.last.key);
+        self.is_settled()
+            && match self.outlook {
+                Outlook::Nothing => true,
+                Outlook::Sight => false,
+                Outlook::Record => is_late(),
+            }
+    }
+
+    /// Whom it was taken out of in this sweep, if its record may still come.
+    fn just_taken_from(&self) -> Option<ProcessKey> {
+        match self.settlement {
+            Settlement::In(reaper) if self.sweeps == 0 => Some(reaper),
+            _ => None,
+        }
+        .filter(|_| self.outlook == Outlook::Record)
+    }
+}
+
+impl Ledger {
+    /// Credits what records tell of processes that were gone without them, beyond what has been
+    /// counted. All of it was done before this interval.
+    pub(super) fn join_late(
+        &mut self,
+        snapshot: &Snapshot,
+        batch: &Batch,
+        movement: &mut Movement,
+    ) {
+        let Ledger { pending, records, inherited, .. } = self;
+        for pending in pending.iter_mut().filter(|pending| pending.outlook == Outlook::Record) {
+            let Pending { last, foreign_cpu, settlement, .. } = pending;
+            let key = last.key;
+            if !batch.concerns(key)
+                || snapshot.by_key(key).is_some()
+                || batch.is_of_another(key, last.started_at)
+            {
+                continue;
+            }
+            let mut delta = batch.last_deeds(records, last).delta(key);
+            if let Some(ended) = batch.ended(key) {
+                *foreign_cpu = last.end_with(ended, &delta, movement.ends);
+                pending.outlook = Outlook::Nothing;
+            }
+            if let Settlement::In(reaper) = settlement
+                && let Some(inherited) = inherited.iter_mut().find(|i| i.reaper == *reaper)
+            {
+                delta.io = delta.io.map(|io| inherited.take_io(io));
+                delta.usage = inherited.take_usage(delta.usage);
+            }
+            let late = Late { io: delta.io.unwrap_or_default(), usage: delta.usage };
+            movement.note_late(&delta, late);
+            movement.processes.push(delta);
+        }
+    }
+
+    /// Remembers what came with those that were just taken out and whose records may still come.
+    pub(super) fn note_inherited(&mut self, movement: &Movement) {
+        let Ledger { pending, inherited, .. } = self;
+        let awaited = |reaper| {
+            let mut awaited = pending.iter().filter(|p| p.outlook == Outlook::Record);
+            awaited.any(|pending| pending.settlement == Settlement::In(reaper))
+        };
+        inherited.retain(|inherited| awaited(inherited.reaper));
+        let mut reapers: Vec<ProcessKey> =
+            pending.iter().filter_map(Pending::just_taken_from).collect();
+        reapers.sort_unstable();
+        reapers.dedup();
+        for reaper in reapers {
+            let residuals = movement.residuals.iter().filter(|r| r.reaper == reaper);
+            for residual in residuals {
+                let (io, usage) = (residual.io.unwrap_or_default(), residual.usage);
+                match inherited.iter_mut().find(|inherited| inherited.reaper == reaper) {
+                    Some(known) => {
+                        (known.io, known.usage) = (known.io.plus(io), known.usage.plus(usage));
+                    }
+                    None => inherited.push(Inherited { reaper, io, usage }),
+                }
+            }
+        }
+    }
+}
+
+impl Inherited {
+    /// What is left of a late record's I/O when what was credited before is taken off.
+    fn take_io(&mut self, io: IoDelta) -> IoDelta {
+        let known = self.io.min(io);
+        self.io = self.io.less(known);
+        io.less(known)
+    }
+
+    /// The same of its CPU time, however that is divided, and faults.
+    fn take_usage(&mut self, usage: UsageDelta) -> UsageDelta {
+        let left = usage.less_in_all(self.usage);
+        self.usage = self.usage.less_in_all(usage);
+        left
+    }
+}

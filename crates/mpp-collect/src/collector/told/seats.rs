@@ -1,0 +1,112 @@
+//! The samples of a sweep that is being told, each in the place of one of the sweep before.
+//!
+//! Both ascend by PID, so that whoever is told of is found again beside the one before, and is
+//! left there if nothing about it is new. The trap: once the IDs have begun anew, newcomers stand
+//! between the others, where there is no room for them yet.
+
+use mpp_accounting::process::ProcessSample;
+use mpp_accounting::units::BootTime;
+use mpp_parse::bpf_record::TaskKey;
+
+/// Where a sample stands while others are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seat {
+    /// In its place.
+    Row(usize),
+    /// Among those for whom room is to be made.
+    Between(usize),
+}
+
+/// See the top of this file.
+#[derive(Debug)]
+pub(super) struct Seats<'a> {
+    rows: &'a mut Vec<ProcessSample>,
+    /// How many of them are of this sweep.
+    filled: usize,
+    /// From here on nobody has been asked for, and all are of the sweep before.
+    former: usize,
+    between: Vec<ProcessSample>,
+    last_pid: Option<u32>,
+}
+
+impl<'a> Seats<'a> {
+    /// Nobody is told of yet.
+    pub(super) fn of(rows: &'a mut Vec<ProcessSample>) -> Self {
+        Seats { rows, filled: 0, former: 0, between: Vec::new(), last_pid: None }
+    }
+
+    /// Whether nobody with this PID, or a larger one, was told of.
+    pub(super) fn is_next(&self, pid: u32) -> bool {
+        self.last_pid.is_none_or(|last| last < pid)
+    }
+
+    /// What the sweep before had of this PID, which is the next one.
+    pub(super) fn former(&mut self, pid: u32) -> Option<&mut ProcessSample> {
+        while self.rows.get(self.former).is_some_and(|sample| sample.key.pid < pid) {
+            self.former += 1;
+        }
+        self.rows.get_mut(self.former).filter(|sample| sample.key.pid == pid)
+    }
+
+    /// Leaves a process in its place; `None` where the sweep before had none that began then.
+    pub(super) fn keep(&mut self, process: TaskKey) -> Option<&mut ProcessSample> {
+        let started_at = Some(BootTime { ns: process.start_ns });
+        self.former(process.id).filter(|sample| sample.started_at == started_at)?;
+        let (to, from) = (self.filled, self.former);
+        if to != from {
+            self.rows.swap(to, from);
+        }
+        (self.filled, self.former) = (to + 1, from + 1);
+        self.last_pid = Some(process.id);
+        self.rows.get_mut(to)
+    }
+
+    /// Takes in what was told of the next one.
+    pub(super) fn seat(&mut self, sample: ProcessSample) -> Seat {
+        let pid = sample.key.pid;
+        self.last_pid = Some(pid);
+        if self.former(pid).is_some() {
+            self.former += 1;
+        }
+        if self.filled == self.former && self.former < self.rows.len() {
+            self.between.push(sample);
+            return Seat::Between(self.between.len() - 1);
+        }
+        let seat = Seat::Row(self.filled);
+        match self.rows.get_mut(self.filled) {
+            Some(row) => *row = sample,
+            None => {
+                self.rows.push(sample);
+                self.former += 1;
+            }
+        }
+        self.filled += 1;
+        seat
+    }
+
+    pub(super) fn get_mut(&mut self, seat: Seat) -> Option<&mut ProcessSample> {
+        match seat {
+            Seat::Row(row) => self.rows.get_mut(row),
+            Seat::Between(row) => self.between.get_mut(row),
+        }
+    }
+
+    /// Forgets those of the sweep before that nobody told of, and makes room for those between.
+    pub(super) fn finish(mut self) {
+        self.rows.truncate(self.filled);
+        if !self.between.is_empty() {
+            self.rows.append(&mut self.between);
+            // By keys alone: room to merge samples would be as much as they take.
+            self.rows.sort_by_cached_key(|sample| sample.key);
+        }
+    }
+}
+
+/// Where the sample of a process stands, which had this seat before all were told of.
+pub(super) fn position(samples: &[ProcessSample], seat: Seat, pid: u32) -> Option<usize> {
+    let is_there = |row: &usize| samples.get(*row).is_some_and(|sample| sample.key.pid == pid);
+    match seat {
+        Seat::Row(row) if is_there(&row) => Some(row),
+        _ => samples.binary_search_by_key(&pid, |sample| sample.key.pid).ok(),
+    }
+}
