@@ -8,7 +8,8 @@
 //!
 //! The traps. One call has them at a time, since what is told of ends is told once; another one
 //! in the meantime does without. A forked child has our memory, but not the thread. And whoever
-//! has given up privileges since may not be told what they allowed.
+//! has given up privileges since, or entered another namespace, is not told what was seen from
+//! there.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
@@ -19,7 +20,7 @@ use mpp_accounting::exit::ExitSource;
 use mpp_accounting::process::{Identity, ProcessKey};
 use mpp_accounting::snapshot::Snapshot;
 use mpp_collect::exits::ExitRoom;
-use mpp_collect::own_thread::{Rights, leave_descriptors, spawn_deaf};
+use mpp_collect::own_thread::{Vantage, leave_descriptors, spawn_deaf};
 use mpp_collect::{CollectError, Collector, CollectorOptions, IdentityWait, Needs};
 
 use crate::error::Error;
@@ -52,8 +53,8 @@ pub(super) struct Programs {
 struct Kept {
     /// The process that it is a thread of.
     owner: u32,
-    /// With which the programs were loaded.
-    rights: Rights,
+    /// From where the programs were loaded.
+    vantage: Vantage,
     state: Arc<AtomicU8>,
     requests: Sender<Request>,
 }
@@ -122,7 +123,7 @@ impl Kept {
     fn start(room: ExitRoom) -> Option<Self> {
         let (requests, received) = channel();
         let (say, hear) = sync_channel(1);
-        let (owner, rights) = (std::process::id(), Rights::of_caller().ok()?);
+        let (owner, vantage) = (std::process::id(), Vantage::of_caller().ok()?);
         let state = Arc::new(AtomicU8::new(TAKEN));
         let of_thread = Arc::clone(&state);
         let body = move || {
@@ -136,17 +137,17 @@ impl Kept {
         };
         spawn_deaf("mpp-programs", body).ok()?;
         let is_open = hear.recv().unwrap_or(false);
-        is_open.then_some(Kept { owner, rights, state, requests })
+        is_open.then_some(Kept { owner, vantage, state, requests })
     }
 
     fn is_taken_now(&self) -> bool {
         self.is_there() && change(&self.state, FREE, TAKEN)
     }
 
-    /// Whether the thread is there, and this process and its rights are those that it is for.
+    /// Whether the thread is there, and this process looks from where it does.
     fn is_there(&self) -> bool {
         self.owner == std::process::id()
-            && Rights::of_caller() == Ok(self.rights)
+            && Vantage::of_caller() == Ok(self.vantage)
             && self.state.load(Ordering::Acquire) != GONE
     }
 }
