@@ -71,7 +71,13 @@ fn panel(svg: &mut String, (left, top): (f64, f64), curve: &Curve) {
         text(svg, (left - 6.0, y(cost) + 4.0), "small", "end", &label(cost, ceiling));
     }
     for &point in &curve.points {
-        text(svg, (x(point), top + PANEL.1 + 16.0), "small", "middle", &thousands(point));
+        text(
+            svg,
+            (x(point), top + PANEL.1 + 16.0),
+            "small",
+            "middle",
+            &thousands(&point.to_string()),
+        );
     }
     for (tier, costs) in TIERS.iter().zip(&curve.costs) {
         // A difference of two measurements that is below nothing says nothing.
@@ -98,17 +104,17 @@ fn nice_ceiling(highest: f64) -> f64 {
 /// A number of a scale that ends at `ceiling`, with as many digits as all its numbers need.
 fn label(value: f64, ceiling: f64) -> String {
     match ceiling {
-        _ if ceiling >= 20.0 => thousands(value.round() as u64),
+        _ if ceiling >= 20.0 => thousands(&format!("{value:.0}")),
         _ if ceiling >= 2.0 => format!("{value:.1}"),
         _ => format!("{value:.2}"),
     }
 }
 
-/// With a comma before each three digits.
-fn thousands(number: u64) -> String {
-    match number {
-        0..1000 => number.to_string(),
-        _ => format!("{},{:03}", thousands(number / 1000), number % 1000),
+/// Digits with a comma before each three but the first.
+fn thousands(digits: &str) -> String {
+    match digits.split_at_checked(digits.len().saturating_sub(3)) {
+        Some((front, back)) if !front.is_empty() => format!("{},{back}", thousands(front)),
+        _ => digits.to_owned(),
     }
 }
 
@@ -137,7 +143,7 @@ mod tests {
         assert_eq!(labels(20_000.0), ["0", "10,000", "20,000"]);
         assert_eq!(labels(10.0), ["0.0", "5.0", "10.0"]);
         assert_eq!(labels(0.8), ["0.00", "0.40", "0.80"]);
-        assert_eq!(thousands(1_000_019_900), "1,000,019,900");
+        assert_eq!(["999", "1000", "1000019900"].map(thousands), ["999", "1,000", "1,000,019,900"]);
     }
 
     #[test]
