@@ -87,7 +87,7 @@ const AXES: &[Axis] = &[
     Axis {
         what: "groups",
         beside: "4,000 processes, a group for each name",
-        points: &[1, 10, 50, 200, 1000, 2000],
+        points: &[1, 10, 50, 200, 700, 2000],
         cost: Cost::Process,
         load: |count| words(&["sleepers", "--count", PROCESSES, "--names", &count.to_string()]),
         sampler: |_| Vec::new(),
