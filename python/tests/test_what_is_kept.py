@@ -1,6 +1,7 @@
 """What stays between calls where there are so many processes that programs in the kernel read them.
 
 Without the privilege to load such programs everything is read by files, and all of this holds too.
+What is kept stays for a while, so these tests come last: since Python 3.12 a fork warns of threads.
 """
 
 import os
