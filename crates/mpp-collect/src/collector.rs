@@ -40,7 +40,7 @@ use crate::measure::{
 };
 use crate::memory_reader::scan::{self, Question, Scan};
 use crate::memory_reader::{MemoryAnswer, MemoryReader, MemoryReaderKind, Submitted};
-use crate::needs::{IdentityWait, Measures, Needs};
+use crate::needs::{ContextSwitchNeeds, IdentityWait, Measures, Needs};
 use crate::origin::{Origin, ProcfsKind};
 use crate::own_thread::ThreadDeeds;
 use crate::proc_fs::{FileError, Name, Room, open_folder, status_of};
@@ -520,6 +520,7 @@ impl Collector {
         self.put_in_order(needs.needs, &into.processes);
         self.read_all(needs, into);
         self.witness.ask_delays(self.origin.scale, &mut into.processes);
+        self.witness.ask_switches(&mut into.processes);
         Ok(())
     }
 
@@ -1104,6 +1105,7 @@ impl Collector {
             lone_total,
             watch: self.watch_of(needs.scope),
         };
+        let are_switches_told = plan.watch.is_some();
         let key = ProcessKey { pid, start_time_ticks: stat.start_time_ticks };
         self.remember_parent(stat);
         self.forget_former_bearer(key);
@@ -1125,13 +1127,24 @@ impl Collector {
         (known.state, known.was_running) = (phase.state(), subject.is_running());
         known.note_thread_count(stat.num_threads);
         known.had_children |= self.parents.contains(&pid) || self.former_parents.contains(&pid);
-        let measures = needs.measures_of(key, &known.identity);
+        let mut measures = needs.measures_of(key, &known.identity);
+        let leaves_switches = are_switches_told
+            && measures.context_switches != ContextSwitchNeeds::None
+            && (phase, known.threads_max, measures.swap) == (Phase::Living, 1, false);
+        if leaves_switches {
+            measures.context_switches = ContextSwitchNeeds::None;
+        }
         if measures.io {
             self.held.hold(known, uid, &subject);
         }
         let is_wanted = measures.sockets || needs.needs.identity.listening_ports;
         let sockets = sockets.as_mut().filter(|_| is_wanted);
-        assemble(known, &subject, &measures, &plan, sockets, buffers)
+        let mut sample = assemble(known, &subject, &measures, &plan, sockets, buffers)?;
+        if leaves_switches {
+            // The file that tells them costs three times what the kernel takes to be asked.
+            sample.gauges.context_switches = Reading::Absent(Absence::NeedsRecords);
+        }
+        Ok(sample)
     }
 
     /// Of a process that never had children.

@@ -87,6 +87,7 @@ impl Collector {
         if has_run
             || turn.inode != Some(standstill.inode)
             || standstill.read_at != sample.read_at
+            || !is_whole(sample)
             || !known.is_identified(&self.wants)
             || standstill.extent != self.extent(known, needs)
             || !self.has_its_parent(sample)
@@ -263,8 +264,15 @@ fn is_whole(sample: &ProcessSample) -> bool {
         gauges.fd_limit.absence(),
         gauges.context_switches.absence(),
     ];
-    absences
-        .into_iter()
-        .flatten()
-        .all(|why| matches!(why, Absence::NotRequested | Absence::Denied | Absence::Unsupported))
+    let is_lasting = |why| {
+        matches!(
+            why,
+            Absence::NotRequested
+                | Absence::Denied
+                | Absence::Unsupported
+                // Asked for after the sweep.
+                | Absence::NeedsRecords
+        )
+    };
+    absences.into_iter().flatten().all(is_lasting)
 }
