@@ -119,82 +119,83 @@ pub(crate) fn counted(count: u64, one: &str, several: &str) -> String {
 const CUT: &str = "with too many descriptors to find sockets";
 const UNREACHED: &str = "not reached in the time for sockets";
 
+/// What may go wrong in a sweep: its name, its count, and what is counted, of one and of several.
+type TroubleRow = (&'static str, fn(&Trouble) -> u64, &'static str, &'static str);
+
+/// The classes of what may go wrong in a sweep.
+const TROUBLE_ROWS: [TroubleRow; 17] = [
+    ("vanished", |trouble| trouble.vanished, "ended while being read", "ended while being read"),
+    ("denied", |trouble| trouble.denied, "reading refused", "readings refused"),
+    ("blocked", |trouble| trouble.blocked, "blocked while being read", "blocked while being read"),
+    ("truncated", |trouble| trouble.truncated, "reading cut short", "readings cut short"),
+    ("malformed", |trouble| trouble.malformed, "reading not understood", "readings not understood"),
+    ("failed", |trouble| trouble.failed, "system call failed", "system calls failed"),
+    (
+        "clobbered_environments",
+        |trouble| trouble.clobbered_environments,
+        "environment overwritten",
+        "environments overwritten",
+    ),
+    (
+        "fallen_counters",
+        |trouble| trouble.fallen_counters,
+        "counter that went back",
+        "counters that went back",
+    ),
+    (
+        "given_up_readings",
+        |trouble| trouble.given_up_readings,
+        "reading of memory given up",
+        "readings of memory given up",
+    ),
+    (
+        "dropped_readings",
+        |trouble| trouble.dropped_readings,
+        "reading of memory put off",
+        "readings of memory put off",
+    ),
+    (
+        "hanging_threads",
+        |trouble| trouble.hanging_threads,
+        "thread of ours hangs",
+        "threads of ours hang",
+    ),
+    ("cut_sockets", |trouble| trouble.cut_sockets, CUT, CUT),
+    ("unreached_sockets", |trouble| trouble.unreached_sockets, UNREACHED, UNREACHED),
+    (
+        "lost_connection_reports",
+        |trouble| trouble.lost_connection_reports,
+        "loss of reports on ended connections",
+        "losses of reports on ended connections",
+    ),
+    (
+        "failed_sources",
+        |trouble| trouble.failed_sources,
+        "source of exit records failed",
+        "sources of exit records failed",
+    ),
+    (
+        "remembered_environments",
+        |trouble| trouble.remembered_environments,
+        "environment known from before it was overwritten",
+        "environments known from before they were overwritten",
+    ),
+    (
+        "forged_messages",
+        |trouble| trouble.forged_messages,
+        "message that the kernel did not send",
+        "messages that the kernel did not send",
+    ),
+];
+
 /// The classes of what may go wrong in a sweep, with their counts.
-pub(crate) fn trouble_classes(trouble: &Trouble) -> [TroubleClass; 17] {
-    let Trouble {
-        vanished,
-        denied,
-        blocked,
-        truncated,
-        malformed,
-        failed,
-        clobbered_environments,
-        fallen_counters,
-        given_up_readings,
-        dropped_readings,
-        hanging_threads,
-        cut_sockets,
-        unreached_sockets,
-        lost_connection_reports,
-        failed_sources,
-        remembered_environments,
-        forged_messages,
-    } = *trouble;
-    [
-        ("vanished", vanished, "ended while being read", "ended while being read"),
-        ("denied", denied, "reading refused", "readings refused"),
-        ("blocked", blocked, "blocked while being read", "blocked while being read"),
-        ("truncated", truncated, "reading cut short", "readings cut short"),
-        ("malformed", malformed, "reading not understood", "readings not understood"),
-        ("failed", failed, "system call failed", "system calls failed"),
-        (
-            "clobbered_environments",
-            clobbered_environments,
-            "environment overwritten",
-            "environments overwritten",
-        ),
-        ("fallen_counters", fallen_counters, "counter that went back", "counters that went back"),
-        (
-            "given_up_readings",
-            given_up_readings,
-            "reading of memory given up",
-            "readings of memory given up",
-        ),
-        (
-            "dropped_readings",
-            dropped_readings,
-            "reading of memory put off",
-            "readings of memory put off",
-        ),
-        ("hanging_threads", hanging_threads, "thread of ours hangs", "threads of ours hang"),
-        ("cut_sockets", cut_sockets, CUT, CUT),
-        ("unreached_sockets", unreached_sockets, UNREACHED, UNREACHED),
-        (
-            "lost_connection_reports",
-            lost_connection_reports,
-            "loss of reports on ended connections",
-            "losses of reports on ended connections",
-        ),
-        (
-            "failed_sources",
-            failed_sources,
-            "source of exit records failed",
-            "sources of exit records failed",
-        ),
-        (
-            "remembered_environments",
-            remembered_environments,
-            "environment known from before it was overwritten",
-            "environments known from before they were overwritten",
-        ),
-        (
-            "forged_messages",
-            forged_messages,
-            "message that the kernel did not send",
-            "messages that the kernel did not send",
-        ),
-    ]
-    .map(|(name, count, one, several)| TroubleClass { name, count, one, several })
+pub(crate) fn trouble_classes(trouble: &Trouble) -> [TroubleClass; TROUBLE_ROWS.len()] {
+    TROUBLE_ROWS.map(|(name, count, one, several)| TroubleClass {
+        name,
+        count: count(trouble),
+        one,
+        several,
+    })
 }
 
 /// How much of the machine is seen, in one word.
@@ -228,6 +229,34 @@ mod tests {
         let mut out = Vec::new();
         push_value(value, &mut out);
         assert_eq!(String::from_utf8_lossy(&out), expected);
+    }
+
+    #[test]
+    fn every_class_of_trouble_has_its_row() {
+        let trouble = Trouble {
+            vanished: 1,
+            denied: 2,
+            blocked: 3,
+            truncated: 4,
+            malformed: 5,
+            failed: 6,
+            clobbered_environments: 7,
+            fallen_counters: 8,
+            given_up_readings: 9,
+            dropped_readings: 10,
+            hanging_threads: 11,
+            cut_sockets: 12,
+            unreached_sockets: 13,
+            lost_connection_reports: 14,
+            failed_sources: 15,
+            remembered_environments: 16,
+            forged_messages: 17,
+        };
+        let debug = format!("{trouble:?}");
+        for (class, count) in trouble_classes(&trouble).iter().zip(1..) {
+            assert_eq!(class.count, count, "{}", class.name);
+            assert!(debug.contains(&format!("{}: {count}", class.name)), "{debug}");
+        }
     }
 
     #[test]
