@@ -152,12 +152,12 @@ impl Movement {
 
     /// Notes that a key is another process's now. The former one's delta, if there is one, has
     /// been noted.
-    fn succeed(&mut self, key: ProcessKey, ends_now: bool) {
-        let has_moved = self.processes.last().is_some_and(|delta| delta.key == key);
+    fn succeed(&mut self, next: Succession) {
+        let has_moved = self.processes.last().is_some_and(|delta| delta.key == next.key);
         if !has_moved {
-            self.processes.push(ProcessDelta::nothing(key));
+            self.processes.push(ProcessDelta::nothing(next.key));
         }
-        self.successions.push(Succession { key, ends_now });
+        self.successions.push(next);
     }
 
     /// Whether a process that this sweep was the first to see has been watched since it began.
@@ -437,7 +437,7 @@ impl PreviousSweep {
         PreviousSweep { began_ticks: snapshot.taken_at_ticks, hidden_ticks }
     }
 
-    /// Whether a process began after it.
+    /// Whether a process began in its tick or after that.
     fn precedes_start_of(self, key: ProcessKey) -> bool {
         key.start_time_ticks >= self.began_ticks
     }
@@ -639,7 +639,7 @@ impl Ledger {
             }
             let current = Known::of(process, snapshot);
             if newness.succeeds(process.key, process.started_at) {
-                movement.succeed(process.key, false);
+                movement.succeed(Succession { key: process.key, ends_now: false });
             }
             let mut account = match newness.is_new(process.key, process.started_at) {
                 true => Account::born(current),
@@ -679,7 +679,7 @@ impl Ledger {
             } else {
                 self.make_pending(previous, UsageDelta::ZERO, movement);
             }
-            movement.succeed(process.key, ends_now);
+            movement.succeed(Succession { key: process.key, ends_now });
             Account::born(current)
         };
         account.take_records(&self.records, batch, Look::at(process, snapshot), movement);
@@ -759,7 +759,7 @@ impl Ledger {
                 continue;
             }
             if newness.succeeds(ended.key, ended.started_at) {
-                movement.succeed(ended.key, false);
+                movement.succeed(Succession { key: ended.key, ends_now: false });
             }
             if !newness.is_new(ended.key, ended.started_at) {
                 // It was out of sight: nobody can say what of it is new.
