@@ -190,6 +190,13 @@ impl Witness {
         }
     }
 
+    /// Asks for the context switches that a sweep by files has left out.
+    pub(crate) fn ask_switches(&mut self, processes: &mut [ProcessSample]) {
+        if let Witness::Rounded(witness) = self {
+            witness.ask_switches(processes);
+        }
+    }
+
     /// Takes in what has been told so far. Done before a sweep, and now and then between two
     /// that are far apart, so that nothing overflows.
     pub(crate) fn listen(&mut self, scale: Scale) {
@@ -232,6 +239,15 @@ impl Witness {
             Witness::Exact(witness) => witness.failure(),
         }
         .map(|failure| Refusal::of_failure(self.source(), failure))
+    }
+
+    /// Messages so far that somebody else than the kernel has sent to this witness. They are not
+    /// believed. Only grows.
+    pub(crate) fn forged_total(&self) -> u64 {
+        match self {
+            Witness::Rounded(witness) => witness.taskstats.forged_total(),
+            Witness::Nobody | Witness::Exact(_) => 0,
+        }
     }
 
     /// What this witness is told by, for tests that close it.
