@@ -437,7 +437,7 @@ impl PreviousSweep {
         PreviousSweep { began_ticks: snapshot.taken_at_ticks, hidden_ticks }
     }
 
-    /// Whether a process began after it.
+    /// Whether a process began in its tick or after that.
     fn precedes_start_of(self, key: ProcessKey) -> bool {
         key.start_time_ticks >= self.began_ticks
     }

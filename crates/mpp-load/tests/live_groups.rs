@@ -6,6 +6,8 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use metrics_per_process::report::Tier;
 use serde_json::Value;
 use support::moment::{Moment, SLICE_BYTES, Watcher};
@@ -49,7 +51,8 @@ fn worst_tier(moments: &[Moment]) -> Option<Tier> {
 
 /// A name or value that no other test uses at the same time.
 fn unique(word: &str) -> String {
-    format!("{word}{}", std::process::id())
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("{word}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// The first group has all up to the sample in which the second has a member, the second all
