@@ -9,11 +9,13 @@
 //! and from then on grow only by what the ledger says. They never fall.
 
 mod members;
+mod undecided;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use self::members::{Member, Members};
+use self::undecided::Undecided;
 
 use crate::group_totals::{DelaysMissing, GroupTotals, Marks, Switched};
 use crate::ledger::{Ends, Late, Movement, Residual};
@@ -67,6 +69,7 @@ pub struct GroupBook {
     members: Members,
     /// Those whose keys passed to others in the last interval, ascending.
     former: Vec<Member>,
+    undecided: Undecided,
     groups: Vec<Row>,
     row_of_name: HashMap<Box<[u8]>, usize>,
     traffic: TrafficBook,
@@ -238,6 +241,11 @@ impl Member {
         !self.place.is_some_and(|place| place.role == Role::Matched)
     }
 
+    /// Whether it is in no group, and may turn out to be in one.
+    fn is_undecided(&self) -> bool {
+        self.place.is_none() && matches!(self.decision, Decision::Doubtful(_))
+    }
+
     fn owner(&self) -> Owner {
         self.place.map_or(Owner::Stranger, |place| Owner::Row(place.row))
     }
@@ -265,6 +273,7 @@ impl GroupBook {
             shows_delays: columns.iter().any(|column| column.metric.need == Need::Delays),
             members: Members::default(),
             former: Vec::new(),
+            undecided: Undecided::default(),
             groups,
             row_of_name: HashMap::new(),
             traffic: TrafficBook::default(),
@@ -367,11 +376,15 @@ impl GroupBook {
         report
     }
 
-    /// Whose each of those was that moved, as long as no place is decided anew.
+    /// Whose each of those was that moved, as long as no place is decided anew; `None` where that
+    /// was not decided yet.
     fn owners_of_moved(&mut self, movement: &Movement) -> Vec<Option<Owner>> {
         let mut owners = std::mem::take(&mut self.earlier);
         let walk = Walk::default();
-        owners.extend(movement.processes.iter().map(|delta| self.owner_on(&walk, delta.key)));
+        owners.extend(movement.processes.iter().map(|delta| {
+            let member = self.members.find(&walk, delta.key);
+            member.filter(|member| !member.is_undecided()).map(Member::owner)
+        }));
         for next in &movement.successions {
             let begin = movement.processes.partition_point(|delta| delta.key < next.key);
             let end = movement.processes.partition_point(|delta| delta.key <= next.key);
@@ -397,11 +410,17 @@ impl GroupBook {
     }
 
     /// Gives what each process did itself to the group that it was in when it did, or else is
-    /// in now.
+    /// in now. Where that is not decided yet it is kept until then.
     fn give_deltas(&mut self, movement: &Movement, mut earlier: Vec<Option<Owner>>) {
         let walk = Walk::default();
         for (delta, owner) in movement.processes.iter().zip(earlier.drain(..)) {
-            let owner = owner.or_else(|| self.owner_on(&walk, delta.key));
+            let owner = owner.or_else(|| {
+                let member = self.members.find(&walk, delta.key)?;
+                if member.is_undecided() {
+                    self.undecided.add(delta);
+                }
+                Some(member.owner())
+            });
             if let Some(group) = self.group_mut(owner) {
                 group.grow(delta.io.unwrap_or_default(), delta.usage);
                 group.round(delta.rounded_records);
@@ -442,6 +461,7 @@ impl GroupBook {
     fn note_doubts(&mut self, movement: &Movement) {
         self.tier = self.tier_of(movement);
         for key in &movement.inferred {
+            self.undecided.infer(*key);
             if let Some(group) = self.group_mut(self.owner_of(*key)) {
                 group.weaken(Marks::of(Ends::Inferred));
             }
@@ -627,6 +647,12 @@ impl GroupBook {
         if let Some(member) = self.members.next(&walks.members, process.key) {
             (member.place, member.decision, member.round) = (place, decision, round);
             member.identity.clone_from(&process.identity);
+            let is_decided = !member.is_undecided();
+            let deeds = is_decided.then(|| self.undecided.take(process.key)).flatten();
+            let group = place.and_then(|place| self.groups.get_mut(place.row));
+            if let (Some(deeds), Some(group)) = (deeds, group) {
+                deeds.give_to(&mut group.totals);
+            }
         }
     }
 
@@ -811,11 +837,6 @@ impl GroupBook {
 
     fn owner_of(&self, key: ProcessKey) -> Option<Owner> {
         self.members.get(key).map(Member::owner)
-    }
-
-    /// The same on a walk.
-    fn owner_on(&self, walk: &Walk, key: ProcessKey) -> Option<Owner> {
-        self.members.find(walk, key).map(Member::owner)
     }
 
     fn group_mut(&mut self, owner: Option<Owner>) -> Option<&mut GroupTotals> {
@@ -1064,7 +1085,9 @@ impl GroupBook {
         let walk = Walk::default();
         let seen = |key: ProcessKey| walk.find(&snapshot.processes, key, |process| process.key);
         let gone = movement.settled.iter().filter(|key| seen(**key).is_none());
-        self.members.forget(gone.copied().collect());
+        let gone: Vec<ProcessKey> = gone.copied().collect();
+        self.undecided.forget(&gone);
+        self.members.forget(gone);
         lost as u64
     }
 

@@ -191,6 +191,12 @@ impl GroupTotals {
         self.usage_moved = self.usage_moved.plus(usage);
     }
 
+    /// Adds what a member did before it was known that it is one: to the totals, and to no rate.
+    pub(crate) fn catch_up(&mut self, io: IoDelta, usage: UsageDelta) {
+        self.io = self.io.plus(io);
+        self.usage = self.usage.plus(usage);
+    }
+
     /// Notes that so much of what was added was done before the last sweep. What was done since is
     /// estimated by it, so that rates are; the totals are not.
     pub(crate) fn come_late(&mut self, late: Late) {

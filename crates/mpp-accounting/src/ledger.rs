@@ -34,7 +34,7 @@ mod records;
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use self::late::{Inherited, Newness, Outlook, Settlement};
-use self::records::{Batch, Ended, Missing, OwnIo, Records, leader_of};
+use self::records::{Batch, Ended, Missing, OwnIo, Records, has_all_of, leader_of};
 use crate::exit::{ExitSource, Exits, Spill};
 use crate::process::{
     ProcessKey, ProcessSample, ProcessState, ThreadIo, ThreadKey, ThreadList, Usage,
@@ -1172,6 +1172,18 @@ impl Known {
     fn threads(&self) -> ThreadList {
         let list = self.io.as_ref().and_then(|io| io.threads.list(self.key, io.total));
         list.unwrap_or_default()
+    }
+
+    /// Whether the same threads are there, and live or have exited as before. Of nearly every
+    /// process that is asked of its main thread alone.
+    fn has_same_threads(&self, now: &[ThreadIo]) -> bool {
+        match (self.io.as_ref().map(|io| &io.threads), now) {
+            (Some(KnownThreads::MainAlone { has_exited }), [main]) => {
+                main.key == leader_of(self.key) && main.has_exited == *has_exited
+            }
+            (Some(KnownThreads::Listed(then)), now) => has_all_of(now, then),
+            _ => has_all_of(now, &self.threads()),
+        }
     }
 
     /// What is recorded of one that was never readable, where all of that counts.

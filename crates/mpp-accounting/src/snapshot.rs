@@ -136,4 +136,10 @@ pub struct Trouble {
     pub lost_connection_reports: u64,
     /// Sources of exit records that worked at first, and were given up in this sweep.
     pub failed_sources: u64,
+    /// Processes that wrote over their environment, or were forked by one that had, while it is
+    /// known all the same: from their exec, or from whoever forked them.
+    pub remembered_environments: u64,
+    /// Messages since the sweep before that came to where the kernel tells us something, and
+    /// that somebody else had sent. They are not believed.
+    pub forged_messages: u64,
 }

@@ -2,12 +2,16 @@
 
 mod model_kernel;
 
+use std::sync::Arc;
+
 use model_kernel::{INIT, Kernel};
 use mpp_accounting::group::{GroupBook, Rows};
 use mpp_accounting::ledger::Ledger;
 use mpp_accounting::metric;
+use mpp_accounting::process::{Absence, EnvironmentEntry, Reading};
 use mpp_accounting::report::{Figure, Mark, Report, Value};
 use mpp_accounting::selector::{Descendants, GroupKey, Resolution, Selector};
+use mpp_accounting::snapshot::Snapshot;
 use mpp_accounting::units::IoCounter;
 
 /// A kernel, watched by group.
@@ -42,12 +46,19 @@ impl Watch {
 
     /// One second in which something happens and at the end of which some cannot be read at all.
     fn interval_in_which(&mut self, happen: impl FnOnce(&mut Kernel), unreadable: &[u32]) {
+        self.interval_of(happen, |snapshot| {
+            snapshot.processes.retain(|process| !unreadable.contains(&process.key.pid));
+            snapshot.unreadable_pids = unreadable.to_vec();
+        });
+    }
+
+    /// One second in which something happens and whose sweep sees this.
+    fn interval_of(&mut self, happen: impl FnOnce(&mut Kernel), see: impl FnOnce(&mut Snapshot)) {
         self.kernel.pass(1);
         happen(&mut self.kernel);
         self.kernel.pass(99);
         let mut snapshot = self.kernel.sweep();
-        snapshot.processes.retain(|process| !unreadable.contains(&process.key.pid));
-        snapshot.unreadable_pids = unreadable.to_vec();
+        see(&mut snapshot);
         let movement = self.ledger.advance(&snapshot);
         self.report = self.book.fold(&snapshot, &movement, &Resolution::default());
     }
@@ -308,6 +319,43 @@ fn a_process_that_may_belong_makes_a_lower_bound() {
     assert_eq!(watch.report.accuracy.undecided, 2, "no environment was read, of init neither");
     let members = watch.figure("tagged", "processes.total");
     assert_eq!(members, Figure::Known { value: Value::Integer(0), mark: Mark::LowerBound });
+}
+
+/// Writes 500 bytes in each of two intervals before it is known who it is, and 500 more then;
+/// returns what the group has before that, and after.
+fn written_before_it_is_known(environment: Reading<Box<[EnvironmentEntry]>>) -> [u64; 2] {
+    let rows =
+        Rows::Named(vec![(b"tagged".as_slice().into(), selector("env:TAG", Descendants::Taken))]);
+    let mut watch = Watch::new(rows, |_| {});
+    let mut process = 0;
+    let with = |watch: &mut Watch, process: u32, environment| {
+        watch.interval_of(
+            |kernel| kernel.write(process, 500),
+            |snapshot| {
+                let sample = snapshot.processes.iter_mut().find(|p| p.key.pid == process);
+                Arc::make_mut(&mut sample.expect("it lives").identity).environment = environment;
+            },
+        );
+    };
+    watch.interval(|kernel| process = kernel.fork(INIT, "program"));
+    let unknown = Reading::Absent(Absence::NotYetKnown);
+    with(&mut watch, process, unknown.clone());
+    with(&mut watch, process, unknown);
+    let before = watch.written("tagged");
+    with(&mut watch, process, environment);
+    let (rate, _) = watch.rate("tagged", "io_counters.write_bytes_per_sec");
+    assert!(rate <= 500.0, "what was done before is no part of the rate: {rate}");
+    [before, watch.written("tagged")]
+}
+
+#[test]
+fn what_a_process_did_before_it_was_known_who_it_is_is_its_groups() {
+    let entry = |key: &[u8]| EnvironmentEntry { key: key.into(), value: Box::default() };
+    let tagged = Reading::Value(Box::from([entry(b"TAG")]));
+    assert_eq!(written_before_it_is_known(tagged), [0, 1500]);
+    assert_eq!(written_before_it_is_known(Reading::Value(Box::default())), [0, 0]);
+    let denied = Reading::Absent(Absence::Denied);
+    assert_eq!(written_before_it_is_known(denied), [0, 0]);
 }
 
 #[test]

@@ -33,7 +33,7 @@ use crate::error::{CollectError, absence_of};
 use crate::exits::{ExitRoom, Population, Refusal, Witness};
 use crate::identity::roster::Roster;
 use crate::identity::shared::SharedIdentities;
-use crate::identity::{self, Known, Risk, Wants};
+use crate::identity::{self, Known, Overwriting, Risk, Wants};
 use crate::measure::{
     Buffers, Counters, IoReader, Phase, Subject, ThreadNeeds, Vanished, has_reaped, is_ending,
     open_io, read_thread_total, read_total,
@@ -162,6 +162,7 @@ struct Tallies {
     cut: u64,
     unreached: u64,
     lost_reports: u64,
+    forged: u64,
 }
 
 /// How much of the room is needed that a snapshot and its collector keep.
@@ -1118,12 +1119,13 @@ impl Collector {
         if origin.is_frozen() {
             known.read_frozen(&subject, wants, &mut buffers.room);
         }
-        if known.reader_key != key {
-            self.threads_asked.insert(known.reader_key, pid);
+        if known.reader_key() != key {
+            self.threads_asked.insert(known.reader_key(), pid);
         }
-        (known.swept, known.read_round) = (*round, *round);
+        known.swept = *round;
+        known.by_procfs_mut().read_round = *round;
         (known.state, known.was_running) = (phase.state(), subject.is_running());
-        known.threads_max = known.threads_max.max(stat.num_threads);
+        known.note_thread_count(stat.num_threads);
         known.had_children |= self.parents.contains(&pid) || self.former_parents.contains(&pid);
         let mut measures = needs.measures_of(key, &known.identity);
         let leaves_switches = are_switches_told
@@ -1165,8 +1167,8 @@ impl Collector {
     fn lone_total(&mut self, pid: u32, folder: &OwnedFd, scope: Scope<'_>) -> Option<IoTotals> {
         let watch = self.watch_of(scope)?;
         let Collector { origin, known, buffers, .. } = self;
-        let known = known.get(pid).filter(|known| known.alone_since == Some(watch))?;
-        read_total(origin, folder, known.held_io.as_ref(), buffers).value().copied()
+        let known = known.get(pid).filter(|known| known.by_procfs().alone_since == Some(watch))?;
+        read_total(origin, folder, known.by_procfs().held_io.as_ref(), buffers).value().copied()
     }
 
     /// Asks main threads again of which the total of their process was taken in this sweep, where
@@ -1204,11 +1206,14 @@ impl Collector {
     fn lone(&mut self, ended: &ThreadExit) -> Option<&mut Known> {
         let round = self.round;
         let known = self.known.get_mut(ended.process.pid)?;
-        if known.key != ended.process || known.alone_since.take().is_none() {
+        let memory = known.by_procfs();
+        if known.key != ended.process || memory.alone_since.is_none() {
             return None;
         }
-        known.standstill = None;
-        Some(known).filter(|known| known.lone_round == round)
+        let is_lone = memory.lone_round == round;
+        let memory = known.by_procfs_mut();
+        (memory.alone_since, memory.standstill) = (None, None);
+        Some(known).filter(|_| is_lone)
     }
 
     /// What the main thread of a process has done by now; `None` where it is no longer there.
@@ -1262,7 +1267,7 @@ impl Collector {
         });
         let known = &*known;
         threads_asked
-            .retain(|key, pid| known.get(*pid).is_some_and(|known| known.reader_key == *key));
+            .retain(|key, pid| known.get(*pid).is_some_and(|known| known.reader_key() == *key));
         if let Some(memory) = &mut self.memory {
             let threads = &self.threads_asked;
             memory.forget_ended(|key| {
@@ -1284,7 +1289,8 @@ impl Collector {
         }
     }
 
-    /// Has processes that wrote over their environment take that of whoever forked them.
+    /// Has processes that wrote over their environment, or of which it was not read yet, take that
+    /// of whoever forked them.
     fn inherit_environments(&mut self, attention: &Attention) -> Learned {
         let heir = |known: &Known| {
             let is_heir = known.lacks_environment() && known.parent_pid != known.key.pid;
@@ -1313,7 +1319,7 @@ impl Collector {
         let Some(memory) = memory else { return };
         let question = |known: &mut Known| {
             let is_asked = known.swept == *round && known.has_requests(wants);
-            is_asked.then(|| match memory.has_blocked(known.reader_key) {
+            is_asked.then(|| match memory.has_blocked(known.reader_key()) {
                 true => (Risk::HasBlocked, known.key.pid),
                 false => (known.risk(), known.key.pid),
             })
@@ -1356,7 +1362,7 @@ impl Collector {
             sample.identity = Arc::clone(&known.identity);
         }
         if needs.measures.proportional_memory {
-            sample.gauges.proportional_memory = known.proportional_memory;
+            sample.gauges.proportional_memory = known.proportional_memory();
         }
     }
 
@@ -1364,7 +1370,11 @@ impl Collector {
         for sample in samples {
             count_absences(sample, &mut self.trouble);
             if let Some(known) = self.known.get(sample.key.pid) {
-                self.trouble.clobbered_environments += u64::from(known.is_environment_clobbered);
+                match known.overwriting {
+                    Overwriting::NotSeen => {}
+                    Overwriting::Lost => self.trouble.clobbered_environments += 1,
+                    Overwriting::Remembered => self.trouble.remembered_environments += 1,
+                }
                 self.trouble.truncated += u64::from(known.is_cmdline_truncated);
             }
         }
@@ -1372,24 +1382,31 @@ impl Collector {
             self.trouble.blocked = memory.blocked_now() as u64;
             self.trouble.hanging_threads = memory.stuck_threads() as u64;
         }
-        let now = Tallies::of(self.memory.as_ref(), self.sockets.as_ref());
+        let now = Tallies::of(self.memory.as_ref(), self.sockets.as_ref(), &self.witness);
         let before = mem::replace(&mut self.tallied, now);
         self.trouble.given_up_readings = now.given_up - before.given_up;
         self.trouble.dropped_readings = now.dropped - before.dropped;
         self.trouble.cut_sockets = now.cut - before.cut;
         self.trouble.unreached_sockets = now.unreached - before.unreached;
         self.trouble.lost_connection_reports = now.lost_reports - before.lost_reports;
+        // One who tells no more is not asked any more, either.
+        self.trouble.forged_messages = now.forged.saturating_sub(before.forged);
     }
 }
 
 impl Tallies {
-    fn of(memory: Option<&MemoryReader>, sockets: Option<&SocketSource>) -> Self {
+    fn of(
+        memory: Option<&MemoryReader>,
+        sockets: Option<&SocketSource>,
+        witness: &Witness,
+    ) -> Self {
         Tallies {
             given_up: memory.map_or(0, MemoryReader::blocked_total),
             dropped: memory.map_or(0, MemoryReader::dropped_total),
             cut: sockets.map_or(0, SocketSource::cut_total),
             unreached: sockets.map_or(0, SocketSource::unreached_total),
             lost_reports: sockets.map_or(0, SocketSource::lost_total),
+            forged: witness.forged_total() + sockets.map_or(0, SocketSource::forged_total),
         }
     }
 }
@@ -1435,14 +1452,19 @@ impl HeldIo {
     /// Opens the `io` of an own process while it lives.
     fn hold(&mut self, known: &mut Known, uid: u32, subject: &Subject<'_>) {
         let is_own = self.owner == Some(uid);
-        if is_own && self.free > 0 && known.held_io.is_none() && subject.phase == Phase::Living {
-            known.held_io = open_io(subject.folder).ok();
-            self.free -= u64::from(known.held_io.is_some());
+        if is_own
+            && self.free > 0
+            && known.by_procfs().held_io.is_none()
+            && subject.phase == Phase::Living
+        {
+            let memory = known.by_procfs_mut();
+            memory.held_io = open_io(subject.folder).ok();
+            self.free -= u64::from(memory.held_io.is_some());
         }
     }
 
     fn let_go(&mut self, known: &Known) {
-        self.free += u64::from(known.held_io.is_some());
+        self.free += u64::from(known.by_procfs().held_io.is_some());
     }
 }
 
@@ -1464,9 +1486,9 @@ fn assemble(
     let read_at = subject.origin.since_boot();
     let Counters { usage, io } = read_counters(known, subject, measures, plan, buffers)?;
     let usage = known.hand_out(usage);
-    let mut gauges = subject.gauges(measures, known.threads_max, buffers);
+    let mut gauges = subject.gauges(measures, u64::from(known.threads_max), buffers);
     if measures.proportional_memory {
-        gauges.proportional_memory = known.proportional_memory;
+        gauges.proportional_memory = known.proportional_memory();
     }
     if let Some(source) = sockets {
         let fds = gauges.fds.value().copied();
@@ -1511,19 +1533,22 @@ fn read_counters(
     known.had_children |= has_reaped(&usage);
     let threads = if known.had_children { ThreadNeeds::Each } else { plan.threads };
     let is_alone = threads == ThreadNeeds::EachAtAnyMoment && known.threads_max <= 1;
-    let is_known_alone = is_alone && plan.watch.is_some() && known.alone_since == plan.watch;
+    let is_known_alone =
+        is_alone && plan.watch.is_some() && known.by_procfs().alone_since == plan.watch;
     let reader = IoReader {
         subject,
-        held: known.held_io.as_ref(),
+        held: known.by_procfs().held_io.as_ref(),
         known_threads: known.threads().unwrap_or_default(),
         lone_total: plan.lone_total.filter(|_| is_known_alone),
     };
     let is_taken = reader.lone_total.is_some() && subject.stat.num_threads == 1;
     let counters = reader.read(threads, buffers)?;
+    let swept = known.swept;
+    let memory = known.by_procfs_mut();
     if is_taken {
-        known.lone_round = known.swept;
+        memory.lone_round = swept;
     }
-    known.alone_since = plan.watch.filter(|_| is_alone && is_all_of_main_thread(&counters.io));
+    memory.alone_since = plan.watch.filter(|_| is_alone && is_all_of_main_thread(&counters.io));
     Ok(counters)
 }
 

@@ -241,6 +241,15 @@ impl Witness {
         .map(|failure| Refusal::of_failure(self.source(), failure))
     }
 
+    /// Messages so far that somebody else than the kernel has sent to this witness. They are not
+    /// believed. Only grows.
+    pub(crate) fn forged_total(&self) -> u64 {
+        match self {
+            Witness::Rounded(witness) => witness.taskstats.forged_total(),
+            Witness::Nobody | Witness::Exact(_) => 0,
+        }
+    }
+
     /// What this witness is told by, for tests that close it.
     #[cfg(test)]
     pub(crate) fn taskstats(&self) -> Option<&Taskstats> {

@@ -87,6 +87,8 @@ pub struct SocketSource {
     cut: u64,
     unreached: u64,
     lost: u64,
+    /// Those that came to sockets which are closed again.
+    forged_before: u64,
 }
 
 /// Whose sockets are remembered.
@@ -142,6 +144,7 @@ impl SocketSource {
             cut: 0,
             unreached: 0,
             lost: 0,
+            forged_before: 0,
         }
     }
 
@@ -175,6 +178,9 @@ impl SocketSource {
             // What failed in the last sweep, for want of a descriptor perhaps, may work now.
             Some(Err(Absence::Failed(_))) => self.namespaces = None,
             Some(Err(_)) | None => {}
+        }
+        if !scope.traffic {
+            self.forged_before += forged_total(self.ended.as_ref());
         }
         // Before any table is read, or an end in between would be missed.
         if scope.traffic && !matches!(self.ended, Some(Ok(_))) {
@@ -276,10 +282,12 @@ impl SocketSource {
     }
 
     /// Takes what was told of a process: its sockets, each with the port that it listens at.
+    /// Where they are those that it had before, these are handed out.
     pub(crate) fn take_told(
         &mut self,
         key: ProcessKey,
         told: impl Iterator<Item = (Socket, Option<u16>)>,
+        before: Option<&Arc<[Socket]>>,
     ) -> Arc<[Socket]> {
         self.found.clear();
         for (socket, listening_port) in told {
@@ -290,7 +298,11 @@ impl SocketSource {
         }
         self.slack_of_found.note(self.found.len());
         self.found.sort_unstable();
-        if self.found.is_empty() { self.none() } else { Arc::from(&self.found[..]) }
+        match before {
+            _ if self.found.is_empty() => self.none(),
+            Some(before) if **before == *self.found => Arc::clone(before),
+            _ => Arc::from(&self.found[..]),
+        }
     }
 
     /// What a process holds that holds no socket.
@@ -370,6 +382,17 @@ impl SocketSource {
     #[must_use]
     pub fn lost_total(&self) -> u64 {
         self.lost
+    }
+
+    /// How many messages somebody else than the kernel has sent to our sockets. They are not
+    /// believed. Only grows.
+    #[must_use]
+    pub fn forged_total(&self) -> u64 {
+        let of_tables = match &self.namespaces {
+            Some(Ok(namespaces)) => namespaces.forged_total(),
+            Some(Err(_)) | None => 0,
+        };
+        self.forged_before + of_tables + forged_total(self.ended.as_ref())
     }
 
     /// Remembers a process of whose ended connections nobody tells us. One whose namespace we
@@ -577,6 +600,11 @@ fn drain(
     };
     traffic.lost = ended.drain(namespace, opener_of, &mut traffic.closed)?;
     Ok(())
+}
+
+/// Messages that somebody else than the kernel has sent to whoever hears of ends.
+fn forged_total(ended: Option<&Result<EndedSockets, Absence>>) -> u64 {
+    ended.map_or(0, |ended| ended.as_ref().map_or(0, EndedSockets::forged_total))
 }
 
 /// Adds what a table says to what is handed on.

@@ -96,8 +96,6 @@ pub(crate) struct Drained {
     /// Sockets whose buffer has overflowed; each has lost at least one record, which shows as
     /// missing only when the next one comes.
     pub(crate) overflows: u64,
-    /// Messages that somebody else than the kernel has sent. They are not believed.
-    pub(crate) forged: u64,
     /// Messages of the kernel that could not be read.
     pub(crate) malformed: u64,
     /// Sockets that could not be read, or not to their end.
@@ -161,12 +159,19 @@ impl Taskstats {
         if self.delays != DelayAccounting::Unsupported {
             self.delays = DelayAccounting::read(&mut self.room);
         }
+        let mut drained = self.drain_again(each);
+        drained.lost = self.sequences.settle();
+        drained.missing = self.sequences.missing();
+        drained
+    }
+
+    /// The same right after a drain, of what has come since. It calls nothing lost: so soon a
+    /// missing record may still be on its way.
+    pub(crate) fn drain_again(&mut self, each: &mut dyn FnMut(&ThreadExitRecord)) -> Drained {
         let mut drained = Drained::default();
         for position in 0..self.listeners.len() {
             self.drain_one(position, each, &mut drained);
         }
-        drained.lost = self.sequences.settle();
-        drained.missing = self.sequences.missing();
         drained
     }
 
@@ -174,6 +179,12 @@ impl Taskstats {
     #[cfg(test)]
     pub(crate) fn lost_total(&self) -> u64 {
         self.sequences.lost()
+    }
+
+    /// Messages so far that somebody else than the kernel has sent. They are not believed. Only
+    /// grows.
+    pub(crate) fn forged_total(&self) -> u64 {
+        self.inbox.forged_total()
     }
 
     /// Where records come in, for tests that close it.
@@ -275,8 +286,8 @@ impl Taskstats {
                     }
                 };
                 match records(datagram, *family, *delays, &mut take) {
-                    Origin::Kernel => {}
-                    Origin::Somebody => drained.forged += 1,
+                    // The inbox counts them.
+                    Origin::Kernel | Origin::Somebody => {}
                     Origin::Unreadable => drained.malformed += 1,
                 }
             }

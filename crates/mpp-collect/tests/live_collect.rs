@@ -334,9 +334,23 @@ fn a_worker_forked_after_a_title_has_the_environment_of_its_parent() {
     let worker = worker_in(&sweep(&mut collector, &everything()));
     assert_eq!(worker.identity.environment, parent);
     assert!(!worker.identity.is_environment_incomplete);
+    assert!(collector.trouble().remembered_environments >= 1);
     let late = worker_in(&sweep(&mut self::collector(), &everything()));
     assert_eq!(late.identity.environment, Reading::Absent(Absence::Malformed));
     assert!(late.identity.is_environment_incomplete);
+}
+
+#[test]
+fn a_worker_is_known_by_its_parent_before_its_own_environment_is_read() {
+    let mut load = Load::start();
+    let mut collector = collector();
+    let parent = read(&mut collector, load.pid()).identity.environment.clone();
+    load.tell("worker");
+    let mut snapshot = Snapshot::default();
+    collector.sweep(&everything(), IdentityWait::No, &mut snapshot).unwrap();
+    let worker = snapshot.processes.iter().find(|sample| sample.parent_pid == load.pid()).unwrap();
+    assert_eq!(worker.identity.cmdline, Reading::Absent(Absence::NotYetKnown));
+    assert_eq!(worker.identity.environment, parent);
 }
 
 #[test]

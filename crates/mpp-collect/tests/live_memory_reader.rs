@@ -9,7 +9,7 @@ mod hostile;
 use std::fs;
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hostile::{Hostile, path_of};
 use mpp_accounting::process::{Absence, ProcessKey, Reading};
@@ -277,6 +277,80 @@ fn a_helper_process_that_somebody_killed_is_replaced_and_nothing_is_lost() {
     assert_eq!((helpers[0], replaced.len()), (replaced[0], 2), "the same supervisor");
     assert!(!replaced.contains(&helpers[1]));
     assert!(!is_there(helpers[1]), "it was not reaped");
+}
+
+/// The children of a process, by the kernel's own list.
+fn children_of(pid: u32) -> Vec<u32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
+/// Processes that only wait. Ended when dropped.
+struct Sleepers(Vec<Child>);
+
+impl Sleepers {
+    fn start(count: usize) -> Self {
+        let start = |_| Command::new("sleep").arg("600").spawn().unwrap();
+        Sleepers((0..count).map(start).collect())
+    }
+
+    fn pids(&self) -> Vec<u32> {
+        self.0.iter().map(Child::id).collect()
+    }
+}
+
+impl Drop for Sleepers {
+    fn drop(&mut self) {
+        for sleeper in &mut self.0 {
+            sleeper.kill().unwrap();
+            sleeper.wait().unwrap();
+        }
+    }
+}
+
+#[test]
+fn helper_processes_that_a_busy_moment_made_are_ended_again_but_for_one() {
+    let sleepers = Sleepers::start(8);
+    let mut program = Program::start(&sleepers.pids());
+    let (_, helpers) = program.output();
+    let supervisor = helpers[0];
+    let descriptors = || fs::read_dir(format!("/proc/{supervisor}/fd")).unwrap().count();
+    let wait_for_the_last = || {
+        let until = Instant::now() + LONG;
+        while children_of(supervisor).len() > 1 && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(children_of(supervisor).len(), 1);
+    };
+    // The first moment may have been a busy one by itself.
+    wait_for_the_last();
+    let few = descriptors();
+    // The only worker stands still for a moment, so that another one helps out. Where the moment
+    // was too long it is given up, and another moment has to do.
+    let mut workers = children_of(supervisor);
+    while workers.len() < 2 {
+        let slow = workers.last().map(|pid| pid_of(*pid));
+        if let Some(slow) = slow {
+            kill_process(slow, Signal::STOP).unwrap();
+        }
+        writeln!(program.child.stdin.as_ref().unwrap()).unwrap();
+        while children_of(supervisor) == workers {
+            std::thread::yield_now();
+        }
+        if let Some(slow) = slow {
+            // It may have been given up just now.
+            let _ = kill_process(slow, Signal::CONT);
+        }
+        program.output();
+        workers = children_of(supervisor);
+    }
+    assert!(descriptors() > few, "each worker takes its own");
+    wait_for_the_last();
+    assert_eq!(descriptors(), few);
+    // Whoever is left reads as ever, and we have been told who that is.
+    writeln!(program.child.stdin.as_ref().unwrap()).unwrap();
+    let (_, helpers) = program.output();
+    assert_eq!(helpers[1..], children_of(supervisor));
 }
 
 /// What must be missing where the hostile process could not be built.

@@ -120,7 +120,7 @@ const CUT: &str = "with too many descriptors to find sockets";
 const UNREACHED: &str = "not reached in the time for sockets";
 
 /// The classes of what may go wrong in a sweep, with their counts.
-pub(crate) fn trouble_classes(trouble: &Trouble) -> [TroubleClass; 15] {
+pub(crate) fn trouble_classes(trouble: &Trouble) -> [TroubleClass; 17] {
     let Trouble {
         vanished,
         denied,
@@ -137,6 +137,8 @@ pub(crate) fn trouble_classes(trouble: &Trouble) -> [TroubleClass; 15] {
         unreached_sockets,
         lost_connection_reports,
         failed_sources,
+        remembered_environments,
+        forged_messages,
     } = *trouble;
     [
         ("vanished", vanished, "ended while being read", "ended while being read"),
@@ -178,6 +180,18 @@ pub(crate) fn trouble_classes(trouble: &Trouble) -> [TroubleClass; 15] {
             failed_sources,
             "source of exit records failed",
             "sources of exit records failed",
+        ),
+        (
+            "remembered_environments",
+            remembered_environments,
+            "environment known from before it was overwritten",
+            "environments known from before they were overwritten",
+        ),
+        (
+            "forged_messages",
+            forged_messages,
+            "message that the kernel did not send",
+            "messages that the kernel did not send",
         ),
     ]
     .map(|(name, count, one, several)| TroubleClass { name, count, one, several })

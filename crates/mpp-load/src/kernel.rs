@@ -131,6 +131,14 @@ pub(crate) fn ignore_children() -> Result<()> {
     if previous == libc::SIG_ERR { Err(Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Lets the user of this process have so many processes at one time, as far as this process and
+/// its descendants are concerned: `RLIMIT_NPROC` of getrlimit(2), which does not hold for root.
+pub(crate) fn limit_processes(count: u64) -> Result<()> {
+    let limit = libc::rlimit { rlim_cur: count, rlim_max: count };
+    // SAFETY: `limit` is readable for the length of the call.
+    checked(unsafe { libc::setrlimit(libc::RLIMIT_NPROC, &raw const limit) })
+}
+
 /// Time since boot, suspended time included.
 pub(crate) fn boottime() -> Duration {
     clock(libc::CLOCK_BOOTTIME)
@@ -426,6 +434,33 @@ pub(crate) fn refuse_bpf(calls: BpfCalls, errno: u16) -> Result<()> {
     let mode = libc::SECCOMP_MODE_FILTER;
     // SAFETY: the program and its steps are readable for the length of the call, which copies them.
     checked(unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program) })
+}
+
+/// Sends a message to the netlink socket that has this port, netlink(7).
+pub(crate) fn send_netlink(protocol: i32, port: u32, message: &[u8]) -> Result<()> {
+    // SAFETY: takes no pointer.
+    let fd =
+        unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, protocol) };
+    checked(fd)?;
+    // SAFETY: the descriptor is new and nobody else's.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    // SAFETY: all zero bytes are a valid address.
+    let mut address: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
+    address.nl_family = u16::try_from(libc::AF_NETLINK).map_err(Error::other)?;
+    address.nl_pid = port;
+    let length = u32::try_from(size_of::<libc::sockaddr_nl>()).map_err(Error::other)?;
+    // SAFETY: message and address are readable for the length of the call, as long as they say.
+    let sent = unsafe {
+        libc::sendto(
+            socket.as_raw_fd(),
+            message.as_ptr().cast(),
+            message.len(),
+            0,
+            (&raw const address).cast(),
+            length,
+        )
+    };
+    if sent < 0 { Err(Error::last_os_error()) } else { Ok(()) }
 }
 
 fn checked(returned: i32) -> Result<()> {

@@ -1,6 +1,7 @@
 //! The scenarios, as a table: name, sentence, options, function.
 
 mod accounting;
+mod bomb;
 mod burn;
 mod churn;
 mod connections;
@@ -8,6 +9,7 @@ mod descriptors;
 mod double_fork;
 mod ends;
 mod exec;
+mod forgery;
 mod leaderless;
 mod names;
 mod nested;
@@ -146,6 +148,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         run: storm::run,
     },
     Scenario {
+        name: "fork-bomb",
+        help: "whoever lives forks whom it can, as many as its user may have (not for root)",
+        options: bomb::OPTIONS,
+        run: bomb::run,
+    },
+    Scenario {
         name: "known-ends",
         help: "children that end by status or signal, each of which says what it wrote",
         options: ends::OPTIONS,
@@ -207,7 +215,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "retitle",
-        help: "a process that writes a title over its arguments and environment",
+        help: "a process that writes a title over its arguments and environment, then forks workers",
         options: text_areas::RETITLE,
         run: text_areas::run_retitle,
     },
@@ -216,6 +224,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         help: "a process that writes, and whose counters other users may not read for a while",
         options: undumpable::OPTIONS,
         run: undumpable::run,
+    },
+    Scenario {
+        name: "forgery",
+        help: "messages that look like the kernel's are sent to netlink sockets of others",
+        options: forgery::OPTIONS,
+        run: forgery::run,
     },
     Scenario {
         name: "sleepers",

@@ -475,7 +475,8 @@ fn a_forked_worker_has_the_environment_that_is_remembered_of_its_parent() {
         for pid in [970, 980] {
             assert_eq!(*environment(pid), Reading::Absent(Absence::Malformed), "{pid} {round}");
         }
-        assert_eq!(snapshot.trouble.clobbered_environments, 2);
+        let Trouble { clobbered_environments, remembered_environments, .. } = snapshot.trouble;
+        assert_eq!((clobbered_environments, remembered_environments), (2, 2));
     }
 }
 
@@ -690,7 +691,7 @@ fn descriptors_are_held_within_their_budget_and_given_back() {
     for _ in 0..2 {
         let samples = collector.read(&sleepers.pids(), &needs, IdentityWait::No).unwrap();
         assert!(samples.iter().flatten().all(|sample| sample.io.total.value().is_some()));
-        let held = collector.known.iter().filter(|known| known.held_io.is_some());
+        let held = collector.known.iter().filter(|known| known.by_procfs().held_io.is_some());
         assert_eq!((held.count(), collector.held.free), (2, 0));
     }
     drop(sleepers);

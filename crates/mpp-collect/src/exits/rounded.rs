@@ -1,8 +1,10 @@
 //! taskstats records joined to processes.
 //!
-//! The trap: a record is written long before its process is a zombie, since its memory is taken
+//! The traps. A record is written long before its process is a zombie, since its memory is taken
 //! down in between, and on a busy machine others run meanwhile. So a sweep may see as living
-//! whose record was read before it, and another one may have borne its PID before.
+//! whose record was read before it, and another one may have borne its PID before. And sockets
+//! are read one after the other: a process may end on one CPU after the socket there was read,
+//! and its parent on another before that, so that the parent is told of first.
 
 pub(super) mod bearers;
 
@@ -24,7 +26,7 @@ use super::health::{Failure, Health};
 use crate::delays::{Counting, Life};
 use crate::identity::Known;
 use crate::scale::{Scale, cpu_split};
-use crate::taskstats::{Taskstats, ThreadExitRecord};
+use crate::taskstats::{Drained, Taskstats, ThreadExitRecord};
 
 /// No more records than this wait for the next sweep; what is beyond is counted as lost.
 const WAITING_MAX: usize = 1 << 20;
@@ -55,6 +57,9 @@ struct Heard {
     moment: Moment,
 }
 
+/// How records are taken in.
+type Drain = fn(&mut Taskstats, &mut dyn FnMut(&ThreadExitRecord)) -> Drained;
+
 /// When a record was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Moment {
@@ -75,6 +80,20 @@ impl Heard {
         let record = &self.record;
         let is_main = record.tgid == Some(record.tid);
         is_main && record.is_last_thread == Some(true) && record.process.is_none()
+    }
+}
+
+/// Moves records from `late` to `heard` whose process was a child of one in `heard`, or a child
+/// of theirs.
+fn take_descendants(heard: &mut Vec<Heard>, late: &mut Vec<Heard>) {
+    let mut told: HashSet<u32> = heard.iter().map(Heard::pid).collect();
+    loop {
+        let known = heard.len();
+        heard.extend(late.extract_if(.., |one| told.contains(&one.record.parent_pid)));
+        if heard.len() == known {
+            return;
+        }
+        told.extend(heard.iter().skip(known).map(Heard::pid));
     }
 }
 
@@ -153,8 +172,12 @@ impl RoundedWitness {
     }
 
     fn hear(&mut self, moment: Moment) {
+        self.hear_by(Taskstats::drain, moment);
+    }
+
+    fn hear_by(&mut self, drain: Drain, moment: Moment) {
         let RoundedWitness { taskstats, waiting, lost, counting, .. } = self;
-        let drained = taskstats.drain(&mut |record| {
+        let drained = drain(taskstats, &mut |record| {
             if waiting.len() < WAITING_MAX {
                 let at = crate::origin::since_boot();
                 waiting.push(Heard { record: record.clone(), at, moment });
@@ -180,6 +203,19 @@ impl RoundedWitness {
         }
     }
 
+    /// What was heard, and of what has come meanwhile the ends of descendants of those that were
+    /// told of. A child that is waited for ends before its parent, so that these are all there by
+    /// now; once their parents are forgotten nobody could say whose they were. The rest waits.
+    fn heard_to_the_last_child(&mut self) -> Vec<Heard> {
+        let mut heard = std::mem::take(&mut self.waiting);
+        self.hear_by(Taskstats::drain_again, Moment::AfterSweep);
+        take_descendants(&mut heard, &mut self.waiting);
+        for late in &mut self.waiting {
+            late.moment = Moment::BeforeSweep;
+        }
+        heard
+    }
+
     /// Why nothing is to be expected any more, if that is so.
     pub(super) fn failure(&self) -> Option<Failure> {
         self.health.is_gone()
@@ -193,9 +229,9 @@ impl RoundedWitness {
         if std::mem::take(&mut self.has_overflowed) {
             self.hear_of_losses();
         }
+        let heard = self.heard_to_the_last_child();
         self.health.end_round();
         exits.lost_records = std::mem::take(&mut self.lost);
-        let heard = std::mem::take(&mut self.waiting);
         let mut processes: HashMap<ProcessKey, Gathered> = HashMap::new();
         let mut joined = self.bearers.join(heard, population);
         self.hold_back(&mut joined, population);
@@ -399,4 +435,28 @@ fn identity_of(record: &ThreadExitRecord, parent: Option<&Identity>) -> Arc<Iden
         cgroup: parent.map_or(Reading::Absent(gone), |parent| parent.cgroup.clone()),
         is_kernel_thread: same.is_some_and(|parent| parent.is_kernel_thread),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bearers::tests::only_thread;
+    use super::*;
+
+    fn heard(pid: u32, parent_pid: u32) -> Heard {
+        let Heard { record, at, moment } = only_thread(1, Moment::AfterSweep);
+        let record = ThreadExitRecord { tid: pid, tgid: Some(pid), parent_pid, ..record };
+        Heard { record, at, moment }
+    }
+
+    #[test]
+    fn of_what_comes_late_only_descendants_of_those_told_of_are_taken_at_once() {
+        let pids = |heard: &[Heard]| heard.iter().map(Heard::pid).collect::<Vec<_>>();
+        let mut told = vec![heard(10, 1), heard(20, 1)];
+        // A grandchild comes before its parent; 50 is the child of one that lives.
+        let mut late = vec![heard(12, 11), heard(50, 2), heard(11, 10), heard(51, 50)];
+        take_descendants(&mut told, &mut late);
+        assert_eq!((pids(&told), pids(&late)), (vec![10, 20, 11, 12], vec![50, 51]));
+        take_descendants(&mut Vec::new(), &mut late);
+        assert_eq!(pids(&late), [50, 51]);
+    }
 }

@@ -12,7 +12,8 @@
 //!
 //! One worker is enough as long as every read returns at once. Only when all workers have been
 //! reading for a moment is another one forked, so that a process that hangs its reader costs the
-//! others that moment and not a whole deadline. Two of them never read the same process.
+//! others that moment and not a whole deadline. Two of them never read the same process. Whoever
+//! has had nothing to do for a while is ended again, but for the last.
 //!
 //! Every message begins with its fixed size and says how much follows. Both ends are the same
 //! program, so numbers travel in the machine's own form.
@@ -43,6 +44,8 @@ use crate::sys::{self, wait_until_ready};
 const WORKERS_MAX: usize = 4;
 /// Workers forked within a second at most: more hostile processes than that wait their turn.
 const WORKERS_PER_SECOND_MAX: usize = 32;
+/// A worker that has had nothing to do for so long is one too many.
+const IDLE_MAX: Duration = Duration::from_secs(5);
 /// How long a read takes that may hang: most take a hundredth of it.
 const SUSPICIOUSLY_LONG: Duration = Duration::from_millis(5);
 /// Requests that the supervisor takes in before the first of them is answered.
@@ -261,6 +264,8 @@ struct Worker {
     child: Child,
     socket: OwnedFd,
     read: Option<Read>,
+    /// When its last read ended.
+    idle_since: Instant,
 }
 
 /// What a worker is doing.
@@ -299,6 +304,7 @@ impl<'a> Supervisor<'a> {
                 }
             }
             self.give_up_overdue()?;
+            self.end_idle()?;
         }
     }
 
@@ -421,12 +427,32 @@ impl<'a> Supervisor<'a> {
         })
     }
 
-    /// The next deadline, or the next time that a worker may be forked for who waits for one.
+    /// The next deadline, the next time that a worker may be forked for who waits for one, or
+    /// that one is too many.
     fn next_event_at(&self) -> Option<Instant> {
         let reads = self.workers.iter().filter_map(|worker| worker.read.as_ref());
         let deadline = reads.map(|read| read.deadline).min();
         let fork = self.next_request().and_then(|_| self.next_fork_at());
-        deadline.into_iter().chain(fork).min()
+        let spare = self.longest_idle().map(|(_, since)| since + IDLE_MAX);
+        deadline.into_iter().chain(fork).chain(spare).min()
+    }
+
+    /// Where several live, who of them has had nothing to do for longest, and since when.
+    fn longest_idle(&self) -> Option<(usize, Instant)> {
+        let idle = self.workers.iter().enumerate().filter(|(_, worker)| worker.read.is_none());
+        let longest = idle.map(|(position, worker)| (position, worker.idle_since));
+        longest.min_by_key(|(_, since)| *since).filter(|_| self.workers.len() > 1)
+    }
+
+    /// Ends those whom a busy moment made, and whom nobody has needed since.
+    fn end_idle(&mut self) -> Result<(), Errno> {
+        while let Some((position, since)) = self.longest_idle() {
+            if since.elapsed() < IDLE_MAX {
+                break;
+            }
+            self.end_worker(position)?;
+        }
+        Ok(())
     }
 
     /// Passes an answer on. Nothing here waits for a measured process: the worker has it all.
@@ -436,7 +462,7 @@ impl<'a> Supervisor<'a> {
         if let Err(errno) = receive_all(worker.socket.as_fd(), &mut bytes) {
             return self.lose_worker(position, errno);
         }
-        worker.read = None;
+        (worker.read, worker.idle_since) = (None, Instant::now());
         let head = Head::decode(&bytes).ok_or(Errno::PROTO)?;
         send_all(self.client, &bytes)?;
         let mut buffer = [0; 16 << 10];
@@ -528,7 +554,7 @@ impl<'a> Supervisor<'a> {
             }
         })?;
         send_all(self.client, &Head::of_worker(Word::WorkerBegan, child.pid()).encode())?;
-        Ok(Worker { child, socket: ours, read: None })
+        Ok(Worker { child, socket: ours, read: None, idle_since: Instant::now() })
     }
 }
 

@@ -51,6 +51,8 @@ pub(super) enum Opener {
 pub(super) struct EndedSockets {
     socket: OwnedFd,
     datagram: Vec<u8>,
+    /// Datagrams so far that somebody else than the kernel has sent.
+    forged: u64,
 }
 
 impl EndedSockets {
@@ -69,7 +71,12 @@ impl EndedSockets {
             Errno::INVAL | Errno::NOENT => Absence::Unsupported,
             other => absence_of(other),
         })?;
-        Ok(EndedSockets { socket, datagram: vec![0; DATAGRAM_BYTES] })
+        Ok(EndedSockets { socket, datagram: vec![0; DATAGRAM_BYTES], forged: 0 })
+    }
+
+    /// Datagrams so far that somebody else than the kernel has sent. Only grows.
+    pub(super) fn forged_total(&self) -> u64 {
+        self.forged
     }
 
     /// Appends what ended since the last time. Returns how often the kernel had more to say than
@@ -103,6 +110,7 @@ impl EndedSockets {
             };
             // Anybody may send to a netlink socket.
             if !is_kernel(sender) {
+                self.forged += 1;
                 continue;
             }
             let datagram = self.datagram.get(..length).ok_or(Absence::Malformed)?;
@@ -280,11 +288,16 @@ mod tests {
         payload[44..52].fill(0xFE);
         let forged = message(&payload);
         let target = SocketAddrNetlink::new(address.pid(), 0);
-        if let Err(errno) = sendto(&forger.socket, &forged, SendFlags::empty(), &target) {
-            assert_eq!(errno, Errno::PERM, "forging needs CAP_NET_ADMIN here");
-        }
+        let is_forged = match sendto(&forger.socket, &forged, SendFlags::empty(), &target) {
+            Ok(_) => true,
+            Err(errno) => {
+                assert_eq!(errno, Errno::PERM, "forging needs CAP_NET_ADMIN here");
+                false
+            }
+        };
         let port = come_and_go(1);
         let (all, _) = drain(&mut ended, |all, _| all.iter().any(|c| c.local.port == port));
         assert!(!all.is_empty() && all.iter().all(|c| c.id.cookie != 0xFEFE_FEFE_FEFE_FEFE));
+        assert_eq!(ended.forged_total(), u64::from(is_forged));
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct Namespaces {
     /// Why it could not be read further in this sweep.
     own_failure: Option<Absence>,
     others: Vec<(u64, Result<SocketTable, Absence>)>,
+    /// Datagrams that somebody else than the kernel sent to those who read the others.
+    forged_in_others: u64,
 }
 
 impl Namespaces {
@@ -50,12 +52,25 @@ impl Namespaces {
         })?;
         let own_table = SocketTable::default();
         let others = Vec::new();
-        Ok(Namespaces { own_inode, scope, diag, own_table, own_failure: None, others })
+        Ok(Namespaces {
+            own_inode,
+            scope,
+            diag,
+            own_table,
+            own_failure: None,
+            others,
+            forged_in_others: 0,
+        })
     }
 
     /// The inode of our own namespace; 0 where there are none.
     pub(super) fn own_inode(&self) -> u64 {
         self.own_inode
+    }
+
+    /// Datagrams so far that somebody else than the kernel has sent. Only grows.
+    pub(super) fn forged_total(&self) -> u64 {
+        self.diag.forged_total() + self.forged_in_others
     }
 
     /// Lets every table be read anew, and with this in it.
@@ -120,7 +135,11 @@ impl Namespaces {
                 return Err(Absence::NotYetKnown);
             }
             Err(position) => {
-                let table = read_other(directory, inode, self.scope);
+                let read = read_other(directory, inode, self.scope);
+                let table = read.map(|(table, forged)| {
+                    self.forged_in_others += forged;
+                    table
+                });
                 self.others.insert(position, (inode, table));
                 position
             }
@@ -137,12 +156,13 @@ fn inode_at(directory: impl AsFd, name: &std::ffi::CStr) -> Result<u64, Errno> {
     sys::retrying(|| statat(directory.as_fd(), name, AtFlags::empty())).map(|stat| stat.st_ino)
 }
 
-/// Reads the table of the namespace that a process is in, if that is still the one expected.
+/// Reads the table of the namespace that a process is in, if that is still the one expected; and
+/// how many datagrams came meanwhile that somebody else than the kernel had sent.
 fn read_other(
     directory: BorrowedFd<'_>,
     inode: u64,
     scope: TableScope,
-) -> Result<SocketTable, Absence> {
+) -> Result<(SocketTable, u64), Absence> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let namespace =
         sys::retrying(|| openat(directory, c"ns/net", flags, Mode::empty())).map_err(absence_of)?;
@@ -158,10 +178,11 @@ fn read_other(
     visitor.map_err(failed)?.join().unwrap_or(Err(Absence::Failed(Errno::CANCELED.raw_os_error())))
 }
 
-fn visit(namespace: &OwnedFd, scope: TableScope) -> Result<SocketTable, Absence> {
+fn visit(namespace: &OwnedFd, scope: TableScope) -> Result<(SocketTable, u64), Absence> {
     let kind = Some(LinkNameSpaceType::Network);
     sys::retrying(|| move_into_link_name_space(namespace.as_fd(), kind)).map_err(absence_of)?;
     let mut table = SocketTable::default();
-    SocketDiag::open().map_err(absence_of)?.read_whole(&mut table, scope)?;
-    Ok(table)
+    let mut diag = SocketDiag::open().map_err(absence_of)?;
+    diag.read_whole(&mut table, scope)?;
+    Ok((table, diag.forged_total()))
 }

@@ -68,6 +68,8 @@ pub(super) struct SocketDiag {
     socket: OwnedFd,
     sequence: u32,
     datagram: Vec<u8>,
+    /// Datagrams so far that somebody else than the kernel has sent.
+    forged: u64,
 }
 
 /// The sockets of a network namespace that somebody may hold, as far as they have been read.
@@ -231,7 +233,12 @@ impl SocketDiag {
         let protocol = Some(netlink::SOCK_DIAG);
         let (family, flags) = (AddressFamily::NETLINK, SocketFlags::CLOEXEC);
         let socket = sys::retrying(|| socket_with(family, SocketType::RAW, flags, protocol))?;
-        Ok(SocketDiag { socket, sequence: 0, datagram: vec![0; DATAGRAM_BYTES] })
+        Ok(SocketDiag { socket, sequence: 0, datagram: vec![0; DATAGRAM_BYTES], forged: 0 })
+    }
+
+    /// Datagrams so far that somebody else than the kernel has sent. Only grows.
+    pub(super) fn forged_total(&self) -> u64 {
+        self.forged
     }
 
     /// Reads the next part of a table that somebody wants, where there is one.
@@ -344,6 +351,7 @@ impl SocketDiag {
             }
         };
         if !is_kernel(sender) {
+            self.forged += 1;
             return Ok(None);
         }
         // One that was cut is longer than what came.

@@ -28,6 +28,7 @@ pub(super) struct Inbox {
     bytes: Box<[u8]>,
     envelopes: [Envelope; BATCH],
     count: usize,
+    forged: u64,
 }
 
 /// A datagram.
@@ -93,7 +94,7 @@ impl AsFd for Channel {
 impl Inbox {
     pub(super) fn new() -> Self {
         let bytes = vec![0; BATCH * SLOT_BYTES].into();
-        Inbox { bytes, envelopes: [Envelope::default(); BATCH], count: 0 }
+        Inbox { bytes, envelopes: [Envelope::default(); BATCH], count: 0, forged: 0 }
     }
 
     /// Replaces what is in here by what has come to a socket; how many datagrams that is. 0 when
@@ -130,9 +131,15 @@ impl Inbox {
             envelope.length = length.min(SLOT_BYTES);
             envelope.is_from_kernel =
                 header.msg_hdr.msg_namelen == NAME_BYTES && sender.nl_pid == 0;
+            self.forged += u64::from(!envelope.is_from_kernel);
         }
         self.count = count;
         Ok(count)
+    }
+
+    /// Datagrams so far that somebody else than the kernel has sent. Only grows.
+    pub(super) fn forged_total(&self) -> u64 {
+        self.forged
     }
 
     /// What the last call of [`Inbox::fill`] has brought.

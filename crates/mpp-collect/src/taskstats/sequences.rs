@@ -26,6 +26,9 @@ pub(super) struct Sequences {
     strangers: Vec<Stranger>,
     drains: u64,
     lost: u64,
+    /// All that came.
+    #[cfg(test)]
+    taken: Vec<u32>,
     slack_of_gaps: Slack,
     slack_of_strangers: Slack,
 }
@@ -76,8 +79,18 @@ impl Sequences {
         self.cpus.iter().all(|cpu| cpu.suspect.is_none())
     }
 
+    /// The numbers that came, to whichever socket, in ascending order.
+    #[cfg(test)]
+    pub(super) fn taken(&self) -> Vec<u32> {
+        let mut taken = self.taken.clone();
+        taken.sort_unstable();
+        taken
+    }
+
     /// A record with this number has come to a CPU's socket.
     pub(super) fn take(&mut self, cpu: usize, number: u32) {
+        #[cfg(test)]
+        self.taken.push(number);
         let is_of_another = || self.is_near_another(cpu, number);
         let Some(&Cpu { next, suspect }) = self.cpus.get(cpu) else { return };
         let after = Some(number.wrapping_add(1));

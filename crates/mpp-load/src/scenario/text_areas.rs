@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::actor::{Durability, Writer};
 use crate::kernel::{self, MemoryMap};
 use crate::options::{OptionRow, Options, row};
 use crate::stage::Stage;
@@ -13,8 +14,12 @@ pub(super) const HUGE: &[OptionRow] = &[
     row("start", "TAG=x", "what it starts with; the rest is NUL"),
 ];
 
-pub(super) const RETITLE: &[OptionRow] =
-    &[row("title", "worker process: idle", "what is written over arguments and environment")];
+pub(super) const RETITLE: &[OptionRow] = &[
+    row("title", "worker process: idle", "what is written over arguments and environment"),
+    row("workers", "0", "children that it forks after that"),
+    row("life-ms", "500", "milliseconds that each of them lives after it has written"),
+    row("bytes", "64KiB", "bytes that each of them writes"),
+];
 
 pub(super) fn run_huge(stage: &Stage, options: &Options) -> Result<()> {
     let bytes = options.bytes("bytes")?;
@@ -45,7 +50,22 @@ pub(super) fn run_retitle(stage: &Stage, options: &Options) -> Result<()> {
     // from here on nothing reads arguments or environment.
     unsafe { kernel::overwrite(usize::try_from(map.arg_start)?, &text) };
     stage.say(Line::new("retitled").number("bytes", length as u64))?;
+    fork_workers(stage, options)?;
     stage.wait_for_end()
+}
+
+fn fork_workers(stage: &Stage, options: &Options) -> Result<()> {
+    let actor = stage.actor();
+    let (workers, bytes) = (options.count("workers")?, options.bytes("bytes")?);
+    let life = options.milliseconds("life-ms")?;
+    for _ in 0..workers {
+        actor.spawn(|| {
+            actor.write(Writer::Child, bytes, Durability::Synced)?;
+            actor.live_for(life)
+        })?;
+    }
+    actor.reap_all()?;
+    stage.total()
 }
 
 /// Where the kernel says that this process has its parts, `proc_pid_stat(5)`.

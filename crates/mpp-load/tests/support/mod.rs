@@ -5,6 +5,7 @@
 
 pub(crate) mod cgroup;
 pub(crate) mod moment;
+pub(crate) mod show;
 pub(crate) mod stranger;
 pub(crate) mod truth;
 

@@ -193,7 +193,7 @@ fn is_surely_another(heard: &Heard, pid: u32, population: &Population<'_>) -> bo
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::path::Path;
     use std::sync::Arc;
 
@@ -215,7 +215,7 @@ mod tests {
     const SWEPT_TICKS: u64 = AT_TICKS - 100;
 
     /// The record of an only thread that lived for so long.
-    fn only_thread(elapsed_us: u64, moment: Moment) -> Heard {
+    pub(in super::super) fn only_thread(elapsed_us: u64, moment: Moment) -> Heard {
         let none = ThreadIo {
             read_char_bytes: 0,
             write_char_bytes: 0,
