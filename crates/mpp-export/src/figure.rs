@@ -119,6 +119,14 @@ pub(crate) fn counted(count: u64, one: &str, several: &str) -> String {
 const CUT: &str = "with too many descriptors to find sockets";
 const UNREACHED: &str = "not reached in the time for sockets";
 
+/// What is said of one, and of several.
+const REMEMBERED: [&str; 2] = [
+    "environment known from before it was overwritten",
+    "environments known from before they were overwritten",
+];
+const FORGED: [&str; 2] =
+    ["message that the kernel did not send", "messages that the kernel did not send"];
+
 /// The classes of what may go wrong in a sweep, with their counts.
 pub(crate) fn trouble_classes(trouble: &Trouble) -> [TroubleClass; 17] {
     let Trouble {
@@ -181,18 +189,8 @@ pub(crate) fn trouble_classes(trouble: &Trouble) -> [TroubleClass; 17] {
             "source of exit records failed",
             "sources of exit records failed",
         ),
-        (
-            "remembered_environments",
-            remembered_environments,
-            "environment known from before it was overwritten",
-            "environments known from before they were overwritten",
-        ),
-        (
-            "forged_messages",
-            forged_messages,
-            "message that the kernel did not send",
-            "messages that the kernel did not send",
-        ),
+        ("remembered_environments", remembered_environments, REMEMBERED[0], REMEMBERED[1]),
+        ("forged_messages", forged_messages, FORGED[0], FORGED[1]),
     ]
     .map(|(name, count, one, several)| TroubleClass { name, count, one, several })
 }
