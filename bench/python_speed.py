@@ -169,7 +169,7 @@ class Row:
         return (
             f"| {self.name} | {our_wall * 1e3:.1f} | {mark}{their_wall * 1e3:.1f} "
             f"| {mark}{their_wall / our_wall:.1f}x | {our_cpu / count * 1e6:.1f} "
-            f"| {mark}{their_cpu / count * 1e6:.1f} |"
+            f"| {mark}{their_cpu / count * 1e6:.1f} | {mark}{their_cpu / our_cpu:.1f}x |"
         )
 
 
@@ -210,8 +210,8 @@ def table(processes, rounds):
     lines = [
         f"\n## {processes} processes\n",
         f"Besides {others} others, which `find_pids` and both readings of rates pass by too.\n",
-        "| call | ours, ms | psutil, ms | faster | ours, CPU us a process | psutil, CPU us |",
-        "|---|---:|---:|---:|---:|---:|",
+        "| call | ours, ms | psutil, ms | faster | ours, CPU us a process | psutil, CPU us | less CPU |",
+        "|---|---:|---:|---:|---:|---:|---:|",
     ]
     with Load(processes) as load:
         lines += [row.line(load.pids, rounds) for row in rows(load.pids)]

@@ -46,7 +46,8 @@ def find_pids(
     :raises TypeError: an argument of a wrong type, such as a bare string for a list.
     :raises OSError: /proc cannot be read at all.
 
-    Source: ``/proc/PID/stat``, ``/proc/PID/environ`` and the owner of ``/proc/PID``.
+    Source: ``/proc/PID/stat``, ``/proc/PID/environ`` and the owner of ``/proc/PID``; from
+    5,000 processes on the programs in the kernel that :func:`get_processes_stats_ex` speaks of.
     """
     return _native.find_pids(process_names, users, process_env)
 
@@ -107,6 +108,7 @@ def multi_pid_process_stats(
     A PID given twice counts twice. Processes that do not exist, or end meanwhile, do not
     count; with none left the Counter is empty. Memory that processes share is in the sum
     once for each of them. Some values are floats, whatever the annotation of Counter says.
+    A thousand and more are read by programs in the kernel, as :func:`get_processes_stats_ex` says.
 
     :param pids: the processes.
     :param metrics_regexes: as in :func:`stats_per_pid`; ``total_processes`` always stays.

@@ -135,7 +135,7 @@ def rss_kib():
 
 
 def keepers():
-    """How many threads keep programs for the next call; test_kept.py tests them."""
+    """How many threads keep programs for the next call; test_what_is_kept.py tests them."""
     count = 0
     for comm in glob.glob("/proc/self/task/*/comm"):
         with open(comm) as file:

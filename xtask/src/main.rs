@@ -30,7 +30,8 @@ usage: cargo xtask COMMAND
   bench [--processes N,N] [--active PERCENT,PERCENT] [--samples N]
                                          what one sample costs, beside other tools and C programs
   ratios                                 a sample beside the fewest system calls, held to bounds
-  growth [--samples N]                   what it costs while processes, groups, threads grow
+  growth [--samples N] [--upto N] [--results FOLDER]
+                                         what it costs while processes, groups, threads grow
   instructions [--accept]                what parsers, ledger, groups and encoders take, by valgrind
   same-load [--seconds N] [--only LOAD]  what we and other tools show of one load, by the second
   boot [--kernel LINE]                   Debian's 6.1, or another line, or all, emulated; with its own tests

@@ -182,9 +182,7 @@ impl EndedBook {
         movement: &Movement,
         groups: &GroupBook,
     ) -> EndedReport {
-        for delta in &movement.processes {
-            self.lives.entry(delta.key).or_default().add(delta, movement);
-        }
+        self.follow(movement);
         let mut report = EndedReport {
             wall_time: snapshot.wall_time,
             interval: self.previous.map(|previous| snapshot.taken_at.since(previous)),
@@ -286,6 +284,35 @@ impl EndedBook {
         self.slack_of_put_off.give_back_map(&mut self.put_off);
     }
 
+    /// Adds what was done to the lives of those who did it; where a key passes to another whose
+    /// former bearer is told of now, that of the former one.
+    fn follow(&mut self, movement: &Movement) {
+        for next in movement.successions.iter().filter(|next| !next.ends_now) {
+            self.lives.remove(&next.key);
+        }
+        let mut before = None;
+        for delta in &movement.processes {
+            let is_repeated = before.replace(delta.key) == Some(delta.key);
+            let is_successors = || movement.succession(delta.key).is_some_and(|next| next.ends_now);
+            if !is_repeated || !is_successors() {
+                self.lives.entry(delta.key).or_default().add(delta, movement);
+            }
+        }
+    }
+
+    /// Begins the lives of those whose keys' former bearers have been told of now.
+    fn succeed(&mut self, movement: &Movement) {
+        for next in movement.successions.iter().filter(|next| next.ends_now) {
+            let begin = movement.processes.partition_point(|delta| delta.key < next.key);
+            let rest = movement.processes.get(begin..).unwrap_or_default();
+            let mut life = Life::default();
+            for delta in rest.iter().take_while(|delta| delta.key == next.key).skip(1) {
+                life.add(delta, movement);
+            }
+            self.lives.insert(next.key, life);
+        }
+    }
+
     /// Remembers what this sweep saw, and forgets those that are gone.
     fn see(&mut self, snapshot: &Snapshot, movement: &Movement) {
         for key in &movement.ended {
@@ -293,6 +320,7 @@ impl EndedBook {
                 life.is_told = true;
             }
         }
+        self.succeed(movement);
         for sample in &snapshot.processes {
             let has_begun = self.lives.contains_key(&sample.key);
             let life = self.lives.entry(sample.key).or_default();

@@ -67,6 +67,8 @@ pub struct GroupBook {
     rows: Rows,
     columns: Arc<[Column]>,
     members: Members,
+    /// Those whose keys passed to others in the last interval, ascending.
+    former: Vec<Member>,
     undecided: Undecided,
     groups: Vec<Row>,
     row_of_name: HashMap<Box<[u8]>, usize>,
@@ -270,6 +272,7 @@ impl GroupBook {
             rows,
             shows_delays: columns.iter().any(|column| column.metric.need == Need::Delays),
             members: Members::default(),
+            former: Vec::new(),
             undecided: Undecided::default(),
             groups,
             row_of_name: HashMap::new(),
@@ -337,6 +340,10 @@ impl GroupBook {
         let earlier = self.owners_of_moved(movement);
         let earlier_reapers: Vec<Option<Owner>> =
             movement.residuals.iter().map(|residual| self.owner_of(residual.reaper)).collect();
+        self.former = match movement.successions.is_empty() {
+            true => Vec::new(),
+            false => self.members.take_former(|key| movement.succession(key).is_some()),
+        };
         // What was waited across a change of group is the former one's.
         self.add_delays(snapshot, movement);
         self.assign_all(snapshot, resolution);
@@ -378,6 +385,11 @@ impl GroupBook {
             let member = self.members.find(&walk, delta.key);
             member.filter(|member| !member.is_undecided()).map(Member::owner)
         }));
+        for next in &movement.successions {
+            let begin = movement.processes.partition_point(|delta| delta.key < next.key);
+            let end = movement.processes.partition_point(|delta| delta.key <= next.key);
+            owners.get_mut(begin + 1..end).unwrap_or_default().fill(None);
+        }
         self.slacks.earlier.give_back(&mut owners);
         owners
     }
@@ -817,6 +829,12 @@ impl GroupBook {
         self.row_of_name.insert(name, row);
     }
 
+    /// Who bore a key that is another's since the last interval.
+    fn former(&self, key: ProcessKey) -> Option<&Member> {
+        let position = self.former.binary_search_by_key(&key, |member| member.key).ok()?;
+        self.former.get(position)
+    }
+
     fn owner_of(&self, key: ProcessKey) -> Option<Owner> {
         self.members.get(key).map(Member::owner)
     }
@@ -873,7 +891,10 @@ impl GroupBook {
         let io = residual.io.unwrap_or_default();
         let owner = residual_owner(residual, |key| match earlier_reaper {
             Some(earlier) if key == residual.reaper => earlier,
-            _ => self.owner_of(key).unwrap_or(Owner::Stranger),
+            _ => {
+                let former = self.former(key).map(Member::owner);
+                former.or_else(|| self.owner_of(key)).unwrap_or(Owner::Stranger)
+            }
         });
         let Some(owner) = owner else { return (io, residual.usage) };
         let is_inferred = !io.is_zero();
@@ -932,7 +953,13 @@ impl GroupBook {
         }
         let walk = Walk::default();
         for process in snapshot.exits.processes.iter().map(|exit| &exit.sample) {
-            let Some(member) = self.members.next(&walk, process.key) else { continue };
+            let former = movement.succession(process.key).filter(|next| next.ends_now);
+            let former = former.and_then(|next| {
+                let position = self.former.binary_search_by_key(&next.key, |former| former.key);
+                self.former.get_mut(position.ok()?)
+            });
+            let member = former.or_else(|| self.members.next(&walk, process.key));
+            let Some(member) = member else { continue };
             let switched = member.switched(process, self.round, movement);
             if let Some(place) = member.place {
                 self.groups[place.row].totals.switch_as(switched);
@@ -1033,8 +1060,14 @@ impl GroupBook {
     fn settle(&mut self, snapshot: &Snapshot, movement: &Movement) -> u64 {
         self.ended.clear();
         let walk = Walk::default();
+        let followed = movement.successions.iter().filter(|next| next.ends_now);
+        let mut followed: Vec<ProcessKey> = followed.map(|next| next.key).collect();
         for key in &movement.ended {
-            let Some(member) = self.members.find(&walk, *key) else { continue };
+            let member = match followed.iter().position(|former| former == key) {
+                Some(position) => self.former(followed.swap_remove(position)),
+                None => self.members.find(&walk, *key),
+            };
+            let Some(member) = member else { continue };
             let Some(place) = member.place else { continue };
             let is_unread = member.delays.is_none();
             self.ended.push((*key, place));

@@ -33,8 +33,8 @@ mod records;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use self::late::{Inherited, Outlook, Settlement};
-use self::records::{Batch, Ended, Missing, OwnIo, Records, leader_of};
+use self::late::{Inherited, Newness, Outlook, Settlement};
+use self::records::{Batch, Ended, Missing, OwnIo, Records, has_all_of, leader_of};
 use crate::exit::{ExitSource, Exits, Spill};
 use crate::process::{
     ProcessKey, ProcessSample, ProcessState, ThreadIo, ThreadKey, ThreadList, Usage,
@@ -113,6 +113,9 @@ pub struct Movement {
     pub unread: Vec<ProcessKey>,
     /// Counters that went back, and were taken for another process's.
     pub replaced: u64,
+    /// Keys that another process bears now, ascending. The first of their deltas is that of the
+    /// former one.
+    pub successions: Vec<Succession>,
     /// Processes of which a counter went back, these included. What went back stands still.
     pub fallen: u64,
     /// How the I/O of those that ended was found out.
@@ -140,11 +143,37 @@ impl Movement {
         }
     }
 
+    /// That of a key, where another process bears it now.
+    #[must_use]
+    pub fn succession(&self, key: ProcessKey) -> Option<&Succession> {
+        let position = self.successions.binary_search_by_key(&key, |next| next.key).ok()?;
+        self.successions.get(position)
+    }
+
+    /// Notes that a key is another process's now. The former one's delta, if there is one, has
+    /// been noted.
+    fn succeed(&mut self, key: ProcessKey, ends_now: bool) {
+        let has_moved = self.processes.last().is_some_and(|delta| delta.key == key);
+        if !has_moved {
+            self.processes.push(ProcessDelta::nothing(key));
+        }
+        self.successions.push(Succession { key, ends_now });
+    }
+
     /// Whether a process that this sweep was the first to see has been watched since it began.
     #[must_use]
     pub fn knows_start_of(&self, key: ProcessKey) -> bool {
         self.processes.binary_search_by_key(&key, |delta| delta.key).is_ok()
     }
+}
+
+/// That a key passes from one process to another: its PID was used again within a clock tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Succession {
+    /// Which key.
+    pub key: ProcessKey,
+    /// Whether the former one's end is told in this interval: the first of its key in `ended`.
+    pub ends_now: bool,
 }
 
 /// How the I/O of those that ended in an interval was found out.
@@ -171,6 +200,13 @@ pub struct ProcessDelta {
     pub usage: UsageDelta,
     /// In how many records of its threads the bytes are rounded down.
     pub rounded_records: u64,
+}
+
+impl ProcessDelta {
+    fn nothing(key: ProcessKey) -> Self {
+        let (io, usage) = (Some(IoDelta::ZERO), UsageDelta::ZERO);
+        ProcessDelta { key, io, usage, rounded_records: 0 }
+    }
 }
 
 /// A part of what is counted in one interval that was done before it, while a process could not be
@@ -401,16 +437,15 @@ impl PreviousSweep {
         PreviousSweep { began_ticks: snapshot.taken_at_ticks, hidden_ticks }
     }
 
-    /// Whether a process that it did not see has done all that it did since.
-    ///
-    /// A fork may lose its CPU between the moment that counts as the start and the one in which
-    /// the process can be seen and runs. One that an earlier sweep saw is not new.
-    fn precedes(self, key: ProcessKey, pending: &[Pending]) -> bool {
+    /// Whether a process began after it.
+    fn precedes_start_of(self, key: ProcessKey) -> bool {
         key.start_time_ticks >= self.began_ticks
-            || (self.may_precede(key) && !pending.iter().any(|pending| pending.last.key == key))
     }
 
-    /// Whether one that it has not seen, and no earlier sweep either, may be new.
+    /// Whether one that it has not seen, and no earlier sweep either, is new.
+    ///
+    /// A fork may lose its CPU between the moment that counts as the start and the one in which
+    /// the process can be seen and runs.
     fn may_precede(self, key: ProcessKey) -> bool {
         key.start_time_ticks.saturating_add(self.hidden_ticks) >= self.began_ticks
     }
@@ -437,22 +472,20 @@ impl Ledger {
             return movement;
         };
         self.revive(snapshot);
+        let newness = Newness::after(previous_sweep, &self.pending);
         // Born while the sweep went past, they have a thread that ended already.
         self.records.defer_living(&mut batch, |key| {
             let is_known = self.known.binary_search_by_key(&key, |known| known.key).is_ok();
-            !is_known
-                && snapshot.by_key(key).is_none()
-                && previous_sweep.precedes(key, &self.pending)
+            !is_known && snapshot.by_key(key).is_none() && newness.is_new(key, None)
         });
         let missing = self.records.missing(&self.known, snapshot, &batch);
         let recorded = self.choose_law(snapshot, &missing, &mut batch, &mut movement);
         self.join_late(snapshot, &batch, &mut movement);
-        let (mut accounts, quiet) =
-            self.open_accounts(snapshot, &batch, previous_sweep, &mut movement);
+        let (mut accounts, quiet) = self.open_accounts(snapshot, &batch, &newness, &mut movement);
         let held = accounts.iter().filter(|account| account.standing == Standing::Held);
         let held: HashSet<ProcessKey> = held.map(|account| account.current.key).collect();
         self.records.defer(&mut batch, |key| held.contains(&key));
-        self.enter_unseen(snapshot, &batch, previous_sweep, &mut movement);
+        self.enter_unseen(snapshot, &batch, &newness, &mut movement);
         let tick_ns = 1_000_000_000 / snapshot.host.ticks_per_second.max(1);
         self.settle_pending(&mut accounts, snapshot, tick_ns, &mut movement);
         movement.processes.reserve(quiet.len() + accounts.len());
@@ -466,6 +499,7 @@ impl Ledger {
         }
         give_cpu_tails(&snapshot.exits, &mut movement);
         movement.processes.sort_by_key(|delta| delta.key);
+        movement.successions.sort_unstable_by_key(|next| next.key);
         movement.late.sort_by_key(|(key, _)| *key);
         self.close_accounts(accounts);
         self.known_slack.give_back(&mut self.known);
@@ -577,7 +611,7 @@ impl Ledger {
         &mut self,
         snapshot: &Snapshot,
         batch: &Batch,
-        previous_sweep: PreviousSweep,
+        newness: &Newness,
         movement: &mut Movement,
     ) -> (Vec<Account>, Vec<ProcessDelta>) {
         let (mut accounts, mut quiet) = (Vec::new(), Vec::new());
@@ -604,7 +638,10 @@ impl Ledger {
                 continue;
             }
             let current = Known::of(process, snapshot);
-            let mut account = match previous_sweep.precedes(process.key, &self.pending) {
+            if newness.succeeds(process.key, process.started_at) {
+                movement.succeed(process.key, false);
+            }
+            let mut account = match newness.is_new(process.key, process.started_at) {
                 true => Account::born(current),
                 false => Account::baseline(current),
             };
@@ -636,11 +673,13 @@ impl Ledger {
         } else {
             movement.replaced += 1;
             movement.fallen += 1;
+            let ends_now = !previous.was_told_ended;
             if batch.is_of_another(process.key, process.started_at) {
                 self.leave(previous, snapshot, batch, accounts, movement);
             } else {
                 self.make_pending(previous, UsageDelta::ZERO, movement);
             }
+            movement.succeed(process.key, ends_now);
             Account::born(current)
         };
         account.take_records(&self.records, batch, Look::at(process, snapshot), movement);
@@ -699,7 +738,7 @@ impl Ledger {
         &mut self,
         snapshot: &Snapshot,
         batch: &Batch,
-        previous_sweep: PreviousSweep,
+        newness: &Newness,
         movement: &mut Movement,
     ) {
         let mut handled: Vec<ProcessKey> = movement.processes.iter().map(|d| d.key).collect();
@@ -719,7 +758,10 @@ impl Ledger {
             if seen.is_some() || is_handled(ended.key) {
                 continue;
             }
-            if !previous_sweep.precedes(ended.key, &self.pending) {
+            if newness.succeeds(ended.key, ended.started_at) {
+                movement.succeed(ended.key, false);
+            }
+            if !newness.is_new(ended.key, ended.started_at) {
                 // It was out of sight: nobody can say what of it is new.
                 movement.ended.push(ended.key);
                 movement.lost.push(ended.key);
@@ -1132,6 +1174,18 @@ impl Known {
         list.unwrap_or_default()
     }
 
+    /// Whether the same threads are there, and live or have exited as before. Of nearly every
+    /// process that is asked of its main thread alone.
+    fn has_same_threads(&self, now: &[ThreadIo]) -> bool {
+        match (self.io.as_ref().map(|io| &io.threads), now) {
+            (Some(KnownThreads::MainAlone { has_exited }), [main]) => {
+                main.key == leader_of(self.key) && main.has_exited == *has_exited
+            }
+            (Some(KnownThreads::Listed(then)), now) => has_all_of(now, then),
+            _ => has_all_of(now, &self.threads()),
+        }
+    }
+
     /// What is recorded of one that was never readable, where all of that counts.
     fn recorded_alone(&self, batch: &Batch) -> Option<OwnIo> {
         self.is_unread_from_birth.then(|| batch.own_of_unseen(self.key))
@@ -1159,7 +1213,7 @@ impl Known {
 
     /// Whether one with the same key, that started at this moment, is another.
     fn is_another(&self, started_at: Option<BootTime>) -> bool {
-        self.started_at.zip(started_at).is_some_and(|(this, that)| this != that)
+        late::is_another(self.started_at, started_at)
     }
 
     /// Whether the I/O of this reading can follow the one before. Of a process that is

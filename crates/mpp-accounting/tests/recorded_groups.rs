@@ -44,7 +44,17 @@ impl Watch {
         self.kernel.pass(1);
         happen(&mut self.kernel);
         self.kernel.pass(99);
-        let snapshot = self.kernel.sweep();
+        self.sweep_while(&mut |_| {});
+    }
+
+    /// One second, in whose sweep something may happen before each read.
+    fn interval_while(&mut self, mut between: impl FnMut(&mut Kernel)) {
+        self.kernel.pass(100);
+        self.sweep_while(&mut between);
+    }
+
+    fn sweep_while(&mut self, between: &mut dyn FnMut(&mut Kernel)) {
+        let snapshot = self.kernel.sweep_while(between);
         let movement = self.ledger.advance(&snapshot);
         self.report = self.book.fold(&snapshot, &movement, &Resolution::default());
     }
@@ -332,5 +342,84 @@ fn members_that_nobody_saw_are_forgotten() {
             assert!(watch.book.member_count() <= 2, "init and the parent");
         }
         assert_eq!(watch.total("parent", "processes.ended"), 10_000);
+    }
+}
+
+/// Which of two processes that bear one PID and start in one tick a sweep sees.
+#[derive(Clone, Copy, Debug)]
+enum Seen {
+    /// A sweep saw the first one; the next sees the second.
+    Both,
+    /// The first came and went while a sweep went past; the next sees the second.
+    Second,
+    /// The same, but the second came and went after that.
+    None,
+}
+
+/// One twin is the child of each of two parents, who are in different groups: what each of them did
+/// is its own group's, whoever came first.
+fn check_twins(seen: Seen, first_of: &'static str) {
+    let rows = named(&[("one", Descendants::Taken), ("other", Descendants::Taken)]);
+    let mut watch = Watch::new(ExitSource::Exact, rows, |kernel| {
+        kernel.pid_max = 4;
+        kernel.fork(INIT, "one");
+        kernel.fork(INIT, "other");
+    });
+    let (first, second) = if first_of == "one" { (2, 3) } else { (3, 2) };
+    let begin = |kernel: &mut Kernel, parent, bytes| {
+        let twin = kernel.fork(parent, "twin");
+        assert_eq!(twin, 4, "the only PID that is left");
+        kernel.write(twin, bytes);
+    };
+    let tick = match seen {
+        Seen::Both => {
+            watch.interval(|kernel| begin(kernel, first, 1000));
+            watch.kernel.now_ticks - 99
+        }
+        Seen::Second | Seen::None => {
+            // One of its parents has been read by then.
+            watch.interval_while(|kernel| {
+                if kernel.last_read == Some(2) && !kernel.processes.contains_key(&4) {
+                    begin(kernel, first, 1000);
+                    kernel.exit_and_wait(4);
+                }
+            });
+            watch.kernel.now_ticks
+        }
+    };
+    watch.interval(|kernel| {
+        if matches!(seen, Seen::Both) {
+            kernel.write(4, 1);
+            kernel.exit_and_wait(4);
+        }
+        let now = std::mem::replace(&mut kernel.now_ticks, tick);
+        begin(kernel, second, 300_000);
+        kernel.now_ticks = now;
+        if matches!(seen, Seen::None) {
+            kernel.exit_and_wait(4);
+        }
+    });
+    watch.interval(|kernel| {
+        if kernel.processes.contains_key(&4) {
+            kernel.write(4, 20);
+            kernel.exit_and_wait(4);
+        }
+    });
+    let other_of = if first_of == "one" { "other" } else { "one" };
+    let found = [first_of, other_of]
+        .map(|group| (watch.total(group, "processes.ended"), watch.total(group, WRITTEN)));
+    let (early, late) = match seen {
+        Seen::Both => (1001, 300_020),
+        Seen::Second => (1000, 300_020),
+        Seen::None => (1000, 300_000),
+    };
+    assert_eq!(found, [(1, early), (1, late)], "{seen:?} {first_of}");
+}
+
+#[test]
+fn twins_within_a_tick_are_each_their_own_groups() {
+    for seen in [Seen::Both, Seen::Second, Seen::None] {
+        check_twins(seen, "one");
+        check_twins(seen, "other");
     }
 }

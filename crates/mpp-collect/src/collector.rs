@@ -40,7 +40,7 @@ use crate::measure::{
 };
 use crate::memory_reader::scan::{self, Question, Scan};
 use crate::memory_reader::{MemoryAnswer, MemoryReader, MemoryReaderKind, Submitted};
-use crate::needs::{IdentityWait, Measures, Needs};
+use crate::needs::{ContextSwitchNeeds, IdentityWait, Measures, Needs};
 use crate::origin::{Origin, ProcfsKind};
 use crate::own_thread::ThreadDeeds;
 use crate::proc_fs::{FileError, Name, Room, open_folder, status_of};
@@ -520,6 +520,7 @@ impl Collector {
         self.put_in_order(needs.needs, &into.processes);
         self.read_all(needs, into);
         self.witness.ask_delays(self.origin.scale, &mut into.processes);
+        self.witness.ask_switches(&mut into.processes);
         Ok(())
     }
 
@@ -1104,6 +1105,7 @@ impl Collector {
             lone_total,
             watch: self.watch_of(needs.scope),
         };
+        let are_switches_told = plan.watch.is_some();
         let key = ProcessKey { pid, start_time_ticks: stat.start_time_ticks };
         self.remember_parent(stat);
         self.forget_former_bearer(key);
@@ -1117,20 +1119,32 @@ impl Collector {
         if origin.is_frozen() {
             known.read_frozen(&subject, wants, &mut buffers.room);
         }
-        if known.reader_key != key {
-            self.threads_asked.insert(known.reader_key, pid);
+        if known.reader_key() != key {
+            self.threads_asked.insert(known.reader_key(), pid);
         }
-        (known.swept, known.read_round) = (*round, *round);
+        known.swept = *round;
+        known.by_procfs_mut().read_round = *round;
         (known.state, known.was_running) = (phase.state(), subject.is_running());
-        known.threads_max = known.threads_max.max(stat.num_threads);
+        known.note_thread_count(stat.num_threads);
         known.had_children |= self.parents.contains(&pid) || self.former_parents.contains(&pid);
-        let measures = needs.measures_of(key, &known.identity);
+        let mut measures = needs.measures_of(key, &known.identity);
+        let leaves_switches = are_switches_told
+            && measures.context_switches != ContextSwitchNeeds::None
+            && (phase, known.threads_max, measures.swap) == (Phase::Living, 1, false);
+        if leaves_switches {
+            measures.context_switches = ContextSwitchNeeds::None;
+        }
         if measures.io {
             self.held.hold(known, uid, &subject);
         }
         let is_wanted = measures.sockets || needs.needs.identity.listening_ports;
         let sockets = sockets.as_mut().filter(|_| is_wanted);
-        assemble(known, &subject, &measures, &plan, sockets, buffers)
+        let mut sample = assemble(known, &subject, &measures, &plan, sockets, buffers)?;
+        if leaves_switches {
+            // The file that tells them costs three times what the kernel takes to be asked.
+            sample.gauges.context_switches = Reading::Absent(Absence::NeedsRecords);
+        }
+        Ok(sample)
     }
 
     /// Of a process that never had children.
@@ -1153,8 +1167,8 @@ impl Collector {
     fn lone_total(&mut self, pid: u32, folder: &OwnedFd, scope: Scope<'_>) -> Option<IoTotals> {
         let watch = self.watch_of(scope)?;
         let Collector { origin, known, buffers, .. } = self;
-        let known = known.get(pid).filter(|known| known.alone_since == Some(watch))?;
-        read_total(origin, folder, known.held_io.as_ref(), buffers).value().copied()
+        let known = known.get(pid).filter(|known| known.by_procfs().alone_since == Some(watch))?;
+        read_total(origin, folder, known.by_procfs().held_io.as_ref(), buffers).value().copied()
     }
 
     /// Asks main threads again of which the total of their process was taken in this sweep, where
@@ -1192,11 +1206,14 @@ impl Collector {
     fn lone(&mut self, ended: &ThreadExit) -> Option<&mut Known> {
         let round = self.round;
         let known = self.known.get_mut(ended.process.pid)?;
-        if known.key != ended.process || known.alone_since.take().is_none() {
+        let memory = known.by_procfs();
+        if known.key != ended.process || memory.alone_since.is_none() {
             return None;
         }
-        known.standstill = None;
-        Some(known).filter(|known| known.lone_round == round)
+        let is_lone = memory.lone_round == round;
+        let memory = known.by_procfs_mut();
+        (memory.alone_since, memory.standstill) = (None, None);
+        Some(known).filter(|_| is_lone)
     }
 
     /// What the main thread of a process has done by now; `None` where it is no longer there.
@@ -1250,7 +1267,7 @@ impl Collector {
         });
         let known = &*known;
         threads_asked
-            .retain(|key, pid| known.get(*pid).is_some_and(|known| known.reader_key == *key));
+            .retain(|key, pid| known.get(*pid).is_some_and(|known| known.reader_key() == *key));
         if let Some(memory) = &mut self.memory {
             let threads = &self.threads_asked;
             memory.forget_ended(|key| {
@@ -1302,7 +1319,7 @@ impl Collector {
         let Some(memory) = memory else { return };
         let question = |known: &mut Known| {
             let is_asked = known.swept == *round && known.has_requests(wants);
-            is_asked.then(|| match memory.has_blocked(known.reader_key) {
+            is_asked.then(|| match memory.has_blocked(known.reader_key()) {
                 true => (Risk::HasBlocked, known.key.pid),
                 false => (known.risk(), known.key.pid),
             })
@@ -1345,7 +1362,7 @@ impl Collector {
             sample.identity = Arc::clone(&known.identity);
         }
         if needs.measures.proportional_memory {
-            sample.gauges.proportional_memory = known.proportional_memory;
+            sample.gauges.proportional_memory = known.proportional_memory();
         }
     }
 
@@ -1435,14 +1452,19 @@ impl HeldIo {
     /// Opens the `io` of an own process while it lives.
     fn hold(&mut self, known: &mut Known, uid: u32, subject: &Subject<'_>) {
         let is_own = self.owner == Some(uid);
-        if is_own && self.free > 0 && known.held_io.is_none() && subject.phase == Phase::Living {
-            known.held_io = open_io(subject.folder).ok();
-            self.free -= u64::from(known.held_io.is_some());
+        if is_own
+            && self.free > 0
+            && known.by_procfs().held_io.is_none()
+            && subject.phase == Phase::Living
+        {
+            let memory = known.by_procfs_mut();
+            memory.held_io = open_io(subject.folder).ok();
+            self.free -= u64::from(memory.held_io.is_some());
         }
     }
 
     fn let_go(&mut self, known: &Known) {
-        self.free += u64::from(known.held_io.is_some());
+        self.free += u64::from(known.by_procfs().held_io.is_some());
     }
 }
 
@@ -1464,9 +1486,9 @@ fn assemble(
     let read_at = subject.origin.since_boot();
     let Counters { usage, io } = read_counters(known, subject, measures, plan, buffers)?;
     let usage = known.hand_out(usage);
-    let mut gauges = subject.gauges(measures, known.threads_max, buffers);
+    let mut gauges = subject.gauges(measures, u64::from(known.threads_max), buffers);
     if measures.proportional_memory {
-        gauges.proportional_memory = known.proportional_memory;
+        gauges.proportional_memory = known.proportional_memory();
     }
     if let Some(source) = sockets {
         let fds = gauges.fds.value().copied();
@@ -1511,19 +1533,22 @@ fn read_counters(
     known.had_children |= has_reaped(&usage);
     let threads = if known.had_children { ThreadNeeds::Each } else { plan.threads };
     let is_alone = threads == ThreadNeeds::EachAtAnyMoment && known.threads_max <= 1;
-    let is_known_alone = is_alone && plan.watch.is_some() && known.alone_since == plan.watch;
+    let is_known_alone =
+        is_alone && plan.watch.is_some() && known.by_procfs().alone_since == plan.watch;
     let reader = IoReader {
         subject,
-        held: known.held_io.as_ref(),
+        held: known.by_procfs().held_io.as_ref(),
         known_threads: known.threads().unwrap_or_default(),
         lone_total: plan.lone_total.filter(|_| is_known_alone),
     };
     let is_taken = reader.lone_total.is_some() && subject.stat.num_threads == 1;
     let counters = reader.read(threads, buffers)?;
+    let swept = known.swept;
+    let memory = known.by_procfs_mut();
     if is_taken {
-        known.lone_round = known.swept;
+        memory.lone_round = swept;
     }
-    known.alone_since = plan.watch.filter(|_| is_alone && is_all_of_main_thread(&counters.io));
+    memory.alone_since = plan.watch.filter(|_| is_alone && is_all_of_main_thread(&counters.io));
     Ok(counters)
 }
 

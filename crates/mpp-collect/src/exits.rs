@@ -190,6 +190,13 @@ impl Witness {
         }
     }
 
+    /// Asks for the context switches that a sweep by files has left out.
+    pub(crate) fn ask_switches(&mut self, processes: &mut [ProcessSample]) {
+        if let Witness::Rounded(witness) = self {
+            witness.ask_switches(processes);
+        }
+    }
+
     /// Takes in what has been told so far. Done before a sweep, and now and then between two
     /// that are far apart, so that nothing overflows.
     pub(crate) fn listen(&mut self, scale: Scale) {

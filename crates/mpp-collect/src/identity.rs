@@ -7,6 +7,7 @@
 //! an exec must change: `PF_FORKNOEXEC`, the places of code and stack, and, where those
 //! may not be read, the name.
 
+mod procfs_memory;
 pub(crate) mod roster;
 pub(crate) mod shared;
 
@@ -17,12 +18,12 @@ use mpp_accounting::process::{
     Absence, EnvironmentEntry, Identity, IdentityNeeds, ProcessKey, ProcessState,
     ProportionalMemory, Reading, ThreadIo, Usage,
 };
+use mpp_accounting::units::Totals;
 use mpp_parse::proc_pid_environ::{is_clobbered, variables};
 use mpp_parse::proc_pid_stat::Stat;
 use mpp_parse::{proc_pid_cgroup, proc_pid_smaps_rollup};
-use rustix::fd::OwnedFd;
 
-use crate::collector::standstill::Standstill;
+use self::procfs_memory::ProcfsMemory;
 use crate::collector::told::Told;
 use crate::exits::exact::Executed;
 use crate::measure::{Buffers, Phase, Subject};
@@ -98,39 +99,25 @@ pub(crate) struct Known {
     /// Whether it ever had a child, as far as was seen.
     pub(crate) had_children: bool,
     /// The most threads it was seen with.
-    pub(crate) threads_max: u64,
-    /// Since when, as the collector numbers its watches over ends of threads, what it did is known
-    /// to be all its main thread's.
-    pub(crate) alone_since: Option<u64>,
-    /// The last sweep in which it was not asked by itself because of that.
-    pub(crate) lone_round: u64,
-    /// What its threads had done. Boxed, since nobody reads that where it is told.
-    thread_readings: Option<Box<ThreadReadings>>,
-    /// Its `io`, opened while it lived.
-    pub(crate) held_io: Option<OwnedFd>,
-    /// CPU time as it was last handed out; it may not fall.
-    pub(crate) usage: Usage,
+    pub(crate) threads_max: u32,
+    /// CPU time as it was last handed out, of its own and of its reaped children; neither may
+    /// fall.
+    cpu: [Totals<2>; 2],
     /// What the kernel told of it when its identity was last looked at.
     pub(crate) told: Option<Told>,
     /// The number of the last sweep that saw it.
     pub(crate) swept: u64,
     /// Whether its main thread was on its way out then.
     pub(crate) is_exiting: bool,
-    /// The number of the last sweep that read it by procfs, or knew without that it would find the
-    /// same; and what it found of its state.
-    pub(crate) read_round: u64,
+    /// What the last reading by procfs found of its state.
     pub(crate) state: ProcessState,
     /// Whether its main thread was on a CPU then, or waited for one.
     pub(crate) was_running: bool,
-    /// How that reading can be known to hold; `None` where it cannot. Boxed, since nothing is read
-    /// where it is told.
-    pub(crate) standstill: Option<Box<Standstill>>,
-    pub(crate) proportional_memory: Reading<ProportionalMemory>,
+    /// Boxed, since nothing is read by procfs where it is told.
+    by_procfs: Option<Box<ProcfsMemory>>,
     pub(crate) overwriting: Overwriting,
     pub(crate) is_cmdline_truncated: bool,
     is_uninterruptible: bool,
-    /// Whom to ask for its memory: itself, or a thread that lives when the main one exited.
-    pub(crate) reader_key: ProcessKey,
     has_memory: bool,
     image: Image,
     generation: u32,
@@ -139,15 +126,6 @@ pub(crate) struct Known {
     cmdline: Ask,
     environment: Ask,
     rollup: Ask,
-}
-
-/// What the threads of a process had done, where that was read.
-#[derive(Debug, Default)]
-struct ThreadReadings {
-    /// At the last sweep.
-    last: Option<Box<[ThreadIo]>>,
-    /// At the one before that.
-    former: Option<Box<[ThreadIo]>>,
 }
 
 /// How it stands with a file that is read beside the sweep.
@@ -378,29 +356,54 @@ impl Known {
         known
     }
 
+    /// What is remembered of it for the sake of procfs.
+    pub(crate) fn by_procfs(&self) -> &ProcfsMemory {
+        self.by_procfs.as_deref().unwrap_or(&procfs_memory::NOTHING)
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn by_procfs_mut(&mut self) -> &mut ProcfsMemory {
+        self.by_procfs.get_or_insert_with(|| Box::new(ProcfsMemory::NOTHING))
+    }
+
+    /// Whom to ask for its memory: itself, or a thread that lives when the main one exited.
+    pub(crate) fn reader_key(&self) -> ProcessKey {
+        self.by_procfs().reader.unwrap_or(self.key)
+    }
+
+    /// As the bounded reader found it last. Who has no memory has none that is shared.
+    pub(crate) fn proportional_memory(&self) -> Reading<ProportionalMemory> {
+        match self.has_memory {
+            true => self.by_procfs().proportional_memory,
+            false => Reading::Value(ProportionalMemory::default()),
+        }
+    }
+
     /// What its threads had done at the last sweep, where that was read.
     pub(crate) fn threads(&self) -> Option<&[ThreadIo]> {
-        self.thread_readings.as_ref()?.last.as_deref()
+        self.by_procfs().thread_readings.as_ref()?.last.as_deref()
     }
 
     /// What they had done at the sweep before that.
     pub(crate) fn former_threads(&self) -> Option<&[ThreadIo]> {
-        self.thread_readings.as_ref()?.former.as_deref()
+        self.by_procfs().thread_readings.as_ref()?.former.as_deref()
     }
 
     /// Remembers what a sweep has read of its threads, if it has.
     pub(crate) fn note_threads(&mut self, threads: Option<Box<[ThreadIo]>>) {
-        if threads.is_none() && self.threads().is_none() {
-            self.thread_readings = None;
+        let is_nothing = threads.is_none() && self.threads().is_none();
+        let readings = &mut self.by_procfs_mut().thread_readings;
+        if is_nothing {
+            *readings = None;
             return;
         }
-        let readings = self.thread_readings.get_or_insert_default();
+        let readings = readings.get_or_insert_default();
         readings.former = mem::replace(&mut readings.last, threads);
     }
 
     /// Forgets the reading before the last one.
     pub(crate) fn forget_former_threads(&mut self) {
-        if let Some(readings) = &mut self.thread_readings {
+        if let Some(readings) = &mut self.by_procfs_mut().thread_readings {
             readings.former = None;
         }
     }
@@ -413,23 +416,16 @@ impl Known {
             identity: Arc::new(identity),
             had_children: false,
             threads_max: 0,
-            alone_since: None,
-            lone_round: 0,
-            thread_readings: None,
-            held_io: None,
-            usage: Usage::default(),
+            cpu: [Totals::ZERO; 2],
             told: None,
             swept: 0,
             is_exiting: false,
-            read_round: 0,
             state: ProcessState::Living,
             was_running: false,
-            standstill: None,
-            proportional_memory: Reading::Absent(Absence::NotYetKnown),
+            by_procfs: None,
             overwriting: Overwriting::NotSeen,
             is_cmdline_truncated: false,
             is_uninterruptible: false,
-            reader_key: key,
             has_memory: true,
             image: Image { has_forked: false, start_code: 0, start_stack: 0 },
             generation: 0,
@@ -444,11 +440,22 @@ impl Known {
     /// ago, and the other way round in one of the two modes: what was counted stands until it is
     /// passed.
     pub(crate) fn hand_out(&mut self, read: Usage) -> Usage {
-        self.usage = Usage {
-            own: read.own.raised_to(self.usage.own.without_faults()),
-            reaped: read.reaped.raised_to(self.usage.reaped.without_faults()),
-        };
-        self.usage
+        let [own, reaped] = self.cpu.map(|Totals([user, system])| Totals([user, system, 0, 0]));
+        let usage = Usage { own: read.own.raised_to(own), reaped: read.reaped.raised_to(reaped) };
+        self.cpu =
+            [usage.own, usage.reaped].map(|Totals([user, system, ..])| Totals([user, system]));
+        usage
+    }
+
+    /// Takes note of how many threads it has.
+    pub(crate) fn note_thread_count(&mut self, threads: u64) {
+        self.threads_max = self.threads_max.max(u32::try_from(threads).unwrap_or(u32::MAX));
+    }
+
+    /// User and system time of its own as they were last handed out, nanoseconds.
+    pub(crate) fn own_cpu(&self) -> (u64, u64) {
+        let [Totals([user, system]), _] = self.cpu;
+        (user, system)
     }
 
     /// One of which name and user are all there is to know.
@@ -612,7 +619,6 @@ impl Known {
     fn settle_without_memory(&mut self) {
         self.has_memory = false;
         (self.cmdline, self.environment, self.rollup) = (Ask::No, Ask::No, Ask::No);
-        self.proportional_memory = Reading::Value(ProportionalMemory::default());
         let Identity { executable, cmdline, environment, .. } = &*self.identity;
         if !is_open(executable) && !is_open(cmdline) && !is_open(environment) {
             return;
@@ -724,12 +730,15 @@ impl Known {
     }
 
     fn follow_thread(&mut self, subject: &Subject<'_>) {
-        self.reader_key = match subject.phase {
+        let reader = match subject.phase {
             Phase::LeaderExited(Ok(thread)) => {
-                ProcessKey { pid: thread.tid, start_time_ticks: thread.start_time_ticks }
+                Some(ProcessKey { pid: thread.tid, start_time_ticks: thread.start_time_ticks })
             }
-            _ => self.key,
+            _ => None,
         };
+        if reader != self.by_procfs().reader {
+            self.by_procfs_mut().reader = reader;
+        }
     }
 
     /// Whether there is anything to ask of the bounded reader after this sweep.
@@ -751,7 +760,7 @@ impl Known {
 
     /// Asks what there is to ask; `ask` says whether it can be asked now.
     pub(crate) fn requests(&mut self, mut ask: impl FnMut(MemoryRequest) -> bool) {
-        let key = self.reader_key;
+        let key = self.reader_key();
         for (state, file) in [
             (&mut self.cmdline, MemoryFile::Cmdline),
             (&mut self.environment, MemoryFile::Environ),
@@ -765,7 +774,7 @@ impl Known {
 
     /// Takes what the bounded reader found.
     pub(crate) fn accept(&mut self, answer: &MemoryAnswer, wants: &Wants) {
-        if answer.request.key != self.reader_key {
+        if answer.request.key != self.reader_key() {
             // It was asked of a thread that has exited since.
             return self.ask_of(answer.request.file).discard();
         }
@@ -893,7 +902,7 @@ impl Known {
     }
 
     fn accept_rollup(&mut self, bytes: Reading<&[u8]>) {
-        self.proportional_memory = match bytes {
+        self.by_procfs_mut().proportional_memory = match bytes {
             // The process gave its memory back.
             Reading::Value([]) => Reading::Value(ProportionalMemory::default()),
             Reading::Value(bytes) => proc_pid_smaps_rollup::parse(bytes)
@@ -1014,7 +1023,7 @@ mod tests {
     #[test]
     fn what_is_remembered_of_a_process_does_not_grow_unnoticed() {
         let bytes = size_of::<Known>();
-        assert!(bytes <= 280, "{bytes} bytes");
+        assert!(bytes <= 168, "{bytes} bytes");
     }
 
     #[test]
@@ -1027,7 +1036,7 @@ mod tests {
         let mut check = |read: Option<Box<[ThreadIo]>>, expected| {
             known.note_threads(read);
             assert_eq!(lengths(&known), expected);
-            assert_eq!(known.thread_readings.is_none(), expected == (None, None));
+            assert_eq!(known.by_procfs().thread_readings.is_none(), expected == (None, None));
         };
         check(None, (None, None));
         check(Some(Box::from([])), (Some(0), None));

@@ -9,6 +9,7 @@
 //! `what_a_thread_did_itself_is_told_apart`, `a_deaf_thread_takes_no_signal` and
 //! `descriptors_of_a_thread_with_its_own_table_are_nobody_elses`.
 
+use std::ffi::CStr;
 use std::io;
 use std::mem::MaybeUninit;
 use std::thread::{Builder, JoinHandle};
@@ -19,10 +20,11 @@ use mpp_parse::proc_pid_io;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
+use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::child::without_signals;
 use crate::error::absence_of;
-use crate::proc_fs::open_file;
+use crate::proc_fs::{open_file, status_at};
 use crate::scale::{io_totals, switches_of, usage_of};
 use crate::sys;
 
@@ -88,6 +90,30 @@ fn read(file: &OwnedFd) -> Reading<IoTotals> {
     }
 }
 
+/// From where a thread looks: what the kernel shows to one is for those alone who look from the
+/// same place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vantage {
+    user: u32,
+    capabilities: CapabilitySet,
+    /// Inodes of its network and its mount namespace.
+    namespaces: [u64; 2],
+}
+
+impl Vantage {
+    /// That of the calling thread: its effective user, its effective capabilities, capabilities(7),
+    /// and its namespaces, namespaces(7).
+    ///
+    /// # Errors
+    /// What capget(2) says, or stat(2) where procfs is not mounted at `/proc`.
+    pub fn of_caller() -> Result<Self, Errno> {
+        let capabilities = sys::call(|| capabilities(None))?.effective;
+        let inode = |name: &CStr| Ok::<u64, Errno>(status_at(CWD, name)?.st_ino);
+        let namespaces = [inode(c"/proc/thread-self/ns/net")?, inode(c"/proc/thread-self/ns/mnt")?];
+        Ok(Vantage { user: rustix::process::geteuid().as_raw(), capabilities, namespaces })
+    }
+}
+
 /// Gives the calling thread an empty table of descriptors of its own, close_range(2). What it, and
 /// threads that it starts, open from now on is not seen among the process's, nor inherited.
 ///
@@ -126,6 +152,7 @@ mod tests {
     use super::*;
     use crate::sys::fault::with_failure;
     use mpp_accounting::units::IoCounter;
+    use rustix::thread::{CapabilitySets, set_capabilities};
     use std::sync::mpsc::channel;
 
     #[test]
@@ -180,6 +207,22 @@ mod tests {
         assert_eq!((own, with_more, kept), (4, 54, 50));
         // One that was opened before; other tests open and close theirs.
         assert!(count() < before + 50, "{before} {}", count());
+    }
+
+    #[test]
+    fn whoever_gives_up_a_capability_looks_from_elsewhere() {
+        let vantage = || Vantage::of_caller().unwrap();
+        assert_eq!(vantage(), vantage());
+        let body = move || {
+            let before = capabilities(None).unwrap();
+            let fewer = CapabilitySets { effective: CapabilitySet::empty(), ..before };
+            set_capabilities(None, fewer).unwrap();
+            (before.effective.is_empty(), vantage())
+        };
+        let (had_none, fewer) = std::thread::spawn(body).join().unwrap();
+        assert_eq!(fewer == vantage(), had_none);
+        let (refused, _) = with_failure(0, Errno::PERM, Vantage::of_caller);
+        assert_eq!(refused, Err(Errno::PERM));
     }
 
     #[test]

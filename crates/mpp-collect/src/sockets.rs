@@ -282,10 +282,12 @@ impl SocketSource {
     }
 
     /// Takes what was told of a process: its sockets, each with the port that it listens at.
+    /// Where they are those that it had before, these are handed out.
     pub(crate) fn take_told(
         &mut self,
         key: ProcessKey,
         told: impl Iterator<Item = (Socket, Option<u16>)>,
+        before: Option<&Arc<[Socket]>>,
     ) -> Arc<[Socket]> {
         self.found.clear();
         for (socket, listening_port) in told {
@@ -296,7 +298,11 @@ impl SocketSource {
         }
         self.slack_of_found.note(self.found.len());
         self.found.sort_unstable();
-        if self.found.is_empty() { self.none() } else { Arc::from(&self.found[..]) }
+        match before {
+            _ if self.found.is_empty() => self.none(),
+            Some(before) if **before == *self.found => Arc::clone(before),
+            _ => Arc::from(&self.found[..]),
+        }
     }
 
     /// What a process holds that holds no socket.

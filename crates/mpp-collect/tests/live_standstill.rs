@@ -11,7 +11,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use mpp_accounting::exit::ExitSource;
-use mpp_accounting::process::{Absence, IdentityNeeds, ProcessSample, Reading};
+use mpp_accounting::process::{Absence, ContextSwitches, IdentityNeeds, ProcessSample, Reading};
 use mpp_accounting::snapshot::Snapshot;
 use mpp_accounting::units::BootTime;
 use mpp_collect::{Collector, CollectorOptions, ContextSwitchNeeds, IdentityWait, Measures, Needs};
@@ -416,5 +416,44 @@ fn memory_and_descriptors_of_a_sleeping_process_are_read_again_within_sixteen_sw
         };
         assert!(sweeps <= SWEEPS_TO_EVERYBODY, "{sweeps}");
         assert_eq!(text_of(&kept), text_of(&read));
+    }
+}
+
+/// The two lines at the end of a thread's `status`.
+fn switches_in_file(pid: u32) -> (u64, u64) {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let number = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim().parse().unwrap()
+    };
+    (number("voluntary_ctxt_switches:"), number("nonvoluntary_ctxt_switches:"))
+}
+
+/// Where taskstats answer they are asked instead, of those that have one thread.
+#[test]
+fn context_switches_of_a_sleeping_process_are_those_of_its_file_whoever_tells_them() {
+    for exits in [ExitSource::Nobody, ExitSource::Rounded] {
+        let mut load = Load::start();
+        let mut pair = Pair::open(exits);
+        let context_switches = ContextSwitchNeeds::AllThreads;
+        let measures = Measures { context_switches, ..Measures::default() };
+        let needs = Needs { measures, ..Needs::default() };
+        let mut check = |pid: u32, what: &str| {
+            await_sleep(pid);
+            let (voluntary, involuntary) = switches_in_file(pid);
+            let expected = ContextSwitches { voluntary, involuntary, is_partial: false };
+            for sample in pair.sweep_for(&needs, pid).map(Option::unwrap) {
+                assert_eq!(sample.gauges.context_switches, Reading::Value(expected), "{what}");
+            }
+        };
+        check(load.pid(), "at first");
+        check(load.pid(), "kept");
+        load.tell("threads 0");
+        check(load.pid(), "it has run");
+        load.tell("threads 1");
+        await_sleep(load.pid());
+        let [kept, read] = pair.sweep_for(&needs, load.pid()).map(Option::unwrap);
+        assert_eq!(text_of(&kept), text_of(&read));
+        assert!(kept.gauges.context_switches.value().unwrap().is_partial, "it has two threads");
     }
 }

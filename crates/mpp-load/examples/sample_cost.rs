@@ -39,18 +39,22 @@ fn main() -> Result<()> {
         sample(&mut monitor)?;
         std::thread::sleep(plan.interval);
     }
-    let (before, mut processes) = (cpu_us(), 0);
+    let (mut spent_us, mut processes) = (Vec::new(), 0);
     for _ in 0..plan.samples {
+        let before = cpu_us();
         processes += sample(&mut monitor)?;
         std::thread::sleep(plan.interval);
+        spent_us.push(cpu_us().saturating_sub(before));
     }
-    let spent = Duration::from_micros(cpu_us().saturating_sub(before)).as_secs_f64() * 1e6;
+    let spent = Duration::from_micros(spent_us.iter().sum()).as_secs_f64() * 1e6;
     let cost = spent / f64::from(u32::try_from(processes.max(1))?);
     let (each, peak) = (processes / plan.samples.max(1), peak_rss_kib()?);
     let mut out = std::io::stdout().lock();
     write!(out, "cpu_us_per_process={cost:.3} processes={each} peak_rss_kib={peak} ")?;
     let per_sample = spent / f64::from(u32::try_from(plan.samples.max(1))?);
-    writeln!(out, "cpu_us_per_sample={per_sample:.0}")?;
+    spent_us.sort_unstable();
+    let median = spent_us.get(spent_us.len() / 2).copied().unwrap_or(0);
+    writeln!(out, "cpu_us_per_sample={per_sample:.0} cpu_us_median={median}")?;
     Ok(())
 }
 

@@ -112,7 +112,7 @@ fn check_told(ended: &Ended, truth: &Truth, tier: Tier) {
     match mark {
         Mark::Exact => assert_eq!(bytes, wrote, "{truth}"),
         Mark::Bound => {
-            assert!(bytes <= wrote && wrote - bytes <= bound, "{bytes} of {truth}");
+            assert!(bytes <= wrote && wrote - bytes <= bound, "{bytes} of {truth}: {ended:?}");
             assert!(ended.io_bound_bytes <= bound, "{truth}");
         }
         Mark::LowerBound => assert!(bytes <= wrote, "{bytes} of {truth}"),
@@ -194,7 +194,8 @@ fn a_storm_of_five_thousand_ends_a_second_is_told_of_to_the_last() {
             assert!(by_pid.len() as u64 <= number(&total, "born"));
             continue;
         }
-        assert_eq!((told.lost_records, told.spilled_records, told.shed), (0, 0, 0));
+        let unheard = (told.lost_records, told.spilled_records, told.shed);
+        assert_eq!(unheard, (0, 0, 0), "{:?}", told.tier);
         assert_eq!(by_pid.len() as u64, number(&total, "born"), "{tier_max:?}");
     }
 }

@@ -101,12 +101,8 @@ fn twins_within_a_clock_tick_are_told_apart_by_their_records() {
         let (bytes, ended, truth, found) = watch_twins("children-of", Tier::A, pause);
         assert!(number(&truth, "twins") > 0, "{truth}");
         assert_eq!(found, Tier::A, "{pause:?}: {truth}");
-        let (all, born) = (number(&truth, "thrown_away_bytes"), number(&truth, "born"));
-        // Whose somebody is is remembered by PID and tick: a stranger that comes under a twin's
-        // PID in its tick is taken for it, or it for the stranger.
-        let few_bytes = STRANGERS_MAX * TWIN_BYTES;
-        assert!(bytes.abs_diff(all) <= few_bytes, "{pause:?} {bytes} of {all}: {truth}");
-        assert!(ended.abs_diff(born) <= STRANGERS_MAX, "{pause:?} {ended} of {born}: {truth}");
+        let expected = (number(&truth, "thrown_away_bytes"), number(&truth, "born"));
+        assert_eq!((bytes, ended), expected, "{pause:?}: {truth}");
     }
 }
 

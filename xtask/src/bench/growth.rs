@@ -11,21 +11,27 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 
 use super::{Bench, Load, figure, machine, picture};
-use crate::{USAGE, complain, number};
+use crate::{USAGE, complain, number, value};
 
 /// What to measure.
 pub(crate) struct Plan {
     samples: u64,
+    /// Points above are left out.
+    point_max: u64,
+    /// Where tables and picture go; `bench/results` unless told otherwise.
+    results: Option<PathBuf>,
 }
 
 impl Plan {
     /// Reads the arguments behind `growth`.
     pub(crate) fn parse(arguments: &[String]) -> Result<Self> {
-        let mut plan = Plan { samples: 5 };
+        let mut plan = Plan { samples: 5, point_max: u64::MAX, results: None };
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--samples" => plan.samples = number(argument, &mut arguments)?.max(1),
+                "--upto" => plan.point_max = number(argument, &mut arguments)?,
+                "--results" => plan.results = Some(value(argument, &mut arguments)?.into()),
                 other => bail!("unknown option `{other}`\n\n{USAGE}"),
             }
         }
@@ -81,7 +87,7 @@ const AXES: &[Axis] = &[
     Axis {
         what: "groups",
         beside: "4,000 processes, a group for each name",
-        points: &[1, 10, 50, 200, 1000, 2000],
+        points: &[1, 10, 50, 200, 700, 2000],
         cost: Cost::Process,
         load: |count| words(&["sleepers", "--count", PROCESSES, "--names", &count.to_string()]),
         sampler: |_| Vec::new(),
@@ -129,6 +135,8 @@ struct Spent {
 /// The costs along one axis: by tier, one for each point; `None` where it could not be measured.
 pub(super) struct Curve {
     pub(super) title: String,
+    /// Of the costs.
+    pub(super) unit: &'static str,
     pub(super) points: Vec<u64>,
     pub(super) costs: Vec<Vec<Option<f64>>>,
 }
@@ -140,28 +148,32 @@ pub(crate) fn run(root: &Path, plan: &Plan) -> Result<()> {
     let mut text = format!(
         "# What grows, and what that costs\n\n\
          Written by `cargo xtask growth`. CPU time, user and system, of a full sample with context\n\
-         switches, one second between samples: ledger, groups and report as in sample-cost.md.\n\n\
+         switches, one second between samples, the median of them: ledger, groups and report as in\n\
+         sample-cost.md. What grows beside what else runs on the machine is the difference of two\n\
+         measurements, which other programs disturb.\n\n\
          Machine: {}.\n",
         machine(root)?
     );
     let mut curves = Vec::new();
     for axis in AXES {
-        let curve = axis.measure(&bench, plan.samples)?;
+        let curve = axis.measure(&bench, plan)?;
         let table = curve.table(axis);
         std::io::stdout().lock().write_all(table.as_bytes())?;
         text.push_str(&table);
         curves.push(curve);
     }
-    let results = bench.folder.join("results");
-    fs::write(results.join("growth.md"), text).context("cannot write bench/results/growth.md")?;
-    fs::write(results.join("growth.svg"), picture::draw(&curves))
-        .context("cannot write bench/results/growth.svg")
+    let results = plan.results.clone().unwrap_or_else(|| bench.folder.join("results"));
+    fs::create_dir_all(&results).context("cannot create the folder of the results")?;
+    fs::write(results.join("growth.md"), text).context("cannot write growth.md")?;
+    fs::write(results.join("growth.svg"), picture::draw(&curves)).context("cannot write growth.svg")
 }
 
 impl Axis {
-    fn measure(&self, bench: &Bench, samples: u64) -> Result<Curve> {
+    fn measure(&self, bench: &Bench, plan: &Plan) -> Result<Curve> {
         let mut spent: Vec<Vec<Option<Spent>>> = vec![Vec::new(); TIERS.len()];
-        for &point in self.points {
+        let points = self.points.iter().copied().filter(|&point| point <= plan.point_max);
+        let points: Vec<u64> = points.collect();
+        for &point in &points {
             let load = (self.load)(point);
             let load = Load::start(bench, &load);
             if let Err(error) = &load {
@@ -169,12 +181,15 @@ impl Axis {
             }
             for (tier, row) in TIERS.iter().zip(&mut spent) {
                 let sampler = (self.sampler)(point);
-                row.push(load.is_ok().then(|| sample(bench, tier, &sampler, samples)).transpose()?);
+                row.push(
+                    load.is_ok()
+                        .then(|| sample(bench, tier, &sampler, plan.samples))
+                        .transpose()?,
+                );
             }
         }
         let costs = spent.iter().map(|row| self.costs(row)).collect();
-        let title = format!("{}: {}", self.what, self.cost.words());
-        Ok(Curve { title, points: self.points.to_vec(), costs })
+        Ok(Curve { title: format!("More {}", self.what), unit: self.cost.words(), points, costs })
     }
 
     fn costs(&self, spent: &[Option<Spent>]) -> Vec<Option<f64>> {
@@ -203,10 +218,9 @@ fn sample(bench: &Bench, tier: &str, arguments: &[String], samples: u64) -> Resu
         let word = figure(&output, key);
         word.with_context(|| format!("no `{key}` in {output}"))?.parse().context("no number")
     };
-    Ok(Spent {
-        per_process_us: value("cpu_us_per_process")?,
-        per_sample_us: value("cpu_us_per_sample")?,
-    })
+    // One sample in which somebody else's storm had to be told of does not decide.
+    let per_sample_us = value("cpu_us_median")?;
+    Ok(Spent { per_process_us: per_sample_us / value("processes")?.max(1.0), per_sample_us })
 }
 
 impl Curve {
@@ -288,7 +302,7 @@ mod tests {
     fn what_could_not_be_measured_is_a_dash_in_the_table() {
         let axis = &AXES[0];
         let costs = vec![vec![Some(1.5), None]; TIERS.len()];
-        let curve = Curve { title: String::new(), points: vec![100, 300], costs };
+        let curve = Curve { title: String::new(), unit: "", points: vec![100, 300], costs };
         let table = curve.table(axis);
         assert!(table.contains("| 100 | 1.50 | 1.50 | 1.50 |\n| 300 | - | - | - |\n"), "{table}");
     }

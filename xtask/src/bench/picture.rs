@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use super::growth::{Curve, TIERS};
 
 const PANEL: (f64, f64) = (360.0, 120.0);
-const MARGIN: (f64, f64) = (60.0, 60.0);
-const GAP: (f64, f64) = (76.0, 72.0);
+const MARGIN: (f64, f64) = (60.0, 76.0);
+const GAP: (f64, f64) = (76.0, 84.0);
 const COLUMNS: usize = 2;
 
 /// Colours that people tell apart who see few (Okabe and Ito), for light and for dark pages.
@@ -16,6 +16,7 @@ text { font: 12px system-ui, sans-serif; fill: #24292f }
 .small { font-size: 11px; fill: #57606a }
 .grid { stroke: #8c959f; stroke-opacity: .35 }
 .line { fill: none; stroke-width: 2; stroke-linejoin: round }
+.dot { stroke-width: 5; stroke-linecap: round }
 .a { stroke: #0072b2 } .b { stroke: #d55e00; stroke-dasharray: 6 3 } .c { stroke: #009e73; stroke-dasharray: 2 3 }
 @media (prefers-color-scheme: dark) {
   text { fill: #e6edf3 } .small { fill: #9ba5b0 }
@@ -62,21 +63,33 @@ fn panel(svg: &mut String, (left, top): (f64, f64), curve: &Curve) {
     let (first, last) = (first.unwrap_or(1).max(1) as f64, last.unwrap_or(1).max(2) as f64);
     let x = |point: u64| left + PANEL.0 * (point as f64 / first).ln() / (last / first).ln();
     let y = |cost: f64| top + PANEL.1 * (1.0 - cost / ceiling);
-    text(svg, (left, top - 10.0), "title", "start", &curve.title);
+    text(svg, (left, top - 26.0), "title", "start", &curve.title);
+    text(svg, (left, top - 10.0), "small", "start", curve.unit);
     for step in 0..=4 {
         let cost = ceiling * f64::from(step) / 4.0;
         let _ = writeln!(svg, "<path class=\"grid\" d=\"M{left} {:.1}h{}\"/>", y(cost), PANEL.0);
-        text(svg, (left - 6.0, y(cost) + 4.0), "small", "end", &number(cost));
+        text(svg, (left - 6.0, y(cost) + 4.0), "small", "end", &label(cost, ceiling));
     }
     for &point in &curve.points {
-        text(svg, (x(point), top + PANEL.1 + 16.0), "small", "middle", &point.to_string());
+        text(
+            svg,
+            (x(point), top + PANEL.1 + 16.0),
+            "small",
+            "middle",
+            &thousands(&point.to_string()),
+        );
     }
     for (tier, costs) in TIERS.iter().zip(&curve.costs) {
+        // A difference of two measurements that is below nothing says nothing.
         let known = curve.points.iter().zip(costs).filter_map(|(p, c)| Some((*p, (*c)?)));
+        let known = known.filter(|(_, cost)| *cost >= 0.0);
         let corners: Vec<_> =
-            known.map(|(point, cost)| format!("{:.1} {:.1}", x(point), y(cost.max(0.0)))).collect();
+            known.map(|(point, cost)| format!("{:.1} {:.1}", x(point), y(cost))).collect();
         if !corners.is_empty() {
             let _ = writeln!(svg, "<path class=\"line {tier}\" d=\"M{}\"/>", corners.join("L"));
+        }
+        for corner in &corners {
+            let _ = writeln!(svg, "<path class=\"dot {tier}\" d=\"M{corner}h0\"/>");
         }
     }
 }
@@ -88,9 +101,21 @@ fn nice_ceiling(highest: f64) -> f64 {
     steps.map(|step| step * power).find(|&ceiling| ceiling >= highest).unwrap_or(10.0 * power)
 }
 
-/// As many digits as a label has room for.
-fn number(value: f64) -> String {
-    if value >= 10.0 || value == 0.0 { format!("{value:.0}") } else { format!("{value:.2}") }
+/// A number of a scale that ends at `ceiling`, with as many digits as all its numbers need.
+fn label(value: f64, ceiling: f64) -> String {
+    match ceiling {
+        _ if ceiling >= 20.0 => thousands(&format!("{value:.0}")),
+        _ if ceiling >= 2.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+/// Digits with a comma before each three but the first.
+fn thousands(digits: &str) -> String {
+    match digits.split_at_checked(digits.len().saturating_sub(3)) {
+        Some((front, back)) if !front.is_empty() => format!("{},{back}", thousands(front)),
+        _ => digits.to_owned(),
+    }
 }
 
 fn text(svg: &mut String, (x, y): (f64, f64), class: &str, anchor: &str, words: &str) {
@@ -113,10 +138,20 @@ mod tests {
     }
 
     #[test]
+    fn the_numbers_of_a_scale_have_the_same_digits() {
+        let labels = |ceiling: f64| [0.0, 0.5, 1.0].map(|part| label(part * ceiling, ceiling));
+        assert_eq!(labels(20_000.0), ["0", "10,000", "20,000"]);
+        assert_eq!(labels(10.0), ["0.0", "5.0", "10.0"]);
+        assert_eq!(labels(0.8), ["0.00", "0.40", "0.80"]);
+        assert_eq!(["999", "1000", "1000019900"].map(thousands), ["999", "1,000", "1,000,019,900"]);
+    }
+
+    #[test]
     fn a_line_leaves_out_what_is_unknown() {
         let costs = vec![vec![Some(2.0), None, Some(2.0)]; TIERS.len()];
-        let curve = Curve { title: "processes".to_owned(), points: vec![1, 10, 100], costs };
+        let points = vec![1, 10, 100];
+        let curve = Curve { title: "More processes".to_owned(), unit: "each", points, costs };
         let svg = draw(&[curve]);
-        assert!(svg.contains("class=\"line a\" d=\"M60.0 60.0L420.0 60.0\""), "{svg}");
+        assert!(svg.contains("class=\"line a\" d=\"M60.0 76.0L420.0 76.0\""), "{svg}");
     }
 }

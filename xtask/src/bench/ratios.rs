@@ -22,6 +22,7 @@ struct Bound {
 /// files of those that sleep, of which we read none.
 const BOUNDS: &[Bound] = &[
     Bound { ours: super::TIER_A, limit: "C limit, BPF iterator", ratio_max: 2.5 },
+    Bound { ours: super::TIER_B, limit: "C limit, taskstats", ratio_max: 2.0 },
     Bound { ours: "metrics-per-process", limit: "C limit", ratio_max: 0.4 },
     Bound { ours: "metrics-per-process, switches", limit: "C limit, switches", ratio_max: 0.4 },
 ];

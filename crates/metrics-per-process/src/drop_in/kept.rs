@@ -7,7 +7,9 @@
 //! and with it the programs, some time after the last call, or with the process.
 //!
 //! The traps. One call has them at a time, since what is told of ends is told once; another one
-//! in the meantime does without. And a forked child has our memory, but not the thread.
+//! in the meantime does without. A forked child has our memory, but not the thread. And whoever
+//! has given up privileges since, or entered another namespace, is not told what was seen from
+//! there.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
@@ -18,7 +20,7 @@ use mpp_accounting::exit::ExitSource;
 use mpp_accounting::process::{Identity, ProcessKey};
 use mpp_accounting::snapshot::Snapshot;
 use mpp_collect::exits::ExitRoom;
-use mpp_collect::own_thread::{leave_descriptors, spawn_deaf};
+use mpp_collect::own_thread::{Vantage, leave_descriptors, spawn_deaf};
 use mpp_collect::{CollectError, Collector, CollectorOptions, IdentityWait, Needs};
 
 use crate::error::Error;
@@ -51,6 +53,8 @@ pub(super) struct Programs {
 struct Kept {
     /// The process that it is a thread of.
     owner: u32,
+    /// From where the programs were loaded.
+    vantage: Vantage,
     state: Arc<AtomicU8>,
     requests: Sender<Request>,
 }
@@ -77,17 +81,18 @@ impl Programs {
             Err(TryLockError::Poisoned(slot)) => slot.into_inner(),
             Err(TryLockError::WouldBlock) => return None,
         };
-        if let Some(kept) = slot.as_ref().filter(|kept| !kept.is_gone()) {
+        if let Some(kept) = slot.as_ref().filter(|kept| kept.is_there()) {
             let kept = Arc::clone(kept);
             return kept.is_taken_now().then_some(Programs { kept });
         }
-        let kept = Arc::new(Kept::start(room)?);
-        if let Some(former) = slot.replace(Arc::clone(&kept))
-            && former.owner != kept.owner
+        if let Some(former) = slot.take()
+            && former.owner != std::process::id()
         {
             // Its thread may have been in the middle of something when this process was forked.
             std::mem::forget(former);
         }
+        let kept = Arc::new(Kept::start(room)?);
+        *slot = Some(Arc::clone(&kept));
         Some(Programs { kept })
     }
 
@@ -118,6 +123,7 @@ impl Kept {
     fn start(room: ExitRoom) -> Option<Self> {
         let (requests, received) = channel();
         let (say, hear) = sync_channel(1);
+        let (owner, vantage) = (std::process::id(), Vantage::of_caller().ok()?);
         let state = Arc::new(AtomicU8::new(TAKEN));
         let of_thread = Arc::clone(&state);
         let body = move || {
@@ -131,15 +137,18 @@ impl Kept {
         };
         spawn_deaf("mpp-programs", body).ok()?;
         let is_open = hear.recv().unwrap_or(false);
-        is_open.then(|| Kept { owner: std::process::id(), state, requests })
+        is_open.then_some(Kept { owner, vantage, state, requests })
     }
 
     fn is_taken_now(&self) -> bool {
-        self.owner == std::process::id() && change(&self.state, FREE, TAKEN)
+        self.is_there() && change(&self.state, FREE, TAKEN)
     }
 
-    fn is_gone(&self) -> bool {
-        self.owner != std::process::id() || self.state.load(Ordering::Acquire) == GONE
+    /// Whether the thread is there, and this process looks from where it does.
+    fn is_there(&self) -> bool {
+        self.owner == std::process::id()
+            && Vantage::of_caller() == Ok(self.vantage)
+            && self.state.load(Ordering::Acquire) != GONE
     }
 }
 

@@ -115,6 +115,11 @@ impl Members {
         }
     }
 
+    /// Hands out those whose keys are borne by others now, ascending.
+    pub(super) fn take_former(&mut self, is_succeeded: impl Fn(ProcessKey) -> bool) -> Vec<Member> {
+        self.rows.extract_if(.., |member| is_succeeded(member.key)).collect()
+    }
+
     /// Forgets these.
     pub(super) fn forget(&mut self, mut keys: Vec<ProcessKey>) {
         if !keys.is_empty() {

@@ -1,4 +1,4 @@
-//! What is heard or seen of a process after its end was counted.
+//! What is heard or seen of a process after its end was counted, and who is new.
 //!
 //! A process is counted to its end once. Two things may come after that. A record may be late: its
 //! process was gone without it, and was settled by what polling tells. Then the record completes
@@ -15,11 +15,19 @@ use super::records::{Batch, Ended, Records};
 use super::{Known, Late, Ledger, Movement, Pending, PreviousSweep};
 use crate::process::ProcessKey;
 use crate::snapshot::Snapshot;
-use crate::units::{IoDelta, UsageDelta};
+use crate::units::{BootTime, IoDelta, UsageDelta};
 
 /// A record may come so many sweeps after its process was settled. One that is so young that it
 /// could be taken for a new process is remembered for longer.
 const LATE_SWEEPS_MAX: u32 = 2;
+
+/// What tells whether a process is new that the sweep before did not see.
+#[derive(Debug)]
+pub(super) struct Newness {
+    previous_sweep: PreviousSweep,
+    /// The pending, ascending, and when they started.
+    pending: Vec<(ProcessKey, Option<BootTime>)>,
+}
 
 /// Whether a pending process's counters have been found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +57,39 @@ pub(super) struct Inherited {
     reaper: ProcessKey,
     io: IoDelta,
     usage: UsageDelta,
+}
+
+impl Newness {
+    pub(super) fn after(previous_sweep: PreviousSweep, pending: &[Pending]) -> Self {
+        let pending = pending.iter().map(|pending| (pending.last.key, pending.last.started_at));
+        let mut pending: Vec<_> = pending.collect();
+        pending.sort_unstable();
+        Newness { previous_sweep, pending }
+    }
+
+    /// Whether a process that the sweep before did not see has done all that it did since. One
+    /// that an earlier sweep saw is not new.
+    pub(super) fn is_new(&self, key: ProcessKey, started_at: Option<BootTime>) -> bool {
+        self.previous_sweep.precedes_start_of(key)
+            || (self.previous_sweep.may_precede(key)
+                && !self.bearers(key).any(|before| !is_another(before, started_at)))
+    }
+
+    /// Whether its key is that of another one, of which not all has been heard.
+    pub(super) fn succeeds(&self, key: ProcessKey, started_at: Option<BootTime>) -> bool {
+        self.bearers(key).any(|before| is_another(before, started_at))
+    }
+
+    fn bearers(&self, key: ProcessKey) -> impl Iterator<Item = Option<BootTime>> {
+        let begin = self.pending.partition_point(|(pending, _)| *pending < key);
+        let rest = self.pending.get(begin..).unwrap_or_default();
+        rest.iter().take_while(move |(pending, _)| *pending == key).map(|(_, start)| *start)
+    }
+}
+
+/// Whether these are starts of two.
+pub(super) fn is_another(this: Option<BootTime>, that: Option<BootTime>) -> bool {
+    this.zip(that).is_some_and(|(this, that)| this != that)
 }
 
 impl Outlook {

@@ -269,7 +269,7 @@ impl Records {
             let unrecorded = match sample {
                 Some(sample) => {
                     let Some(current) = sample.io.threads.value() else { continue };
-                    if has_all_of(current, &known.threads()) {
+                    if known.has_same_threads(current) {
                         continue;
                     }
                     self.threads(batch, known, current, sample.exec_count).unrecorded()
@@ -619,7 +619,7 @@ impl Missing {
 }
 
 /// Whether the same threads are there, and live or have exited as before.
-fn has_all_of(now: &[ThreadIo], then: &[ThreadIo]) -> bool {
+pub(super) fn has_all_of(now: &[ThreadIo], then: &[ThreadIo]) -> bool {
     let is_same = |(now, then): (&ThreadIo, &ThreadIo)| {
         now.key == then.key && now.has_exited == then.has_exited
     };

@@ -79,8 +79,7 @@ impl Collector {
         sample: &mut ProcessSample,
     ) -> bool {
         let Some(known) = self.known.near(turn.known_at, turn.pid) else { return false };
-        let Some(standstill) =
-            known.standstill.as_deref().copied().filter(|_| known.key == sample.key)
+        let Some(standstill) = known.by_procfs().standstill.filter(|_| known.key == sample.key)
         else {
             return false;
         };
@@ -88,6 +87,7 @@ impl Collector {
         if has_run
             || turn.inode != Some(standstill.inode)
             || standstill.read_at != sample.read_at
+            || !is_whole(sample)
             || !known.is_identified(&self.wants)
             || standstill.extent != self.extent(known, needs)
             || !self.has_its_parent(sample)
@@ -105,8 +105,10 @@ impl Collector {
     fn refresh_kept(&mut self, turn: &Turn, standstill: Standstill, sample: &mut ProcessSample) {
         let (round, read_at) = (self.round, self.origin.since_boot());
         let Some(known) = self.known.near_mut(turn.known_at, turn.pid) else { return };
-        (known.swept, known.read_round) = (round, round);
-        if let Some(before) = &mut known.standstill {
+        known.swept = round;
+        let memory = known.by_procfs_mut();
+        memory.read_round = round;
+        if let Some(before) = &mut memory.standstill {
             before.read_at = read_at;
         }
         // Those of two readings ago are those of the last one now.
@@ -118,7 +120,7 @@ impl Collector {
         }
         let measures = standstill.extent.measures;
         if measures.proportional_memory {
-            sample.gauges.proportional_memory = known.proportional_memory;
+            sample.gauges.proportional_memory = known.proportional_memory();
         }
         if measures.delays {
             sample.gauges.delays = Reading::Absent(Absence::NeedsRecords);
@@ -136,14 +138,11 @@ impl Collector {
     ) {
         let (Some(run_time), Some(inode)) = (run_time, turn.inode) else { return };
         let Some(known) = self.known.near(turn.known_at, turn.pid) else { return };
-        let is_still = !known.was_running && known.reader_key == known.key && is_whole(sample);
+        let is_still = !known.was_running && known.reader_key() == known.key && is_whole(sample);
         let extent = self.extent(known, needs);
         let standstill = Standstill { run_time, inode, read_at: sample.read_at, extent };
         if let Some(known) = self.known.near_mut(turn.known_at, turn.pid) {
-            match &mut known.standstill {
-                Some(before) if is_still => **before = standstill,
-                other => *other = is_still.then(|| Box::new(standstill)),
-            }
+            known.by_procfs_mut().standstill = is_still.then_some(standstill);
         }
     }
 
@@ -161,7 +160,7 @@ impl Collector {
             || self.known.get(sample.parent_pid).is_some_and(|parent| {
                 parent.state == ProcessState::Living
                     && parent.key.start_time_ticks <= sample.key.start_time_ticks
-                    && parent.read_round == self.round
+                    && parent.by_procfs().read_round == self.round
             })
     }
 
@@ -265,8 +264,15 @@ fn is_whole(sample: &ProcessSample) -> bool {
         gauges.fd_limit.absence(),
         gauges.context_switches.absence(),
     ];
-    absences
-        .into_iter()
-        .flatten()
-        .all(|why| matches!(why, Absence::NotRequested | Absence::Denied | Absence::Unsupported))
+    let is_lasting = |why| {
+        matches!(
+            why,
+            Absence::NotRequested
+                | Absence::Denied
+                | Absence::Unsupported
+                // Asked for after the sweep.
+                | Absence::NeedsRecords
+        )
+    };
+    absences.into_iter().flatten().all(is_lasting)
 }

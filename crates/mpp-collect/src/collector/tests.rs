@@ -691,7 +691,7 @@ fn descriptors_are_held_within_their_budget_and_given_back() {
     for _ in 0..2 {
         let samples = collector.read(&sleepers.pids(), &needs, IdentityWait::No).unwrap();
         assert!(samples.iter().flatten().all(|sample| sample.io.total.value().is_some()));
-        let held = collector.known.iter().filter(|known| known.held_io.is_some());
+        let held = collector.known.iter().filter(|known| known.by_procfs().held_io.is_some());
         assert_eq!((held.count(), collector.held.free), (2, 0));
     }
     drop(sleepers);

@@ -28,7 +28,7 @@ use mpp_accounting::process::{
 };
 use mpp_accounting::slack::Slack;
 use mpp_accounting::snapshot::Snapshot;
-use mpp_accounting::units::{BootTime, IoTotals, Totals, UsageCounter, UsageTotals};
+use mpp_accounting::units::{BootTime, IoTotals, Totals, UsageTotals};
 use mpp_parse::bpf_record::{self, Pool, TaskKey, TaskRecord, ThreadUsage};
 
 use self::kept_back::{Count, KeptBack};
@@ -49,7 +49,8 @@ use crate::scale::{Scale, cpu_split};
 use crate::taskstats::DelayAccounting;
 
 /// The clock is looked at once for so many records: the kernel fills its buffer with about as
-/// many at a time, within a fraction of a millisecond.
+/// many at a time, within a fraction of a millisecond, and where nearly everybody stood still with
+/// a thousand in little more than one.
 const RECORDS_PER_CLOCK: u32 = 64;
 
 /// Room is made for no more processes than this before anybody has been told of.
@@ -96,7 +97,8 @@ struct Stranger {
     /// Filled up with zeros.
     comm: [u8; COMM_BYTES_MAX],
     is_kernel_thread: bool,
-    usage: ThreadUsage,
+    /// `None` where it has done nothing since it was last told.
+    usage: Option<ThreadUsage>,
 }
 
 /// A process with several threads.
@@ -200,15 +202,17 @@ impl Telling<'_> {
         }
     }
 
-    /// Leaves the sample of the sweep before as it is; `None` where there is none, or more is to
-    /// be known of who the process is.
+    /// Leaves the sample of the sweep before as it is; `None` where there is none.
     fn take_still(&mut self, process: TaskKey) -> Option<()> {
         let known = known_of(self.known, &mut self.walked, process.id)?;
-        let sample = self.seats.keep(process)?;
-        if known.key != sample.key || !known.is_identified(self.wants) {
+        let (seat, sample) = self.seats.keep(process)?;
+        if known.key != sample.key {
             return None;
         }
         known.swept = self.round;
+        if !known.is_identified(self.wants) {
+            self.rest.strangers.push(Stranger::again(known, process, seat)?);
+        }
         if !known.is_settled(self.wants) || has_no_fds(&sample.gauges) {
             self.attention.turn_to(process.id);
         }
@@ -284,7 +288,7 @@ impl Telling<'_> {
             return None;
         }
         known.swept = self.round;
-        known.threads_max = known.threads_max.max(u64::from(leader.process.thread_count()));
+        known.threads_max = known.threads_max.max(leader.process.thread_count());
         if !known.is_settled(self.wants) {
             self.attention.turn_to(key.pid);
         }
@@ -296,7 +300,7 @@ impl Telling<'_> {
         Some(Recognized {
             identity: Arc::clone(&known.identity),
             usage,
-            proportional_memory: known.proportional_memory,
+            proportional_memory: known.proportional_memory(),
         })
     }
 
@@ -424,13 +428,13 @@ impl Collector {
         let is_told = outcome == Outcome::Told;
         if is_told {
             let told = into.processes.len();
-            let are_identified = self.identify_all(&mut rest, needs, into);
+            self.identify_all(&mut rest, needs, into);
             self.finish_crowds(&mut rest, needs, into);
             self.add_sockets(needs, into);
             let links_after = self.links();
             let count = Count { told, links_before, links_after };
             self.read_kept_back(count, began_ticks, needs, into);
-            self.former = Some(former).filter(|_| are_identified && needs.can_be_kept());
+            self.former = Some(former).filter(|_| needs.can_be_kept());
         }
         rest.clear();
         self.desk.rest = rest;
@@ -491,10 +495,8 @@ impl Collector {
         told
     }
 
-    /// Finds out who the strangers are. Returns whether that is known of all of them now: who is
-    /// not known stays a stranger, and is to be told of as a whole.
-    fn identify_all(&mut self, rest: &mut Rest, needs: &Request<'_>, into: &mut Snapshot) -> bool {
-        let mut are_identified = true;
+    /// Finds out who the strangers are.
+    fn identify_all(&mut self, rest: &mut Rest, needs: &Request<'_>, into: &mut Snapshot) {
         for stranger in rest.strangers.drain(..) {
             let position = position(&into.processes, stranger.seat, stranger.task.id);
             let sample = position.and_then(|position| into.processes.get_mut(position));
@@ -503,11 +505,10 @@ impl Collector {
             self.forget_former_bearer(sample.key);
             self.identify(&stranger, sample);
             let Some(known) = self.known.get_mut(sample.key.pid) else { continue };
-            are_identified &= known.is_identified(&self.wants);
             let threads = sample.gauges.threads.value().copied().unwrap_or(0);
-            known.threads_max = known.threads_max.max(threads);
-            if threads <= 1 {
-                sample.usage = hand_out(known, &stranger.usage, sample.usage.reaped);
+            known.note_thread_count(threads);
+            if let Some(usage) = stranger.usage.filter(|_| threads <= 1) {
+                sample.usage = hand_out(known, &usage, sample.usage.reaped);
             }
             self.identities.share(&mut known.identity);
             sample.identity = Arc::clone(&known.identity);
@@ -516,12 +517,11 @@ impl Collector {
                 let threads = sample.gauges.threads;
                 sample.gauges = Gauges { threads, ..Gauges::absent(Absence::NotRequested) };
             } else if measures.proportional_memory {
-                sample.gauges.proportional_memory = known.proportional_memory;
+                sample.gauges.proportional_memory = known.proportional_memory();
             }
         }
         // The first sweep meets nobody but strangers.
         rest.strangers.shrink_to(STRANGERS_KEPT);
-        are_identified
     }
 
     fn identify(&mut self, stranger: &Stranger, sample: &ProcessSample) {
@@ -692,8 +692,20 @@ impl Stranger {
             told: leader.told,
             comm: identity::padded(leader.process.comm()),
             is_kernel_thread: leader.task.is_kernel_thread(),
-            usage: leader.usage,
+            usage: Some(leader.usage),
         }
+    }
+
+    /// One that was told of before, has stood still since, and was not to be found out about then.
+    fn again(known: &Known, task: TaskKey, seat: Seat) -> Option<Self> {
+        Some(Stranger {
+            seat,
+            task,
+            told: known.told?,
+            comm: identity::padded(&known.identity.comm),
+            is_kernel_thread: known.identity.is_kernel_thread,
+            usage: None,
+        })
     }
 
     /// Who it is, as far as that is told; the rest is absent for this reason.
@@ -733,9 +745,7 @@ fn measures_of(
 
 /// What a process did, with CPU time divided so that neither part falls below what was said.
 fn hand_out(known: &mut Known, usage: &ThreadUsage, reaped: UsageTotals) -> Usage {
-    let before = known.usage.own;
-    let before = (before[UsageCounter::CpuUserNs], before[UsageCounter::CpuSystemNs]);
-    let (user_ns, system_ns) = cpu_split(usage, before);
+    let (user_ns, system_ns) = cpu_split(usage, known.own_cpu());
     let own = Totals([user_ns, system_ns, usage.min_flt, usage.maj_flt]);
     known.hand_out(Usage { own, reaped })
 }

@@ -144,6 +144,28 @@ impl RoundedWitness {
         });
     }
 
+    /// Asks the kernel for the context switches of processes of which they are not known. These
+    /// never had a second thread as far as was seen: of one that ended the kernel tells, by
+    /// version, nothing or what it had done until shortly before its end, and for a moment twice
+    /// (`fill_tgid_exit` and `fill_stats_for_tgid` of `kernel/taskstats.c`).
+    pub(super) fn ask_switches(&mut self, processes: &mut [ProcessSample]) {
+        let is_asked = |process: &&mut ProcessSample| {
+            process.gauges.context_switches == Reading::Absent(Absence::NeedsRecords)
+        };
+        let mut asked: Vec<_> = processes.iter_mut().filter(is_asked).collect();
+        let tgids: Vec<u32> = asked.iter().map(|process| process.key.pid).collect();
+        let mut next = asked.iter_mut();
+        self.taskstats.of_process(&tgids, &mut |_, account| {
+            let Some(process) = next.next() else { return };
+            let switches = account.map(|account| ContextSwitches {
+                voluntary: account.voluntary_switches,
+                involuntary: account.involuntary_switches,
+                is_partial: false,
+            });
+            process.gauges.context_switches = switches.map_or_else(Reading::Absent, Reading::Value);
+        });
+    }
+
     /// Takes records in until their sockets are empty.
     pub(super) fn listen(&mut self) {
         self.hear(Moment::BeforeSweep);

@@ -49,7 +49,7 @@ impl<'a> Seats<'a> {
     }
 
     /// Leaves a process in its place; `None` where the sweep before had none that began then.
-    pub(super) fn keep(&mut self, process: TaskKey) -> Option<&mut ProcessSample> {
+    pub(super) fn keep(&mut self, process: TaskKey) -> Option<(Seat, &mut ProcessSample)> {
         let started_at = Some(BootTime { ns: process.start_ns });
         self.former(process.id).filter(|sample| sample.started_at == started_at)?;
         let (to, from) = (self.filled, self.former);
@@ -58,7 +58,7 @@ impl<'a> Seats<'a> {
         }
         (self.filled, self.former) = (to + 1, from + 1);
         self.last_pid = Some(process.id);
-        self.rows.get_mut(to)
+        self.rows.get_mut(to).map(|sample| (Seat::Row(to), sample))
     }
 
     /// Takes in what was told of the next one.
@@ -108,5 +108,84 @@ pub(super) fn position(samples: &[ProcessSample], seat: Seat, pid: u32) -> Optio
     match seat {
         Seat::Row(row) if is_there(&row) => Some(row),
         _ => samples.binary_search_by_key(&pid, |sample| sample.key.pid).ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use mpp_accounting::process::{
+        Absence, Gauges, ProcessIo, ProcessKey, ProcessState, Reading, Usage,
+    };
+
+    use super::*;
+    use crate::identity;
+
+    /// One that is told apart from the next sweep's of the same process by its parent.
+    fn sample(pid: u32, sweep: u32) -> ProcessSample {
+        let absent = Absence::NotRequested;
+        ProcessSample {
+            key: ProcessKey { pid, start_time_ticks: 1 },
+            parent_pid: sweep,
+            forked_by: None,
+            started_at: Some(BootTime { ns: u64::from(pid) }),
+            exec_count: None,
+            state: ProcessState::Living,
+            identity: Arc::new(identity::named(Box::default(), 0, absent)),
+            read_at: BootTime::default(),
+            usage: Usage::default(),
+            io: ProcessIo { total: Reading::Absent(absent), threads: Reading::Absent(absent) },
+            gauges: Gauges::absent(absent),
+        }
+    }
+
+    /// Of those told the first number is the PID, the second 1 for one that stood still.
+    #[test]
+    fn each_sample_finds_its_place_whoever_comes_and_goes() {
+        fn check(before: &[u32], told: &[(u32, u32)]) {
+            let mut rows: Vec<_> = before.iter().map(|pid| sample(*pid, 1)).collect();
+            let mut seats = Seats::of(&mut rows);
+            let mut taken = Vec::new();
+            for &(pid, sweep) in told {
+                assert!(seats.is_next(pid), "{pid} of {told:?}");
+                if sweep == 1 {
+                    let key = TaskKey { id: pid, start_ns: u64::from(pid) };
+                    taken.push(seats.keep(key).unwrap().0);
+                } else {
+                    taken.push(seats.seat(sample(pid, sweep)));
+                }
+                let seat = *taken.last().unwrap();
+                assert_eq!(seats.get_mut(seat).unwrap().key.pid, pid, "{told:?}");
+                assert!(!seats.is_next(pid), "{pid} of {told:?}");
+            }
+            seats.finish();
+            let found: Vec<_> = rows.iter().map(|s| (s.key.pid, s.parent_pid)).collect();
+            assert_eq!(found, told);
+            for (seat, (pid, _)) in taken.into_iter().zip(told) {
+                let position = position(&rows, seat, *pid).unwrap();
+                assert_eq!(rows[position].key.pid, *pid, "{told:?}");
+            }
+        }
+        check(&[], &[]);
+        check(&[], &[(4, 2), (9, 2)]);
+        check(&[4, 9], &[]);
+        check(&[4, 9], &[(4, 1), (9, 1)]);
+        check(&[4, 9], &[(4, 2), (9, 1), (12, 2)]);
+        check(&[4, 9, 12], &[(9, 1), (12, 1)]);
+        check(&[4, 9, 12], &[(4, 1), (12, 2)]);
+        // Between two, before all, in the place of one that has gone.
+        check(&[4, 9, 12], &[(4, 1), (7, 2), (9, 1), (12, 1)]);
+        check(&[4, 9, 12], &[(1, 2), (2, 2), (4, 1), (9, 1), (12, 1), (13, 2)]);
+        check(&[4, 9, 12], &[(5, 2), (6, 2), (9, 1), (10, 2), (11, 2), (12, 1)]);
+    }
+
+    #[test]
+    fn nobody_is_kept_who_began_at_another_time() {
+        let mut rows = vec![sample(4, 1)];
+        let mut seats = Seats::of(&mut rows);
+        assert!(seats.keep(TaskKey { id: 4, start_ns: 5 }).is_none());
+        assert!(seats.keep(TaskKey { id: 3, start_ns: 3 }).is_none());
+        assert!(seats.keep(TaskKey { id: 4, start_ns: 4 }).is_some());
     }
 }

@@ -174,6 +174,7 @@ impl Collector {
                 Some((_, told)) => Reading::Value(source.take_told(
                     sample.key,
                     told.iter().map(|told| (told.socket, told.listening_port)),
+                    sample.gauges.sockets.value(),
                 )),
                 None => sockets_of(sample, origin, source),
             };

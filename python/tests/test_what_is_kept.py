@@ -1,12 +1,14 @@
 """What stays between calls where there are so many processes that programs in the kernel read them.
 
 Without the privilege to load such programs everything is read by files, and all of this holds too.
+What is kept stays for a while, so these tests come last: since Python 3.12 a fork warns of threads.
 """
 
 import os
 import signal
 import subprocess
 import threading
+import time
 
 import metrics_per_process as mp
 import pytest
@@ -121,3 +123,26 @@ def test_what_ended_between_two_calls_is_in_neither(sleepers):
     stats = mp.get_processes_stats_ex(["dd"], interval_sec=0.01, keep_important_metrics=True)
     assert stats["total_processes"] == 0
     assert stats["io_counters.write_count_per_sec"] == 0.0
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_whoever_gives_up_its_privileges_gives_up_the_programs(sleepers):
+    if os.geteuid() != 0:
+        return
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        try:
+            is_whole = sums()["total_processes"] == COUNT
+            os.setgid(65534)
+            os.setuid(65534)
+            stats = mp.get_processes_stats_ex(NAMES, interval_sec=0.01)
+            is_whole = is_whole and stats["total_processes"] == COUNT
+            # What others write is told to nobody without privileges.
+            has_less = "io_counters.read_count" not in stats
+            while THREAD in threads():
+                time.sleep(0.01)
+            os._exit(0 if is_whole and has_less else 1)
+        finally:
+            os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0
