@@ -42,6 +42,8 @@ pub(super) fn run(stage: &Stage, options: &Options) -> Result<()> {
     actor.reap(pid)?;
     spawn_as(stage, pid, || {
         second_comm.map_or(Ok(()), kernel::set_comm)?;
+        // Whoever saw it before it bore its own name gives what it does now to the former.
+        actor.live_for(life)?;
         write_and_live(actor, bytes, life)
     })?;
     stage.say(Line::new("reused").number("notable_pid", pid.into()))?;
