@@ -64,7 +64,9 @@ ALWAYS_INLINE u32 rests_alone(const struct task_struct *task)
 	       !(task->flags & PF_EXITING) && !is_on_cpu(task);
 }
 
-/* All that may change of a process, but for what changes with the time that it has run. */
+/* All that may change of a process, but for what changes with the time that it has run. There is
+ * always a place for its memory, which says something where the parts have it: Linux 6.1 would not
+ * know that a pointer is one wherever a number says so. */
 ALWAYS_INLINE u64 print_of(const struct task_struct *task, u32 parts,
 			   const struct record_memory *memory)
 {
@@ -74,7 +76,7 @@ ALWAYS_INLINE u64 print_of(const struct task_struct *task, u32 parts,
 	print = mixed(print, task->nvcsw + task->nivcsw);
 	print = mixed(print, seen->cgroups->dfl_cgrp->kn->id);
 	print = mixed(print, seen->signal->rlim[RLIMIT_NOFILE].rlim_cur);
-	if (!memory)
+	if (!(parts & TASK_HAS_MEMORY))
 		return print;
 	print = mixed(print, memory->file_pages);
 	print = mixed(print, memory->anon_pages);

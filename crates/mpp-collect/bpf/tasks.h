@@ -268,11 +268,8 @@ ALWAYS_INLINE u32 write_still(struct scratch *scratch, struct task_struct *task,
 			      struct seq_file *seq)
 {
 	struct record_still *still = &scratch->still;
-	const struct record_memory *memory = NULL;
 
-	if (scratch->task.parts & TASK_HAS_MEMORY)
-		memory = &scratch->memory;
-	if (!stands_still(task, scratch->task.parts, memory))
+	if (!stands_still(task, scratch->task.parts, &scratch->memory))
 		return 0;
 	still->header = header_of(RECORD_STILL, sizeof(*still));
 	still->tgid = task->tgid;

@@ -8,7 +8,7 @@ use super::skeleton::Skeleton;
 /// `bpf/programs.bpf.c`.
 pub(super) const PROGRAMS: Skeleton = Skeleton {
     bytes: include_bytes!("../../bpf/programs.skel"),
-    data_length: 70696,
+    data_length: 70640,
     maps: &[
         "scratches",
         "origins",
