@@ -7,7 +7,6 @@
 
 use rustix::fs::{AtFlags, CWD, statat};
 use rustix::io::Errno;
-use rustix::process::{Resource, getrlimit};
 use rustix::thread::{CapabilitySet, capabilities, capability_is_in_bounding_set};
 
 use super::skeleton::{Failure, Step};
@@ -20,8 +19,6 @@ const INITIAL_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 const INITIAL_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
 /// The kernel relocates programs by itself since then.
 const KERNEL_NEEDED: (u32, u32) = (5, 17);
-/// Maps were counted as locked memory until then.
-const MEMLOCK_COUNTED_BEFORE: (u32, u32) = (5, 11);
 
 const SETCAP: &str = "sudo setcap cap_bpf,cap_perfmon+ep \"$(command -v mpp)\"";
 const CONTAINER: &str = "docker run --cap-add BPF --cap-add PERFMON --pid host IMAGE";
@@ -63,9 +60,6 @@ pub enum Refusal {
     /// The kernel does not relocate programs by itself.
     #[error("Linux {}.{} is too old: programs fit themselves to the kernel since 5.17", .0.0, .0.1)]
     KernelTooOld((u32, u32)),
-    /// Too little memory may be locked, which an old kernel counts maps as.
-    #[error("too little memory may be locked, and this kernel counts BPF maps as such")]
-    LockedMemory,
     /// The kernel's verifier does not accept the programs.
     #[error("the kernel's verifier refuses the programs (os error {0})")]
     Verifier(i32),
@@ -96,7 +90,6 @@ impl Refusal {
                 Some(if may_be_given() { SETCAP } else { CONTAINER })
             }
             Refusal::UserNamespace | Refusal::PidNamespace | Refusal::Filtered => Some(CONTAINER),
-            Refusal::LockedMemory => Some("ulimit -l unlimited"),
             _ => None,
         }
     }
@@ -131,7 +124,6 @@ struct Surroundings {
     is_locked_down: bool,
     is_filtered: bool,
     has_types: bool,
-    is_memory_limited: bool,
     /// `None` where its name is no number.
     kernel: Option<(u32, u32)>,
 }
@@ -151,7 +143,6 @@ impl Surroundings {
             is_locked_down: file_contains(c"/sys/kernel/security/lockdown", b"[confidentiality]"),
             is_filtered: file_contains(c"/proc/self/status", b"\nSeccomp:\t2"),
             has_types: statat(CWD, c"/sys/kernel/btf/vmlinux", AtFlags::empty()).is_ok(),
-            is_memory_limited: getrlimit(Resource::Memlock).current.is_some(),
             kernel: release(rustix::system::uname().release().to_bytes()),
         }
     }
@@ -174,14 +165,13 @@ fn release(name: &[u8]) -> Option<(u32, u32)> {
 /// The meaning of a failure, most likely cause first.
 fn judge(failure: Failure, here: &Surroundings) -> Refusal {
     let Failure { step, errno } = failure;
-    let is_older = |than: (u32, u32)| here.kernel.is_some_and(|kernel| kernel < than);
+    let too_old = here.kernel.filter(|kernel| *kernel < KERNEL_NEEDED).map(Refusal::KernelTooOld);
     let has_both = here.has_bpf && here.has_perfmon;
     // The verifier says EACCES when it means that memory is read where there is none.
     let is_verdict = has_both && step == Step::LoadPrograms && errno == Errno::ACCESS;
     // Without CAP_PERFMON the verifier does not know a helper function that the loader calls.
-    let is_unknown_call = !here.has_perfmon
-        && (step, errno) == (Step::LoadLoader, Errno::INVAL)
-        && !is_older(KERNEL_NEEDED);
+    let is_unknown_call =
+        !here.has_perfmon && (step, errno) == (Step::LoadLoader, Errno::INVAL) && too_old.is_none();
     if is_unknown_call || matches!(errno, Errno::PERM | Errno::ACCESS) && !is_verdict {
         return match (here.has_bpf, here.has_perfmon) {
             _ if !here.is_in_initial_user_namespace => Refusal::UserNamespace,
@@ -190,10 +180,8 @@ fn judge(failure: Failure, here: &Surroundings) -> Refusal {
             (true, false) => Refusal::MissingPerfmon,
             _ if here.is_locked_down => Refusal::LockedDown,
             _ if here.is_filtered => Refusal::Filtered,
-            _ if here.is_memory_limited && is_older(MEMLOCK_COUNTED_BEFORE) => {
-                Refusal::LockedMemory
-            }
-            _ => Refusal::Forbidden,
+            // Until Linux 5.11 maps counted as locked memory, of which there may be too little.
+            _ => too_old.unwrap_or(Refusal::Forbidden),
         };
     }
     match (errno, step) {
@@ -203,10 +191,9 @@ fn judge(failure: Failure, here: &Surroundings) -> Refusal {
         (Errno::NOMEM | Errno::MFILE | Errno::NFILE | Errno::AGAIN, _) => failed(step, errno),
         (_, Step::LoadLoader | Step::LoadPrograms) if here.is_locked_down => Refusal::LockedDown,
         (_, Step::LoadLoader | Step::LoadPrograms) if !here.has_types => Refusal::NoTypes,
-        (_, Step::LoadLoader | Step::LoadPrograms) => match here.kernel {
-            Some(kernel) if kernel < KERNEL_NEEDED => Refusal::KernelTooOld(kernel),
-            _ => Refusal::Verifier(errno.raw_os_error()),
-        },
+        (_, Step::LoadLoader | Step::LoadPrograms) => {
+            too_old.unwrap_or(Refusal::Verifier(errno.raw_os_error()))
+        }
         _ => failed(step, errno),
     }
 }
@@ -232,7 +219,6 @@ mod tests {
         is_locked_down: false,
         is_filtered: false,
         has_types: true,
-        is_memory_limited: false,
         kernel: Some((6, 1)),
     };
 
@@ -288,17 +274,13 @@ mod tests {
 
     #[test]
     fn an_old_kernel_is_told_from_one_that_refuses() {
-        let old = Surroundings { kernel: Some((5, 10)), is_memory_limited: true, ..HERE };
+        let old = Surroundings { kernel: Some((5, 10)), ..HERE };
         let sentence = "Linux 5.10 is too old: programs fit themselves to the kernel since 5.17";
         check(Step::LoadLoader, Errno::INVAL, old, sentence);
         check(Step::LoadPrograms, Errno::TOOBIG, old, sentence);
         check(Step::LoadLoader, Errno::INVAL, Surroundings { has_perfmon: false, ..old }, sentence);
-        check(
-            Step::Prepare,
-            Errno::PERM,
-            old,
-            "too little memory may be locked, and this kernel counts BPF maps as such",
-        );
+        // Its maps count as locked memory, of which there may be too little.
+        check(Step::Prepare, Errno::PERM, old, sentence);
         let sentence = "the kernel's verifier refuses the programs (os error 22)";
         check(Step::LoadPrograms, Errno::INVAL, HERE, sentence);
         let sentence = "the kernel's verifier refuses the programs (os error 13)";
@@ -339,7 +321,7 @@ mod tests {
 
     #[test]
     fn what_a_command_can_cure_has_a_command() {
-        for refusal in [Refusal::MissingBoth, Refusal::PidNamespace, Refusal::LockedMemory] {
+        for refusal in [Refusal::MissingBoth, Refusal::PidNamespace] {
             assert!(refusal.cure().is_some(), "{refusal}");
         }
         assert_eq!(Refusal::LockedDown.cure(), None);
