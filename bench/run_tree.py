@@ -148,7 +148,7 @@ def overheads():
                 Path(folder, f"f{number}.c").write_text(SOURCE % (number, number))
             Path(folder, "Makefile").write_text(MAKEFILE)
             line = ["make", "--silent", "--always-make", "--directory", folder, f"-j{jobs}"]
-            overhead(f"`make -j{jobs}` of {FILES} files", line, rounds=5)
+            overhead(f"`make -j{jobs}` of {FILES} files", line, rounds=9)
 
 
 if __name__ == "__main__":
