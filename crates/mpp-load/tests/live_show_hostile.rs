@@ -9,8 +9,9 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use serde_json::Value;
+use support::forgery::{IsNobody, forge, netlink_targets};
 use support::show::{Show, growth, metric, trouble};
-use support::stranger::{NOBODY, Place, is_root};
+use support::stranger::{Place, is_root};
 use support::{Load, children_of, io_counters, mpp, number};
 
 const TIERS: [&str; 3] = ["A", "B", "C"];
@@ -163,41 +164,6 @@ fn a_daemon_that_writes_over_its_environment_at_once_is_known_by_its_exec() {
     assert!(bearer.end());
 }
 
-/// The netlink sockets that a process holds: `PROTOCOL:PORT,...`, by the kernel's table of them.
-fn netlink_targets(pid: u32) -> String {
-    let inodes: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
-        .unwrap()
-        .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
-        .filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.into()))
-        .collect();
-    let table = std::fs::read_to_string("/proc/net/netlink").unwrap();
-    let words = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
-    // Columns: address, protocol, port, and at the end the inode.
-    let ours = words.filter(|words| inodes.iter().any(|inode| words.last() == Some(&&**inode)));
-    ours.map(|words| format!("{}:{}", words[1], words[2])).collect::<Vec<_>>().join(",")
-}
-
-/// Has `nobody`, or ourselves, send forged messages to all these sockets; how many were sent, and
-/// how many the kernel refused to.
-fn forge(place: &Place, targets: &str, is_nobody: IsNobody) -> (u64, u64) {
-    let mut command = Command::new(place.program("mpp-load"));
-    command.args(["forgery", "--targets", targets]);
-    if is_nobody == IsNobody::Yes && is_root() {
-        command.uid(NOBODY).gid(NOBODY);
-    }
-    let mut forger = Load::start_command(command, place.folder());
-    forger.begin();
-    let total = forger.total();
-    assert!(forger.end());
-    (number(&total, "sent"), number(&total, "refused"))
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum IsNobody {
-    Yes,
-    No,
-}
-
 #[test]
 fn forged_messages_change_no_total_and_are_counted() {
     let place = Place::for_everybody();
@@ -211,9 +177,9 @@ fn forged_messages_change_no_total_and_are_counted() {
     load.begin();
     let targets = netlink_targets(show.pid());
     assert!(targets.split(',').count() >= 2, "{targets}");
-    let (sent_by_nobody, refused) = forge(&place, &targets, IsNobody::Yes);
+    let (sent_by_nobody, refused) = forge(&place, &targets, IsNobody::Yes, 20);
     assert!(sent_by_nobody == 0 && refused > 0, "the kernel lets only some send");
-    let (sent, refused) = forge(&place, &targets, IsNobody::No);
+    let (sent, refused) = forge(&place, &targets, IsNobody::No, 20);
     assert_eq!(is_root(), sent > 0 && refused == 0, "{sent} sent, {refused} refused");
     let truth = load.total();
     show.settle();
