@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use self::members::{Member, Members};
-use self::undecided::Undecided;
+use self::undecided::{Addition, Undecided};
 
 use crate::group_totals::{DelaysMissing, GroupTotals, Marks, Switched};
 use crate::ledger::{Ends, Late, Movement, Residual};
@@ -415,9 +415,9 @@ impl GroupBook {
         let walk = Walk::default();
         for (delta, owner) in movement.processes.iter().zip(earlier.drain(..)) {
             let owner = owner.or_else(|| {
-                let member = self.members.find(&walk, delta.key)?;
+                let member = self.members.next(&walk, delta.key)?;
                 if member.is_undecided() {
-                    self.undecided.add(delta);
+                    member.has_lost_deeds |= self.undecided.add(delta) == Addition::NoRoom;
                 }
                 Some(member.owner())
             });
@@ -647,11 +647,19 @@ impl GroupBook {
         if let Some(member) = self.members.next(&walks.members, process.key) {
             (member.place, member.decision, member.round) = (place, decision, round);
             member.identity.clone_from(&process.identity);
-            let is_decided = !member.is_undecided();
-            let deeds = is_decided.then(|| self.undecided.take(process.key)).flatten();
-            let group = place.and_then(|place| self.groups.get_mut(place.row));
-            if let (Some(deeds), Some(group)) = (deeds, group) {
+            if member.is_undecided() {
+                return;
+            }
+            let has_lost_deeds = std::mem::take(&mut member.has_lost_deeds);
+            let deeds = self.undecided.take(process.key);
+            let Some(group) = place.and_then(|place| self.groups.get_mut(place.row)) else {
+                return;
+            };
+            if let Some(deeds) = deeds {
                 deeds.give_to(&mut group.totals);
+            }
+            if has_lost_deeds {
+                group.totals.miss_deeds();
             }
         }
     }

@@ -197,6 +197,13 @@ impl GroupTotals {
         self.usage = self.usage.plus(usage);
     }
 
+    /// Notes that what a member did before it was known that it is one has been forgotten. It was done
+    /// before this interval, so that only totals are too low, and they stay so.
+    pub(crate) fn miss_deeds(&mut self) {
+        self.marks.io = self.marks.io.and(Mark::LowerBound);
+        self.marks.usage = self.marks.usage.and(Mark::LowerBound);
+    }
+
     /// Notes that so much of what was added was done before the last sweep. What was done since is
     /// estimated by it, so that rates are; the totals are not.
     pub(crate) fn come_late(&mut self, late: Late) {

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use model_kernel::{INIT, Kernel};
 use mpp_accounting::group::{GroupBook, Rows};
-use mpp_accounting::ledger::Ledger;
+use mpp_accounting::ledger::{Ledger, Movement, ProcessDelta};
 use mpp_accounting::metric;
-use mpp_accounting::process::{Absence, EnvironmentEntry, Reading};
+use mpp_accounting::process::{Absence, EnvironmentEntry, ProcessKey, ProcessSample, Reading};
 use mpp_accounting::report::{Figure, Mark, Report, Value};
 use mpp_accounting::selector::{Descendants, GroupKey, Resolution, Selector};
 use mpp_accounting::snapshot::Snapshot;
-use mpp_accounting::units::IoCounter;
+use mpp_accounting::units::{Delta, IoCounter, UsageDelta};
 
 /// A kernel, watched by group.
 struct Watch {
@@ -356,6 +356,47 @@ fn what_a_process_did_before_it_was_known_who_it_is_is_its_groups() {
     assert_eq!(written_before_it_is_known(Reading::Value(Box::default())), [0, 0]);
     let denied = Reading::Absent(Absence::Denied);
     assert_eq!(written_before_it_is_known(denied), [0, 0]);
+}
+
+/// So many processes write 10 bytes each, and 10 more until their environments can be read: the last
+/// of them bears a variable. Returns what its group has then, in total and by the second.
+fn written_among_the_undecided(count: u32) -> [Figure; 2] {
+    let rows =
+        Rows::Named(vec![(b"tagged".as_slice().into(), selector("env:TAG", Descendants::Taken))]);
+    let mut watch = Watch::new(rows, |_| {});
+    let template = watch.kernel.sweep().processes.remove(0);
+    let key = |pid| ProcessKey { pid, start_time_ticks: 2000 };
+    let keys: Vec<ProcessKey> = (2..2 + count).map(key).collect();
+    let delta = |key: &ProcessKey| ProcessDelta {
+        key: *key,
+        io: Some(Delta([0, 10, 0, 1, 0, 10, 0])),
+        usage: UsageDelta::from_cpu_ns(1),
+        rounded_records: 0,
+    };
+    let movement = Movement { processes: keys.iter().map(delta).collect(), ..Movement::default() };
+    let sample = |key: &ProcessKey| ProcessSample { key: *key, ..template.clone() };
+    let mut snapshot = watch.kernel.sweep();
+    snapshot.processes = keys.iter().map(sample).collect();
+    for is_known in [false, true] {
+        snapshot.taken_at.ns += 1_000_000_000;
+        for sample in snapshot.processes.iter_mut().filter(|_| is_known) {
+            let variable = EnvironmentEntry { key: b"TAG"[..].into(), value: [].into() };
+            let entries = [variable].into_iter().filter(|_| sample.key.pid == count + 1);
+            let environment = Reading::Value(entries.collect());
+            Arc::make_mut(&mut sample.identity).environment = environment;
+        }
+        watch.report = watch.book.fold(&snapshot, &movement, &Resolution::default());
+    }
+    ["io_counters.write_bytes", "io_counters.write_bytes_per_sec"]
+        .map(|column| watch.figure("tagged", column))
+}
+
+#[test]
+fn what_the_undecided_did_that_found_no_room_makes_a_lower_bound() {
+    let rate = Figure::Known { value: Value::Float(10.0), mark: Mark::Estimate };
+    let total = |bytes, mark| Figure::Known { value: Value::Integer(bytes), mark };
+    assert_eq!(written_among_the_undecided(16_384), [total(20, Mark::Estimate), rate]);
+    assert_eq!(written_among_the_undecided(16_385), [total(10, Mark::LowerBound), rate]);
 }
 
 #[test]

@@ -12,8 +12,8 @@ use crate::process::ProcessKey;
 use crate::slack::Slack;
 use crate::units::{IoDelta, UsageDelta};
 
-/// No more processes than this are kept account of; of more the deeds are nobody's. They are all
-/// counted as undecided.
+/// No more processes than this are kept account of. Of more the deeds are nobody's, and the totals of
+/// the group that one of them turns out to belong to are lower bounds.
 const REMEMBERED_MAX: usize = 16_384;
 
 /// See the top of this file.
@@ -32,11 +32,18 @@ pub(super) struct Deeds {
     is_inferred: bool,
 }
 
+/// Whether what a process did is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Addition {
+    Kept,
+    NoRoom,
+}
+
 impl Undecided {
-    /// Adds what a process did in an interval.
-    pub(super) fn add(&mut self, delta: &ProcessDelta) {
+    /// Adds what a process did in an interval, where there is room for it.
+    pub(super) fn add(&mut self, delta: &ProcessDelta) -> Addition {
         if self.deeds.len() >= REMEMBERED_MAX && !self.deeds.contains_key(&delta.key) {
-            return;
+            return Addition::NoRoom;
         }
         let deeds = self.deeds.entry(delta.key).or_insert(Deeds {
             io: IoDelta::ZERO,
@@ -47,6 +54,7 @@ impl Undecided {
         deeds.io = deeds.io.plus(delta.io.unwrap_or_default());
         deeds.usage = deeds.usage.plus(delta.usage);
         deeds.rounded_records += delta.rounded_records;
+        Addition::Kept
     }
 
     /// Notes that a missing record concerns a process.

@@ -12,7 +12,7 @@
 //! counted, too, and nobody knows whose it was. A late record is held against that first.
 
 use super::records::{Batch, Ended, Records};
-use super::{Known, Late, Ledger, Movement, Pending, PreviousSweep};
+use super::{Fate, Known, Late, Ledger, Movement, Pending, PreviousSweep};
 use crate::process::ProcessKey;
 use crate::snapshot::Snapshot;
 use crate::units::{BootTime, IoDelta, UsageDelta};
@@ -109,6 +109,14 @@ impl Outlook {
 impl Pending {
     pub(super) fn is_settled(&self) -> bool {
         self.settlement != Settlement::Open
+    }
+
+    /// Whether it did something at last that nobody has told, and that its reaper's counters alone may
+    /// hold. A zombie has done all it does, and whom nobody waits for leaves nothing to anybody.
+    pub(super) fn has_tail_nowhere(&self, batch: &Batch) -> bool {
+        let Known { key, is_zombie, has_ended, fate, .. } = self.last;
+        let is_final = is_zombie || has_ended || batch.ended(key).is_some();
+        !self.is_settled() && !is_final && !self.may_be_spilled && fate == Fate::Reaped
     }
 
     /// Takes in that a sweep might have seen it and did not, unless it could not be read.

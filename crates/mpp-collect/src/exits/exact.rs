@@ -7,6 +7,8 @@
 //! from. The trap: an exec is told once and may be asked for long after by a descendant, so
 //! what was told is kept, up to a bound.
 
+mod orphans;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
@@ -21,6 +23,7 @@ use mpp_parse::bpf_record::{ExecRecord, ExitRecord, FreeRecord, Pool, TaskKey, T
 use mpp_parse::proc_pid_environ::variables;
 use rustix::io::Errno;
 
+use self::orphans::ToldEnds;
 use super::Population;
 use super::health::{Failure, Health};
 use super::rounded::bearers::listed_start;
@@ -47,6 +50,8 @@ pub(crate) struct ExactWitness {
     young: HashMap<ProcessKey, BootTime>,
     cpu_tails: Vec<CpuTail>,
     spills: Vec<Spill>,
+    /// Whose ends were told lately.
+    told: ToldEnds,
     execs: Execs,
     captured: Capture,
     keys: Vec<Box<[u8]>>,
@@ -130,6 +135,7 @@ impl ExactWitness {
             young: HashMap::new(),
             cpu_tails: Vec::new(),
             spills: Vec::new(),
+            told: ToldEnds::default(),
             execs: Execs::default(),
             captured: Capture::default(),
             keys: Vec::new(),
@@ -217,7 +223,7 @@ impl ExactWitness {
             self.processes.sort_by_cached_key(|ended| ended.started_at);
         }
         let held = self.tell_twins_apart(population);
-        let orphans = self.orphans(population);
+        let orphans = self.told.orphans(&self.processes, population);
         let waits = |key: ProcessKey| orphans.contains(&key);
         let told = self.threads.extract_if(.., |thread| !waits(thread.exit.process));
         exits.threads.extend(told.map(|EndedThread { exit, .. }| ThreadExit {
@@ -234,6 +240,7 @@ impl ExactWitness {
             forkers.learn(ended.key, &identity);
             exits.processes.push(ended.into_exit(identity));
         }
+        self.told.remember(exits.processes.iter().map(ProcessExit::key), population);
         self.processes.extend(held.processes);
         self.threads.extend(held.threads);
         self.execs.forget_gone(population);
@@ -288,30 +295,6 @@ impl ExactWitness {
             renamed.insert((key, start), free);
         }
         renamed
-    }
-
-    /// Those of the ended whose forker, or one further up, began after the sweep did, was not
-    /// seen by it, and has not ended.
-    fn orphans(&self, population: &Population<'_>) -> HashSet<ProcessKey> {
-        let mut orphans = HashSet::new();
-        let is_unseen = |forker: ProcessKey| {
-            forker.start_time_ticks >= population.sweep_ticks && !population.has_seen(forker)
-        };
-        let mut forkers = self.processes.iter().filter_map(|ended| ended.forked_by);
-        if !forkers.any(is_unseen) {
-            return orphans;
-        }
-        let told: HashSet<ProcessKey> = self.processes.iter().map(|ended| ended.key).collect();
-        // Forkers before those that they forked.
-        let mut ascending: Vec<&Ended> = self.processes.iter().collect();
-        ascending.sort_by_key(|ended| ended.started_at);
-        for ended in ascending {
-            let Some(forker) = ended.forked_by else { continue };
-            if (is_unseen(forker) && !told.contains(&forker)) || orphans.contains(&forker) {
-                orphans.insert(ended.key);
-            }
-        }
-        orphans
     }
 
     /// What is known of the last exec of a process.
