@@ -23,7 +23,7 @@ use crate::metric::Need;
 use crate::process::{Delays, ProcessKey, ProcessSample, Reading};
 use crate::report::{Accuracy, Column, GroupReport, Mark, Report, Tier};
 use crate::selector::{Descendants, GroupKey, Resolution, Selector, Verdict};
-use crate::slack::Slack;
+use crate::slack::{self, Slack};
 use crate::snapshot::Snapshot;
 use crate::tally::{Interval, Role, Tally};
 use crate::traffic::{TrafficBook, TrafficMovement};
@@ -554,7 +554,8 @@ impl GroupBook {
         // As much room as the first sweep needs, and no more.
         let expected = snapshot.processes.len().saturating_sub(self.members.len())
             + snapshot.exits.processes.len();
-        let (mut newcomers, walk) = (Vec::with_capacity(expected), Walk::default());
+        let (mut newcomers, walk) = (Vec::new(), Walk::default());
+        slack::make_room(&mut newcomers, expected);
         let (round, looks_at_ports) = (self.round, self.looks_at_ports);
         let mut has_placeless = false;
         for (position, process) in snapshot.processes.iter().enumerate() {

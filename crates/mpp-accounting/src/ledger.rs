@@ -39,7 +39,7 @@ use crate::exit::{ExitSource, Exits, Spill};
 use crate::process::{
     ProcessKey, ProcessSample, ProcessState, ThreadIo, ThreadKey, ThreadList, Usage,
 };
-use crate::slack::Slack;
+use crate::slack::{self, Slack};
 use crate::snapshot::{Snapshot, Visibility};
 use crate::units::{BootTime, Delta, IoDelta, IoTotals, UsageCounter, UsageDelta, UsageTotals};
 use crate::walk::Walk;
@@ -514,7 +514,8 @@ impl Ledger {
     /// The first sweep. Records of those that it saw, or that began after it did, are left for
     /// the next one; the others did all they did before anybody looked.
     fn begin(&mut self, snapshot: &Snapshot, batch: &mut Batch, movement: &mut Movement) {
-        self.known = snapshot.processes.iter().map(|p| Known::of(p, snapshot)).collect();
+        slack::make_room(&mut self.known, snapshot.processes.len());
+        self.known.extend(snapshot.processes.iter().map(|p| Known::of(p, snapshot)));
         movement.is_baseline = true;
         movement.ends = ends_of(snapshot.exits.source);
         movement.unread = unread(&self.known);
@@ -530,13 +531,10 @@ impl Ledger {
             let seen = snapshot.by_key(pending.last.key);
             pending.last.has_ended && seen.is_some_and(|p| !pending.last.is_another(p.started_at))
         };
-        let revived: Vec<Known> =
+        let mut revived: Vec<Known> =
             self.pending.extract_if(.., is_seen).map(|pending| pending.last).collect();
         self.pending.iter_mut().for_each(|pending| pending.is_not_seen_in(snapshot));
-        if !revived.is_empty() {
-            self.known.extend(revived);
-            self.known.sort_by_key(|known| known.key);
-        }
+        slack::merge(&mut self.known, &mut revived, |known| known.key);
     }
 
     /// Finds out whether this interval's records are whole. Where they are not, those of
@@ -727,10 +725,7 @@ impl Ledger {
             }
         }
         self.known.retain(|known| !known.is_taken_out);
-        if !added.is_empty() {
-            self.known.append(&mut added);
-            self.known.sort_by_key(|known| known.key);
-        }
+        slack::merge(&mut self.known, &mut added, |known| known.key);
     }
 
     /// A process that was not seen again: still there where its PID could not be read, else

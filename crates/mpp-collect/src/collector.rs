@@ -59,9 +59,6 @@ const HELD_IO_MAX: u64 = 4096;
 /// From so many PIDs on, listing all processes costs less than asking each whether it is one.
 const LISTING_PAYS: usize = 16;
 
-/// One more for each so many samples there is room for.
-const NEWCOMERS_SHARE: usize = 16;
-
 /// What is known of a process that was not read again in so many rounds is forgotten.
 const ROUNDS_REMEMBERED: u64 = 64;
 
@@ -927,6 +924,7 @@ impl Collector {
         let known = self.known.ascending();
         let (mut known_at, mut sample_at) = (0, 0);
         self.order.clear();
+        slack::make_room(&mut self.order, self.pids.len());
         for (position, &pid) in self.pids.iter().enumerate() {
             known_at += known[known_at..].iter().take_while(|known| known.key.pid < pid).count();
             sample_at += former[sample_at..].iter().take_while(|s| s.key.pid < pid).count();
@@ -973,8 +971,9 @@ impl Collector {
         current.resize(into.processes.len(), false);
         let mut newcomers = Vec::new();
         if into.processes.is_empty() {
-            newcomers.reserve_exact(order.len() + order.len() / NEWCOMERS_SHARE);
+            slack::make_room(&mut newcomers, order.len());
         }
+        self.known.reserve(order.len().saturating_sub(self.known.len()));
         for turn in &order {
             let former = into.processes.get_mut(turn.sample_at);
             let former = former.filter(|sample| sample.key.pid == turn.pid);
@@ -987,19 +986,7 @@ impl Collector {
         }
         let mut is_current = current.iter();
         into.processes.retain(|_| is_current.next() == Some(&true));
-        if into.processes.is_empty() {
-            into.processes = newcomers;
-        } else {
-            let count = into.processes.len() + newcomers.len();
-            if count > into.processes.capacity() {
-                // Not twice as much, which is never needed again.
-                into.processes.reserve_exact(newcomers.len() + count / NEWCOMERS_SHARE);
-            }
-            into.processes.append(&mut newcomers);
-        }
-        if !into.processes.is_sorted_by_key(|sample| sample.key) {
-            into.processes.sort_by_cached_key(|sample| sample.key);
-        }
+        slack::merge(&mut into.processes, &mut newcomers, |sample| sample.key);
         into.processes.dedup_by_key(|sample| sample.key.pid);
         into.unreadable_pids.sort_unstable();
         (self.order, self.current) = (order, current);

@@ -4,8 +4,9 @@
 //! another order, and looks each PID up.
 
 use std::collections::BTreeMap;
+use std::mem;
 
-use mpp_accounting::slack::Slack;
+use mpp_accounting::slack::{self, Slack};
 
 use super::Known;
 
@@ -58,7 +59,7 @@ impl Roster {
 
     /// Makes room for so many more.
     pub(crate) fn reserve(&mut self, count: usize) {
-        self.rows.reserve_exact(count);
+        slack::make_room(&mut self.rows, count);
     }
 
     /// Remembers a process, in the place of whoever had its PID.
@@ -68,6 +69,7 @@ impl Roster {
             self.rows[position] = known;
         } else if self.rows.last().is_none_or(|last| last.key.pid < pid) {
             self.newcomers.remove(&pid);
+            slack::make_room(&mut self.rows, 1);
             self.rows.push(known);
         } else {
             self.newcomers.insert(pid, known);
@@ -113,10 +115,8 @@ impl Roster {
 
     /// Gives newcomers their places.
     fn settle(&mut self) {
-        if !self.newcomers.is_empty() {
-            self.rows.extend(std::mem::take(&mut self.newcomers).into_values());
-            self.rows.sort_by_key(|known| known.key.pid);
-        }
+        let mut newcomers: Vec<_> = mem::take(&mut self.newcomers).into_values().collect();
+        slack::merge(&mut self.rows, &mut newcomers, |known| known.key.pid);
     }
 
     fn position(&self, pid: u32) -> Option<usize> {
