@@ -525,8 +525,10 @@ impl Collector {
     fn learn_and_count(&mut self, needs: &Request<'_>, wait: IdentityWait, into: &mut Snapshot) {
         let mut attention = mem::replace(&mut self.attention, Attention::Everybody);
         attention.sort();
+        let has_inherited = self.take_bequests(&attention, &into.processes);
         let has_learned =
             !attention.is_nobodys() && self.learn(&attention, wait) == Learned::Something;
+        let has_learned = has_learned || has_inherited == Learned::Something;
         if has_learned {
             let complete = |sample: &mut ProcessSample| self.complete(sample, needs.needs);
             attention.each_mut(&mut into.processes, complete);
@@ -1274,6 +1276,25 @@ impl Collector {
             (Learned::Nothing, IdentityWait::No) => Learned::Nothing,
             _ => Learned::Something,
         }
+    }
+
+    /// Has processes that wrote over their environment, or of which it was not read yet, take that
+    /// of whoever forked them and has ended since.
+    fn take_bequests(&mut self, attention: &Attention, samples: &[ProcessSample]) -> Learned {
+        let Collector { known, witness, .. } = self;
+        let mut learned = Learned::Nothing;
+        for sample in attention.all(samples) {
+            let Some((forker, forked_at)) = sample.forked_by.zip(sample.started_at) else {
+                continue;
+            };
+            let heir = known.get_mut(sample.key.pid).filter(|heir| heir.key == sample.key);
+            let Some(heir) = heir.filter(|heir| heir.lacks_environment()) else { continue };
+            if let Some(forker) = witness.bequest(forker, forked_at) {
+                heir.take_environment_of(forker);
+                learned = Learned::Something;
+            }
+        }
+        learned
     }
 
     /// Has processes that wrote over their environment, or of which it was not read yet, take that

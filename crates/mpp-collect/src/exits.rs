@@ -16,7 +16,8 @@ mod health;
 mod rounded;
 
 use mpp_accounting::exit::{ExitSource, Exits, ProcessExit};
-use mpp_accounting::process::{IdentityNeeds, ProcessKey, ProcessSample};
+use mpp_accounting::process::{Identity, IdentityNeeds, ProcessKey, ProcessSample};
+use mpp_accounting::units::BootTime;
 use mpp_parse::bpf_record::TaskKey;
 use rustix::io::Errno;
 
@@ -263,6 +264,15 @@ impl Witness {
     pub(crate) fn executed(&self, process: TaskKey) -> Option<&Executed> {
         match self {
             Witness::Exact(witness) => witness.executed(process),
+            Witness::Nobody | Witness::Rounded(_) => None,
+        }
+    }
+
+    /// Who had the environment that a process was forked with at a moment, where its forker's end
+    /// was told with the last sweep or the one before.
+    pub(crate) fn bequest(&self, forker: ProcessKey, forked_at: BootTime) -> Option<&Identity> {
+        match self {
+            Witness::Exact(witness) => witness.bequest(forker, forked_at),
             Witness::Nobody | Witness::Rounded(_) => None,
         }
     }
