@@ -1039,7 +1039,7 @@ impl GroupBook {
             return;
         }
         for process in &snapshot.processes {
-            self.add_delays_of(process.key, &process.gauges.delays, movement);
+            self.add_delays_of(process.key, &process.gauges.seldom.delays, movement);
         }
         // What had ended before the first sweep did all it did before anybody looked.
         let first_ticks = if movement.is_baseline { snapshot.taken_at_ticks } else { 0 };

@@ -250,7 +250,7 @@ fn row(owner: Option<Owner>) -> Option<usize> {
 fn holdings(snapshot: &Snapshot, owner_of: &impl Fn(ProcessKey) -> Option<Owner>) -> Vec<Holding> {
     let mut holdings = Vec::new();
     for process in &snapshot.processes {
-        let Reading::Value(sockets) = &process.gauges.sockets else { continue };
+        let Reading::Value(sockets) = &process.gauges.seldom.sockets else { continue };
         if sockets.is_empty() {
             continue;
         }

@@ -1370,7 +1370,7 @@ impl Collector {
             sample.identity = Arc::clone(&known.identity);
         }
         if needs.measures.proportional_memory {
-            sample.gauges.proportional_memory = known.proportional_memory();
+            sample.gauges.seldom.proportional_memory = known.proportional_memory();
         }
     }
 
@@ -1496,20 +1496,19 @@ fn assemble(
     let usage = known.hand_out(usage);
     let mut gauges = subject.gauges(measures, u64::from(known.threads_max), buffers);
     if measures.proportional_memory {
-        gauges.proportional_memory = known.proportional_memory();
+        gauges.seldom.proportional_memory = known.proportional_memory();
     }
     if let Some(source) = sockets {
         let fds = gauges.fds.value().copied();
         let found = subject.sockets(known.key, fds, source);
         if measures.sockets {
-            gauges.sockets = found;
+            gauges.seldom.sockets = found;
         }
     }
     if has_vanished(&io, &gauges) {
         return Err(Vanished);
     }
-    let threads = io.threads.value().map(|threads| Box::from(&threads[..]));
-    known.note_threads(threads);
+    known.note_threads(io.threads.value().cloned());
     Ok(ProcessSample {
         key: known.key,
         parent_pid: subject.stat.ppid,
@@ -1577,10 +1576,10 @@ fn has_vanished(io: &ProcessIo, gauges: &Gauges) -> bool {
     is_gone(io.total.absence())
         || is_gone(gauges.memory.absence())
         || is_gone(gauges.fds.absence())
-        || is_gone(gauges.fd_limit.absence())
-        || is_gone(gauges.swap_bytes.absence())
+        || is_gone(gauges.seldom.fd_limit.absence())
+        || is_gone(gauges.seldom.swap_bytes.absence())
         || is_gone(gauges.context_switches.absence())
-        || is_gone(gauges.sockets.absence())
+        || is_gone(gauges.seldom.sockets.absence())
 }
 
 /// Stands for a process of which it is not known yet who it is.
@@ -1612,12 +1611,12 @@ fn count_absences(sample: &ProcessSample, trouble: &mut Trouble) {
         sample.io.total.absence(),
         sample.io.threads.absence(),
         gauges.memory.absence(),
-        gauges.proportional_memory.absence(),
-        gauges.swap_bytes.absence(),
+        gauges.seldom.proportional_memory.absence(),
+        gauges.seldom.swap_bytes.absence(),
         gauges.fds.absence(),
-        gauges.fd_limit.absence(),
+        gauges.seldom.fd_limit.absence(),
         gauges.context_switches.absence(),
-        gauges.sockets.absence(),
+        gauges.seldom.sockets.absence(),
     ];
     absences.into_iter().flatten().for_each(|why| count(trouble, why));
 }

@@ -342,7 +342,7 @@ fn what_others_change_in_a_sleeping_process_is_seen_after_sixteen_sweeps() {
     prlimit(Some(pid_of(load.pid())), Resource::Nofile, limit).unwrap();
     let mut limit_is_seen = || {
         let [kept, _] = pair.sweep(load.pid());
-        kept.unwrap().gauges.fd_limit == Reading::Value(123)
+        kept.unwrap().gauges.seldom.fd_limit == Reading::Value(123)
     };
     assert!((0..SWEEPS_TO_EVERYBODY).any(|_| limit_is_seen()));
 }
@@ -360,7 +360,7 @@ fn what_others_change_in_a_sleeping_process_is_told_at_once() {
     prlimit(Some(pid_of(load.pid())), Resource::Nofile, limit).unwrap();
     pair.check_same(load.pid(), "another limit");
     let [kept, _] = pair.sweep(load.pid()).map(Option::unwrap);
-    assert_eq!(kept.gauges.fd_limit, Reading::Value(123));
+    assert_eq!(kept.gauges.seldom.fd_limit, Reading::Value(123));
 }
 
 #[test]
