@@ -3,9 +3,10 @@
 //! One pass hands out what procfs spreads over half a dozen files of each process. Each record
 //! becomes a sample in the place of one of the sweep before, beside what is remembered of the
 //! process: nothing is allocated for one that is still the same, and of one that has not run since
-//! then, and that nobody has done anything to, no more is told than that; its sample stays. Only
-//! who a process is, is read from procfs, once, and again after an exec or where its name or user
-//! has changed. Whom the iterator keeps back is read as ever.
+//! then no more is told than that; its sample stays, and what others may have done to it meanwhile
+//! is looked at every sixteenth time. Only who a process is, is read from procfs, once, and again
+//! after an exec or where its name or user has changed. Whom the iterator keeps back is read as
+//! ever.
 //!
 //! The trap: threads are told in the order of their IDs, those of all processes mixed. Once the
 //! IDs have begun anew, a thread may be told before its process.
