@@ -30,7 +30,7 @@ use self::standstill::Turn;
 use crate::allocator;
 use crate::child::descendants::ChildLists;
 use crate::error::{CollectError, absence_of};
-use crate::exits::{ExitRoom, Population, Refusal, Witness};
+use crate::exits::{ExitRoom, Population, Programs, Refusal, Witness};
 use crate::identity::roster::Roster;
 use crate::identity::shared::SharedIdentities;
 use crate::identity::{self, Known, Overwriting, Risk, Wants};
@@ -71,6 +71,9 @@ pub struct CollectorOptions {
     pub memory_reader: MemoryReaderKind,
     /// The best source of exit records that is looked for. Only sweeps have them.
     pub exits: ExitSource,
+    /// Which programs tell, where that source is the exact one. With the hooks alone everybody
+    /// who lives is read of in the procfs.
+    pub programs: Programs,
     /// How much of what that source tells may wait for the next sweep.
     pub exit_room: ExitRoom,
 }
@@ -82,6 +85,7 @@ impl Default for CollectorOptions {
             procfs: PathBuf::from("/proc"),
             memory_reader: MemoryReaderKind::HelperThreads,
             exits: ExitSource::Nobody,
+            programs: Programs::All,
             exit_room: ExitRoom::default(),
         }
     }
@@ -123,6 +127,7 @@ pub struct Collector {
     refusals: Vec<Refusal>,
     /// The best witness there may be.
     exits_max: ExitSource,
+    programs: Programs,
     exit_room: ExitRoom,
     /// When a better one than there is now is looked for.
     next_look: Option<Instant>,
@@ -356,14 +361,14 @@ impl Collector {
     /// # Errors
     /// It cannot be opened, or is neither a procfs nor a frozen tree.
     pub fn open(options: CollectorOptions) -> Result<Self, CollectError> {
-        let CollectorOptions { procfs, memory_reader, exits, exit_room } = options;
+        let CollectorOptions { procfs, memory_reader, exits, programs, exit_room } = options;
         let mut buffers = Buffers::new();
         let origin = Origin::open(&procfs, &mut buffers.room)?;
         let memory = match origin.is_frozen() {
             true => None,
             false => Some(open_memory_reader(&origin, memory_reader, &procfs)?),
         };
-        let (witness, refusals) = Witness::open(exits, exit_room, &origin);
+        let (witness, refusals) = Witness::open(exits, programs, exit_room, &origin);
         Ok(Collector {
             procfs,
             held: HeldIo::new(&origin),
@@ -371,6 +376,7 @@ impl Collector {
             delay_accounting: DelayAccounting::Unsupported,
             refusals,
             exits_max: exits,
+            programs,
             exit_room,
             next_look: None,
             look_wait: LOOK_WAIT_MIN,
@@ -496,8 +502,7 @@ impl Collector {
 
     /// Reads those of the scope: told by programs in the kernel where that can be, else by procfs.
     fn read_scope(&mut self, needs: &Request<'_>, into: &mut Snapshot) -> Result<(), CollectError> {
-        let may_be_told =
-            needs.scope == Scope::Everybody && self.witness.source() == ExitSource::Exact;
+        let may_be_told = needs.scope == Scope::Everybody && self.witness.tells_of_living();
         if !may_be_told {
             self.list_scope(needs.scope)?;
         }
@@ -597,9 +602,10 @@ impl Collector {
     /// can be had; else everything stays as it is. Loading them costs as much as reading a
     /// thousand processes.
     pub fn load_programs(&mut self, exit_room: ExitRoom) {
-        let (witness, refusals) = Witness::open(ExitSource::Exact, exit_room, &self.origin);
-        if witness.source() == ExitSource::Exact {
-            (self.exits_max, self.exit_room) = (ExitSource::Exact, exit_room);
+        let (exits, programs) = (ExitSource::Exact, Programs::All);
+        let (witness, refusals) = Witness::open(exits, programs, exit_room, &self.origin);
+        if witness.source() == exits {
+            (self.exits_max, self.programs, self.exit_room) = (exits, programs, exit_room);
             (self.witness, self.refusals) = (witness, refusals);
         }
     }
@@ -661,7 +667,7 @@ impl Collector {
             ExitSource::Exact => ExitSource::Rounded,
             ExitSource::Rounded | ExitSource::Nobody => ExitSource::Nobody,
         };
-        let (witness, refusals) = Witness::open(next, self.exit_room, &self.origin);
+        let (witness, refusals) = Witness::open(next, self.programs, self.exit_room, &self.origin);
         self.witness = witness;
         self.trouble.failed_sources += 1;
         self.refusals.retain(|refusal| refusal.source != failure.source);
@@ -675,7 +681,8 @@ impl Collector {
         if self.next_look.is_none_or(|next| Instant::now() < next) {
             return;
         }
-        let (witness, refusals) = Witness::open(self.exits_max, self.exit_room, &self.origin);
+        let (witness, refusals) =
+            Witness::open(self.exits_max, self.programs, self.exit_room, &self.origin);
         if witness.source() > self.witness.source() {
             self.witness = witness;
             self.refusals = refusals;
