@@ -390,18 +390,22 @@ impl Session {
         }
     }
 
-    /// Reads all processes; what they hold only of those that may match, or did before.
+    /// Reads all processes; what they hold only of those that may match, or did before. Where the
+    /// thread of the programs has ended, this and all later readings are made by files.
     fn sweep(&mut self, filter: &Filter, former: HashSet<ProcessKey>) -> Result<Snapshot, Error> {
         let filter = filter.clone();
-        let may_match = move |key: ProcessKey, identity: &Identity| {
+        let may_match: Arc<Interest> = Arc::new(move |key, identity| {
             filter.matches_by_name_and_user(identity) || former.contains(&key)
-        };
+        });
         if let Some(programs) = &self.programs {
-            return programs.sweep(&self.needs, Arc::new(may_match));
+            match programs.sweep(&self.needs, Arc::clone(&may_match)) {
+                Err(Error::MeterGone) => self.programs = None,
+                outcome => return outcome,
+            }
         }
         let mut snapshot = Snapshot::default();
         let wait = self.wait();
-        self.collector.sweep_of_interest(&self.needs, &may_match, wait, &mut snapshot)?;
+        self.collector.sweep_of_interest(&self.needs, &*may_match, wait, &mut snapshot)?;
         Ok(snapshot)
     }
 
@@ -623,7 +627,7 @@ fn drop_in_metrics() -> impl Iterator<Item = &'static Metric> {
 }
 
 fn socket_counts(process: &ProcessSample) -> Option<SocketCounts> {
-    process.gauges.sockets.value().map(|sockets| SocketCounts::of(sockets))
+    process.gauges.seldom.sockets.value().map(|sockets| SocketCounts::of(sockets))
 }
 
 fn stat_of(
@@ -1009,6 +1013,41 @@ mod tests {
         let column = sums.columns.iter().find(|c| c.metric.id == MetricId::IoWriteBytes).unwrap();
         let rate = column.rate.as_ref().unwrap().as_f64().unwrap();
         assert!((rate * elapsed - f64::from(3 << 20)).abs() < 1.0, "{rate} for {elapsed} s");
+    }
+
+    /// Ends the thread that has the programs, as a defect would.
+    fn end_programs(session: &Session) {
+        let programs = session.programs.as_ref().unwrap();
+        let outcome = programs.sweep(&session.needs, Arc::new(|_, _| panic!("what a defect does")));
+        assert!(matches!(outcome, Err(Error::MeterGone)), "{outcome:?}");
+    }
+
+    #[test]
+    fn where_the_thread_of_the_programs_has_ended_the_call_reads_files() {
+        let filter = Filter::new(&Selection::default());
+        let Some(mut session) = by_programs() else { return };
+        end_programs(&session);
+        let found = session.sweep(&filter, HashSet::new()).unwrap();
+        assert_eq!(found.exits.source, ExitSource::Nobody);
+        assert!(found.by_pid(std::process::id()).is_some());
+    }
+
+    #[test]
+    fn where_the_thread_ends_between_two_readings_a_writer_has_its_rate_all_the_same() {
+        let Some(mut session) = by_programs() else { return };
+        let filter = Filter::new(&Selection::default());
+        let first = session.sweep(&filter, HashSet::new()).unwrap();
+        let mut ledger = Ledger::new();
+        ledger.advance(&first);
+        end_programs(&session);
+        let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        std::fs::write(folder.path().join("written"), vec![1; 3 << 20]).unwrap();
+        let myself = first.by_pid(std::process::id()).unwrap().key;
+        let second = session.sweep(&filter, [myself].into()).unwrap();
+        let (io, _) = moved(&ledger.advance(&second), |key| key == myself);
+        let written = io[IoCounter::WriteBytes];
+        // Other tests of this process write a little.
+        assert!((3 << 20..4 << 20).contains(&written), "{written}");
     }
 
     #[test]

@@ -39,7 +39,7 @@ use crate::exit::{ExitSource, Exits, Spill};
 use crate::process::{
     ProcessKey, ProcessSample, ProcessState, ThreadIo, ThreadKey, ThreadList, Usage,
 };
-use crate::slack::Slack;
+use crate::slack::{self, Slack};
 use crate::snapshot::{Snapshot, Visibility};
 use crate::units::{BootTime, Delta, IoDelta, IoTotals, UsageCounter, UsageDelta, UsageTotals};
 use crate::walk::Walk;
@@ -514,7 +514,8 @@ impl Ledger {
     /// The first sweep. Records of those that it saw, or that began after it did, are left for
     /// the next one; the others did all they did before anybody looked.
     fn begin(&mut self, snapshot: &Snapshot, batch: &mut Batch, movement: &mut Movement) {
-        self.known = snapshot.processes.iter().map(|p| Known::of(p, snapshot)).collect();
+        slack::make_room(&mut self.known, snapshot.processes.len());
+        self.known.extend(snapshot.processes.iter().map(|p| Known::of(p, snapshot)));
         movement.is_baseline = true;
         movement.ends = ends_of(snapshot.exits.source);
         movement.unread = unread(&self.known);
@@ -530,13 +531,10 @@ impl Ledger {
             let seen = snapshot.by_key(pending.last.key);
             pending.last.has_ended && seen.is_some_and(|p| !pending.last.is_another(p.started_at))
         };
-        let revived: Vec<Known> =
+        let mut revived: Vec<Known> =
             self.pending.extract_if(.., is_seen).map(|pending| pending.last).collect();
         self.pending.iter_mut().for_each(|pending| pending.is_not_seen_in(snapshot));
-        if !revived.is_empty() {
-            self.known.extend(revived);
-            self.known.sort_by_key(|known| known.key);
-        }
+        slack::merge(&mut self.known, &mut revived, |known| known.key);
     }
 
     /// Finds out whether this interval's records are whole. Where they are not, those of
@@ -727,10 +725,7 @@ impl Ledger {
             }
         }
         self.known.retain(|known| !known.is_taken_out);
-        if !added.is_empty() {
-            self.known.append(&mut added);
-            self.known.sort_by_key(|known| known.key);
-        }
+        slack::merge(&mut self.known, &mut added, |known| known.key);
     }
 
     /// A process that was not seen again: still there where its PID could not be read, else
@@ -1191,7 +1186,14 @@ impl Known {
             Ends::Exact => ended.own_usage,
             Ends::Rounded | Ends::Inferred => ended.own_usage.without_cpu(),
         });
-        if let (Some(io), Some(total)) = (&mut self.io, total) {
+        if let Some(total) = total {
+            self.raise_io_to(total);
+        }
+    }
+
+    /// Takes over what records of its threads tell of T beyond its last sight.
+    fn raise_io_to(&mut self, total: IoTotals) {
+        if let Some(io) = &mut self.io {
             // What is counted beyond a sweep is no sight of any thread.
             io.threads = io.threads.as_listed(self.key, io.total);
             io.total = io.total.raised_to(total);
@@ -1201,10 +1203,13 @@ impl Known {
     /// Takes a record for the last sight, of one that is gone and did this since it was seen.
     /// Returns what of its CPU time is by another clock than its reaper's.
     fn end_with(&mut self, ended: &Ended, delta: &ProcessDelta, ends: Ends) -> UsageDelta {
-        let own_io = delta.io.unwrap_or_default();
-        let total = self.io.as_ref().map(|io| io.total.plus(own_io));
-        self.learn_end(ended, total, ends);
+        self.learn_end(ended, self.total_after(delta), ends);
         self.learn_last_cpu(ended, ends)
+    }
+
+    /// T after this has been done, where it was ever read.
+    fn total_after(&self, delta: &ProcessDelta) -> Option<IoTotals> {
+        self.io.as_ref().map(|io| io.total.plus(delta.io.unwrap_or_default()))
     }
 
     /// Takes the CPU time of its record for counted, since no sweep will tell it any more.

@@ -24,6 +24,7 @@ use rustix::io::Errno;
 use self::exact::{ExactWitness, Executed};
 use self::health::Failure;
 use self::rounded::RoundedWitness;
+pub use crate::bpf::Programs;
 use crate::bpf::{Bpf, BpfOptions};
 use crate::identity::roster::Roster;
 use crate::origin::{Origin, ProcfsKind};
@@ -117,6 +118,7 @@ impl Witness {
     /// Opens the best witness that is not better than `max`, and says why it is not better.
     pub(crate) fn open(
         max: ExitSource,
+        programs: Programs,
         room: ExitRoom,
         origin: &Origin,
     ) -> (Witness, Vec<Refusal>) {
@@ -126,6 +128,7 @@ impl Witness {
         }
         if max == ExitSource::Exact {
             match Bpf::open(&BpfOptions {
+                programs,
                 exit_ring_bytes: room.ring_bytes,
                 exec_ring_bytes: room.ring_bytes / 2,
             }) {
@@ -208,7 +211,12 @@ impl Witness {
         }
     }
 
-    /// Who tells of the living, too.
+    /// Whether it tells of the living, too.
+    pub(crate) fn tells_of_living(&self) -> bool {
+        matches!(self, Witness::Exact(witness) if witness.bpf.tells_of_living())
+    }
+
+    /// Who may tell of the living, too.
     pub(crate) fn bpf(&mut self) -> Option<&mut Bpf> {
         match self {
             Witness::Exact(witness) => Some(&mut witness.bpf),

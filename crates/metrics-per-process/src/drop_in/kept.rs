@@ -38,7 +38,7 @@ static KEPT: Mutex<Option<Arc<Kept>>> = Mutex::new(None);
 const FREE: u8 = 0;
 /// A call has them.
 const TAKEN: u8 = 1;
-/// The thread has ended, or is about to.
+/// The thread has ended, or is about to; of one that panicked that is found out by the next call.
 const GONE: u8 = 2;
 
 /// Of whom more than counters is read.
@@ -107,8 +107,14 @@ impl Programs {
     ) -> Result<Snapshot, Error> {
         let (answer, hear) = sync_channel(1);
         let request = Request { needs: needs.clone(), is_of_interest, answer };
-        self.kept.requests.send(request).map_err(|_| Error::MeterGone)?;
-        Ok(hear.recv().map_err(|_| Error::MeterGone)??)
+        self.kept.requests.send(request).map_err(|_| self.note_end())?;
+        Ok(hear.recv().map_err(|_| self.note_end())??)
+    }
+
+    /// A thread that panicked cannot say any more that it is gone: whoever finds it so does.
+    fn note_end(&self) -> Error {
+        self.kept.state.store(GONE, Ordering::Release);
+        Error::MeterGone
     }
 }
 
@@ -133,7 +139,6 @@ impl Kept {
             if let Some(collector) = collector {
                 serve(collector, &received, &of_thread);
             }
-            of_thread.store(GONE, Ordering::Release);
         };
         spawn_deaf("mpp-programs", body).ok()?;
         let is_open = hear.recv().unwrap_or(false);
@@ -236,6 +241,20 @@ mod tests {
         second.kept.state.store(GONE, Ordering::Release);
         let third = programs().unwrap();
         assert_ne!(Arc::as_ptr(&third.kept), kept, "those that are gone are loaded anew");
+    }
+
+    #[test]
+    fn a_thread_that_panicked_is_gone_and_the_next_call_starts_another() {
+        let Some(first) = programs() else { return };
+        let kept = Arc::clone(&first.kept);
+        let fails = Arc::new(|_: ProcessKey, _: &Identity| panic!("what a defect does"));
+        let outcome = first.sweep(&Needs::default(), fails);
+        assert!(matches!(outcome, Err(Error::MeterGone)), "{outcome:?}");
+        drop(first);
+        let second = programs().unwrap();
+        assert!(!Arc::ptr_eq(&second.kept, &kept));
+        let found = second.sweep(&Needs::default(), Arc::new(|_, _| true)).unwrap();
+        assert!(found.by_pid(std::process::id()).is_some());
     }
 
     #[test]
