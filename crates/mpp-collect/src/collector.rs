@@ -592,11 +592,10 @@ impl Collector {
     }
 
     /// From now on has our own programs in the kernel tell of all that live and end, where they
-    /// can be had; else everything stays as it is. Loading them costs as much as reading a
-    /// thousand processes.
+    /// can be had; else everything stays as it is, and nobody else is asked. Loading them costs as
+    /// much as reading a thousand processes.
     pub fn load_programs(&mut self, exit_room: ExitRoom) {
-        let (witness, refusals) = Witness::open(ExitSource::Exact, exit_room, &self.origin);
-        if witness.source() == ExitSource::Exact {
+        if let Some((witness, refusals)) = Witness::open_exact(exit_room, &self.origin) {
             (self.exits_max, self.exit_room) = (ExitSource::Exact, exit_room);
             (self.witness, self.refusals) = (witness, refusals);
         }
