@@ -999,7 +999,7 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         let [told, read] = stats;
-        assert_eq!(told.len(), read.len(), "{told:?} {read:?}");
+        assert_eq!(told.len(), read.len());
         for ((metric, value), (other, expected)) in told.iter().zip(&read) {
             assert_eq!(metric.name, other.name);
             let is_cpu = matches!(metric.id, MetricId::CpuUser | MetricId::CpuSystem);
