@@ -384,10 +384,7 @@ impl Session {
         if asks_environment || self.collector.processes_about() < processes {
             return;
         }
-        self.programs = Programs::load(exit_room());
-        if self.programs.is_none() {
-            self.collector.load_programs(exit_room());
-        }
+        self.programs = Programs::load(exit_room()).ok();
     }
 
     /// Reads all processes; what they hold only of those that may match, or did before. Where the
@@ -414,7 +411,7 @@ impl Session {
     fn sweep_once(&self, processes: u64, is_of_interest: Arc<Interest>) -> Option<Snapshot> {
         let programs = Programs::loaded().or_else(|| {
             let is_paid = self.collector.processes_about() >= processes;
-            is_paid.then(|| Programs::load(exit_room())).flatten()
+            is_paid.then(|| Programs::load(exit_room()).ok()).flatten()
         })?;
         programs.sweep(&self.needs, is_of_interest).ok()
     }
@@ -915,8 +912,10 @@ fn cpu_percent(before: &ProcessSample, after: &ProcessSample, elapsed: Duration)
 
 #[cfg(test)]
 mod tests {
+    use super::kept::Lack;
     use super::*;
     use mpp_accounting::exit::ExitSource;
+    use std::io::Write as _;
 
     fn socket(inode: u64, kind: SocketKind) -> Socket {
         Socket { namespace: 1, inode, kind }
@@ -932,17 +931,36 @@ mod tests {
         assert_eq!(counts.count(MetricId::UdpTotal), None);
     }
 
-    /// A session by programs in the kernel; `None` where this test lacks the privilege.
+    fn session() -> Session {
+        Session::open(IdentityNeeds::default(), measures(Connections::Counted)).unwrap()
+    }
+
+    /// A session by programs in the kernel; `None` where this test lacks the privilege. Other tests
+    /// of this process may have them for a moment.
     fn by_programs() -> Option<Session> {
-        let measures = measures(Connections::Counted);
-        let mut session = Session::open(IdentityNeeds::default(), measures).unwrap();
-        session.load_programs(0);
-        if session.programs.is_some() || session.collector.exit_source() == ExitSource::Exact {
-            return Some(session);
+        let mut session = session();
+        loop {
+            session.load_programs(0);
+            if session.programs.is_some() {
+                return Some(session);
+            }
+            assert_eq!(session.collector.exit_source(), ExitSource::Nobody);
+            if Programs::load(exit_room()).err() == Some(Lack::Unavailable) {
+                eprintln!("no programs in the kernel here");
+                return None;
+            }
+            std::thread::yield_now();
         }
-        eprintln!("no programs in the kernel here");
-        assert_eq!(session.collector.exit_source(), ExitSource::Nobody);
-        None
+    }
+
+    #[test]
+    fn a_call_reads_files_while_another_one_has_the_programs() {
+        let Some(_first) = by_programs() else { return };
+        let mut other = session();
+        other.load_programs(0);
+        assert!(other.programs.is_none());
+        let found = other.sweep(&Filter::new(&Selection::default()), HashSet::new()).unwrap();
+        assert_eq!(found.exits.source, ExitSource::Nobody, "it has no second set of its own");
     }
 
     /// A program of this name that writes so many MiB to a file beside it, and how it is found.
@@ -970,8 +988,7 @@ mod tests {
         }
         let selection = Selection { process_names: vec![b"sleep".into()], ..Selection::default() };
         let filter = Filter::new(&selection);
-        let mut read =
-            Session::open(IdentityNeeds::default(), measures(Connections::Counted)).unwrap();
+        let mut read = session();
         let stats = [&mut told, &mut read].map(|session| {
             let snapshot = session.sweep(&filter, HashSet::new()).unwrap();
             let process = snapshot.processes.iter().find(|p| p.key.pid == child.id()).unwrap();
@@ -1012,7 +1029,9 @@ mod tests {
         let elapsed = second.taken_at.since(first.taken_at).as_secs_f64();
         let column = sums.columns.iter().find(|c| c.metric.id == MetricId::IoWriteBytes).unwrap();
         let rate = column.rate.as_ref().unwrap().as_f64().unwrap();
-        assert!((rate * elapsed - f64::from(3 << 20)).abs() < 1.0, "{rate} for {elapsed} s");
+        let excess = rate * elapsed - f64::from(3 << 20);
+        // The file system may dirty a page or two of its own in a writer's name.
+        assert!((-1.0..65536.0).contains(&excess), "{rate} for {elapsed} s");
     }
 
     /// Ends the thread that has the programs, as a defect would.
@@ -1035,19 +1054,27 @@ mod tests {
     #[test]
     fn where_the_thread_ends_between_two_readings_a_writer_has_its_rate_all_the_same() {
         let Some(mut session) = by_programs() else { return };
+        let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let file = std::fs::File::create(folder.path().join("written")).unwrap();
+        let mut writer = std::process::Command::new("cat");
+        let mut writer = writer.stdin(std::process::Stdio::piped()).stdout(file).spawn().unwrap();
         let filter = Filter::new(&Selection::default());
         let first = session.sweep(&filter, HashSet::new()).unwrap();
+        let key = first.by_pid(writer.id()).unwrap().key;
         let mut ledger = Ledger::new();
         ledger.advance(&first);
         end_programs(&session);
-        let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
-        std::fs::write(folder.path().join("written"), vec![1; 3 << 20]).unwrap();
-        let myself = first.by_pid(std::process::id()).unwrap().key;
-        let second = session.sweep(&filter, [myself].into()).unwrap();
-        let (io, _) = moved(&ledger.advance(&second), |key| key == myself);
-        let written = io[IoCounter::WriteBytes];
-        // Other tests of this process write a little.
-        assert!((3 << 20..4 << 20).contains(&written), "{written}");
+        let mut input = writer.stdin.take().unwrap();
+        input.write_all(&vec![1; 3 << 20]).unwrap();
+        while std::fs::metadata(folder.path().join("written")).unwrap().len() < 3 << 20 {
+            std::thread::yield_now();
+        }
+        let second = session.sweep(&filter, [key].into()).unwrap();
+        drop(input);
+        assert!(writer.wait().unwrap().success());
+        let (io, _) = moved(&ledger.advance(&second), |moved| moved == key);
+        let excess = io[IoCounter::WriteBytes].wrapping_sub(3 << 20);
+        assert!(excess < 1 << 16, "{io:?}");
     }
 
     #[test]

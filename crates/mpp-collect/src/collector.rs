@@ -599,12 +599,11 @@ impl Collector {
     }
 
     /// From now on has our own programs in the kernel tell of all that live and end, where they
-    /// can be had; else everything stays as it is. Loading them costs as much as reading a
-    /// thousand processes.
+    /// can be had; else everything stays as it is, and nobody else is asked. Loading them costs as
+    /// much as reading a thousand processes.
     pub fn load_programs(&mut self, exit_room: ExitRoom) {
         let (exits, programs) = (ExitSource::Exact, Programs::All);
-        let (witness, refusals) = Witness::open(exits, programs, exit_room, &self.origin);
-        if witness.source() == exits {
+        if let Some((witness, refusals)) = Witness::open_exact(programs, exit_room, &self.origin) {
             (self.exits_max, self.programs, self.exit_room) = (exits, programs, exit_room);
             (self.witness, self.refusals) = (witness, refusals);
         }
