@@ -289,9 +289,10 @@ impl Watch<'_> {
     }
 
     /// One more look before a child is waited for, since after that its last counters can not
-    /// be told from its parent's any more; unless looking has cost too much of late.
+    /// be told from its parent's any more; unless its record tells them, or looking has cost too
+    /// much of late.
     fn sample_if_cheap(&mut self) {
-        if self.budget.wait(Instant::now()).is_zero() {
+        if !self.sampler.is_told_whole() && self.budget.wait(Instant::now()).is_zero() {
             self.sample();
         }
     }

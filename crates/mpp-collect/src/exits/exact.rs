@@ -177,7 +177,6 @@ impl ExactWitness {
     /// Takes in what has been told so far.
     pub(super) fn listen(&mut self, scale: Scale) {
         let ExactWitness { bpf, execs, keys, threads, processes, cpu_tails, spills, .. } = self;
-        let attached = bpf.are_hooks_attached();
         // An exec comes before the end of whoever it made.
         let heard_execs = bpf.drain_execs(&mut |record| execs.remember(record, keys));
         let mut take = |event: ExitEvent<'_>| match event {
@@ -196,15 +195,20 @@ impl ExactWitness {
                 io: io_totals(&spill.io),
             });
         });
-        let lost = bpf.lost().map(|lost| {
-            self.lost += lost.dropped.saturating_sub(self.dropped);
-            self.dropped = lost.dropped;
-        });
         // What is not known to be whole counts as a loss.
-        self.lost += self.health.note("run the hooks", attached);
         self.lost += self.health.note("read the execs", heard_execs);
         self.lost += self.health.note("read the exit records", heard_exits);
         self.lost += self.health.note("read what found no room", spilled);
+    }
+
+    /// Takes in what was not told until now, as far as the hooks know.
+    fn count_losses(&mut self) {
+        let attached = self.bpf.are_hooks_attached();
+        let lost = self.bpf.lost().map(|lost| {
+            self.lost += lost.dropped.saturating_sub(self.dropped);
+            self.dropped = lost.dropped;
+        });
+        self.lost += self.health.note("run the hooks", attached);
         self.lost += self.health.note("count the lost records", lost);
     }
 
@@ -226,6 +230,7 @@ impl ExactWitness {
     /// Hands out what was heard, each process with who it was.
     pub(super) fn testify(&mut self, population: &Population<'_>, exits: &mut Exits) {
         self.listen(population.origin.scale);
+        self.count_losses();
         self.health.end_round();
         self.health_of_living.end_round();
         self.slack_of_threads.give_back(&mut self.threads);
