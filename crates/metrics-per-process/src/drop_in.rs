@@ -624,7 +624,7 @@ fn drop_in_metrics() -> impl Iterator<Item = &'static Metric> {
 }
 
 fn socket_counts(process: &ProcessSample) -> Option<SocketCounts> {
-    process.gauges.sockets.value().map(|sockets| SocketCounts::of(sockets))
+    process.gauges.seldom.sockets.value().map(|sockets| SocketCounts::of(sockets))
 }
 
 fn stat_of(

@@ -1186,7 +1186,14 @@ impl Known {
             Ends::Exact => ended.own_usage,
             Ends::Rounded | Ends::Inferred => ended.own_usage.without_cpu(),
         });
-        if let (Some(io), Some(total)) = (&mut self.io, total) {
+        if let Some(total) = total {
+            self.raise_io_to(total);
+        }
+    }
+
+    /// Takes over what records of its threads tell of T beyond its last sight.
+    fn raise_io_to(&mut self, total: IoTotals) {
+        if let Some(io) = &mut self.io {
             // What is counted beyond a sweep is no sight of any thread.
             io.threads = io.threads.as_listed(self.key, io.total);
             io.total = io.total.raised_to(total);
@@ -1196,10 +1203,13 @@ impl Known {
     /// Takes a record for the last sight, of one that is gone and did this since it was seen.
     /// Returns what of its CPU time is by another clock than its reaper's.
     fn end_with(&mut self, ended: &Ended, delta: &ProcessDelta, ends: Ends) -> UsageDelta {
-        let own_io = delta.io.unwrap_or_default();
-        let total = self.io.as_ref().map(|io| io.total.plus(own_io));
-        self.learn_end(ended, total, ends);
+        self.learn_end(ended, self.total_after(delta), ends);
         self.learn_last_cpu(ended, ends)
+    }
+
+    /// T after this has been done, where it was ever read.
+    fn total_after(&self, delta: &ProcessDelta) -> Option<IoTotals> {
+        self.io.as_ref().map(|io| io.total.plus(delta.io.unwrap_or_default()))
     }
 
     /// Takes the CPU time of its record for counted, since no sweep will tell it any more.

@@ -1657,6 +1657,43 @@ fn records_that_come_while_their_process_still_looks_for_its_reaper_complete_it(
 }
 
 #[test]
+fn records_of_threads_that_come_one_after_the_other_before_their_process_is_found_count_once() {
+    let watch = tell(ExitSource::Exact, |watch| {
+        let (parent, children) = family(&mut watch.kernel, 1);
+        let thread = watch.kernel.start_thread(children[0]);
+        watch.begin();
+        watch.interval(|kernel| kernel.write(children[0], 3000));
+        watch.kernel.pass(100);
+        let key = watch.kernel.process(children[0]).key;
+        watch.kernel.write(children[0], 50_000);
+        watch.kernel.write_in(children[0], thread, 700);
+        // It ends, and nobody has waited for it when its parent is read.
+        let mut snapshot = sweep_past(&mut watch.kernel, parent, |kernel| {
+            kernel.exit_and_wait(children[0]);
+        });
+        let Exits { threads, .. } = take_records_of(&mut snapshot, key);
+        assert_eq!(threads.len(), 2);
+        watch.take(&snapshot);
+        // The parent has not been readable when the first of the two comes.
+        for (number, record) in threads.into_iter().enumerate() {
+            watch.kernel.pass(100);
+            let mut snapshot = watch.kernel.sweep();
+            snapshot.exits.threads.push(record);
+            if number == 0 {
+                let parent = watch.kernel.process(parent).key;
+                snapshot.processes.retain(|process| process.key != parent);
+                snapshot.unreadable_pids = vec![parent.pid];
+            }
+            watch.take(&snapshot);
+        }
+    });
+    let truth = watch.truth().into_values().fold(IoDelta::ZERO, |sum, t| sum.plus(t.0));
+    let own = watch.own.values().fold(IoDelta::ZERO, |sum, own| sum.plus(own.0));
+    let found = own.plus(watch.inherited.0)[IoCounter::WriteBytes];
+    assert_eq!(found, truth[IoCounter::WriteBytes]);
+}
+
+#[test]
 fn records_that_come_after_what_they_tell_was_found_with_a_reaper_read_before_count_nothing_twice()
 {
     for sweeps_late in 1..4 {

@@ -101,6 +101,36 @@ fn workers_too_short_to_be_seen_alive_belong_to_the_daemon_that_wrote_over_its_e
     }
 }
 
+/// Whom no sweep sees in between has ended when the daemon is first seen, and init is its parent
+/// then: only who forked it tells whose environment it has.
+#[test]
+fn a_daemon_forked_twice_after_its_environment_was_written_over_stays_in_its_group() {
+    for (tier, life_ms) in [("A", "1500"), ("A", "1"), ("B", "1500"), ("C", "1500")] {
+        let variable = format!("MPP_TWICE_{}_{tier}_{life_ms}", std::process::id());
+        let workers = ["--workers", "20", "--life-ms", life_ms, "--bytes", "64KiB"];
+        let arguments = [&["retitle", "--forker", "daemon"][..], &workers].concat();
+        let mut load = Load::start_with_environment(&arguments, &[(&variable, "x")]);
+        let mut show = show_bearers(tier, "200ms", &variable);
+        show.until(|sample| metric(sample, "processes.total") == 1);
+        let first = show.samples.len() - 1;
+        load.begin();
+        let total = load.total();
+        show.settle();
+        let samples = show.end();
+        let (samples, last) = (&samples[first..], samples.last().unwrap());
+        if last["tier"] == "A" {
+            assert_eq!(metric(last, "processes.total"), 2, "itself and its daemon: {last}");
+            assert_eq!(growth(samples, ENDED), number(&total, "born") - 1, "{life_ms}");
+            check_workers(samples, &total);
+        } else {
+            // It may have been met while its forker was there; else it is known that it cannot be
+            // told where it belongs.
+            let (there, unknown) = (metric(last, "processes.total"), "clobbered_environments");
+            assert!(there == 2 || trouble(last, unknown) >= 1, "{tier}: {last}");
+        }
+    }
+}
+
 /// So soon after its exec that no sweep has seen it, nobody else can know what stood there.
 #[test]
 fn a_daemon_that_writes_over_its_environment_at_once_is_known_by_its_exec() {

@@ -3,9 +3,10 @@
 //! One pass hands out what procfs spreads over half a dozen files of each process. Each record
 //! becomes a sample in the place of one of the sweep before, beside what is remembered of the
 //! process: nothing is allocated for one that is still the same, and of one that has not run since
-//! then, and that nobody has done anything to, no more is told than that; its sample stays. Only
-//! who a process is, is read from procfs, once, and again after an exec or where its name or user
-//! has changed. Whom the iterator keeps back is read as ever.
+//! then no more is told than that; its sample stays, and what others may have done to it meanwhile
+//! is looked at every sixteenth time. Only who a process is, is read from procfs, once, and again
+//! after an exec or where its name or user has changed. Whom the iterator keeps back is read as
+//! ever.
 //!
 //! The trap: threads are told in the order of their IDs, those of all processes mixed. Once the
 //! IDs have begun anew, a thread may be told before its process.
@@ -248,14 +249,14 @@ impl Telling<'_> {
         let measures = measures_of(self.needs, self.nobody, leader.key, &identity);
         let mut gauges = leader.gauges(&measures, self.scale);
         if measures.proportional_memory {
-            gauges.proportional_memory = proportional_memory;
+            gauges.seldom.proportional_memory = proportional_memory;
         }
         if has_no_fds(&gauges) {
             self.attention.turn_to(leader.key.pid);
         }
         let delays = DelaySum::begun(&leader.task);
         if measures.delays {
-            gauges.delays = reading(delays.as_ref(), self.delay_accounting);
+            gauges.seldom.delays = reading(delays.as_ref(), self.delay_accounting);
         }
         let former = leader.is_crowd().then(|| self.former_threads(leader.key));
         let seat = self.seats.seat(ProcessSample {
@@ -517,7 +518,7 @@ impl Collector {
                 let threads = sample.gauges.threads;
                 sample.gauges = Gauges { threads, ..Gauges::absent(Absence::NotRequested) };
             } else if measures.proportional_memory {
-                sample.gauges.proportional_memory = known.proportional_memory();
+                sample.gauges.seldom.proportional_memory = known.proportional_memory();
             }
         }
         // The first sweep meets nobody but strangers.
@@ -609,7 +610,7 @@ impl Collector {
                 sample.gauges.context_switches = switches(&crowd.usage);
             }
             if measures.delays {
-                sample.gauges.delays = reading(crowd.delays.as_ref(), self.delay_accounting);
+                sample.gauges.seldom.delays = reading(crowd.delays.as_ref(), self.delay_accounting);
             }
             sample.io = io_of(&measures, crowd.io, threads);
         }
@@ -657,8 +658,8 @@ impl Collector {
         pids.retain(|pid| match self.visit(*pid, needs) {
             Ok(mut sample) => {
                 // Procfs does not tell it, and whoever does is kept from this one.
-                if sample.gauges.delays == Reading::Absent(Absence::NeedsRecords) {
-                    sample.gauges.delays = Reading::Absent(Absence::Denied);
+                if sample.gauges.seldom.delays == Reading::Absent(Absence::NeedsRecords) {
+                    sample.gauges.seldom.delays = Reading::Absent(Absence::Denied);
                 }
                 into.processes.push(sample);
                 true

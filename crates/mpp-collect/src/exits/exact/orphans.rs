@@ -96,7 +96,7 @@ fn young_since(population: &Population<'_>) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::path::Path;
 
     use mpp_accounting::process::{Absence, ContextSwitches, Usage};
@@ -119,7 +119,11 @@ mod tests {
         ProcessKey { pid, start_time_ticks }
     }
 
-    fn ended(key: ProcessKey, forked_by: ProcessKey, ended_ticks: u64) -> Ended {
+    pub(in super::super) fn ended(
+        key: ProcessKey,
+        forked_by: ProcessKey,
+        ended_ticks: u64,
+    ) -> Ended {
         let at = |ticks| BootTime { ns: ticks * 10_000_000 };
         Ended {
             key,
