@@ -416,8 +416,8 @@ impl Collector {
     /// since the sweep before keeps its sample there, if nobody has changed it.
     ///
     /// # Errors
-    /// The processes could not be listed; then `into` is left as it was, or without processes
-    /// where those who were to tell of them had failed before.
+    /// The processes could not be listed; then `into` is left as it was, or without processes,
+    /// unreadable ones included, where those who were to tell of them had failed before.
     pub fn sweep(
         &mut self,
         needs: &Needs,
@@ -435,7 +435,7 @@ impl Collector {
     /// command line perhaps not yet.
     ///
     /// # Errors
-    /// The processes could not be listed; then `into` is left as it was.
+    /// As of [`Collector::sweep`].
     pub fn sweep_of_interest(
         &mut self,
         needs: &Needs,
