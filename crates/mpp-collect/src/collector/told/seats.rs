@@ -5,6 +5,7 @@
 //! between the others, where there is no room for them yet.
 
 use mpp_accounting::process::ProcessSample;
+use mpp_accounting::slack;
 use mpp_accounting::units::BootTime;
 use mpp_parse::bpf_record::TaskKey;
 
@@ -76,6 +77,7 @@ impl<'a> Seats<'a> {
         match self.rows.get_mut(self.filled) {
             Some(row) => *row = sample,
             None => {
+                slack::make_room(self.rows, 1);
                 self.rows.push(sample);
                 self.former += 1;
             }
