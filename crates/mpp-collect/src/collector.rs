@@ -30,7 +30,7 @@ use self::standstill::Turn;
 use crate::allocator;
 use crate::child::descendants::ChildLists;
 use crate::error::{CollectError, absence_of};
-use crate::exits::{ExitRoom, Population, Refusal, Witness};
+use crate::exits::{ExitRoom, Population, Programs, Refusal, Witness};
 use crate::identity::roster::Roster;
 use crate::identity::shared::SharedIdentities;
 use crate::identity::{self, Known, Overwriting, Risk, Wants};
@@ -71,6 +71,9 @@ pub struct CollectorOptions {
     pub memory_reader: MemoryReaderKind,
     /// The best source of exit records that is looked for. Only sweeps have them.
     pub exits: ExitSource,
+    /// Which programs tell, where that source is the exact one. With the hooks alone everybody
+    /// who lives is read of in the procfs.
+    pub programs: Programs,
     /// How much of what that source tells may wait for the next sweep.
     pub exit_room: ExitRoom,
 }
@@ -82,6 +85,7 @@ impl Default for CollectorOptions {
             procfs: PathBuf::from("/proc"),
             memory_reader: MemoryReaderKind::HelperThreads,
             exits: ExitSource::Nobody,
+            programs: Programs::All,
             exit_room: ExitRoom::default(),
         }
     }
@@ -123,6 +127,7 @@ pub struct Collector {
     refusals: Vec<Refusal>,
     /// The best witness there may be.
     exits_max: ExitSource,
+    programs: Programs,
     exit_room: ExitRoom,
     /// When a better one than there is now is looked for.
     next_look: Option<Instant>,
@@ -359,14 +364,14 @@ impl Collector {
     /// # Errors
     /// It cannot be opened, or is neither a procfs nor a frozen tree.
     pub fn open(options: CollectorOptions) -> Result<Self, CollectError> {
-        let CollectorOptions { procfs, memory_reader, exits, exit_room } = options;
+        let CollectorOptions { procfs, memory_reader, exits, programs, exit_room } = options;
         let mut buffers = Buffers::new();
         let origin = Origin::open(&procfs, &mut buffers.room)?;
         let memory = match origin.is_frozen() {
             true => None,
             false => Some(open_memory_reader(&origin, memory_reader, &procfs)?),
         };
-        let (witness, refusals) = Witness::open(exits, exit_room, &origin);
+        let (witness, refusals) = Witness::open(exits, programs, exit_room, &origin);
         Ok(Collector {
             procfs,
             held: HeldIo::new(&origin),
@@ -374,6 +379,7 @@ impl Collector {
             delay_accounting: DelayAccounting::Unsupported,
             refusals,
             exits_max: exits,
+            programs,
             exit_room,
             next_look: None,
             look_wait: LOOK_WAIT_MIN,
@@ -499,8 +505,7 @@ impl Collector {
 
     /// Reads those of the scope: told by programs in the kernel where that can be, else by procfs.
     fn read_scope(&mut self, needs: &Request<'_>, into: &mut Snapshot) -> Result<(), CollectError> {
-        let may_be_told =
-            needs.scope == Scope::Everybody && self.witness.source() == ExitSource::Exact;
+        let may_be_told = needs.scope == Scope::Everybody && self.witness.tells_of_living();
         if !may_be_told {
             self.list_scope(needs.scope)?;
         }
@@ -528,8 +533,10 @@ impl Collector {
     fn learn_and_count(&mut self, needs: &Request<'_>, wait: IdentityWait, into: &mut Snapshot) {
         let mut attention = mem::replace(&mut self.attention, Attention::Everybody);
         attention.sort();
+        let has_inherited = self.take_bequests(&attention, &into.processes);
         let has_learned =
             !attention.is_nobodys() && self.learn(&attention, wait) == Learned::Something;
+        let has_learned = has_learned || has_inherited == Learned::Something;
         if has_learned {
             let complete = |sample: &mut ProcessSample| self.complete(sample, needs.needs);
             attention.each_mut(&mut into.processes, complete);
@@ -595,12 +602,12 @@ impl Collector {
     }
 
     /// From now on has our own programs in the kernel tell of all that live and end, where they
-    /// can be had; else everything stays as it is. Loading them costs as much as reading a
-    /// thousand processes.
+    /// can be had; else everything stays as it is, and nobody else is asked. Loading them costs as
+    /// much as reading a thousand processes.
     pub fn load_programs(&mut self, exit_room: ExitRoom) {
-        let (witness, refusals) = Witness::open(ExitSource::Exact, exit_room, &self.origin);
-        if witness.source() == ExitSource::Exact {
-            (self.exits_max, self.exit_room) = (ExitSource::Exact, exit_room);
+        let (exits, programs) = (ExitSource::Exact, Programs::All);
+        if let Some((witness, refusals)) = Witness::open_exact(programs, exit_room, &self.origin) {
+            (self.exits_max, self.programs, self.exit_room) = (exits, programs, exit_room);
             (self.witness, self.refusals) = (witness, refusals);
         }
     }
@@ -662,7 +669,7 @@ impl Collector {
             ExitSource::Exact => ExitSource::Rounded,
             ExitSource::Rounded | ExitSource::Nobody => ExitSource::Nobody,
         };
-        let (witness, refusals) = Witness::open(next, self.exit_room, &self.origin);
+        let (witness, refusals) = Witness::open(next, self.programs, self.exit_room, &self.origin);
         self.witness = witness;
         self.trouble.failed_sources += 1;
         self.refusals.retain(|refusal| refusal.source != failure.source);
@@ -676,7 +683,8 @@ impl Collector {
         if self.next_look.is_none_or(|next| Instant::now() < next) {
             return;
         }
-        let (witness, refusals) = Witness::open(self.exits_max, self.exit_room, &self.origin);
+        let (witness, refusals) =
+            Witness::open(self.exits_max, self.programs, self.exit_room, &self.origin);
         if witness.source() > self.witness.source() {
             self.witness = witness;
             self.refusals = refusals;
@@ -1281,6 +1289,25 @@ impl Collector {
             (Learned::Nothing, IdentityWait::No) => Learned::Nothing,
             _ => Learned::Something,
         }
+    }
+
+    /// Has processes that wrote over their environment, or of which it was not read yet, take that
+    /// of whoever forked them and has ended since.
+    fn take_bequests(&mut self, attention: &Attention, samples: &[ProcessSample]) -> Learned {
+        let Collector { known, witness, .. } = self;
+        let mut learned = Learned::Nothing;
+        for sample in attention.all(samples) {
+            let Some((forker, forked_at)) = sample.forked_by.zip(sample.started_at) else {
+                continue;
+            };
+            let heir = known.get_mut(sample.key.pid).filter(|heir| heir.key == sample.key);
+            let Some(heir) = heir.filter(|heir| heir.lacks_environment()) else { continue };
+            if let Some(forker) = witness.bequest(forker, forked_at) {
+                heir.take_environment_of(forker);
+                learned = Learned::Something;
+            }
+        }
+        learned
     }
 
     /// Has processes that wrote over their environment, or of which it was not read yet, take that

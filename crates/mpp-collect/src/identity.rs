@@ -890,18 +890,29 @@ impl Known {
     pub(crate) fn inherit_environment(&mut self, parent: &Known) {
         let is_parents = self.key.start_time_ticks >= parent.key.start_time_ticks
             && self.image.is_of_same_exec(parent.image);
-        let Reading::Value(remembered) = &parent.identity.environment else { return };
-        if !is_parents {
-            return;
+        if is_parents {
+            self.take_environment_of(&parent.identity);
         }
-        let mut next = Identity::clone(&self.identity);
-        let own = next.environment.value().map_or(&[][..], |entries| entries);
-        next.environment = Reading::Value(united(remembered, own));
-        next.is_environment_incomplete = parent.identity.is_environment_incomplete;
+    }
+
+    /// Takes the environment of one that it was forked from, as that was then.
+    pub(crate) fn take_environment_of(&mut self, forker: &Identity) {
+        let Some(next) = self.with_environment_of(forker) else { return };
         if !next.is_environment_incomplete {
             self.overwriting = self.overwriting.made_good();
         }
         self.replace(next);
+    }
+
+    /// Who it is with that environment, where it is known.
+    pub(crate) fn with_environment_of(&self, forker: &Identity) -> Option<Identity> {
+        let remembered = forker.environment.value()?;
+        let own = self.identity.environment.value().map_or(&[][..], |entries| entries);
+        Some(Identity {
+            environment: Reading::Value(united(remembered, own)),
+            is_environment_incomplete: forker.is_environment_incomplete,
+            ..Identity::clone(&self.identity)
+        })
     }
 
     fn accept_rollup(&mut self, bytes: Reading<&[u8]>) {

@@ -21,6 +21,8 @@ use crate::sys;
 const FILE_BYTES_MAX: usize = 64 * 1024;
 /// Most bytes read of a list of children: more processes than a machine can have.
 const CHILDREN_BYTES_MAX: usize = 8 * 4_194_304;
+/// Bytes of a number in such a list, and of the blank behind it.
+const CHILD_BYTES_MAX: usize = 11;
 /// Enough for every file of an ordinary process, so that the buffer seldom grows.
 const FILE_BYTES_USUAL: usize = 4096;
 /// Room for the names of a few hundred entries per system call.
@@ -141,7 +143,10 @@ impl Room {
 
     /// Reads a list of children, which may be longer than any other file.
     pub(crate) fn read_children(&mut self, file: impl AsFd) -> FileResult<&[u8]> {
-        self.read_up_to(file.as_fd(), CHILDREN_BYTES_MAX)
+        // The kernel fills a page with whole numbers as long as there are any, `seq_read_iter`.
+        let is_whole = |bytes: &[u8]| bytes.len() + CHILD_BYTES_MAX < FILE_BYTES_USUAL;
+        let length = self.fill(file.as_fd(), CHILDREN_BYTES_MAX, is_whole)?;
+        self.up_to(length, CHILDREN_BYTES_MAX)
     }
 
     fn read_up_to(&mut self, file: BorrowedFd<'_>, max_bytes: usize) -> FileResult<&[u8]> {

@@ -19,6 +19,8 @@ pub(super) struct Member {
     pub(super) identity: Arc<Identity>,
     /// Which conditions could be decided.
     pub(super) decision: Decision,
+    /// Whether it did something while it was undecided that is not remembered.
+    pub(super) has_lost_deeds: bool,
     /// Its parent when it was last looked at.
     pub(super) parent_pid: u32,
     /// `None` until they were read once.
@@ -40,6 +42,7 @@ impl Member {
             place: None,
             identity: Arc::clone(&process.identity),
             decision: Decision::Doubtful(0),
+            has_lost_deeds: false,
             parent_pid: process.parent_pid,
             switches: None,
             delays: None,

@@ -198,6 +198,12 @@ impl TreeRecords {
         }
     }
 
+    /// Whether the last CPU time of somebody for whom nobody waited is still to be told.
+    #[must_use]
+    pub fn awaits_times(&self) -> bool {
+        !self.tails_expected.is_empty()
+    }
+
     /// Programs of which a process ended, by name.
     pub fn programs(&self) -> impl Iterator<Item = (&[u8], &Program)> {
         self.programs.iter().map(|(name, program)| (&**name, program))

@@ -32,8 +32,9 @@ use crate::run_time::RunTime;
 pub(crate) struct Standstill {
     /// How long it had run.
     run_time: RunTime,
-    /// The inode of its folder: as long as procfs lists the same, it is the same process's.
-    inode: u64,
+    /// The inode of its folder: as long as procfs lists the same, it is the same process's. None
+    /// in a tree, where the run time is to tell.
+    inode: Option<u64>,
     /// The sample, among others of the same process.
     read_at: BootTime,
     extent: Extent,
@@ -61,12 +62,16 @@ pub(super) struct Turn {
 }
 
 impl Collector {
-    /// How long a process has run, where that can spare us reading it: only a listing tells the
-    /// bearer of a PID from the next.
+    /// How long a process has run, where that can spare us reading it. A listing tells the bearer
+    /// of a PID from the next. The lists of children in a tree do not; but the next one would have
+    /// to be a child in the same tree that has run for as long to the nanosecond.
     pub(super) fn run_time(&self, turn: &Turn, scope: Scope<'_>) -> Option<RunTime> {
-        let is_of_use = scope == Scope::Everybody
-            && self.origin.kind == ProcfsKind::OwnNamespace
-            && turn.inode.is_some();
+        let is_told_apart = match scope {
+            Scope::Everybody => turn.inode.is_some(),
+            Scope::Tree(_) => true,
+            Scope::Some(_) => false,
+        };
+        let is_of_use = is_told_apart && self.origin.kind == ProcfsKind::OwnNamespace;
         if is_of_use { RunTime::of(turn.pid).ok() } else { None }
     }
 
@@ -85,7 +90,7 @@ impl Collector {
         };
         let has_run = run_time != Some(standstill.run_time);
         if has_run
-            || turn.inode != Some(standstill.inode)
+            || turn.inode != standstill.inode
             || standstill.read_at != sample.read_at
             || !is_whole(sample)
             || !known.is_identified(&self.wants)
@@ -136,10 +141,11 @@ impl Collector {
         needs: &Request<'_>,
         sample: &ProcessSample,
     ) {
-        let (Some(run_time), Some(inode)) = (run_time, turn.inode) else { return };
+        let Some(run_time) = run_time else { return };
         let Some(known) = self.known.near(turn.known_at, turn.pid) else { return };
         let is_still = !known.was_running && known.reader_key() == known.key && is_whole(sample);
         let extent = self.extent(known, needs);
+        let inode = turn.inode;
         let standstill = Standstill { run_time, inode, read_at: sample.read_at, extent };
         if let Some(known) = self.known.near_mut(turn.known_at, turn.pid) {
             known.by_procfs_mut().standstill = is_still.then_some(standstill);
