@@ -20,7 +20,7 @@ const FOLDER: &str = "crates/mpp-collect/bpf";
 /// The file that says what is in the compiled objects.
 const CONTENTS: &str = "crates/mpp-collect/src/bpf/compiled.rs";
 /// Every object, by the name of its source.
-const OBJECTS: [&str; 1] = ["programs"];
+const OBJECTS: [&str; 2] = ["programs", "hooks"];
 const CLANG: &str = "clang-14";
 const STRIP: &str = "llvm-strip-14";
 const BPFTOOL: &str = "bpftool";

@@ -69,21 +69,23 @@ ALWAYS_INLINE struct losses *losses(void)
 	return bpf_map_lookup_elem(&counts, &zero);
 }
 
-/* What is remembered of a process, by its leader. Of one that began before we watched its own key
- * stands for whatever it executed before, with an exec time of 0. */
-ALWAYS_INLINE struct origin *origin_of(struct task_struct *leader,
+/* What is remembered of a process, with this thread of it. Of one that began before we watched its
+ * own key stands for whatever it executed before, with an exec time of 0. */
+ALWAYS_INLINE struct origin *origin_of(struct task_struct *task,
 				       const struct signal_struct *signal)
 {
 	struct origin before = {
-		.exec = { .tgid = leader->tgid, .start = leader->start_boottime },
+		.exec = key_of(task),
 		/* Threads that ended before we watched are not in anybody's records. */
 		.reported = signal->sum_sched_runtime,
 	};
 
-	return bpf_task_storage_get(&origins, leader, &before, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	return bpf_task_storage_get(&origins, task, &before, BPF_LOCAL_STORAGE_GET_F_CREATE);
 }
 
-/* A child inherits its parent's identity, a thread its process's. */
+/* A child inherits its parent's identity, a thread its process's. What is remembered with the
+ * thread that forks is as good as what is with its leader, since an exec leaves no other thread;
+ * and to follow a pointer from a task that is trusted costs the verifier a millisecond. */
 SECTION("tp_btf/sched_process_fork") int remember_fork(u64 *context)
 {
 	struct task_struct *parent = (void *)context[0];
@@ -93,7 +95,7 @@ SECTION("tp_btf/sched_process_fork") int remember_fork(u64 *context)
 
 	if (!with_fork)
 		return 0;
-	known = origin_of(parent->group_leader, untrusted(parent)->signal);
+	known = origin_of(parent, untrusted(parent)->signal);
 	if (!known)
 		return 0;
 	born.exec = known->exec;

@@ -16,13 +16,15 @@ mod health;
 mod rounded;
 
 use mpp_accounting::exit::{ExitSource, Exits, ProcessExit};
-use mpp_accounting::process::{IdentityNeeds, ProcessKey, ProcessSample};
+use mpp_accounting::process::{Identity, IdentityNeeds, ProcessKey, ProcessSample};
+use mpp_accounting::units::BootTime;
 use mpp_parse::bpf_record::TaskKey;
 use rustix::io::Errno;
 
 use self::exact::{ExactWitness, Executed};
 use self::health::Failure;
 use self::rounded::RoundedWitness;
+pub use crate::bpf::Programs;
 use crate::bpf::{Bpf, BpfOptions};
 use crate::identity::roster::Roster;
 use crate::origin::{Origin, ProcfsKind};
@@ -116,6 +118,7 @@ impl Witness {
     /// Opens the best witness that is not better than `max`, and says why it is not better.
     pub(crate) fn open(
         max: ExitSource,
+        programs: Programs,
         room: ExitRoom,
         origin: &Origin,
     ) -> (Witness, Vec<Refusal>) {
@@ -124,25 +127,9 @@ impl Witness {
             return (Witness::Nobody, refusals);
         }
         if max == ExitSource::Exact {
-            match Bpf::open(&BpfOptions {
-                exit_ring_bytes: room.ring_bytes,
-                exec_ring_bytes: room.ring_bytes / 2,
-            }) {
-                Ok(bpf) => {
-                    let missing = bpf.missing_hooks().iter();
-                    let missing = missing.map(|(hook, errno)| Refusal {
-                        source: ExitSource::Exact,
-                        reason: format!("{}: {errno}", hook.what_is_missing()),
-                        cure: None,
-                    });
-                    refusals.extend(missing);
-                    return (Witness::Exact(Box::new(ExactWitness::new(bpf))), refusals);
-                }
-                Err(refusal) => refusals.push(Refusal {
-                    source: ExitSource::Exact,
-                    reason: refusal.to_string(),
-                    cure: refusal.cure().map(str::to_owned),
-                }),
+            match Witness::exact(programs, room) {
+                Ok(found) => return found,
+                Err(refusal) => refusals.push(refusal),
             }
         }
         match Taskstats::open(&TaskstatsOptions { receive_buffer_bytes: room.socket_bytes }) {
@@ -156,6 +143,38 @@ impl Witness {
             }),
         }
         (Witness::Nobody, refusals)
+    }
+
+    /// Opens hooks of our own and nothing else, and says what they lack; `None` where they cannot
+    /// be had.
+    pub(crate) fn open_exact(
+        programs: Programs,
+        room: ExitRoom,
+        origin: &Origin,
+    ) -> Option<(Witness, Vec<Refusal>)> {
+        let is_ours = origin.kind == ProcfsKind::OwnNamespace;
+        is_ours.then(|| Witness::exact(programs, room).ok()).flatten()
+    }
+
+    /// Hooks of our own, and what they lack.
+    fn exact(programs: Programs, room: ExitRoom) -> Result<(Witness, Vec<Refusal>), Refusal> {
+        let options = BpfOptions {
+            programs,
+            exit_ring_bytes: room.ring_bytes,
+            exec_ring_bytes: room.ring_bytes / 2,
+        };
+        let bpf = Bpf::open(&options).map_err(|refusal| Refusal {
+            source: ExitSource::Exact,
+            reason: refusal.to_string(),
+            cure: refusal.cure().map(str::to_owned),
+        })?;
+        let missing = bpf.missing_hooks().iter().map(|(hook, errno)| Refusal {
+            source: ExitSource::Exact,
+            reason: format!("{}: {errno}", hook.what_is_missing()),
+            cure: None,
+        });
+        let missing = missing.collect();
+        Ok((Witness::Exact(Box::new(ExactWitness::new(bpf))), missing))
     }
 
     /// Which source this is.
@@ -207,7 +226,12 @@ impl Witness {
         }
     }
 
-    /// Who tells of the living, too.
+    /// Whether it tells of the living, too.
+    pub(crate) fn tells_of_living(&self) -> bool {
+        matches!(self, Witness::Exact(witness) if witness.bpf.tells_of_living())
+    }
+
+    /// Who may tell of the living, too.
     pub(crate) fn bpf(&mut self) -> Option<&mut Bpf> {
         match self {
             Witness::Exact(witness) => Some(&mut witness.bpf),
@@ -263,6 +287,15 @@ impl Witness {
     pub(crate) fn executed(&self, process: TaskKey) -> Option<&Executed> {
         match self {
             Witness::Exact(witness) => witness.executed(process),
+            Witness::Nobody | Witness::Rounded(_) => None,
+        }
+    }
+
+    /// Who had the environment that a process was forked with at a moment, where its forker's end
+    /// was told with the last sweep or the one before.
+    pub(crate) fn bequest(&self, forker: ProcessKey, forked_at: BootTime) -> Option<&Identity> {
+        match self {
+            Witness::Exact(witness) => witness.bequest(forker, forked_at),
             Witness::Nobody | Witness::Rounded(_) => None,
         }
     }

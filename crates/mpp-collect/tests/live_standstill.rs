@@ -355,7 +355,7 @@ fn what_others_change_in_a_sleeping_process_is_seen_after_sixteen_sweeps() {
             limit_descriptors(load.pid(), 123);
             let mut limit_is_seen = || {
                 let [kept, _] = pair.sweep(load.pid());
-                kept.unwrap().gauges.fd_limit == Reading::Value(123)
+                kept.unwrap().gauges.seldom.fd_limit == Reading::Value(123)
             };
             let is_seen = (0..SWEEPS_TO_EVERYBODY).any(|_| limit_is_seen());
             assert!(is_seen, "{command}, told by {:?}", pair.keeping.exit_source());

@@ -15,7 +15,7 @@ use mpp_accounting::selector::{GroupKey, Resolution, Selector};
 use mpp_accounting::snapshot::Snapshot;
 use mpp_accounting::units::{IoDelta, UsageDelta, UsageTotals};
 use mpp_collect::child::{ignores_children, inherited_rss_bytes, thread_cpu_time};
-use mpp_collect::exits::ExitRoom;
+use mpp_collect::exits::{ExitRoom, Programs};
 use mpp_collect::{Collector, CollectorOptions, Measures, Needs};
 
 use super::{Error, programs, weakest};
@@ -23,9 +23,9 @@ use super::{Error, programs, weakest};
 /// No more programs than this are told apart.
 const PROGRAMS_MAX: usize = 200;
 
-/// Room for some 10,000 ends between two looks. Clearing more memory than that would take longer
-/// than checking the programs.
-const ROOM: ExitRoom = ExitRoom { ring_bytes: 4 << 20, socket_bytes: 32 << 20 };
+/// Room for some 2,400 ends until it is next taken in who has ended. More memory takes longer to be
+/// cleared.
+const ROOM: ExitRoom = ExitRoom { ring_bytes: 1 << 20, socket_bytes: 32 << 20 };
 
 /// Whoever has been there for so many samples is asked no sooner than so many later whether it
 /// ignores its children's ends.
@@ -141,7 +141,9 @@ pub(super) struct Sampler {
 impl Sampler {
     pub(super) fn open(tier_max: Tier) -> Result<Self, Error> {
         let exits = exit_source(tier_max);
-        let options = CollectorOptions { exits, exit_room: ROOM, ..CollectorOptions::default() };
+        let programs = Programs::Hooks;
+        let options =
+            CollectorOptions { exits, programs, exit_room: ROOM, ..CollectorOptions::default() };
         let collector = Collector::open(options)?;
         let measures = Measures { memory: true, io: true, fds: true, ..Measures::default() };
         let own_pid = std::process::id();
@@ -214,6 +216,11 @@ impl Sampler {
         self.samples += 1;
         self.cost = thread_cpu_time().saturating_sub(before);
         Ok(self.tree_report.insert(report))
+    }
+
+    /// Takes in what is told of those that have ended, so that there is room for others.
+    pub(super) fn listen(&mut self) {
+        self.collector.listen();
     }
 
     /// Looks until all that have ended are settled, and at those that are left as at one moment.

@@ -8,7 +8,7 @@ use super::skeleton::Skeleton;
 /// `bpf/programs.bpf.c`.
 pub(super) const PROGRAMS: Skeleton = Skeleton {
     bytes: include_bytes!("../../bpf/programs.skel"),
-    data_length: 76904,
+    data_length: 77496,
     maps: &[
         "scratches",
         "origins",
@@ -34,4 +34,22 @@ pub(super) const PROGRAMS: Skeleton = Skeleton {
         "write_free",
         "write_socket",
     ],
+};
+
+/// `bpf/hooks.bpf.c`.
+pub(super) const HOOKS: Skeleton = Skeleton {
+    bytes: include_bytes!("../../bpf/hooks.skel"),
+    data_length: 38920,
+    maps: &[
+        "origins",
+        "exec_scratches",
+        "execs",
+        "exits",
+        "settings",
+        "spills_even",
+        "spills_odd",
+        "counts",
+        "rodata",
+    ],
+    programs: &["remember_fork", "write_exec", "write_exit", "write_free"],
 };

@@ -12,10 +12,12 @@ use mpp_parse::proc_pid_io::Io;
 use rustix::io::Errno;
 use rustix::thread::{MembarrierCommand, membarrier};
 
-use super::compiled::PROGRAMS;
+use super::Programs;
+use super::compiled::{HOOKS, PROGRAMS};
 use super::ring::Ring;
 use super::skeleton::{Failure, Loaded, Settings, Step};
 use super::syscall::{self, Map};
+use super::tasks;
 use crate::sys;
 
 /// `SETTING_*` of `bpf/record.h`.
@@ -54,6 +56,11 @@ impl Hook {
             Hook::Free => "the last CPU time of processes that nobody waits for is not told",
             Hook::Sockets => "whose sockets are whose is found out by links in /proc",
         }
+    }
+
+    /// Whether these programs have it.
+    fn is_among(self, programs: Programs) -> bool {
+        programs == Programs::All || self != Hook::Sockets
     }
 
     pub(super) fn program(self) -> &'static str {
@@ -310,6 +317,8 @@ enum Casts {
     Refused,
 }
 
+const AS_THEY_ARE: Adaptation = Adaptation { casts: Casts::Taken, without: &[] };
+
 /// What is tried where a kernel does not take the programs as they are, one after the other.
 const ADAPTATIONS: [Adaptation; 6] = [
     Adaptation { casts: Casts::Refused, without: &[] },
@@ -320,39 +329,44 @@ const ADAPTATIONS: [Adaptation; 6] = [
     Adaptation { casts: Casts::Refused, without: &Hook::ALL },
 ];
 
-/// Loads all programs; where that fails, without casts, then without one hook, then without any.
+/// Loads the programs; where that fails, without casts, then without one hook, then without any.
 /// Also returns the hooks that were left out, and why.
 pub(super) fn load(
-    possible_cpus: u32,
+    programs: Programs,
     sizes: &[(&'static str, u32)],
 ) -> Result<(Loaded, Vec<(Hook, Errno)>), Failure> {
-    let attempt = |how| load_adapted(how, possible_cpus, sizes);
-    let first = match attempt(Adaptation { casts: Casts::Taken, without: &[] }) {
+    let first = match load_adapted(programs, AS_THEY_ARE, sizes) {
         Ok(loaded) => return Ok((loaded, Vec::new())),
         Err(failure) => failure,
     };
     let is_verdict = first.step == Step::LoadPrograms && first.errno != Errno::PERM;
     if is_verdict {
         for how in ADAPTATIONS {
-            if let Ok(loaded) = attempt(how) {
-                let missing = how.without.iter().map(|hook| (*hook, first.errno)).collect();
-                return Ok((loaded, missing));
+            if let Ok(loaded) = load_adapted(programs, how, sizes) {
+                let missing = how.without.iter().filter(|hook| hook.is_among(programs));
+                return Ok((loaded, missing.map(|hook| (*hook, first.errno)).collect()));
             }
         }
     }
     Err(first)
 }
 
-/// Loads all programs in one way.
+/// Loads the programs in one way.
 fn load_adapted(
+    programs: Programs,
     how: Adaptation,
-    possible_cpus: u32,
     sizes: &[(&'static str, u32)],
 ) -> Result<Loaded, Failure> {
     let casts = u32::from(how.casts == Casts::Taken);
     let [fork, exec, free, files] = Hook::ALL.map(|hook| u32::from(!how.without.contains(&hook)));
     // In the order of their definition in the sources.
-    PROGRAMS.load(Settings { constants: &[casts, possible_cpus, fork, exec, free, files], sizes })
+    match programs {
+        Programs::All => {
+            let cpus = tasks::possible_cpus().map_err(Failure::at(Step::Other))?;
+            PROGRAMS.load(Settings { constants: &[casts, cpus, fork, exec, free, files], sizes })
+        }
+        Programs::Hooks => HOOKS.load(Settings { constants: &[casts, fork, exec, free], sizes }),
+    }
 }
 
 /// Numbers one after the other, as the programs leave them in maps.
@@ -394,11 +408,11 @@ mod tests {
             println!("not measured here: {refusal}");
             return;
         }
-        let mut forms = ADAPTATIONS.to_vec();
-        forms.push(Adaptation { casts: Casts::Taken, without: &[] });
-        for how in forms {
-            let loaded = load_adapted(how, 1, &[("exits", 4096), ("execs", 4096)]);
-            assert!(loaded.is_ok(), "{how:?}: {:?}", loaded.err());
+        for programs in [Programs::All, Programs::Hooks] {
+            for how in ADAPTATIONS.into_iter().chain([AS_THEY_ARE]) {
+                let loaded = load_adapted(programs, how, &[("exits", 4096), ("execs", 4096)]);
+                assert!(loaded.is_ok(), "{programs:?}, {how:?}: {:?}", loaded.err());
+            }
         }
     }
 }

@@ -623,11 +623,37 @@ fn two_at_once_see_the_same() {
 }
 
 #[test]
+fn hooks_alone_tell_of_ends_as_all_programs_do_and_of_nobody_who_lives() {
+    let Some(mut all) = open(&BpfOptions::default()) else { return };
+    let options = BpfOptions { programs: Programs::Hooks, ..BpfOptions::default() };
+    let mut hooks = Bpf::open(&options).unwrap();
+    assert_eq!((all.tells_of_living(), hooks.tells_of_living()), (true, false));
+    let mut load = Load::start();
+    load.tell_only("exec-from-thread /bin/true");
+    load.child.wait().unwrap();
+    let told = |bpf: &mut Bpf| {
+        let ends = ends_of(bpf, load.pid()).into_iter();
+        // Each looks at the clock for itself.
+        let origin = |end: &Exit| end.origin.map(|origin| (origin.forker, origin.exec));
+        let told = ends.map(|end| (end.thread, end.parent, origin(&end), end.io, end.group));
+        told.collect::<Vec<_>>()
+    };
+    let found = told(&mut hooks);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert_eq!(found, told(&mut all));
+    assert_eq!(hooks.read_tasks(&mut |_| ()), Err(Errno::NOSYS));
+    let until = Instant::now() + DEADLINE;
+    assert_eq!(hooks.read_sockets(until, &mut |_| ()), Ok(false));
+    assert_eq!((hooks.lost().unwrap(), hooks.missing_hooks()), (Lost::default(), &[][..]));
+}
+
+#[test]
 fn any_system_call_may_fail() {
     if open(&BpfOptions::default()).is_none() {
         return;
     }
-    let options = BpfOptions { exit_ring_bytes: 4096, exec_ring_bytes: 4096 };
+    let options =
+        BpfOptions { exit_ring_bytes: 4096, exec_ring_bytes: 4096, ..BpfOptions::default() };
     for errno in [Errno::IO, Errno::MFILE, Errno::NOMEM, Errno::INTR] {
         for n in 0.. {
             let (outcome, calls) = with_failure(n, errno, || Bpf::open(&options));

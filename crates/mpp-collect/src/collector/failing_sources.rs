@@ -223,7 +223,7 @@ fn a_refused_iterator_leaves_the_living_to_procfs_and_ends_exact() {
     let Some(mut watch) = Watch::of(&load) else { return };
     let exact = (ExitSource::Exact, Tier::A);
     watch.reach(&mut load, exact);
-    spoil(watch.collector.witness.bpf().unwrap().iterator());
+    spoil(watch.collector.witness.bpf().unwrap().iterator().unwrap());
     watch.check(&mut load, exact, 0);
     watch.check(&mut load, exact, 1);
     assert!(watch.reason(ExitSource::Exact).contains("read the tasks"));

@@ -251,14 +251,14 @@ impl Telling<'_> {
         let measures = measures_of(self.needs, self.nobody, leader.key, &identity);
         let mut gauges = leader.gauges(&measures, self.scale);
         if measures.proportional_memory {
-            gauges.proportional_memory = proportional_memory;
+            gauges.seldom.proportional_memory = proportional_memory;
         }
         if has_no_fds(&gauges) {
             self.attention.turn_to(leader.key.pid);
         }
         let delays = DelaySum::begun(&leader.task);
         if measures.delays {
-            gauges.delays = reading(delays.as_ref(), self.delay_accounting);
+            gauges.seldom.delays = reading(delays.as_ref(), self.delay_accounting);
         }
         let former = leader.is_crowd().then(|| self.former_threads(leader.key));
         let seat = self.seats.seat(ProcessSample {
@@ -522,7 +522,7 @@ impl Collector {
                 let threads = sample.gauges.threads;
                 sample.gauges = Gauges { threads, ..Gauges::absent(Absence::NotRequested) };
             } else if measures.proportional_memory {
-                sample.gauges.proportional_memory = known.proportional_memory();
+                sample.gauges.seldom.proportional_memory = known.proportional_memory();
             }
         }
         // The first sweep meets nobody but strangers.
@@ -614,7 +614,7 @@ impl Collector {
                 sample.gauges.context_switches = switches(&crowd.usage);
             }
             if measures.delays {
-                sample.gauges.delays = reading(crowd.delays.as_ref(), self.delay_accounting);
+                sample.gauges.seldom.delays = reading(crowd.delays.as_ref(), self.delay_accounting);
             }
             sample.io = io_of(&measures, crowd.io, threads);
         }
@@ -701,8 +701,8 @@ impl Collector {
     /// Takes note of one that was kept back and read by procfs.
     fn seen_kept_back(&mut self, mut sample: ProcessSample) -> ProcessSample {
         // Procfs does not tell it, and whoever does is kept from this one.
-        if sample.gauges.delays == Reading::Absent(Absence::NeedsRecords) {
-            sample.gauges.delays = Reading::Absent(Absence::Denied);
+        if sample.gauges.seldom.delays == Reading::Absent(Absence::NeedsRecords) {
+            sample.gauges.seldom.delays = Reading::Absent(Absence::Denied);
         }
         let known = self.known.get(sample.key.pid);
         if has_trouble(&sample) || known.is_none_or(|known| !known.is_settled(&self.wants)) {
