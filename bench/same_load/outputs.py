@@ -25,15 +25,18 @@ class Reading:
     rate: Optional[float]
     #: Of our own program: how accurate the interval is.
     tier: Optional[str] = None
+    #: Bytes written until then, where the tool shows a counter beside its rates.
+    counter: Optional[float] = None
 
 
 def shown(lines, name):
-    """`mpp show --format jsonl`: says itself when and over how long."""
+    """`mpp show --format jsonl`: says itself when and over how long, and has a counter, too."""
     for _, line in lines:
         sample = json.loads(line)
         if "interval_sec" in sample:
             rate = sample.get("io_counters.write_bytes_per_sec")
-            yield Reading(sample["time"], sample["interval_sec"], rate, sample["tier"])
+            counter = sample.get("io_counters.write_bytes")
+            yield Reading(sample["time"], sample["interval_sec"], rate, sample["tier"], counter)
 
 
 def counters(lines, name):

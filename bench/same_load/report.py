@@ -13,7 +13,8 @@ All tools watch the same load at the same time, each at its own interval of one 
 the storage layer. "Truth" is what the load counted itself, in memory that its processes share. The error of a second
 compares a tool's interval with the truth of that very interval, as a share of the load's usual rate; a write falls on
 either side of an interval's end, which alone is 10 % of a load that writes ten times a second. `-` is what a tool
-shows as unknown; an empty cell is a second for which it printed nothing. A process without a line counts as 0.
+shows as unknown; an empty cell is a second for which it printed nothing. A process without a line counts as 0. "MB in
+all" is the growth of a tool's counter where it shows one, else its rates added up.
 """
 
 
@@ -27,7 +28,7 @@ class Column:
     #: Bytes per second in each second since the start; `None` where it does not know, and absent
     #: where it shows nothing.
     rates: dict
-    #: Bytes in all.
+    #: Bytes in all: by the tool's counter where it has one beside its rates, else by its rates.
     total: float
     #: The largest difference from the truth in a second, as a share of the truth's usual rate.
     worst: float
@@ -38,10 +39,13 @@ def column(watch, readings, truth, span):
     begin, end = span
     usual = usual_rate(truth, span)
     rates, total, worst, first, tiers = {}, 0.0, 0.0, None, []
-    readings_end = begin
+    readings_end, counters = begin, []
     for reading in readings:
+        if reading.end <= begin:
+            counters = [reading.counter]
         if reading.end <= begin or reading.end - reading.span >= end:
             continue
+        counters.append(reading.counter)
         middle = reading.end - reading.span / 2 - begin
         # A tool's own second drifts against the clock's: count from reading to reading.
         first = first or (middle, math.floor(middle))
@@ -52,6 +56,9 @@ def column(watch, readings, truth, span):
             total += reading.rate * reading.span
             error = abs(reading.rate - truth.rate(reading.end, reading.span))
             worst = max(worst, error / usual)
+    known = [counter for counter in counters if counter is not None]
+    if len(known) > 1 and counters[0] is not None:
+        total = known[-1] - known[0]
     tool = watch.tool
     version = watch.version
     others = [tier for tier in tiers if tier != tool.tier]

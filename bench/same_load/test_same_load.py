@@ -77,7 +77,7 @@ PUTVAL here/processes-other/disk_octets interval=1.000 1795437276.050:0.000000:9
 """
 
 SHOWN = (
-    '{"time":1795437273.5,"tier":"A","interval_sec":1.25,"io_counters.write_bytes_per_sec":100.0,"why":{}}\n'
+    '{"time":1795437273.5,"tier":"A","interval_sec":1.25,"io_counters.write_bytes":4096,"io_counters.write_bytes_per_sec":100.0,"why":{}}\n'
     '{"time":1795437274.5,"tier":"C","interval_sec":1.0,"io_counters.write_bytes_per_sec":null,"why":{}}\n'
 )
 
@@ -117,6 +117,7 @@ class Outputs(unittest.TestCase):
 
     def test_our_own_unknown_stays_unknown(self):
         self.check(outputs.shown, SHOWN, [(1.25, 100.0), (1.0, None)])
+        self.assertEqual([r.counter for r in outputs.shown(stamped(SHOWN), NAME)], [4096, None])
 
     def test_a_counter_grows_from_line_to_line_and_a_group_may_be_absent(self):
         self.check(outputs.counters, "1.0 -\n2.0 50\n4.0 70\n5.0 0\n", [(1.0, None), (2.0, 10.0), (1.0, -70.0)])
@@ -135,11 +136,14 @@ class Comparison(unittest.TestCase):
     SPAN = (0, 6)
     MASSINDEXER, HIDDEN = LOADS[0], LOADS[-1]
 
-    def column(self, rates, tiers=""):
-        readings = [
-            outputs.Reading(second + 1.25, 1.0, None if rate is None else rate * 1e6, tier)
-            for second, (rate, tier) in enumerate(zip(rates, tiers.ljust(len(rates)).replace(" ", "A")))
-        ]
+    def column(self, rates, tiers="", counters=(None,)):
+        """`counters` begin with that of the reading before, and go on as the last of them."""
+        bytes_of = lambda mb: None if mb is None else mb * 1e6
+        readings = [outputs.Reading(0.25, 1.0, 0.0, "A", bytes_of(counters[0]))]
+        for second, rate in enumerate(rates):
+            tier = tiers[second] if tiers else "A"
+            counter = bytes_of(counters[min(second + 1, len(counters) - 1)])
+            readings.append(outputs.Reading(second + 1.25, 1.0, bytes_of(rate), tier, counter))
         tool = SimpleNamespace(name="tool", tier="A")
         return report.column(SimpleNamespace(tool=tool, version="1"), readings, self.TRUTH, self.SPAN)
 
@@ -156,6 +160,13 @@ class Comparison(unittest.TestCase):
         column = self.column([2.5, 10, 10, 10, 7.5, 0])
         self.assertEqual((column.total, column.worst), (40e6, 0))
         self.assertEqual(report.verdict(column, 40e6, self.MASSINDEXER), "counted once, in its second")
+
+    def test_what_a_counter_grew_by_counts_whatever_the_rates_leave_out(self):
+        rates = [2.5, 10, None, None, 7.5, 0]
+        self.assertEqual(self.column(rates).total, 20e6)
+        self.assertEqual(self.column(rates, counters=(5, 7.5, 17.5, 17.5, 17.5, 45)).total, 40e6)
+        self.assertEqual(self.column(rates, counters=(5, 7.5, 17.5, None, None, 45, None)).total, 40e6)
+        self.assertEqual(self.column(rates, counters=(None, 7.5, 45)).total, 20e6)
 
     def test_numbers_are_put_into_words(self):
         for rates, words in [

@@ -131,10 +131,13 @@ fn build_programs(root: &Path, _: &Plan) -> Result<()> {
 }
 
 fn run_tests(root: &Path, plan: &Plan) -> Result<()> {
-    let line = if Program::cargo(root, "cargo nextest --version").succeeds() {
-        "cargo nextest run --workspace --all-targets --status-level fail"
-    } else {
-        "cargo test --quiet --workspace --all-targets"
+    let has_nextest = Program::cargo(root, "cargo nextest --version").succeeds();
+    let line = match (has_nextest, plan.depth) {
+        (true, Depth::Usual) => "cargo nextest run --workspace --all-targets --status-level fail",
+        (true, Depth::Long) => {
+            "cargo nextest run --workspace --all-targets --status-level fail --retries 0"
+        }
+        (false, _) => "cargo test --quiet --workspace --all-targets",
     };
     let tests = Program::cargo(root, line);
     match plan.depth {

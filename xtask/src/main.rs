@@ -40,8 +40,8 @@ usage: cargo xtask COMMAND
   wheel                                  the Python wheel for every Linux, and its sources
   python                                 the tests of the Python module alone
 
-test --long also boots Debian's 6.1, runs `soak`, watches each load every 5 seconds too, and
-searches longer: more random histories, 60 seconds for each fuzz target.
+test --long also boots Debian's 6.1, runs `soak`, watches each load every 5 seconds too, searches
+longer (more random histories, 60 seconds for each fuzz target), and grants no test a second try.
 ";
 
 fn main() -> ExitCode {

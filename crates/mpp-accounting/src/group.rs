@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use self::members::{Member, Members};
-use self::undecided::Undecided;
+use self::undecided::{Undecided, is_another_program};
 
 use crate::group_totals::{DelaysMissing, GroupTotals, Marks, Switched};
 use crate::ledger::{Ends, Late, Movement, Residual};
@@ -23,7 +23,7 @@ use crate::metric::Need;
 use crate::process::{Delays, ProcessKey, ProcessSample, Reading};
 use crate::report::{Accuracy, Column, GroupReport, Mark, Report, Tier};
 use crate::selector::{Descendants, GroupKey, Resolution, Selector, Verdict};
-use crate::slack::Slack;
+use crate::slack::{self, Slack};
 use crate::snapshot::Snapshot;
 use crate::tally::{Interval, Role, Tally};
 use crate::traffic::{TrafficBook, TrafficMovement};
@@ -162,8 +162,21 @@ struct Row {
 pub(crate) enum Owner {
     /// That of the group in this row.
     Row(usize),
+    /// That of this process, of which it is not decided yet whether it is in a group.
+    Undecided(ProcessKey),
     /// Nobody's who belongs to a group.
     Stranger,
+}
+
+impl Owner {
+    fn is_decided(self) -> bool {
+        !matches!(self, Owner::Undecided(_))
+    }
+
+    /// The same where nothing is kept for the undecided.
+    fn by_now(self) -> Owner {
+        if self.is_decided() { self } else { Owner::Stranger }
+    }
 }
 
 /// A process whose place is to be decided, in the order in which that happens: by start.
@@ -247,7 +260,11 @@ impl Member {
     }
 
     fn owner(&self) -> Owner {
-        self.place.map_or(Owner::Stranger, |place| Owner::Row(place.row))
+        match self.place {
+            Some(place) => Owner::Row(place.row),
+            None if self.is_undecided() => Owner::Undecided(self.key),
+            None => Owner::Stranger,
+        }
     }
 
     /// Whether it would inherit a place that its parent has.
@@ -338,12 +355,14 @@ impl GroupBook {
     ) -> Report {
         self.begin_interval(movement);
         let earlier = self.owners_of_moved(movement);
+        let decided_owner_of = |key| self.owner_of(key).filter(|owner| owner.is_decided());
         let earlier_reapers: Vec<Option<Owner>> =
-            movement.residuals.iter().map(|residual| self.owner_of(residual.reaper)).collect();
+            movement.residuals.iter().map(|residual| decided_owner_of(residual.reaper)).collect();
         self.former = match movement.successions.is_empty() {
             true => Vec::new(),
             false => self.members.take_former(|key| movement.succession(key).is_some()),
         };
+        self.undecided.forget(self.former.iter().map(|former| former.key));
         // What was waited across a change of group is the former one's.
         self.add_delays(snapshot, movement);
         self.assign_all(snapshot, resolution);
@@ -382,13 +401,16 @@ impl GroupBook {
         let mut owners = std::mem::take(&mut self.earlier);
         let walk = Walk::default();
         owners.extend(movement.processes.iter().map(|delta| {
-            let member = self.members.find(&walk, delta.key);
-            member.filter(|member| !member.is_undecided()).map(Member::owner)
+            let owner = self.members.find(&walk, delta.key).map(Member::owner);
+            owner.filter(|owner| owner.is_decided())
         }));
         for next in &movement.successions {
             let begin = movement.processes.partition_point(|delta| delta.key < next.key);
             let end = movement.processes.partition_point(|delta| delta.key <= next.key);
             owners.get_mut(begin + 1..end).unwrap_or_default().fill(None);
+            if self.members.get(next.key).is_some_and(Member::is_undecided) {
+                owners[begin] = Some(Owner::Stranger);
+            }
         }
         self.slacks.earlier.give_back(&mut owners);
         owners
@@ -414,13 +436,7 @@ impl GroupBook {
     fn give_deltas(&mut self, movement: &Movement, mut earlier: Vec<Option<Owner>>) {
         let walk = Walk::default();
         for (delta, owner) in movement.processes.iter().zip(earlier.drain(..)) {
-            let owner = owner.or_else(|| {
-                let member = self.members.find(&walk, delta.key)?;
-                if member.is_undecided() {
-                    self.undecided.add(delta);
-                }
-                Some(member.owner())
-            });
+            let owner = owner.or_else(|| self.members.find(&walk, delta.key).map(Member::owner));
             if let Some(group) = self.group_mut(owner) {
                 group.grow(delta.io.unwrap_or_default(), delta.usage);
                 group.round(delta.rounded_records);
@@ -461,7 +477,6 @@ impl GroupBook {
     fn note_doubts(&mut self, movement: &Movement) {
         self.tier = self.tier_of(movement);
         for key in &movement.inferred {
-            self.undecided.infer(*key);
             if let Some(group) = self.group_mut(self.owner_of(*key)) {
                 group.weaken(Marks::of(Ends::Inferred));
             }
@@ -554,7 +569,8 @@ impl GroupBook {
         // As much room as the first sweep needs, and no more.
         let expected = snapshot.processes.len().saturating_sub(self.members.len())
             + snapshot.exits.processes.len();
-        let (mut newcomers, walk) = (Vec::with_capacity(expected), Walk::default());
+        let (mut newcomers, walk) = (Vec::new(), Walk::default());
+        slack::make_room(&mut newcomers, expected);
         let (round, looks_at_ports) = (self.round, self.looks_at_ports);
         let mut has_placeless = false;
         for (position, process) in snapshot.processes.iter().enumerate() {
@@ -644,15 +660,33 @@ impl GroupBook {
             (None, _) => self.decide(process, snapshot, remembered, walks),
         };
         let round = self.round;
-        if let Some(member) = self.members.next(&walks.members, process.key) {
-            (member.place, member.decision, member.round) = (place, decision, round);
-            member.identity.clone_from(&process.identity);
-            let is_decided = !member.is_undecided();
-            let deeds = is_decided.then(|| self.undecided.take(process.key)).flatten();
-            let group = place.and_then(|place| self.groups.get_mut(place.row));
-            if let (Some(deeds), Some(group)) = (deeds, group) {
-                deeds.give_to(&mut group.totals);
-            }
+        let Some(member) = self.members.next(&walks.members, process.key) else { return };
+        let was_undecided = member.is_undecided();
+        let is_another = was_undecided && is_another_program(&member.identity, &process.identity);
+        (member.place, member.decision, member.round) = (place, decision, round);
+        member.identity.clone_from(&process.identity);
+        if is_another {
+            member.has_lost_deeds = false;
+            self.undecided.forget([process.key]);
+        }
+        if was_undecided && !member.is_undecided() {
+            self.catch_up(process.key);
+        }
+    }
+
+    /// Gives what a process did until it was decided where it belongs to its group, if it is in
+    /// one.
+    fn catch_up(&mut self, key: ProcessKey) {
+        let deeds = self.undecided.take(key);
+        let Some(member) = self.members.get_mut(key) else { return };
+        let has_lost_deeds = std::mem::take(&mut member.has_lost_deeds);
+        let owner = member.owner();
+        let Some(totals) = self.group_mut(Some(owner)) else { return };
+        if let Some(deeds) = deeds {
+            totals.absorb(&deeds);
+        }
+        if has_lost_deeds {
+            totals.miss_deeds();
         }
     }
 
@@ -831,8 +865,11 @@ impl GroupBook {
 
     /// Who bore a key that is another's since the last interval.
     fn former(&self, key: ProcessKey) -> Option<&Member> {
-        let position = self.former.binary_search_by_key(&key, |member| member.key).ok()?;
-        self.former.get(position)
+        self.former.get(self.former_position(key)?)
+    }
+
+    fn former_position(&self, key: ProcessKey) -> Option<usize> {
+        self.former.binary_search_by_key(&key, |member| member.key).ok()
     }
 
     fn owner_of(&self, key: ProcessKey) -> Option<Owner> {
@@ -842,6 +879,15 @@ impl GroupBook {
     fn group_mut(&mut self, owner: Option<Owner>) -> Option<&mut GroupTotals> {
         match owner? {
             Owner::Row(row) => self.groups.get_mut(row).map(|row| &mut row.totals),
+            Owner::Undecided(key) => {
+                let totals = self.undecided.totals_of(key);
+                if totals.is_none()
+                    && let Some(member) = self.members.get_mut(key)
+                {
+                    member.has_lost_deeds = true;
+                }
+                totals
+            }
             Owner::Stranger => None,
         }
     }
@@ -893,7 +939,9 @@ impl GroupBook {
             Some(earlier) if key == residual.reaper => earlier,
             _ => {
                 let former = self.former(key).map(Member::owner);
-                former.or_else(|| self.owner_of(key)).unwrap_or(Owner::Stranger)
+                let owner = former.or_else(|| self.owner_of(key)).unwrap_or(Owner::Stranger);
+                // Of one that has ended nothing more will be known.
+                if key == residual.reaper { owner } else { owner.by_now() }
             }
         });
         let Some(owner) = owner else { return (io, residual.usage) };
@@ -934,6 +982,11 @@ impl GroupBook {
                 }
                 (None, Decision::Doubtful(row)) => {
                     undecided += 1;
+                    if switched.has_happened() {
+                        let totals = self.undecided.totals_of(process.key);
+                        member.has_lost_deeds |= totals.is_none();
+                        totals.into_iter().for_each(|totals| totals.switch_as(switched));
+                    }
                     match &self.rows {
                         Rows::Named(_) => tallies[row].add_undecided(),
                         Rows::Keyed { .. } => tallies.iter_mut().for_each(Tally::add_undecided),
@@ -954,10 +1007,8 @@ impl GroupBook {
         let walk = Walk::default();
         for process in snapshot.exits.processes.iter().map(|exit| &exit.sample) {
             let former = movement.succession(process.key).filter(|next| next.ends_now);
-            let former = former.and_then(|next| {
-                let position = self.former.binary_search_by_key(&next.key, |former| former.key);
-                self.former.get_mut(position.ok()?)
-            });
+            let position = former.and_then(|next| self.former_position(next.key));
+            let former = position.and_then(|position| self.former.get_mut(position));
             let member = former.or_else(|| self.members.next(&walk, process.key));
             let Some(member) = member else { continue };
             let switched = member.switched(process, self.round, movement);
@@ -988,7 +1039,7 @@ impl GroupBook {
             return;
         }
         for process in &snapshot.processes {
-            self.add_delays_of(process.key, &process.gauges.delays, movement);
+            self.add_delays_of(process.key, &process.gauges.seldom.delays, movement);
         }
         // What had ended before the first sweep did all it did before anybody looked.
         let first_ticks = if movement.is_baseline { snapshot.taken_at_ticks } else { 0 };
@@ -1007,24 +1058,25 @@ impl GroupBook {
         let total = delays.total;
         let before = member.delays.as_deref().copied();
         **member.delays.get_or_insert_default() = total.raised_to(before.unwrap_or_default());
-        let Some(place) = member.place else { return };
-        let group = &mut self.groups[place.row].totals;
-        group.miss_delays(DelaysMissing::of(delays));
+        let owner = member.owner();
+        let starts_there = self.start == Start::AtDoneBefore && owner.is_decided();
+        let Some(totals) = self.group_mut(Some(owner)) else { return };
+        totals.miss_delays(DelaysMissing::of(delays));
         match before {
-            Some(before) => group.wait(total.since_clamped(before)),
+            Some(before) => totals.wait(total.since_clamped(before)),
             None if movement.is_baseline => {
-                if self.start == Start::AtDoneBefore {
-                    group.delays = group.delays.plus(total.as_delta());
+                if starts_there {
+                    totals.delays = totals.delays.plus(total.as_delta());
                 }
             }
-            None => group.miss_delays(DelaysMissing::ALL),
+            None => totals.miss_delays(DelaysMissing::ALL),
         }
     }
 
     /// What connections have moved. Returns the bytes of which nobody knows whose they are.
     fn add_traffic(&mut self, snapshot: &Snapshot) -> u64 {
         let mut book = std::mem::take(&mut self.traffic);
-        let movement = book.fold(snapshot, |key| self.owner_of(key));
+        let movement = book.fold(snapshot, |key| self.owner_of(key).map(Owner::by_now));
         self.traffic = book;
         let TrafficMovement { credits, is_baseline, partial, awaiting, shared, .. } = movement;
         for (row, moved) in credits {
@@ -1086,7 +1138,8 @@ impl GroupBook {
         let seen = |key: ProcessKey| walk.find(&snapshot.processes, key, |process| process.key);
         let gone = movement.settled.iter().filter(|key| seen(**key).is_none());
         let gone: Vec<ProcessKey> = gone.copied().collect();
-        self.undecided.forget(&gone);
+        self.undecided.forget(gone.iter().copied());
+        self.undecided.end_interval();
         self.members.forget(gone);
         lost as u64
     }

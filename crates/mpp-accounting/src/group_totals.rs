@@ -104,6 +104,13 @@ pub(crate) enum Switched {
     Since(Delta<2>),
 }
 
+impl Switched {
+    /// Whether it did so since the last sweep.
+    pub(crate) fn has_happened(self) -> bool {
+        matches!(self, Switched::Since(moved) if !moved.is_zero())
+    }
+}
+
 /// A group's totals. They never fall.
 #[derive(Debug, Default)]
 pub(crate) struct GroupTotals {
@@ -191,10 +198,14 @@ impl GroupTotals {
         self.usage_moved = self.usage_moved.plus(usage);
     }
 
-    /// Adds what a member did before it was known that it is one: to the totals, and to no rate.
-    pub(crate) fn catch_up(&mut self, io: IoDelta, usage: UsageDelta) {
-        self.io = self.io.plus(io);
-        self.usage = self.usage.plus(usage);
+    /// Notes that what a member did before it was known that it is one has been forgotten. It was done
+    /// before this interval, so that only totals are too low, and they stay so.
+    pub(crate) fn miss_deeds(&mut self) {
+        let missing = Mark::LowerBound;
+        self.marks.io = self.marks.io.and(missing);
+        self.marks.usage = self.marks.usage.and(missing);
+        self.marks.switches = self.marks.switches.and(missing);
+        self.delays_missing = DelaysMissing::ALL;
     }
 
     /// Notes that so much of what was added was done before the last sweep. What was done since is
@@ -265,7 +276,8 @@ impl GroupTotals {
         self.tcp_is_shared = true;
     }
 
-    /// Takes over what a row without members had added up to.
+    /// Takes over what a row without members, or a process of which nobody knew whose it is, had
+    /// added up to: in total, and in no rate.
     pub(crate) fn absorb(&mut self, deserted: &GroupTotals) {
         self.io = self.io.plus(deserted.io.as_delta());
         self.usage = self.usage.plus(deserted.usage.as_delta());

@@ -39,7 +39,7 @@ use crate::exit::{ExitSource, Exits, Spill};
 use crate::process::{
     ProcessKey, ProcessSample, ProcessState, ThreadIo, ThreadKey, ThreadList, Usage,
 };
-use crate::slack::Slack;
+use crate::slack::{self, Slack};
 use crate::snapshot::{Snapshot, Visibility};
 use crate::units::{BootTime, Delta, IoDelta, IoTotals, UsageCounter, UsageDelta, UsageTotals};
 use crate::walk::Walk;
@@ -353,6 +353,9 @@ struct Pending {
     sweeps: u32,
     settlement: Settlement,
     outlook: Outlook,
+    /// Whether what it did at last may have been counted without a record of its own, in the sum
+    /// for its parent.
+    may_be_spilled: bool,
 }
 
 /// Where the counters of a process go that ends.
@@ -511,7 +514,8 @@ impl Ledger {
     /// The first sweep. Records of those that it saw, or that began after it did, are left for
     /// the next one; the others did all they did before anybody looked.
     fn begin(&mut self, snapshot: &Snapshot, batch: &mut Batch, movement: &mut Movement) {
-        self.known = snapshot.processes.iter().map(|p| Known::of(p, snapshot)).collect();
+        slack::make_room(&mut self.known, snapshot.processes.len());
+        self.known.extend(snapshot.processes.iter().map(|p| Known::of(p, snapshot)));
         movement.is_baseline = true;
         movement.ends = ends_of(snapshot.exits.source);
         movement.unread = unread(&self.known);
@@ -527,13 +531,10 @@ impl Ledger {
             let seen = snapshot.by_key(pending.last.key);
             pending.last.has_ended && seen.is_some_and(|p| !pending.last.is_another(p.started_at))
         };
-        let revived: Vec<Known> =
+        let mut revived: Vec<Known> =
             self.pending.extract_if(.., is_seen).map(|pending| pending.last).collect();
         self.pending.iter_mut().for_each(|pending| pending.is_not_seen_in(snapshot));
-        if !revived.is_empty() {
-            self.known.extend(revived);
-            self.known.sort_by_key(|known| known.key);
-        }
+        slack::merge(&mut self.known, &mut revived, |known| known.key);
     }
 
     /// Finds out whether this interval's records are whole. Where they are not, those of
@@ -560,8 +561,8 @@ impl Ledger {
         }
         movement.ends = ends_of(exits.source);
         movement.spilled_records = spilled;
-        if movement.missing_records > 0 {
-            movement.inferred = self.concerned(missing, snapshot, batch);
+        movement.inferred = self.concerned(missing, snapshot, batch, movement.missing_records);
+        if !movement.inferred.is_empty() {
             let is_concerned = |key| movement.inferred.binary_search(&key).is_ok();
             self.records.defer_unread(batch, snapshot, is_concerned);
         }
@@ -570,38 +571,64 @@ impl Ledger {
 
     /// Whom missing records concern: whose threads they are, and who may have waited for those
     /// that are gone, which are all in whom [`find_reaper`] may look for them. Ascending.
-    fn concerned(&self, missing: &Missing, snapshot: &Snapshot, batch: &Batch) -> Vec<ProcessKey> {
-        let gone: HashMap<ProcessKey, Option<ProcessKey>> = (self.pending.iter())
-            .map(|pending| (pending.last.key, pending.last.parent))
-            .chain(batch.processes().iter().map(|ended| (ended.key, ended.parent)))
-            .chain(self.known.iter().map(|known| (known.key, known.parent)))
-            .collect();
-        let init = snapshot.by_pid(INIT).map(|init| init.key);
+    ///
+    /// Of those that are gone since this sweep that is everybody in question, since a reaper that
+    /// was read before it waited shows nothing. Of those that are gone for longer it shows: only
+    /// who has waited for somebody since, and for one who had done as much, is concerned.
+    fn concerned(
+        &self,
+        missing: &Missing,
+        snapshot: &Snapshot,
+        batch: &Batch,
+        missing_records: u64,
+    ) -> Vec<ProcessKey> {
+        let missing = if missing_records > 0 { missing.processes() } else { &[] };
+        let open: Vec<&Pending> =
+            self.pending.iter().filter(|pending| pending.has_tail_nowhere(batch)).collect();
+        if missing.is_empty() && open.is_empty() {
+            return Vec::new();
+        }
+        let ancestors = Ancestors::of(self, snapshot, batch);
         let mut concerned = Vec::new();
-        for lost in missing.processes() {
+        for lost in missing {
             concerned.push(lost.key);
-            let mut candidate = lost.parent.filter(|_| lost.is_gone);
-            let mut is_orphaned = false;
-            // A frozen tree may hold a circle of parents.
-            for _ in 0..=gone.len() + snapshot.processes.len() {
-                let Some(key) = candidate else { break };
-                concerned.push(key);
-                candidate = match snapshot.by_key(key) {
-                    Some(seen) => {
-                        is_orphaned |= seen.state == ProcessState::Zombie;
-                        let parent = snapshot.by_pid(seen.parent_pid).map(|parent| parent.key);
-                        parent.filter(|_| is_orphaned)
-                    }
-                    None => {
-                        is_orphaned = true;
-                        gone.get(&key).copied().unwrap_or(init.filter(|init| *init != key))
-                    }
-                };
+            if lost.is_gone {
+                concerned.extend(ancestors.candidates(lost.parent));
             }
+        }
+        let tick_ns = 1_000_000_000 / snapshot.host.ticks_per_second.max(1);
+        for pending in open {
+            let reapers = ancestors.candidates(pending.last.parent).filter(|key| {
+                let seen = snapshot.by_key(*key);
+                seen.is_some_and(|seen| self.may_have_waited(seen, &pending.last, tick_ns))
+            });
+            concerned.extend(reapers);
         }
         concerned.sort_unstable();
         concerned.dedup();
         concerned
+    }
+
+    /// Whether all that a child was last seen to have done fits into what this process has
+    /// inherited since it was last read.
+    fn may_have_waited(&self, seen: &ProcessSample, child: &Known, tick_ns: u64) -> bool {
+        let known = self.known.binary_search_by_key(&seen.key, |known| known.key);
+        let known = known.ok().and_then(|position| self.known.get(position));
+        let then = known.map_or(UsageTotals::ZERO, |known| known.usage.reaped);
+        let inherited = seen.usage.reaped.since_clamped(then);
+        let slack = UsageDelta::from_cpu_ns(tick_ns);
+        if inherited[UsageCounter::MinorFaults] == 0
+            || !inherited.plus(slack).covers_in_all(child.usage_total())
+        {
+            return false;
+        }
+        let then = known.map_or(Some(IoTotals::ZERO), |known| Some(known.io.as_ref()?.total));
+        match (seen.io.total.value(), then, &child.io) {
+            (Some(now), Some(then), Some(child)) => {
+                now.since_clamped(then).covers(child.total.as_delta())
+            }
+            _ => true,
+        }
     }
 
     /// Joins the processes of both sweeps, ascending by key, and makes those that vanished
@@ -698,10 +725,7 @@ impl Ledger {
             }
         }
         self.known.retain(|known| !known.is_taken_out);
-        if !added.is_empty() {
-            self.known.append(&mut added);
-            self.known.sort_by_key(|known| known.key);
-        }
+        slack::merge(&mut self.known, &mut added, |known| known.key);
     }
 
     /// A process that was not seen again: still there where its PID could not be read, else
@@ -797,7 +821,16 @@ impl Ledger {
         }
         let outlook = Outlook::of_gone(&last, &self.records);
         let settlement = Settlement::Open;
-        self.pending.push(Pending { last, foreign_cpu, sweeps: 0, settlement, outlook });
+        let may_be_spilled = movement.spilled_records > 0;
+        let sweeps = 0;
+        self.pending.push(Pending {
+            last,
+            foreign_cpu,
+            sweeps,
+            settlement,
+            outlook,
+            may_be_spilled,
+        });
     }
 
     /// Looks for the reaper of every pending process, the longest pending first, parents
@@ -860,6 +893,46 @@ impl Ledger {
                 steps += 1;
             }
         }
+    }
+}
+
+/// Who may have waited for a process that is gone.
+struct Ancestors<'a> {
+    snapshot: &'a Snapshot,
+    /// Whose children those were of whom this sweep may have seen nothing.
+    parents: HashMap<ProcessKey, Option<ProcessKey>>,
+    init: Option<ProcessKey>,
+}
+
+impl<'a> Ancestors<'a> {
+    fn of(ledger: &Ledger, snapshot: &'a Snapshot, batch: &Batch) -> Self {
+        let parents = (ledger.pending.iter())
+            .map(|pending| (pending.last.key, pending.last.parent))
+            .chain(batch.processes().iter().map(|ended| (ended.key, ended.parent)))
+            .chain(ledger.known.iter().map(|known| (known.key, known.parent)))
+            .collect();
+        let init = snapshot.by_pid(INIT).map(|init| init.key);
+        Ancestors { snapshot, parents, init }
+    }
+
+    /// Its last parent and, where that is gone or a zombie, each ancestor in turn.
+    fn candidates(&self, parent: Option<ProcessKey>) -> impl Iterator<Item = ProcessKey> {
+        let mut is_orphaned = false;
+        let next = move |key: &ProcessKey| match self.snapshot.by_key(*key) {
+            Some(seen) => {
+                is_orphaned |= seen.state == ProcessState::Zombie;
+                let parent = self.snapshot.by_pid(seen.parent_pid).map(|parent| parent.key);
+                parent.filter(|_| is_orphaned)
+            }
+            None => {
+                is_orphaned = true;
+                let init = self.init.filter(|init| init != key);
+                self.parents.get(key).copied().unwrap_or(init)
+            }
+        };
+        // A frozen tree may hold a circle of parents.
+        let most = self.parents.len() + self.snapshot.processes.len() + 1;
+        std::iter::successors(parent, next).take(most)
     }
 }
 
@@ -1113,7 +1186,14 @@ impl Known {
             Ends::Exact => ended.own_usage,
             Ends::Rounded | Ends::Inferred => ended.own_usage.without_cpu(),
         });
-        if let (Some(io), Some(total)) = (&mut self.io, total) {
+        if let Some(total) = total {
+            self.raise_io_to(total);
+        }
+    }
+
+    /// Takes over what records of its threads tell of T beyond its last sight.
+    fn raise_io_to(&mut self, total: IoTotals) {
+        if let Some(io) = &mut self.io {
             // What is counted beyond a sweep is no sight of any thread.
             io.threads = io.threads.as_listed(self.key, io.total);
             io.total = io.total.raised_to(total);
@@ -1123,10 +1203,13 @@ impl Known {
     /// Takes a record for the last sight, of one that is gone and did this since it was seen.
     /// Returns what of its CPU time is by another clock than its reaper's.
     fn end_with(&mut self, ended: &Ended, delta: &ProcessDelta, ends: Ends) -> UsageDelta {
-        let own_io = delta.io.unwrap_or_default();
-        let total = self.io.as_ref().map(|io| io.total.plus(own_io));
-        self.learn_end(ended, total, ends);
+        self.learn_end(ended, self.total_after(delta), ends);
         self.learn_last_cpu(ended, ends)
+    }
+
+    /// T after this has been done, where it was ever read.
+    fn total_after(&self, delta: &ProcessDelta) -> Option<IoTotals> {
+        self.io.as_ref().map(|io| io.total.plus(delta.io.unwrap_or_default()))
     }
 
     /// Takes the CPU time of its record for counted, since no sweep will tell it any more.
@@ -1295,7 +1378,8 @@ impl Pending {
             ahead: None,
         };
         let foreign_cpu = last.learn_last_cpu(ended, ends);
-        Pending { last, foreign_cpu, sweeps: 0, settlement: Settlement::Open, outlook }
+        let settlement = Settlement::Open;
+        Pending { last, foreign_cpu, sweeps: 0, settlement, outlook, may_be_spilled: false }
     }
 
     /// Takes it out of its reaper, or waits for one, or gives it up.

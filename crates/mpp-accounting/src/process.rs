@@ -3,11 +3,13 @@
 //! A field that may be unreadable is a [`Reading`]: a value, or the reason there
 //! is none. Unknown is never zero.
 
+mod seldom;
 mod thread_list;
 
 use std::fmt;
 use std::sync::Arc;
 
+pub use self::seldom::{Seldom, SeldomGauges};
 pub use self::thread_list::ThreadList;
 use crate::units::{BootTime, DelayTotals, IoTotals, UsageTotals};
 
@@ -247,24 +249,14 @@ pub struct ThreadIo {
 pub struct Gauges {
     /// Memory by statm.
     pub memory: Reading<Memory>,
-    /// Proportional memory by smaps_rollup; costly to the process, so only when requested.
-    pub proportional_memory: Reading<ProportionalMemory>,
-    /// Bytes swapped out: `VmSwap` of proc_pid_status(5).
-    pub swap_bytes: Reading<u64>,
     /// Living threads.
     pub threads: Reading<u64>,
     /// Open file descriptors.
     pub fds: Reading<u64>,
-    /// The soft limit on open file descriptors; `u64::MAX` for unlimited.
-    pub fd_limit: Reading<u64>,
     /// Context switches; a counter, but of living threads only, so it may fall.
     pub context_switches: Reading<ContextSwitches>,
-    /// For how long it has waited; a counter that never falls but for a moment while threads of
-    /// it end.
-    pub delays: Reading<Delays>,
-    /// Every descriptor of a socket, ordered by [`Socket`]'s order; a socket behind two
-    /// descriptors stands here twice.
-    pub sockets: Reading<Arc<[Socket]>>,
+    /// What few ask for.
+    pub seldom: Seldom,
 }
 
 impl Gauges {
@@ -273,14 +265,10 @@ impl Gauges {
     pub fn absent(why: Absence) -> Self {
         Gauges {
             memory: Reading::Absent(why),
-            proportional_memory: Reading::Absent(why),
-            swap_bytes: Reading::Absent(why),
             threads: Reading::Absent(why),
             fds: Reading::Absent(why),
-            fd_limit: Reading::Absent(why),
             context_switches: Reading::Absent(why),
-            delays: Reading::Absent(why),
-            sockets: Reading::Absent(why),
+            seldom: Seldom::absent(why),
         }
     }
 }
@@ -438,5 +426,16 @@ impl IdentityNeeds {
                 self.environment_keys.push(key.clone());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever adds a field decides here that ten thousand processes are worth it.
+    #[test]
+    fn what_is_said_of_a_process_does_not_grow_unnoticed() {
+        assert!(size_of::<ProcessSample>() <= 400, "{} bytes", size_of::<ProcessSample>());
     }
 }

@@ -4,6 +4,8 @@
 //! while little changes. The trap: a single storm would set the size for ever. So it is noted
 //! how much the latest intervals needed, and what is more than twice that is given back. In
 //! between nothing is allocated anew, however the need goes up and down within the double.
+//! Lists of what is remembered of thousands of processes do not double when one more comes, and
+//! newcomers find their places by keys alone.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hash};
@@ -14,6 +16,36 @@ pub const INTERVALS: u32 = 10;
 
 /// Room for so many is never given back.
 const KEPT_MIN: usize = 64;
+
+/// One more for each so many rows there is room for.
+const NEWCOMERS_SHARE: usize = 16;
+
+/// Makes room for so many more: where there is not enough, for a sixteenth of all on top, and not
+/// for twice as many, which is never needed again.
+pub fn make_room<T>(list: &mut Vec<T>, count: usize) {
+    if list.capacity() - list.len() < count {
+        let all = list.len().saturating_add(count);
+        list.reserve_exact(count.saturating_add(all / NEWCOMERS_SHARE));
+    }
+}
+
+/// Takes rows over into a list that ascends by key, each into its place.
+///
+/// Rows are moved by their keys alone: to merge them would take room for as many again.
+pub fn merge<T, K: Ord>(list: &mut Vec<T>, newcomers: &mut Vec<T>, key_of: impl Fn(&T) -> K) {
+    if newcomers.is_empty() {
+        return;
+    }
+    if list.is_empty() {
+        std::mem::swap(list, newcomers);
+    } else {
+        make_room(list, newcomers.len());
+        list.append(newcomers);
+    }
+    if !list.is_sorted_by_key(&key_of) {
+        list.sort_by_cached_key(key_of);
+    }
+}
 
 /// How much of one list's room the latest intervals needed.
 #[derive(Clone, Debug, Default)]
@@ -128,6 +160,28 @@ mod tests {
         check(&[1000, 600, 900]);
         check(&[0, 50]);
         check(&[2000, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn newcomers_are_merged_without_doubling_the_room() {
+        fn check(list: &[u32], newcomers: &[u32]) {
+            let (mut merged, mut rest) = (list.to_vec(), newcomers.to_vec());
+            merge(&mut merged, &mut rest, |row| *row);
+            let mut expected = [list, newcomers].concat();
+            expected.sort_unstable();
+            assert_eq!((merged, rest), (expected, Vec::new()));
+        }
+        check(&[], &[]);
+        check(&[], &[3, 1]);
+        check(&[1, 2], &[]);
+        check(&[1, 2], &[3, 9]);
+        check(&[1, 5, 9], &[0, 3, 7, 10]);
+        let mut many: Vec<u32> = (0..10_000).collect();
+        merge(&mut many, &mut vec![10_000], |row| *row);
+        assert!(many.capacity() < 11_000, "{}", many.capacity());
+        let room = many.capacity();
+        merge(&mut many, &mut (10_001..10_400).collect(), |row| *row);
+        assert_eq!(many.capacity(), room, "one more for each sixteen there already was");
     }
 
     #[test]

@@ -128,7 +128,7 @@ impl Tally {
         self.io.add(process.io.total.map(|_| 0));
         self.add_switches(process);
         self.add_delays(process);
-        match &process.gauges.sockets {
+        match &process.gauges.seldom.sockets {
             Reading::Value(sockets) => {
                 self.sockets_read.readable += 1;
                 self.sockets.extend_from_slice(sockets);
@@ -176,13 +176,13 @@ impl Tally {
             let anon_bytes = memory.rss_bytes.saturating_sub(memory.shared_bytes);
             self.anon_bytes = self.anon_bytes.saturating_add(anon_bytes);
         }
-        self.pss.add(gauges.proportional_memory.map(|memory| memory.pss_bytes));
-        self.uss.add(gauges.proportional_memory.map(|memory| memory.uss_bytes));
-        self.swap.add(gauges.swap_bytes);
+        self.pss.add(gauges.seldom.proportional_memory.map(|memory| memory.pss_bytes));
+        self.uss.add(gauges.seldom.proportional_memory.map(|memory| memory.uss_bytes));
+        self.swap.add(gauges.seldom.swap_bytes);
     }
 
     fn add_fds(&mut self, process: &ProcessSample) {
-        let (fds, limit) = (process.gauges.fds, process.gauges.fd_limit);
+        let (fds, limit) = (process.gauges.fds, process.gauges.seldom.fd_limit);
         self.fds.add(fds);
         match (fds, limit) {
             (Reading::Value(fds), Reading::Value(limit)) => {
@@ -211,7 +211,7 @@ impl Tally {
     }
 
     fn add_delays(&mut self, process: &ProcessSample) {
-        let delays = process.gauges.delays;
+        let delays = process.gauges.seldom.delays;
         // What has ended waits no more, and its record has told the rest.
         if process.state == ProcessState::Zombie && delays.absence() == Some(Absence::Vanished) {
             return;
@@ -484,16 +484,16 @@ fn is_missing(process: &ProcessSample, need: Need) -> bool {
         Need::Memory => gauges.memory.absence(),
         Need::Io => process.io.total.absence(),
         Need::Fds => gauges.fds.absence(),
-        Need::FdLimit => gauges.fd_limit.absence(),
+        Need::FdLimit => gauges.seldom.fd_limit.absence(),
         Need::ContextSwitches => gauges.context_switches.absence(),
         // That nobody counts it is not the process's doing.
-        Need::Delays => gauges.delays.absence().filter(|why| {
+        Need::Delays => gauges.seldom.delays.absence().filter(|why| {
             let is_general = [Absence::NeedsRecords, Absence::Unsupported].contains(why);
             !is_general && process.state == ProcessState::Living
         }),
-        Need::Swap => gauges.swap_bytes.absence(),
-        Need::ProportionalMemory => gauges.proportional_memory.absence(),
-        Need::Sockets | Need::TcpTraffic => gauges.sockets.absence(),
+        Need::Swap => gauges.seldom.swap_bytes.absence(),
+        Need::ProportionalMemory => gauges.seldom.proportional_memory.absence(),
+        Need::Sockets | Need::TcpTraffic => gauges.seldom.sockets.absence(),
     };
     why.is_some()
 }

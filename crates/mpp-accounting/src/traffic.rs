@@ -176,7 +176,7 @@ impl TrafficBook {
                 movement.credits.push((row, moved));
                 movement.partial.extend(closed.was_thrown_away.then_some(row));
             }
-            Some(Owner::Stranger) => {}
+            Some(Owner::Stranger | Owner::Undecided(_)) => {}
             None if movement.is_baseline => {}
             None => {
                 movement.all_are_partial |= closed.was_thrown_away;
@@ -242,7 +242,7 @@ fn was_set_back(credited: TcpTotals, now: TcpTotals) -> bool {
 fn row(owner: Option<Owner>) -> Option<usize> {
     match owner? {
         Owner::Row(row) => Some(row),
-        Owner::Stranger => None,
+        Owner::Stranger | Owner::Undecided(_) => None,
     }
 }
 
@@ -250,7 +250,7 @@ fn row(owner: Option<Owner>) -> Option<usize> {
 fn holdings(snapshot: &Snapshot, owner_of: &impl Fn(ProcessKey) -> Option<Owner>) -> Vec<Holding> {
     let mut holdings = Vec::new();
     for process in &snapshot.processes {
-        let Reading::Value(sockets) = &process.gauges.sockets else { continue };
+        let Reading::Value(sockets) = &process.gauges.seldom.sockets else { continue };
         if sockets.is_empty() {
             continue;
         }

@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use model_kernel::{INIT, Kernel};
 use mpp_accounting::group::{GroupBook, Rows};
-use mpp_accounting::ledger::Ledger;
+use mpp_accounting::ledger::{Ledger, Movement, ProcessDelta};
 use mpp_accounting::metric;
-use mpp_accounting::process::{Absence, EnvironmentEntry, Reading};
+use mpp_accounting::process::{
+    Absence, EnvironmentEntry, Identity, ProcessKey, ProcessSample, Reading,
+};
 use mpp_accounting::report::{Figure, Mark, Report, Value};
 use mpp_accounting::selector::{Descendants, GroupKey, Resolution, Selector};
 use mpp_accounting::snapshot::Snapshot;
-use mpp_accounting::units::IoCounter;
+use mpp_accounting::units::{Delta, IoCounter, UsageDelta};
 
 /// A kernel, watched by group.
 struct Watch {
@@ -22,8 +24,8 @@ struct Watch {
     report: Report,
 }
 
-const METRICS: &str =
-    "processes.total,processes.ended,io_counters.write_bytes,io_counters.write_bytes_per_sec";
+const METRICS: &str = "processes.total,processes.ended,io_counters.write_bytes,io_counters.write_bytes_per_sec,\
+     ctx_switches.voluntary";
 
 impl Watch {
     fn new(rows: Rows, prepare: impl FnOnce(&mut Kernel)) -> Self {
@@ -321,41 +323,199 @@ fn a_process_that_may_belong_makes_a_lower_bound() {
     assert_eq!(members, Figure::Known { value: Value::Integer(0), mark: Mark::LowerBound });
 }
 
+/// A process of which nobody knows for some intervals whether it bears a variable.
+struct Unknown {
+    watch: Watch,
+    pid: u32,
+}
+
+impl Unknown {
+    fn new() -> Self {
+        let mut watch = Watch::new(tagged_row(), |_| {});
+        let mut pid = 0;
+        watch.interval(|kernel| pid = kernel.fork(INIT, "program"));
+        Unknown { watch, pid }
+    }
+
+    /// One that was there before anybody looked, and whose I/O cannot be read.
+    fn out_of_sight() -> Self {
+        let mut pid = 0;
+        let watch = Watch::new(tagged_row(), |kernel| {
+            pid = kernel.fork(INIT, "program");
+            kernel.process(pid).is_readable = false;
+        });
+        Unknown { watch, pid }
+    }
+
+    /// One second in which it does something, and at the end of which this is known of it. All
+    /// others bear no variable.
+    fn interval(
+        &mut self,
+        happen: impl FnOnce(&mut Kernel, u32),
+        see: impl FnOnce(&mut ProcessSample),
+    ) {
+        let pid = self.pid;
+        self.watch.interval_of(
+            |kernel| happen(kernel, pid),
+            |snapshot| {
+                for sample in &mut snapshot.processes {
+                    bear(sample, Reading::Value(Box::default()));
+                }
+                let sample = snapshot.processes.iter_mut().find(|p| p.key.pid == pid);
+                see(sample.expect("it lives"));
+            },
+        );
+    }
+
+    /// The same while its environment is not known yet.
+    fn unknown_interval(&mut self, happen: impl FnOnce(&mut Kernel, u32)) {
+        self.interval(happen, |sample| bear(sample, Reading::Absent(Absence::NotYetKnown)));
+    }
+
+    /// An interval in which it does nothing, and at whose end it is known to bear the variable.
+    fn turn_out_to_be_a_member(&mut self) {
+        self.interval(|_, _| {}, |sample| bear(sample, tagged()));
+    }
+
+    fn total(&self, column: &str) -> Figure {
+        self.watch.figure("tagged", column)
+    }
+}
+
+fn bear(sample: &mut ProcessSample, environment: Reading<Box<[EnvironmentEntry]>>) {
+    Arc::make_mut(&mut sample.identity).environment = environment;
+}
+
+fn tagged_row() -> Rows {
+    Rows::Named(vec![(b"tagged".as_slice().into(), selector("env:TAG", Descendants::Taken))])
+}
+
+fn tagged() -> Reading<Box<[EnvironmentEntry]>> {
+    let entry = EnvironmentEntry { key: b"TAG".as_slice().into(), value: Box::default() };
+    Reading::Value(Box::new([entry]))
+}
+
+fn integer(number: u64, mark: Mark) -> Figure {
+    Figure::Known { value: Value::Integer(number), mark }
+}
+
 /// Writes 500 bytes in each of two intervals before it is known who it is, and 500 more then;
 /// returns what the group has before that, and after.
 fn written_before_it_is_known(environment: Reading<Box<[EnvironmentEntry]>>) -> [u64; 2] {
-    let rows =
-        Rows::Named(vec![(b"tagged".as_slice().into(), selector("env:TAG", Descendants::Taken))]);
-    let mut watch = Watch::new(rows, |_| {});
-    let mut process = 0;
-    let with = |watch: &mut Watch, process: u32, environment| {
-        watch.interval_of(
-            |kernel| kernel.write(process, 500),
-            |snapshot| {
-                let sample = snapshot.processes.iter_mut().find(|p| p.key.pid == process);
-                Arc::make_mut(&mut sample.expect("it lives").identity).environment = environment;
-            },
-        );
-    };
-    watch.interval(|kernel| process = kernel.fork(INIT, "program"));
-    let unknown = Reading::Absent(Absence::NotYetKnown);
-    with(&mut watch, process, unknown.clone());
-    with(&mut watch, process, unknown);
-    let before = watch.written("tagged");
-    with(&mut watch, process, environment);
-    let (rate, _) = watch.rate("tagged", "io_counters.write_bytes_per_sec");
+    let mut process = Unknown::new();
+    let write = |kernel: &mut Kernel, pid| kernel.write(pid, 500);
+    process.unknown_interval(write);
+    process.unknown_interval(write);
+    let before = process.watch.written("tagged");
+    process.interval(write, |sample| bear(sample, environment));
+    let (rate, _) = process.watch.rate("tagged", "io_counters.write_bytes_per_sec");
     assert!(rate <= 500.0, "what was done before is no part of the rate: {rate}");
-    [before, watch.written("tagged")]
+    [before, process.watch.written("tagged")]
 }
 
 #[test]
 fn what_a_process_did_before_it_was_known_who_it_is_is_its_groups() {
-    let entry = |key: &[u8]| EnvironmentEntry { key: key.into(), value: Box::default() };
-    let tagged = Reading::Value(Box::from([entry(b"TAG")]));
-    assert_eq!(written_before_it_is_known(tagged), [0, 1500]);
+    assert_eq!(written_before_it_is_known(tagged()), [0, 1500]);
     assert_eq!(written_before_it_is_known(Reading::Value(Box::default())), [0, 0]);
     let denied = Reading::Absent(Absence::Denied);
     assert_eq!(written_before_it_is_known(denied), [0, 0]);
+}
+
+#[test]
+fn what_came_with_children_before_it_was_known_who_reaped_them_is_its_groups() {
+    let reap = |kernel: &mut Kernel, parent| {
+        let child = kernel.fork(parent, "child");
+        kernel.write(child, 700);
+        kernel.exit_and_wait(child);
+    };
+    let mut process = Unknown::new();
+    process.unknown_interval(reap);
+    process.turn_out_to_be_a_member();
+    assert_eq!(process.watch.written("tagged"), 700);
+    let mut process = Unknown::new();
+    process.interval(reap, |sample| bear(sample, tagged()));
+    assert_eq!(process.watch.written("tagged"), 700, "known in the same interval");
+}
+
+#[test]
+fn how_often_a_process_gave_up_the_cpu_before_it_was_known_who_it_is_is_its_groups() {
+    let mut process = Unknown::new();
+    process.unknown_interval(|kernel, pid| kernel.switch(pid, 5));
+    process.unknown_interval(|kernel, pid| kernel.switch(pid, 3));
+    process.turn_out_to_be_a_member();
+    assert_eq!(process.total("ctx_switches.voluntary"), integer(8, Mark::Estimate));
+}
+
+#[test]
+fn io_out_of_sight_before_it_was_known_whose_it_is_leaves_a_lower_bound() {
+    let mut process = Unknown::out_of_sight();
+    process.unknown_interval(|kernel, pid| kernel.write(pid, 1000));
+    process.unknown_interval(|kernel, pid| kernel.process(pid).is_readable = true);
+    process.turn_out_to_be_a_member();
+    let total = process.total("io_counters.write_bytes");
+    assert!(matches!(total, Figure::Known { mark: Mark::LowerBound, .. }), "{total:?}");
+}
+
+/// What is in the group of what a process did before it became this.
+fn written_before_it_became(another: impl FnOnce(&mut Identity)) -> u64 {
+    let mut process = Unknown::new();
+    process.unknown_interval(|kernel, pid| kernel.write(pid, 500));
+    process.interval(
+        |_, _| {},
+        |sample| {
+            bear(sample, tagged());
+            another(Arc::make_mut(&mut sample.identity));
+        },
+    );
+    process.watch.written("tagged")
+}
+
+#[test]
+fn what_another_program_or_user_did_before_is_not_the_groups() {
+    assert_eq!(written_before_it_became(|_| {}), 500);
+    assert_eq!(written_before_it_became(|now| now.comm = b"renamed"[..].into()), 500);
+    let another = |now: &mut Identity| now.executable = Reading::Value(b"/bin/b"[..].into());
+    assert_eq!(written_before_it_became(another), 0);
+    assert_eq!(written_before_it_became(|now| now.uid = 0), 0);
+}
+
+/// So many processes write 10 bytes each, and 10 more until their environments can be read: the last
+/// of them bears a variable. Returns what its group has then, in total and by the second.
+fn written_among_the_undecided(count: u32) -> [Figure; 2] {
+    let mut watch = Watch::new(tagged_row(), |_| {});
+    let template = watch.kernel.sweep().processes.remove(0);
+    let key = |pid| ProcessKey { pid, start_time_ticks: 2000 };
+    let keys: Vec<ProcessKey> = (2..2 + count).map(key).collect();
+    let delta = |key: &ProcessKey| ProcessDelta {
+        key: *key,
+        io: Some(Delta([0, 10, 0, 1, 0, 10, 0])),
+        usage: UsageDelta::from_cpu_ns(1),
+        rounded_records: 0,
+    };
+    let movement = Movement { processes: keys.iter().map(delta).collect(), ..Movement::default() };
+    let sample = |key: &ProcessKey| ProcessSample { key: *key, ..template.clone() };
+    let mut snapshot = watch.kernel.sweep();
+    snapshot.processes = keys.iter().map(sample).collect();
+    for is_known in [false, true] {
+        snapshot.taken_at.ns += 1_000_000_000;
+        for sample in snapshot.processes.iter_mut().filter(|_| is_known) {
+            let variable = EnvironmentEntry { key: b"TAG"[..].into(), value: [].into() };
+            let entries = [variable].into_iter().filter(|_| sample.key.pid == count + 1);
+            let environment = Reading::Value(entries.collect());
+            Arc::make_mut(&mut sample.identity).environment = environment;
+        }
+        watch.report = watch.book.fold(&snapshot, &movement, &Resolution::default());
+    }
+    ["io_counters.write_bytes", "io_counters.write_bytes_per_sec"]
+        .map(|column| watch.figure("tagged", column))
+}
+
+#[test]
+fn what_the_undecided_did_that_found_no_room_makes_a_lower_bound() {
+    let rate = Figure::Known { value: Value::Float(10.0), mark: Mark::Estimate };
+    let total = |bytes, mark| Figure::Known { value: Value::Integer(bytes), mark };
+    assert_eq!(written_among_the_undecided(4096), [total(20, Mark::Estimate), rate]);
+    assert_eq!(written_among_the_undecided(4097), [total(10, Mark::LowerBound), rate]);
 }
 
 #[test]

@@ -11,8 +11,8 @@ use mpp_accounting::network::{
     ClosedConnection, Connection, ConnectionId, Endpoint, Listener, Listening, TcpTraffic,
 };
 use mpp_accounting::process::{
-    Absence, Gauges, Identity, ProcessIo, ProcessKey, ProcessSample, ProcessState, Reading, Socket,
-    SocketKind, TcpState, Usage,
+    Absence, Gauges, Identity, ProcessIo, ProcessKey, ProcessSample, ProcessState, Reading, Seldom,
+    SeldomGauges, Socket, SocketKind, TcpState, Usage,
 };
 use mpp_accounting::report::{Figure, Mark, Report, Value};
 use mpp_accounting::selector::{Resolution, Selector};
@@ -117,6 +117,7 @@ impl Watch {
             });
             sockets.collect::<Arc<[Socket]>>()
         });
+        let seldom = SeldomGauges { sockets, ..SeldomGauges::absent(absent) };
         let identity = Identity {
             comm: name.as_bytes().into(),
             uid: 0,
@@ -138,7 +139,7 @@ impl Watch {
             read_at: BootTime { ns: self.sweeps * SECOND_NS },
             usage: Usage::default(),
             io: ProcessIo { total: Reading::Absent(absent), threads: Reading::Absent(absent) },
-            gauges: Gauges { sockets, ..Gauges::absent(absent) },
+            gauges: Gauges { seldom: Seldom::from(seldom), ..Gauges::absent(absent) },
         }
     }
 

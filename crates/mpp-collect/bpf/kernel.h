@@ -66,6 +66,11 @@ struct task_io_accounting {
 	u64 cancelled_write_bytes;
 };
 
+struct list_head {
+	struct list_head *next;
+	struct list_head *prev;
+};
+
 struct sched_entity {
 	u64 sum_exec_runtime;
 };
@@ -105,6 +110,7 @@ typedef struct {
 struct signal_struct {
 	atomic_t live;
 	int nr_threads;
+	struct list_head thread_head;
 	int group_exit_code;
 	unsigned int flags;
 	u64 utime;
@@ -187,6 +193,7 @@ struct task_struct {
 	int tgid;
 	struct task_struct *real_parent;
 	struct task_struct *group_leader;
+	struct list_head thread_node;
 	u64 utime;
 	u64 stime;
 	unsigned long nvcsw;

@@ -151,8 +151,9 @@ struct record_task_delays {
 	u32 zero;
 };
 
-/* A process with a single thread that has not run since it was told as a whole in the reading
- * before, and of which all else that a record_task would say is the same, too. */
+/* A process of which no thread has run since it was told in the reading before, whose threads are
+ * not told either. It has the parent and the control groups that it had; what else others may have
+ * changed of it was the same when it was its turn to be looked at, within the last sixteen readings. */
 struct record_still {
 	struct record_header header;
 	u32 tgid;

@@ -26,6 +26,7 @@ struct scratch {
 	struct record_task_delays delays;
 	struct record_still still;
 	u64 chunk[CHUNK_WORDS];
+	enum stand stand;
 };
 
 struct {
@@ -263,19 +264,42 @@ ALWAYS_INLINE void copy_task_delays(struct record_task_delays *to, struct task_s
 	to->zero = 0;
 }
 
-/* Tells in a few bytes of a process that has stood still; returns whether it has. */
-ALWAYS_INLINE u32 write_still(struct scratch *scratch, struct task_struct *task,
-			      struct seq_file *seq)
+/* Tells in a few bytes of a process that has stood still. */
+ALWAYS_INLINE void write_still(struct scratch *scratch, const struct task_struct *task,
+			       struct seq_file *seq)
 {
 	struct record_still *still = &scratch->still;
 
-	if (!stands_still(task, scratch->task.parts, &scratch->memory))
-		return 0;
 	still->header = header_of(RECORD_STILL, sizeof(*still));
 	still->tgid = task->tgid;
 	still->zero = 0;
 	still->start = task->start_boottime;
 	bpf_seq_write(seq, still, sizeof(*still));
+}
+
+/* Whether a thread need not be told, because its process stands still, by what is known before
+ * memory and files are looked at; the leader says so for all. */
+ALWAYS_INLINE u32 is_told_by_standing(struct scratch *scratch, const struct task_struct *task,
+				      struct seq_file *seq)
+{
+	if (task->pid != task->tgid)
+		return is_of_still(task);
+	scratch->stand = stand_of(task, scratch->chunk);
+	if (scratch->stand != STAND_STILL)
+		return 0;
+	write_still(scratch, task, seq);
+	return 1;
+}
+
+/* The same, once they have been. */
+ALWAYS_INLINE u32 is_told_by_print(struct scratch *scratch, const struct task_struct *task,
+				   struct seq_file *seq)
+{
+	if (task->pid != task->tgid)
+		return 0;
+	if (judged(scratch->stand, task, scratch->task.parts, &scratch->memory) != STAND_STILL)
+		return 0;
+	write_still(scratch, task, seq);
 	return 1;
 }
 
@@ -316,9 +340,12 @@ SECTION("iter/task") int write_task(struct bpf_iter__task *context)
 	scratch = bpf_map_lookup_elem(&scratches, &zero);
 	if (!scratch)
 		return 0;
+	if (is_told_by_standing(scratch, task, seq))
+		return 0;
+	FORGET_MEMORY();
 	copy_parts(scratch, task);
 	FORGET_MEMORY();
-	if ((scratch->task.parts & TASK_HAS_PROCESS) && write_still(scratch, task, seq))
+	if (is_told_by_print(scratch, task, seq))
 		return 0;
 	copy_thread(&scratch->task, task);
 	if (scratch->task.parts & TASK_HAS_PROCESS)

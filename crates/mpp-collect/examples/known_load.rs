@@ -4,6 +4,7 @@
 //! written. Ends at the end of its input.
 //!
 //! - `memory BYTES`: holds that much more, every page touched
+//! - `map PATH`: maps a file, every page touched
 //! - `fds COUNT`: opens that many more descriptors
 //! - `threads COUNT`: starts that many more, which sleep
 //! - `write BYTES PATH`: writes that much to a file, in one call
@@ -23,6 +24,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{BufRead, Error, Read, Result, Write, stdin, stdout};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -84,6 +86,7 @@ fn obey(command: &str, held: &mut Held) -> Result<Next> {
     let number = || first.parse::<usize>().map_err(Error::other);
     match name {
         "memory" => held.memory.push(touched(number()?)),
+        "map" => map(first)?,
         "fds" => open_many(number()?, held)?,
         "threads" => (0..number()?).for_each(|_| drop(thread::spawn(|| sleep()))),
         "write" => write_once(number()?, path)?,
@@ -107,6 +110,16 @@ fn touched(bytes: usize) -> Vec<u8> {
     let mut memory = vec![0_u8; bytes];
     memory.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
     memory
+}
+
+/// Whoever cuts the file takes the pages away, unless they are touched again.
+fn map(path: &str) -> Result<()> {
+    let file = File::open(path)?;
+    let length = usize::try_from(file.metadata()?.len()).map_err(Error::other)?;
+    let (null, flags) = (std::ptr::null_mut(), libc::MAP_SHARED | libc::MAP_POPULATE);
+    // SAFETY: a new mapping, at an address that the kernel chooses; nobody looks into it.
+    let address = unsafe { libc::mmap(null, length, libc::PROT_READ, flags, file.as_raw_fd(), 0) };
+    if address == libc::MAP_FAILED { Err(Error::last_os_error()) } else { Ok(()) }
 }
 
 fn open_many(count: usize, held: &mut Held) -> Result<()> {

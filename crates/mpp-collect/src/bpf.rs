@@ -174,8 +174,9 @@ impl Bpf {
     /// As [`Bpf::read_tasks`], but says of processes that stood still since the last call of this
     /// kind no more than that, where what was told then is remembered and that call succeeded.
     ///
-    /// What anybody else changes of such a process is a change: its memory, descriptors, limits,
-    /// parent or control group. While waits are told, all is told of everybody.
+    /// What anybody else changes of such a process is a change, too: another parent or control
+    /// group at once, memory, descriptors and limits within sixteen calls. While waits are told,
+    /// all is told of everybody.
     ///
     /// # Errors
     /// As there.

@@ -59,9 +59,6 @@ const HELD_IO_MAX: u64 = 4096;
 /// From so many PIDs on, listing all processes costs less than asking each whether it is one.
 const LISTING_PAYS: usize = 16;
 
-/// One more for each so many samples there is room for.
-const NEWCOMERS_SHARE: usize = 16;
-
 /// What is known of a process that was not read again in so many rounds is forgotten.
 const ROUNDS_REMEMBERED: u64 = 64;
 
@@ -533,8 +530,10 @@ impl Collector {
     fn learn_and_count(&mut self, needs: &Request<'_>, wait: IdentityWait, into: &mut Snapshot) {
         let mut attention = mem::replace(&mut self.attention, Attention::Everybody);
         attention.sort();
+        let has_inherited = self.take_bequests(&attention, &into.processes);
         let has_learned =
             !attention.is_nobodys() && self.learn(&attention, wait) == Learned::Something;
+        let has_learned = has_learned || has_inherited == Learned::Something;
         if has_learned {
             let complete = |sample: &mut ProcessSample| self.complete(sample, needs.needs);
             attention.each_mut(&mut into.processes, complete);
@@ -600,12 +599,11 @@ impl Collector {
     }
 
     /// From now on has our own programs in the kernel tell of all that live and end, where they
-    /// can be had; else everything stays as it is. Loading them costs as much as reading a
-    /// thousand processes.
+    /// can be had; else everything stays as it is, and nobody else is asked. Loading them costs as
+    /// much as reading a thousand processes.
     pub fn load_programs(&mut self, exit_room: ExitRoom) {
         let (exits, programs) = (ExitSource::Exact, Programs::All);
-        let (witness, refusals) = Witness::open(exits, programs, exit_room, &self.origin);
-        if witness.source() == exits {
+        if let Some((witness, refusals)) = Witness::open_exact(programs, exit_room, &self.origin) {
             (self.exits_max, self.programs, self.exit_room) = (exits, programs, exit_room);
             (self.witness, self.refusals) = (witness, refusals);
         }
@@ -934,6 +932,7 @@ impl Collector {
         let known = self.known.ascending();
         let (mut known_at, mut sample_at) = (0, 0);
         self.order.clear();
+        slack::make_room(&mut self.order, self.pids.len());
         for (position, &pid) in self.pids.iter().enumerate() {
             known_at += known[known_at..].iter().take_while(|known| known.key.pid < pid).count();
             sample_at += former[sample_at..].iter().take_while(|s| s.key.pid < pid).count();
@@ -980,8 +979,9 @@ impl Collector {
         current.resize(into.processes.len(), false);
         let mut newcomers = Vec::new();
         if into.processes.is_empty() {
-            newcomers.reserve_exact(order.len() + order.len() / NEWCOMERS_SHARE);
+            slack::make_room(&mut newcomers, order.len());
         }
+        self.known.reserve(order.len().saturating_sub(self.known.len()));
         for turn in &order {
             let former = into.processes.get_mut(turn.sample_at);
             let former = former.filter(|sample| sample.key.pid == turn.pid);
@@ -994,19 +994,7 @@ impl Collector {
         }
         let mut is_current = current.iter();
         into.processes.retain(|_| is_current.next() == Some(&true));
-        if into.processes.is_empty() {
-            into.processes = newcomers;
-        } else {
-            let count = into.processes.len() + newcomers.len();
-            if count > into.processes.capacity() {
-                // Not twice as much, which is never needed again.
-                into.processes.reserve_exact(newcomers.len() + count / NEWCOMERS_SHARE);
-            }
-            into.processes.append(&mut newcomers);
-        }
-        if !into.processes.is_sorted_by_key(|sample| sample.key) {
-            into.processes.sort_by_cached_key(|sample| sample.key);
-        }
+        slack::merge(&mut into.processes, &mut newcomers, |sample| sample.key);
         into.processes.dedup_by_key(|sample| sample.key.pid);
         into.unreadable_pids.sort_unstable();
         (self.order, self.current) = (order, current);
@@ -1297,6 +1285,25 @@ impl Collector {
     }
 
     /// Has processes that wrote over their environment, or of which it was not read yet, take that
+    /// of whoever forked them and has ended since.
+    fn take_bequests(&mut self, attention: &Attention, samples: &[ProcessSample]) -> Learned {
+        let Collector { known, witness, .. } = self;
+        let mut learned = Learned::Nothing;
+        for sample in attention.all(samples) {
+            let Some((forker, forked_at)) = sample.forked_by.zip(sample.started_at) else {
+                continue;
+            };
+            let heir = known.get_mut(sample.key.pid).filter(|heir| heir.key == sample.key);
+            let Some(heir) = heir.filter(|heir| heir.lacks_environment()) else { continue };
+            if let Some(forker) = witness.bequest(forker, forked_at) {
+                heir.take_environment_of(forker);
+                learned = Learned::Something;
+            }
+        }
+        learned
+    }
+
+    /// Has processes that wrote over their environment, or of which it was not read yet, take that
     /// of whoever forked them.
     fn inherit_environments(&mut self, attention: &Attention) -> Learned {
         let heir = |known: &Known| {
@@ -1369,7 +1376,7 @@ impl Collector {
             sample.identity = Arc::clone(&known.identity);
         }
         if needs.measures.proportional_memory {
-            sample.gauges.proportional_memory = known.proportional_memory();
+            sample.gauges.seldom.proportional_memory = known.proportional_memory();
         }
     }
 
@@ -1495,20 +1502,19 @@ fn assemble(
     let usage = known.hand_out(usage);
     let mut gauges = subject.gauges(measures, u64::from(known.threads_max), buffers);
     if measures.proportional_memory {
-        gauges.proportional_memory = known.proportional_memory();
+        gauges.seldom.proportional_memory = known.proportional_memory();
     }
     if let Some(source) = sockets {
         let fds = gauges.fds.value().copied();
         let found = subject.sockets(known.key, fds, source);
         if measures.sockets {
-            gauges.sockets = found;
+            gauges.seldom.sockets = found;
         }
     }
     if has_vanished(&io, &gauges) {
         return Err(Vanished);
     }
-    let threads = io.threads.value().map(|threads| Box::from(&threads[..]));
-    known.note_threads(threads);
+    known.note_threads(io.threads.value().cloned());
     Ok(ProcessSample {
         key: known.key,
         parent_pid: subject.stat.ppid,
@@ -1576,10 +1582,10 @@ fn has_vanished(io: &ProcessIo, gauges: &Gauges) -> bool {
     is_gone(io.total.absence())
         || is_gone(gauges.memory.absence())
         || is_gone(gauges.fds.absence())
-        || is_gone(gauges.fd_limit.absence())
-        || is_gone(gauges.swap_bytes.absence())
+        || is_gone(gauges.seldom.fd_limit.absence())
+        || is_gone(gauges.seldom.swap_bytes.absence())
         || is_gone(gauges.context_switches.absence())
-        || is_gone(gauges.sockets.absence())
+        || is_gone(gauges.seldom.sockets.absence())
 }
 
 /// Stands for a process of which it is not known yet who it is.
@@ -1611,12 +1617,12 @@ fn count_absences(sample: &ProcessSample, trouble: &mut Trouble) {
         sample.io.total.absence(),
         sample.io.threads.absence(),
         gauges.memory.absence(),
-        gauges.proportional_memory.absence(),
-        gauges.swap_bytes.absence(),
+        gauges.seldom.proportional_memory.absence(),
+        gauges.seldom.swap_bytes.absence(),
         gauges.fds.absence(),
-        gauges.fd_limit.absence(),
+        gauges.seldom.fd_limit.absence(),
         gauges.context_switches.absence(),
-        gauges.sockets.absence(),
+        gauges.seldom.sockets.absence(),
     ];
     absences.into_iter().flatten().for_each(|why| count(trouble, why));
 }

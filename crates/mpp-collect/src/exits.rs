@@ -16,7 +16,8 @@ mod health;
 mod rounded;
 
 use mpp_accounting::exit::{ExitSource, Exits, ProcessExit};
-use mpp_accounting::process::{IdentityNeeds, ProcessKey, ProcessSample};
+use mpp_accounting::process::{Identity, IdentityNeeds, ProcessKey, ProcessSample};
+use mpp_accounting::units::BootTime;
 use mpp_parse::bpf_record::TaskKey;
 use rustix::io::Errno;
 
@@ -126,26 +127,9 @@ impl Witness {
             return (Witness::Nobody, refusals);
         }
         if max == ExitSource::Exact {
-            match Bpf::open(&BpfOptions {
-                programs,
-                exit_ring_bytes: room.ring_bytes,
-                exec_ring_bytes: room.ring_bytes / 2,
-            }) {
-                Ok(bpf) => {
-                    let missing = bpf.missing_hooks().iter();
-                    let missing = missing.map(|(hook, errno)| Refusal {
-                        source: ExitSource::Exact,
-                        reason: format!("{}: {errno}", hook.what_is_missing()),
-                        cure: None,
-                    });
-                    refusals.extend(missing);
-                    return (Witness::Exact(Box::new(ExactWitness::new(bpf))), refusals);
-                }
-                Err(refusal) => refusals.push(Refusal {
-                    source: ExitSource::Exact,
-                    reason: refusal.to_string(),
-                    cure: refusal.cure().map(str::to_owned),
-                }),
+            match Witness::exact(programs, room) {
+                Ok(found) => return found,
+                Err(refusal) => refusals.push(refusal),
             }
         }
         match Taskstats::open(&TaskstatsOptions { receive_buffer_bytes: room.socket_bytes }) {
@@ -159,6 +143,38 @@ impl Witness {
             }),
         }
         (Witness::Nobody, refusals)
+    }
+
+    /// Opens hooks of our own and nothing else, and says what they lack; `None` where they cannot
+    /// be had.
+    pub(crate) fn open_exact(
+        programs: Programs,
+        room: ExitRoom,
+        origin: &Origin,
+    ) -> Option<(Witness, Vec<Refusal>)> {
+        let is_ours = origin.kind == ProcfsKind::OwnNamespace;
+        is_ours.then(|| Witness::exact(programs, room).ok()).flatten()
+    }
+
+    /// Hooks of our own, and what they lack.
+    fn exact(programs: Programs, room: ExitRoom) -> Result<(Witness, Vec<Refusal>), Refusal> {
+        let options = BpfOptions {
+            programs,
+            exit_ring_bytes: room.ring_bytes,
+            exec_ring_bytes: room.ring_bytes / 2,
+        };
+        let bpf = Bpf::open(&options).map_err(|refusal| Refusal {
+            source: ExitSource::Exact,
+            reason: refusal.to_string(),
+            cure: refusal.cure().map(str::to_owned),
+        })?;
+        let missing = bpf.missing_hooks().iter().map(|(hook, errno)| Refusal {
+            source: ExitSource::Exact,
+            reason: format!("{}: {errno}", hook.what_is_missing()),
+            cure: None,
+        });
+        let missing = missing.collect();
+        Ok((Witness::Exact(Box::new(ExactWitness::new(bpf))), missing))
     }
 
     /// Which source this is.
@@ -271,6 +287,15 @@ impl Witness {
     pub(crate) fn executed(&self, process: TaskKey) -> Option<&Executed> {
         match self {
             Witness::Exact(witness) => witness.executed(process),
+            Witness::Nobody | Witness::Rounded(_) => None,
+        }
+    }
+
+    /// Who had the environment that a process was forked with at a moment, where its forker's end
+    /// was told with the last sweep or the one before.
+    pub(crate) fn bequest(&self, forker: ProcessKey, forked_at: BootTime) -> Option<&Identity> {
+        match self {
+            Witness::Exact(witness) => witness.bequest(forker, forked_at),
             Witness::Nobody | Witness::Rounded(_) => None,
         }
     }

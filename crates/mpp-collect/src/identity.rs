@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use mpp_accounting::process::{
     Absence, EnvironmentEntry, Identity, IdentityNeeds, ProcessKey, ProcessState,
-    ProportionalMemory, Reading, ThreadIo, Usage,
+    ProportionalMemory, Reading, ThreadIo, ThreadList, Usage,
 };
 use mpp_accounting::units::Totals;
 use mpp_parse::proc_pid_environ::{is_clobbered, variables};
@@ -368,13 +368,16 @@ impl Known {
 
     /// Whom to ask for its memory: itself, or a thread that lives when the main one exited.
     pub(crate) fn reader_key(&self) -> ProcessKey {
-        self.by_procfs().reader.unwrap_or(self.key)
+        self.by_procfs().reader.as_deref().copied().unwrap_or(self.key)
     }
 
     /// As the bounded reader found it last. Who has no memory has none that is shared.
     pub(crate) fn proportional_memory(&self) -> Reading<ProportionalMemory> {
         match self.has_memory {
-            true => self.by_procfs().proportional_memory,
+            true => match &self.by_procfs().proportional_memory {
+                Some(reading) => **reading,
+                None => Reading::Absent(Absence::NotYetKnown),
+            },
             false => Reading::Value(ProportionalMemory::default()),
         }
     }
@@ -386,11 +389,11 @@ impl Known {
 
     /// What they had done at the sweep before that.
     pub(crate) fn former_threads(&self) -> Option<&[ThreadIo]> {
-        self.by_procfs().thread_readings.as_ref()?.former.as_deref()
+        self.by_procfs().thread_readings.as_ref()?.former.as_deref().map(|threads| &**threads)
     }
 
     /// Remembers what a sweep has read of its threads, if it has.
-    pub(crate) fn note_threads(&mut self, threads: Option<Box<[ThreadIo]>>) {
+    pub(crate) fn note_threads(&mut self, threads: Option<ThreadList>) {
         let is_nothing = threads.is_none() && self.threads().is_none();
         let readings = &mut self.by_procfs_mut().thread_readings;
         if is_nothing {
@@ -398,7 +401,7 @@ impl Known {
             return;
         }
         let readings = readings.get_or_insert_default();
-        readings.former = mem::replace(&mut readings.last, threads);
+        readings.former = mem::replace(&mut readings.last, threads).map(Box::new);
     }
 
     /// Forgets the reading before the last one.
@@ -736,8 +739,8 @@ impl Known {
             }
             _ => None,
         };
-        if reader != self.by_procfs().reader {
-            self.by_procfs_mut().reader = reader;
+        if reader != self.by_procfs().reader.as_deref().copied() {
+            self.by_procfs_mut().reader = reader.map(Box::new);
         }
     }
 
@@ -887,22 +890,33 @@ impl Known {
     pub(crate) fn inherit_environment(&mut self, parent: &Known) {
         let is_parents = self.key.start_time_ticks >= parent.key.start_time_ticks
             && self.image.is_of_same_exec(parent.image);
-        let Reading::Value(remembered) = &parent.identity.environment else { return };
-        if !is_parents {
-            return;
+        if is_parents {
+            self.take_environment_of(&parent.identity);
         }
-        let mut next = Identity::clone(&self.identity);
-        let own = next.environment.value().map_or(&[][..], |entries| entries);
-        next.environment = Reading::Value(united(remembered, own));
-        next.is_environment_incomplete = parent.identity.is_environment_incomplete;
+    }
+
+    /// Takes the environment of one that it was forked from, as that was then.
+    pub(crate) fn take_environment_of(&mut self, forker: &Identity) {
+        let Some(next) = self.with_environment_of(forker) else { return };
         if !next.is_environment_incomplete {
             self.overwriting = self.overwriting.made_good();
         }
         self.replace(next);
     }
 
+    /// Who it is with that environment, where it is known.
+    pub(crate) fn with_environment_of(&self, forker: &Identity) -> Option<Identity> {
+        let remembered = forker.environment.value()?;
+        let own = self.identity.environment.value().map_or(&[][..], |entries| entries);
+        Some(Identity {
+            environment: Reading::Value(united(remembered, own)),
+            is_environment_incomplete: forker.is_environment_incomplete,
+            ..Identity::clone(&self.identity)
+        })
+    }
+
     fn accept_rollup(&mut self, bytes: Reading<&[u8]>) {
-        self.by_procfs_mut().proportional_memory = match bytes {
+        let reading = match bytes {
             // The process gave its memory back.
             Reading::Value([]) => Reading::Value(ProportionalMemory::default()),
             Reading::Value(bytes) => proc_pid_smaps_rollup::parse(bytes)
@@ -911,6 +925,7 @@ impl Known {
                 }),
             Reading::Absent(why) => Reading::Absent(why),
         };
+        self.by_procfs_mut().proportional_memory = Some(Box::new(reading));
     }
 
     /// Samples that hold the former identity keep it.
@@ -1033,14 +1048,14 @@ mod tests {
         let lengths = |known: &Known| {
             (known.threads().map(<[_]>::len), known.former_threads().map(<[_]>::len))
         };
-        let mut check = |read: Option<Box<[ThreadIo]>>, expected| {
+        let mut check = |read: Option<ThreadList>, expected| {
             known.note_threads(read);
             assert_eq!(lengths(&known), expected);
             assert_eq!(known.by_procfs().thread_readings.is_none(), expected == (None, None));
         };
         check(None, (None, None));
-        check(Some(Box::from([])), (Some(0), None));
-        check(Some(Box::from([])), (Some(0), Some(0)));
+        check(Some(ThreadList::default()), (Some(0), None));
+        check(Some(ThreadList::default()), (Some(0), Some(0)));
         check(None, (None, Some(0)));
         check(None, (None, None));
     }

@@ -190,10 +190,10 @@ impl Subject<'_> {
             gauges.fds = self.descriptors(buffers);
         }
         if measures.fd_limit {
-            gauges.fd_limit = self.descriptor_limit(buffers);
+            gauges.seldom.fd_limit = self.descriptor_limit(buffers);
         }
         if measures.delays {
-            gauges.delays = Reading::Absent(Absence::NeedsRecords);
+            gauges.seldom.delays = Reading::Absent(Absence::NeedsRecords);
         }
         self.status_gauges(measures, threads_max, buffers, &mut gauges);
         gauges
@@ -288,7 +288,7 @@ impl Subject<'_> {
         let wants_main_thread = measures.context_switches == ContextSwitchNeeds::MainThread;
         if measures.swap {
             let status = self.reading(buffers, c"status", |text| proc_pid_status::parse(text).ok());
-            gauges.swap_bytes = self.swap_bytes(&status);
+            gauges.seldom.swap_bytes = self.swap_bytes(&status);
             // The file is the main thread's only where that one lives.
             if wants_main_thread && !matches!(self.phase, Phase::LeaderExited(_)) {
                 gauges.context_switches = self.main_thread_switches(status, threads_max);

@@ -24,8 +24,7 @@ const SCHEDULER: libc::clockid_t = 2;
 /// On CPUs, all threads together, in nanoseconds; only grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RunTime {
-    seconds: i64,
-    nanoseconds: i64,
+    ns: u64,
 }
 
 impl RunTime {
@@ -46,7 +45,8 @@ impl RunTime {
         })?;
         // SAFETY: all zero bytes are a valid timespec, and the call wrote nothing else.
         let time = unsafe { time.assume_init() };
-        Ok(RunTime { seconds: time.tv_sec, nanoseconds: time.tv_nsec })
+        let [seconds, ns] = [time.tv_sec, time.tv_nsec].map(i64::cast_unsigned);
+        Ok(RunTime { ns: seconds.saturating_mul(1_000_000_000).saturating_add(ns) })
     }
 }
 

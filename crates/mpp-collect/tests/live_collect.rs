@@ -168,10 +168,10 @@ fn memory_descriptors_and_threads_are_what_the_process_made_of_them() {
     assert_eq!(after.gauges.threads.value(), Some(&6));
     assert!(!before.gauges.context_switches.value().unwrap().is_partial);
     assert!(after.gauges.context_switches.value().unwrap().is_partial);
-    let proportional = *after.gauges.proportional_memory.value().unwrap();
+    let proportional = *after.gauges.seldom.proportional_memory.value().unwrap();
     assert!(proportional.uss_bytes >= 64 * MIB, "{proportional:?}");
     assert!(proportional.pss_bytes >= proportional.uss_bytes, "{proportional:?}");
-    assert_eq!(after.gauges.swap_bytes.absence(), None);
+    assert_eq!(after.gauges.seldom.swap_bytes.absence(), None);
     assert_eq!(&*after.identity.comm, b"a");
 }
 
@@ -186,7 +186,7 @@ fn twenty_thousand_descriptors_are_counted_by_the_size_of_their_folder() {
     let sample = read(&mut collector(), load.pid());
     assert_eq!(sample.gauges.fds, Reading::Value(listed));
     assert!(listed > count);
-    assert_eq!(sample.gauges.fd_limit.value().copied(), limit.current.or(Some(u64::MAX)));
+    assert_eq!(sample.gauges.seldom.fd_limit.value().copied(), limit.current.or(Some(u64::MAX)));
 }
 
 #[test]
@@ -245,7 +245,7 @@ fn a_zombie_has_no_memory_and_its_counters_are_final() {
     assert_eq!(zombie.gauges.memory.value().unwrap().rss_bytes, 0);
     assert_eq!(zombie.gauges.fds, Reading::Value(0));
     assert_eq!(zombie.gauges.threads, Reading::Value(1));
-    assert_eq!(zombie.gauges.swap_bytes, Reading::Value(0));
+    assert_eq!(zombie.gauges.seldom.swap_bytes, Reading::Value(0));
     assert_eq!(zombie.identity.environment.absence(), None);
     if is_root() || zombie.io.total.value().is_some() {
         assert_eq!(write_chars(&zombie), 4_000_000);
@@ -270,7 +270,7 @@ fn a_process_whose_main_thread_exited_shows_what_its_other_threads_hold() {
     assert_eq!(sample.identity.cmdline, before.identity.cmdline);
     assert_eq!(sample.identity.environment, before.identity.environment);
     assert_eq!(sample.identity.executable, before.identity.executable);
-    assert_eq!(sample.gauges.sockets, before.gauges.sockets);
+    assert_eq!(sample.gauges.seldom.sockets, before.gauges.seldom.sockets);
     if is_root() {
         // One more answer, and what it read to see that its main thread had exited.
         assert_eq!(write_chars(&sample) - write_chars(&before), 3);
@@ -531,10 +531,10 @@ fn unknown_is_not_zero_for_who_may_not_look() {
     assert_eq!(first.identity.uid, 0);
     assert_eq!(first.io.total, Reading::Absent(Absence::Denied));
     assert_eq!(first.io.threads, Reading::Absent(Absence::Denied));
-    assert_eq!(first.gauges.proportional_memory, Reading::Absent(Absence::Denied));
+    assert_eq!(first.gauges.seldom.proportional_memory, Reading::Absent(Absence::Denied));
     assert_eq!(first.identity.executable, Reading::Absent(Absence::Denied));
     assert_eq!(first.identity.environment, Reading::Absent(Absence::Denied));
-    assert_eq!(first.gauges.sockets, Reading::Absent(Absence::Denied));
+    assert_eq!(first.gauges.seldom.sockets, Reading::Absent(Absence::Denied));
     // These are open to everybody.
     assert!(first.gauges.memory.value().unwrap().rss_bytes > 0);
     assert!(first.identity.cmdline.value().is_some());
@@ -639,7 +639,7 @@ fn a_process_that_holds_its_memory_lock_holds_nobody_up() {
     let locked = snapshot.by_pid(holder.pid).unwrap();
     assert_eq!(locked.identity.cmdline, Reading::Absent(Absence::Blocked));
     assert_eq!(locked.identity.environment, Reading::Absent(Absence::Blocked));
-    assert_eq!(locked.gauges.proportional_memory, Reading::Absent(Absence::Blocked));
+    assert_eq!(locked.gauges.seldom.proportional_memory, Reading::Absent(Absence::Blocked));
     assert!(locked.gauges.memory.value().unwrap().rss_bytes > 0);
     assert!(locked.io.total.value().is_some());
     assert!(snapshot.trouble.blocked >= 1);
@@ -749,6 +749,6 @@ fn a_procfs_of_another_pid_namespace_is_known_as_such() {
     let snapshot = sweep(&mut collector, &everything());
     let own = snapshot.by_pid(outer_pid).unwrap();
     assert!(own.identity.cmdline.value().is_some(), "{:?}", own.identity);
-    assert_eq!(own.gauges.sockets, Reading::Absent(Absence::Unsupported));
+    assert_eq!(own.gauges.seldom.sockets, Reading::Absent(Absence::Unsupported));
     assert!(own.gauges.memory.value().unwrap().rss_bytes > 0);
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::actor::Actor;
+use crate::actor::{Actor, Writer};
 use crate::kernel;
 use crate::options::Options;
 use crate::truth::Line;
@@ -61,6 +61,10 @@ impl Stage {
 
     /// Says this, which is that everything is set up, and waits for the start.
     pub(crate) fn wait_after(&self, ready: Line) -> Result<()> {
+        if self.schedule.is_some() {
+            // Nobody takes a baseline: the blocks of the directory are part of the truth.
+            self.actor.count_metadata(Writer::Parent, 0)?;
+        }
         self.say(ready)?;
         match &self.schedule {
             Some(schedule) => self.actor.live_for(schedule.start_after),
@@ -77,9 +81,21 @@ impl Stage {
         self.say(self.actor.counters.line("tick"))
     }
 
-    /// Prints the truth when all is done.
+    /// Prints the truth when all is done: all of this process's life where a schedule runs it.
     pub(crate) fn total(&self) -> Result<()> {
+        if self.schedule.is_some() {
+            self.remove_directory()?;
+        }
         self.say(self.actor.counters.line("total"))
+    }
+
+    /// Removes the directory, and counts the blocks of the filesystem's own that this dirties.
+    pub(crate) fn remove_directory(&self) -> Result<()> {
+        let before = kernel::thread_write_bytes()?;
+        let directory = self.actor.directory();
+        std::fs::remove_dir_all(directory)
+            .with_context(|| format!("cannot remove {}", directory.display()))?;
+        self.actor.count_metadata(Writer::Parent, before)
     }
 
     /// Prints any line.

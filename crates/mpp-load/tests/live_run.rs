@@ -165,12 +165,8 @@ fn an_earlier_run_of_another_tier_is_said_to_be_one() {
 /// What a scenario wrote, to the byte; its CPU time within a hundredth or a millisecond.
 fn check_exact(place: &Place, runner: Runner, scenario: &[&str]) {
     let (truth, cost) = place.run(runner, &[], scenario);
-    // What the first process itself wrote for the folder of its files, it does not count; nor
-    // what it wrote for their end, which are the blocks of their beginning once more.
-    let found = cost["metrics"]["io_counters.write_bytes"].as_u64().unwrap();
-    let blocks = found.checked_sub(written(&truth));
-    let blocks_max = (64 << 10) + number(&truth, "metadata_bytes");
-    assert!(blocks.is_some_and(|blocks| blocks <= blocks_max), "{scenario:?}: {truth} {cost}");
+    let found = &cost["metrics"]["io_counters.write_bytes"];
+    assert_eq!(found, written(&truth), "{scenario:?}: {truth} {cost}");
     assert_eq!(cost["accuracy"].get("io_counters.write_bytes"), None, "{scenario:?}: {cost}");
     let true_us = number(&truth, "own_cpu_us") + number(&truth, "reaped_cpu_us");
     let cpu = metric(&cost, "cpu.user") + metric(&cost, "cpu.system");

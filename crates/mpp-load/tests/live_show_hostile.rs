@@ -9,8 +9,9 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use serde_json::Value;
+use support::forgery::{IsNobody, forge, netlink_targets};
 use support::show::{Show, growth, metric, trouble};
-use support::stranger::{NOBODY, Place, is_root};
+use support::stranger::{Place, is_root};
 use support::{Load, children_of, io_counters, mpp, number};
 
 const TIERS: [&str; 3] = ["A", "B", "C"];
@@ -101,6 +102,36 @@ fn workers_too_short_to_be_seen_alive_belong_to_the_daemon_that_wrote_over_its_e
     }
 }
 
+/// Whom no sweep sees in between has ended when the daemon is first seen, and init is its parent
+/// then: only who forked it tells whose environment it has.
+#[test]
+fn a_daemon_forked_twice_after_its_environment_was_written_over_stays_in_its_group() {
+    for (tier, life_ms) in [("A", "1500"), ("A", "1"), ("B", "1500"), ("C", "1500")] {
+        let variable = format!("MPP_TWICE_{}_{tier}_{life_ms}", std::process::id());
+        let workers = ["--workers", "20", "--life-ms", life_ms, "--bytes", "64KiB"];
+        let arguments = [&["retitle", "--forker", "daemon"][..], &workers].concat();
+        let mut load = Load::start_with_environment(&arguments, &[(&variable, "x")]);
+        let mut show = show_bearers(tier, "200ms", &variable);
+        show.until(|sample| metric(sample, "processes.total") == 1);
+        let first = show.samples.len() - 1;
+        load.begin();
+        let total = load.total();
+        show.settle();
+        let samples = show.end();
+        let (samples, last) = (&samples[first..], samples.last().unwrap());
+        if last["tier"] == "A" {
+            assert_eq!(metric(last, "processes.total"), 2, "itself and its daemon: {last}");
+            assert_eq!(growth(samples, ENDED), number(&total, "born") - 1, "{life_ms}");
+            check_workers(samples, &total);
+        } else {
+            // It may have been met while its forker was there; else it is known that it cannot be
+            // told where it belongs.
+            let (there, unknown) = (metric(last, "processes.total"), "clobbered_environments");
+            assert!(there == 2 || trouble(last, unknown) >= 1, "{tier}: {last}");
+        }
+    }
+}
+
 /// So soon after its exec that no sweep has seen it, nobody else can know what stood there.
 #[test]
 fn a_daemon_that_writes_over_its_environment_at_once_is_known_by_its_exec() {
@@ -133,41 +164,6 @@ fn a_daemon_that_writes_over_its_environment_at_once_is_known_by_its_exec() {
     assert!(bearer.end());
 }
 
-/// The netlink sockets that a process holds: `PROTOCOL:PORT,...`, by the kernel's table of them.
-fn netlink_targets(pid: u32) -> String {
-    let inodes: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
-        .unwrap()
-        .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
-        .filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.into()))
-        .collect();
-    let table = std::fs::read_to_string("/proc/net/netlink").unwrap();
-    let words = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
-    // Columns: address, protocol, port, and at the end the inode.
-    let ours = words.filter(|words| inodes.iter().any(|inode| words.last() == Some(&&**inode)));
-    ours.map(|words| format!("{}:{}", words[1], words[2])).collect::<Vec<_>>().join(",")
-}
-
-/// Has `nobody`, or ourselves, send forged messages to all these sockets; how many were sent, and
-/// how many the kernel refused to.
-fn forge(place: &Place, targets: &str, is_nobody: IsNobody) -> (u64, u64) {
-    let mut command = Command::new(place.program("mpp-load"));
-    command.args(["forgery", "--targets", targets]);
-    if is_nobody == IsNobody::Yes && is_root() {
-        command.uid(NOBODY).gid(NOBODY);
-    }
-    let mut forger = Load::start_command(command, place.folder());
-    forger.begin();
-    let total = forger.total();
-    assert!(forger.end());
-    (number(&total, "sent"), number(&total, "refused"))
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum IsNobody {
-    Yes,
-    No,
-}
-
 #[test]
 fn forged_messages_change_no_total_and_are_counted() {
     let place = Place::for_everybody();
@@ -181,9 +177,9 @@ fn forged_messages_change_no_total_and_are_counted() {
     load.begin();
     let targets = netlink_targets(show.pid());
     assert!(targets.split(',').count() >= 2, "{targets}");
-    let (sent_by_nobody, refused) = forge(&place, &targets, IsNobody::Yes);
+    let (sent_by_nobody, refused) = forge(&place, &targets, IsNobody::Yes, 20);
     assert!(sent_by_nobody == 0 && refused > 0, "the kernel lets only some send");
-    let (sent, refused) = forge(&place, &targets, IsNobody::No);
+    let (sent, refused) = forge(&place, &targets, IsNobody::No, 20);
     assert_eq!(is_root(), sent > 0 && refused == 0, "{sent} sent, {refused} refused");
     let truth = load.total();
     show.settle();

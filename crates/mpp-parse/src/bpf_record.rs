@@ -61,7 +61,7 @@ pub enum Record<'a> {
     Free(FreeRecord<'a>),
     /// A program was executed.
     Exec(ExecRecord<'a>),
-    /// A process with one thread of which all is as it was told in the reading before.
+    /// A process of which no thread has run since the reading before.
     Still(TaskKey),
 }
 

@@ -9,7 +9,7 @@
 //! The traps. One call has them at a time, since what is told of ends is told once; another one
 //! in the meantime does without. A forked child has our memory, but not the thread. And whoever
 //! has given up privileges since, or entered another namespace, is not told what was seen from
-//! there.
+//! there. Whoever cannot have them does not pay for trying at every call.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
@@ -31,14 +31,17 @@ const LINGER: Duration = Duration::from_secs(90);
 /// How often what is told of ends is taken in between two readings of one call.
 const LISTEN_PERIOD: Duration = Duration::from_secs(1);
 
+/// Where they cannot be had, it is not tried again for so long.
+const REFUSED_FOR: Duration = Duration::from_secs(90);
+
 /// Those of this process, or of the one that it was forked from.
-static KEPT: Mutex<Option<Arc<Kept>>> = Mutex::new(None);
+static KEPT: Mutex<Slot> = Mutex::new(Slot::Empty);
 
 /// Nobody has them.
 const FREE: u8 = 0;
 /// A call has them.
 const TAKEN: u8 = 1;
-/// The thread has ended, or is about to.
+/// The thread has ended, or is about to; of one that panicked that is found out by the next call.
 const GONE: u8 = 2;
 
 /// Of whom more than counters is read.
@@ -47,6 +50,26 @@ pub(super) type Interest = dyn Fn(ProcessKey, &Identity) -> bool + Send + Sync;
 /// Programs that one call has to itself.
 pub(super) struct Programs {
     kept: Arc<Kept>,
+}
+
+/// Why a call does without programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lack {
+    /// Another call has them.
+    Taken,
+    /// They cannot be had from where this process looks, or could not a short while ago.
+    Unavailable,
+}
+
+/// What the last call left.
+enum Slot {
+    Empty,
+    Kept(Arc<Kept>),
+    /// Whoever looked from there could not have them.
+    Refused {
+        from: Vantage,
+        at: Instant,
+    },
 }
 
 /// The thread, as calls know it.
@@ -69,31 +92,23 @@ struct Request {
 impl Programs {
     /// Those that are loaded; `None` where there are none, or another call has them.
     pub(super) fn loaded() -> Option<Self> {
-        let kept = Arc::clone(KEPT.try_lock().ok()?.as_ref()?);
-        kept.is_taken_now().then_some(Programs { kept })
+        KEPT.try_lock().ok()?.loaded()
     }
 
     /// Those that are loaded; else they are loaded now, with such room for what is told of ends.
-    /// `None` where they cannot be had, or another call has them.
-    pub(super) fn load(room: ExitRoom) -> Option<Self> {
-        let mut slot = match KEPT.try_lock() {
-            Ok(slot) => slot,
-            Err(TryLockError::Poisoned(slot)) => slot.into_inner(),
-            Err(TryLockError::WouldBlock) => return None,
-        };
-        if let Some(kept) = slot.as_ref().filter(|kept| kept.is_there()) {
-            let kept = Arc::clone(kept);
-            return kept.is_taken_now().then_some(Programs { kept });
+    ///
+    /// # Errors
+    /// Why this call does without.
+    pub(super) fn load(room: ExitRoom) -> Result<Self, Lack> {
+        match KEPT.try_lock() {
+            Ok(mut slot) => slot.load(room),
+            Err(TryLockError::Poisoned(slot)) => slot.into_inner().load(room),
+            Err(TryLockError::WouldBlock) => Err(Lack::Taken),
         }
-        if let Some(former) = slot.take()
-            && former.owner != std::process::id()
-        {
-            // Its thread may have been in the middle of something when this process was forked.
-            std::mem::forget(former);
-        }
-        let kept = Arc::new(Kept::start(room)?);
-        *slot = Some(Arc::clone(&kept));
-        Some(Programs { kept })
+    }
+
+    fn take(kept: &Arc<Kept>) -> Option<Self> {
+        change(&kept.state, FREE, TAKEN).then(|| Programs { kept: Arc::clone(kept) })
     }
 
     /// Reads all processes; what they hold only of those of interest.
@@ -107,8 +122,14 @@ impl Programs {
     ) -> Result<Snapshot, Error> {
         let (answer, hear) = sync_channel(1);
         let request = Request { needs: needs.clone(), is_of_interest, answer };
-        self.kept.requests.send(request).map_err(|_| Error::MeterGone)?;
-        Ok(hear.recv().map_err(|_| Error::MeterGone)??)
+        self.kept.requests.send(request).map_err(|_| self.note_end())?;
+        Ok(hear.recv().map_err(|_| self.note_end())??)
+    }
+
+    /// A thread that panicked cannot say any more that it is gone: whoever finds it so does.
+    fn note_end(&self) -> Error {
+        self.kept.state.store(GONE, Ordering::Release);
+        Error::MeterGone
     }
 }
 
@@ -118,12 +139,43 @@ impl Drop for Programs {
     }
 }
 
+impl Slot {
+    fn loaded(&self) -> Option<Programs> {
+        let Slot::Kept(kept) = self else { return None };
+        kept.is_there(Vantage::of_caller().ok()?).then(|| Programs::take(kept)).flatten()
+    }
+
+    fn load(&mut self, room: ExitRoom) -> Result<Programs, Lack> {
+        let vantage = Vantage::of_caller().map_err(|_| Lack::Unavailable)?;
+        match self {
+            Slot::Kept(kept) if kept.is_there(vantage) => {
+                return Programs::take(kept).ok_or(Lack::Taken);
+            }
+            Slot::Refused { from, at } if *from == vantage && at.elapsed() < REFUSED_FOR => {
+                return Err(Lack::Unavailable);
+            }
+            _ => {}
+        }
+        if let Slot::Kept(former) = std::mem::replace(self, Slot::Empty)
+            && former.owner != std::process::id()
+        {
+            // Its thread may have been in the middle of something when this process was forked.
+            std::mem::forget(former);
+        }
+        let Some(kept) = Kept::start(room, vantage).map(Arc::new) else {
+            *self = Slot::Refused { from: vantage, at: Instant::now() };
+            return Err(Lack::Unavailable);
+        };
+        *self = Slot::Kept(Arc::clone(&kept));
+        Ok(Programs { kept })
+    }
+}
+
 impl Kept {
     /// Starts the thread, taken; `None` where there are no programs to be had.
-    fn start(room: ExitRoom) -> Option<Self> {
+    fn start(room: ExitRoom, vantage: Vantage) -> Option<Self> {
         let (requests, received) = channel();
         let (say, hear) = sync_channel(1);
-        let (owner, vantage) = (std::process::id(), Vantage::of_caller().ok()?);
         let state = Arc::new(AtomicU8::new(TAKEN));
         let of_thread = Arc::clone(&state);
         let body = move || {
@@ -133,21 +185,16 @@ impl Kept {
             if let Some(collector) = collector {
                 serve(collector, &received, &of_thread);
             }
-            of_thread.store(GONE, Ordering::Release);
         };
         spawn_deaf("mpp-programs", body).ok()?;
-        let is_open = hear.recv().unwrap_or(false);
-        is_open.then_some(Kept { owner, vantage, state, requests })
+        let owner = std::process::id();
+        hear.recv().unwrap_or(false).then_some(Kept { owner, vantage, state, requests })
     }
 
-    fn is_taken_now(&self) -> bool {
-        self.is_there() && change(&self.state, FREE, TAKEN)
-    }
-
-    /// Whether the thread is there, and this process looks from where it does.
-    fn is_there(&self) -> bool {
+    /// Whether the thread is there, for whoever looks from this place.
+    fn is_there(&self, vantage: Vantage) -> bool {
         self.owner == std::process::id()
-            && Vantage::of_caller() == Ok(self.vantage)
+            && self.vantage == vantage
             && self.state.load(Ordering::Acquire) != GONE
     }
 }
@@ -201,24 +248,46 @@ fn serve(mut collector: Collector, requests: &Receiver<Request>, state: &AtomicU
 mod tests {
     use super::*;
     use mpp_collect::Measures;
+    use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
-    /// Loaded programs, or `None` after seeing that there are none to be had here. Other tests of
-    /// this process may have them for a moment.
-    fn programs() -> Option<Programs> {
-        let room = ExitRoom { ring_bytes: 1 << 16, ..ExitRoom::default() };
-        let mut alone = Collector::open(CollectorOptions::default()).unwrap();
-        alone.load_programs(room);
-        if alone.exit_source() != ExitSource::Exact {
-            eprintln!("no programs in the kernel here");
-            assert!(Programs::load(room).is_none());
-            return None;
+    const ROOM: ExitRoom = ExitRoom { ring_bytes: 1 << 16, socket_bytes: 1 << 16 };
+
+    /// What a collector that asks for them gets, with descriptors that no other test counts.
+    fn best_source() -> ExitSource {
+        let body = || {
+            leave_descriptors().unwrap();
+            let exits = ExitSource::Exact;
+            let options = CollectorOptions { exits, exit_room: ROOM, ..Default::default() };
+            Collector::open(options).unwrap().exit_source()
+        };
+        std::thread::spawn(body).join().unwrap()
+    }
+
+    /// Loaded programs and where they are kept, or `None` after seeing that there are none to be
+    /// had here.
+    fn programs() -> Option<(Slot, Programs)> {
+        let mut slot = Slot::Empty;
+        let loaded = slot.load(ROOM);
+        if best_source() == ExitSource::Exact {
+            return Some((slot, loaded.unwrap()));
         }
-        loop {
-            if let Some(programs) = Programs::load(room) {
-                return Some(programs);
-            }
-            std::thread::sleep(Duration::from_millis(1));
+        eprintln!("no programs in the kernel here");
+        assert_eq!(loaded.err(), Some(Lack::Unavailable));
+        None
+    }
+
+    fn refused_at(slot: &mut Slot) -> &mut Instant {
+        match slot {
+            Slot::Refused { at, .. } => at,
+            Slot::Empty | Slot::Kept(_) => panic!("they were refused"),
         }
+    }
+
+    /// Has the calling thread look as one without privileges.
+    fn give_up_capabilities() {
+        let before = capabilities(None).unwrap();
+        let fewer = CapabilitySets { effective: CapabilitySet::empty(), ..before };
+        set_capabilities(None, fewer).unwrap();
     }
 
     fn descriptors() -> usize {
@@ -227,21 +296,58 @@ mod tests {
 
     #[test]
     fn one_call_has_the_programs_at_a_time_and_the_next_one_finds_them() {
-        let Some(first) = programs() else { return };
-        assert!(Programs::loaded().is_none(), "a call has them");
-        let kept = Arc::as_ptr(&first.kept);
+        let Some((mut slot, first)) = programs() else { return };
+        assert!(slot.loaded().is_none(), "a call has them");
+        assert_eq!(slot.load(ROOM).err(), Some(Lack::Taken));
+        let kept = Arc::clone(&first.kept);
         drop(first);
-        let second = programs().unwrap();
-        assert_eq!(Arc::as_ptr(&second.kept), kept);
-        second.kept.state.store(GONE, Ordering::Release);
-        let third = programs().unwrap();
-        assert_ne!(Arc::as_ptr(&third.kept), kept, "those that are gone are loaded anew");
+        let second = slot.loaded().unwrap();
+        assert!(Arc::ptr_eq(&second.kept, &kept));
+        drop(second);
+        let third = slot.load(ROOM).unwrap();
+        assert!(Arc::ptr_eq(&third.kept, &kept));
+        kept.state.store(GONE, Ordering::Release);
+        let fourth = slot.load(ROOM).unwrap();
+        assert!(!Arc::ptr_eq(&fourth.kept, &kept), "those that are gone are loaded anew");
+    }
+
+    #[test]
+    fn whoever_cannot_have_them_does_not_try_again_for_a_while() {
+        let unprivileged = || {
+            give_up_capabilities();
+            let mut slot = Slot::Empty;
+            assert_eq!(slot.load(ROOM).err(), Some(Lack::Unavailable));
+            let first = *refused_at(&mut slot);
+            assert_eq!(slot.load(ROOM).err(), Some(Lack::Unavailable));
+            assert_eq!(*refused_at(&mut slot), first, "nothing was tried");
+            *refused_at(&mut slot) -= REFUSED_FOR;
+            assert_eq!(slot.load(ROOM).err(), Some(Lack::Unavailable));
+            assert!(*refused_at(&mut slot) > first, "it was tried again");
+            slot
+        };
+        let mut slot = std::thread::spawn(unprivileged).join().unwrap();
+        let is_to_be_had = programs().is_some();
+        assert_eq!(slot.load(ROOM).is_ok(), is_to_be_had, "who looks from elsewhere tries anew");
+    }
+
+    #[test]
+    fn a_thread_that_panicked_is_gone_and_the_next_call_starts_another() {
+        let Some((mut slot, first)) = programs() else { return };
+        let kept = Arc::clone(&first.kept);
+        let fails = Arc::new(|_: ProcessKey, _: &Identity| panic!("what a defect does"));
+        let outcome = first.sweep(&Needs::default(), fails);
+        assert!(matches!(outcome, Err(Error::MeterGone)), "{outcome:?}");
+        drop(first);
+        let second = slot.load(ROOM).unwrap();
+        assert!(!Arc::ptr_eq(&second.kept, &kept));
+        let found = second.sweep(&Needs::default(), Arc::new(|_, _| true)).unwrap();
+        assert!(found.by_pid(std::process::id()).is_some());
     }
 
     #[test]
     fn what_is_kept_are_no_descriptors_of_this_process() {
         let before = descriptors();
-        let Some(programs) = programs() else { return };
+        let Some((_slot, programs)) = programs() else { return };
         let needs =
             Needs { measures: Measures { fds: true, ..Measures::default() }, ..Needs::default() };
         for _ in 0..2 {

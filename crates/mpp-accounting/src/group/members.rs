@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Decision, Place};
 use crate::process::{ContextSwitches, Identity, ProcessKey, ProcessSample};
-use crate::slack::Slack;
+use crate::slack::{self, Slack};
 use crate::units::DelayTotals;
 use crate::walk::Walk;
 
@@ -19,6 +19,8 @@ pub(super) struct Member {
     pub(super) identity: Arc<Identity>,
     /// Which conditions could be decided.
     pub(super) decision: Decision,
+    /// Whether it did something while it was undecided that is not remembered.
+    pub(super) has_lost_deeds: bool,
     /// Its parent when it was last looked at.
     pub(super) parent_pid: u32,
     /// `None` until they were read once.
@@ -40,6 +42,7 @@ impl Member {
             place: None,
             identity: Arc::clone(&process.identity),
             decision: Decision::Doubtful(0),
+            has_lost_deeds: false,
             parent_pid: process.parent_pid,
             switches: None,
             delays: None,
@@ -96,23 +99,9 @@ impl Members {
 
     /// Takes newcomers in, whom nobody knows yet.
     pub(super) fn enter(&mut self, newcomers: &mut Vec<Member>) {
-        self.append(newcomers);
+        slack::merge(&mut self.rows, newcomers, |member| member.key);
+        self.rows.dedup_by_key(|member| member.key);
         self.slack.give_back(&mut self.rows);
-    }
-
-    fn append(&mut self, newcomers: &mut Vec<Member>) {
-        if newcomers.is_empty() {
-            return;
-        }
-        if self.rows.is_empty() {
-            std::mem::swap(&mut self.rows, newcomers);
-        } else {
-            self.rows.append(newcomers);
-        }
-        if !self.rows.is_sorted_by_key(|member| member.key) {
-            self.rows.sort_by_key(|member| member.key);
-            self.rows.dedup_by_key(|member| member.key);
-        }
     }
 
     /// Hands out those whose keys are borne by others now, ascending.

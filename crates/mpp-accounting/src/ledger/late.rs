@@ -11,8 +11,10 @@
 //! The trap: what a reaper inherited beyond the last sight of those that it waited for has been
 //! counted, too, and nobody knows whose it was. A late record is held against that first.
 
+use std::collections::HashSet;
+
 use super::records::{Batch, Ended, Records};
-use super::{Known, Late, Ledger, Movement, Pending, PreviousSweep};
+use super::{Fate, Known, Late, Ledger, Movement, Pending, PreviousSweep};
 use crate::process::ProcessKey;
 use crate::snapshot::Snapshot;
 use crate::units::{BootTime, IoDelta, UsageDelta};
@@ -111,6 +113,14 @@ impl Pending {
         self.settlement != Settlement::Open
     }
 
+    /// Whether it did something at last that nobody has told, and that its reaper's counters alone may
+    /// hold. A zombie has done all it does, and whom nobody waits for leaves nothing to anybody.
+    pub(super) fn has_tail_nowhere(&self, batch: &Batch) -> bool {
+        let Known { key, is_zombie, has_ended, fate, .. } = self.last;
+        let is_final = is_zombie || has_ended || batch.ended(key).is_some();
+        !self.is_settled() && !is_final && !self.may_be_spilled && fate == Fate::Reaped
+    }
+
     /// Takes in that a sweep might have seen it and did not, unless it could not be read.
     pub(super) fn is_not_seen_in(&mut self, snapshot: &Snapshot) {
         let is_gone = || snapshot.unreadable_pids.binary_search(&self.last.key.pid).is_err();
@@ -163,10 +173,14 @@ impl Ledger {
             if let Some(ended) = batch.ended(key) {
                 *foreign_cpu = last.end_with(ended, &delta, movement.ends);
                 pending.outlook = Outlook::Nothing;
+            } else if let Some(total) = last.total_after(&delta) {
+                // The rest may be found with its reaper: this is not to be found there again.
+                last.raise_io_to(total);
             }
             if let Settlement::In(reaper) = settlement
-                && let Some(inherited) = inherited.iter_mut().find(|i| i.reaper == *reaper)
+                && let Ok(position) = inherited.binary_search_by_key(reaper, |i| i.reaper)
             {
+                let inherited = &mut inherited[position];
                 delta.io = delta.io.map(|io| inherited.take_io(io));
                 delta.usage = inherited.take_usage(delta.usage);
             }
@@ -179,27 +193,34 @@ impl Ledger {
     /// Remembers what came with those that were just taken out and whose records may still come.
     pub(super) fn note_inherited(&mut self, movement: &Movement) {
         let Ledger { pending, inherited, .. } = self;
-        let awaited = |reaper| {
-            let mut awaited = pending.iter().filter(|p| p.outlook == Outlook::Record);
-            awaited.any(|pending| pending.settlement == Settlement::In(reaper))
-        };
-        inherited.retain(|inherited| awaited(inherited.reaper));
-        let mut reapers: Vec<ProcessKey> =
+        let awaited = pending.iter().filter(|pending| pending.outlook == Outlook::Record);
+        let awaited: HashSet<ProcessKey> = awaited
+            .filter_map(|pending| match pending.settlement {
+                Settlement::In(reaper) => Some(reaper),
+                _ => None,
+            })
+            .collect();
+        inherited.retain(|inherited| awaited.contains(&inherited.reaper));
+        let just: HashSet<ProcessKey> =
             pending.iter().filter_map(Pending::just_taken_from).collect();
-        reapers.sort_unstable();
-        reapers.dedup();
-        for reaper in reapers {
-            let residuals = movement.residuals.iter().filter(|r| r.reaper == reaper);
-            for residual in residuals {
-                let (io, usage) = (residual.io.unwrap_or_default(), residual.usage);
-                match inherited.iter_mut().find(|inherited| inherited.reaper == reaper) {
-                    Some(known) => {
-                        (known.io, known.usage) = (known.io.plus(io), known.usage.plus(usage));
-                    }
-                    None => inherited.push(Inherited { reaper, io, usage }),
-                }
-            }
+        if just.is_empty() {
+            return;
         }
+        let residuals = movement.residuals.iter().filter(|r| just.contains(&r.reaper));
+        inherited.extend(residuals.map(|residual| Inherited {
+            reaper: residual.reaper,
+            io: residual.io.unwrap_or_default(),
+            usage: residual.usage,
+        }));
+        inherited.sort_by_key(|inherited| inherited.reaper);
+        inherited.dedup_by(|later, known| {
+            let is_same = later.reaper == known.reaper;
+            if is_same {
+                known.io = known.io.plus(later.io);
+                known.usage = known.usage.plus(later.usage);
+            }
+            is_same
+        });
     }
 }
 

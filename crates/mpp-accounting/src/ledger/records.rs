@@ -19,7 +19,8 @@
 //!    gone without a record are all that is missing. That concerns their processes; where such
 //!    a process is gone, too, whoever may have waited for it: its parent if that lives, else
 //!    each ancestor, since any of them may be a subreaper. Nobody else can hold a byte of it,
-//!    so these are polled, and all others keep to their records.
+//!    so these are polled, and all others keep to their records. Who was read before it waited
+//!    shows it in the next sweep only, and is polled then, too.
 //! 2. Where a loss was told, it may be of a thread that no sweep ever saw, and nobody can say
 //!    whose that was: an unseen child may have been reaped by anybody's ancestor or by nobody
 //!    at all, and of `SA_NOCLDWAIT` procfs shows nothing. Nor can the known threads be set off

@@ -13,7 +13,8 @@ use std::sync::Arc;
 use mpp_accounting::exit::{CpuTail, ExitSource, Exits, ProcessExit, Spill, ThreadExit};
 use mpp_accounting::process::{
     Absence, ContextSwitches, DelayCoverage, Delays, Gauges, Identity, ProcessIo, ProcessKey,
-    ProcessSample, ProcessState, Reading, ThreadIo, ThreadKey, ThreadList, Usage,
+    ProcessSample, ProcessState, Reading, Seldom, SeldomGauges, ThreadIo, ThreadKey, ThreadList,
+    Usage,
 };
 use mpp_accounting::snapshot::{Host, Snapshot};
 use mpp_accounting::units::{
@@ -532,6 +533,11 @@ impl Kernel {
     fn sample(&self, process: &Process, io: ProcessIo) -> ProcessSample {
         let living = process.living_threads().map(|thread| thread.delays.as_delta());
         let waited = living.fold(process.ended_delays, DelayTotals::plus);
+        let delays = match self.recorder {
+            Some(_) => Reading::Value(self.delays(process, waited)),
+            None => Reading::Absent(Absence::NeedsRecords),
+        };
+        let seldom = SeldomGauges { delays, ..SeldomGauges::absent(Absence::NotRequested) };
         ProcessSample {
             key: process.key,
             parent_pid: process.parent,
@@ -544,11 +550,8 @@ impl Kernel {
             usage: process.usage,
             io,
             gauges: Gauges {
-                delays: match self.recorder {
-                    Some(_) => Reading::Value(self.delays(process, waited)),
-                    None => Reading::Absent(Absence::NeedsRecords),
-                },
                 context_switches: Reading::Value(process.switches),
+                seldom: Seldom::from(seldom),
                 ..Gauges::absent(Absence::NotRequested)
             },
         }

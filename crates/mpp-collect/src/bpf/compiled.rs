@@ -8,7 +8,7 @@ use super::skeleton::Skeleton;
 /// `bpf/programs.bpf.c`.
 pub(super) const PROGRAMS: Skeleton = Skeleton {
     bytes: include_bytes!("../../bpf/programs.skel"),
-    data_length: 71240,
+    data_length: 77496,
     maps: &[
         "scratches",
         "origins",
@@ -39,7 +39,7 @@ pub(super) const PROGRAMS: Skeleton = Skeleton {
 /// `bpf/hooks.bpf.c`.
 pub(super) const HOOKS: Skeleton = Skeleton {
     bytes: include_bytes!("../../bpf/hooks.skel"),
-    data_length: 38800,
+    data_length: 38920,
     maps: &[
         "origins",
         "exec_scratches",

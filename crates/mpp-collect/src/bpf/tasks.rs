@@ -1,7 +1,7 @@
 //! Every thread of the machine, by the iterator of `bpf/tasks.h`.
 //!
-//! Whoever remembers what was told in the reading before is told in a few bytes that a process is
-//! as it was: `bpf/still.h`.
+//! Whoever remembers what was told in the reading before is told in a few bytes that a process has
+//! not run since: `bpf/still.h`.
 
 #[cfg(test)]
 use std::os::fd::BorrowedFd;
@@ -26,7 +26,7 @@ const POSSIBLE_CPUS: &std::ffi::CStr = c"/sys/devices/system/cpu/possible";
 pub(crate) enum Living<'a> {
     /// A thread.
     Task(TaskRecord<'a>),
-    /// A process with one thread of which all is as it was told in the reading before.
+    /// A process of which no thread has run since the reading before; of its threads none is told.
     Still(TaskKey),
 }
 

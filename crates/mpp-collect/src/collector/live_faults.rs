@@ -53,7 +53,7 @@ fn sockets_of(
         ..Needs::default()
     };
     let samples = collector.read(pids, &needs, IdentityWait::No)?;
-    Ok(samples.into_iter().flatten().map(|sample| sample.gauges.sockets).collect())
+    Ok(samples.into_iter().flatten().map(|sample| sample.gauges.seldom.sockets.clone()).collect())
 }
 
 #[test]

@@ -127,7 +127,8 @@ impl Watch {
         } else {
             collector.sweep_some(pids, needs, IdentityWait::No, snapshot).unwrap();
         }
-        let found: Vec<_> = self.watched().map(|process| process.gauges.sockets.clone()).collect();
+        let found: Vec<_> =
+            self.watched().map(|process| process.gauges.seldom.sockets.clone()).collect();
         assert_eq!(found.len(), self.pids.len());
         found
     }
@@ -295,7 +296,7 @@ fn any_call_may_fail_while_sockets_are_remembered() {
         if n >= calls {
             break;
         }
-        let found = snapshot.processes.first().map(|process| process.gauges.sockets.clone());
+        let found = snapshot.processes.first().map(|process| process.gauges.seldom.sockets.clone());
         let is_known = found.as_ref().is_some_and(|found| found.value().is_some());
         assert!(!is_known || found.as_ref() == whole.first(), "call {n}: {found:?}");
         assert!(is_known || outcome.is_err() || collector.trouble() != Trouble::default());

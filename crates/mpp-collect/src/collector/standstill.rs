@@ -125,10 +125,10 @@ impl Collector {
         }
         let measures = standstill.extent.measures;
         if measures.proportional_memory {
-            sample.gauges.proportional_memory = known.proportional_memory();
+            sample.gauges.seldom.proportional_memory = known.proportional_memory();
         }
         if measures.delays {
-            sample.gauges.delays = Reading::Absent(Absence::NeedsRecords);
+            sample.gauges.seldom.delays = Reading::Absent(Absence::NeedsRecords);
         }
     }
 
@@ -252,7 +252,7 @@ impl Collector {
             return false;
         }
         if measures.sockets {
-            sample.gauges.sockets = found;
+            sample.gauges.seldom.sockets = found;
         }
         true
     }
@@ -265,9 +265,9 @@ fn is_whole(sample: &ProcessSample) -> bool {
         sample.io.total.absence(),
         sample.io.threads.absence(),
         gauges.memory.absence(),
-        gauges.swap_bytes.absence(),
+        gauges.seldom.swap_bytes.absence(),
         gauges.fds.absence(),
-        gauges.fd_limit.absence(),
+        gauges.seldom.fd_limit.absence(),
         gauges.context_switches.absence(),
     ];
     let is_lasting = |why| {

@@ -154,16 +154,16 @@ fn units_are_nanoseconds_and_bytes() {
             data_bytes: 1500 * MIB,
         }
     );
-    assert_eq!(java.gauges.swap_bytes, Reading::Value(10 * MIB));
+    assert_eq!(java.gauges.seldom.swap_bytes, Reading::Value(10 * MIB));
     let proportional = ProportionalMemory { pss_bytes: 882 * MIB, uss_bytes: 876 * MIB };
-    assert_eq!(java.gauges.proportional_memory, Reading::Value(proportional));
+    assert_eq!(java.gauges.seldom.proportional_memory, Reading::Value(proportional));
     assert_eq!(java.gauges.threads, Reading::Value(4));
     assert_eq!(java.gauges.fds, Reading::Value(7));
-    assert_eq!(java.gauges.fd_limit, Reading::Value(4096));
+    assert_eq!(java.gauges.seldom.fd_limit, Reading::Value(4096));
     let switches = java.gauges.context_switches.value().unwrap();
     assert_eq!((switches.voluntary, switches.involuntary), (48, 4));
     assert!(switches.is_partial, "threads that exited took theirs along");
-    assert_eq!(java.gauges.sockets, Reading::Absent(Absence::NotRequested));
+    assert_eq!(java.gauges.seldom.sockets, Reading::Absent(Absence::NotRequested));
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn a_zombie_has_ended_but_its_counters_are_real() {
     assert_eq!(zombie.usage.own.0, [30_000_000, 10_000_000, 150, 0]);
     assert_eq!(zombie.io.total.value().unwrap()[IoCounter::WriteBytes], 4096);
     assert_eq!(zombie.gauges.memory, Reading::Value(Memory::default()));
-    assert_eq!(zombie.gauges.swap_bytes, Reading::Value(0));
+    assert_eq!(zombie.gauges.seldom.swap_bytes, Reading::Value(0));
     assert_eq!(zombie.gauges.fds, Reading::Value(0));
     assert_eq!(zombie.gauges.threads, Reading::Value(1));
     assert_eq!(zombie.identity.environment, Reading::Value(Box::default()));
@@ -663,9 +663,11 @@ fn text_that_is_not_in_its_format_spoils_its_field_alone() {
     }
     check("statm", "1 2 3\n", |process| process.gauges.memory.absence());
     check("io", "rchar: 1\n", |process| process.io.total.absence());
-    check("limits", "Limit\n", |process| process.gauges.fd_limit.absence());
+    check("limits", "Limit\n", |process| process.gauges.seldom.fd_limit.absence());
     check("cgroup", "0:/\n", |process| process.identity.cgroup.absence());
-    check("smaps_rollup", "Rss: 1 kB\n", |process| process.gauges.proportional_memory.absence());
+    check("smaps_rollup", "Rss: 1 kB\n", |process| {
+        process.gauges.seldom.proportional_memory.absence()
+    });
 }
 
 #[test]
@@ -760,13 +762,13 @@ fn fields(process: &ProcessSample) -> Vec<String> {
         field(&process.io.total),
         field(&process.io.threads),
         field(&gauges.memory),
-        field(&gauges.proportional_memory),
-        field(&gauges.swap_bytes),
+        field(&gauges.seldom.proportional_memory),
+        field(&gauges.seldom.swap_bytes),
         field(&gauges.threads),
         field(&gauges.fds),
-        field(&gauges.fd_limit),
+        field(&gauges.seldom.fd_limit),
         field(&gauges.context_switches),
-        field(&gauges.sockets),
+        field(&gauges.seldom.sockets),
     ]
 }
 

@@ -3,9 +3,10 @@
 //! One pass hands out what procfs spreads over half a dozen files of each process. Each record
 //! becomes a sample in the place of one of the sweep before, beside what is remembered of the
 //! process: nothing is allocated for one that is still the same, and of one that has not run since
-//! then, and that nobody has done anything to, no more is told than that; its sample stays. Only
-//! who a process is, is read from procfs, once, and again after an exec or where its name or user
-//! has changed. Whom the iterator keeps back is read as ever.
+//! then no more is told than that; its sample stays, and what others may have done to it meanwhile
+//! is looked at every sixteenth time. Only who a process is, is read from procfs, once, and again
+//! after an exec or where its name or user has changed. Whom the iterator keeps back is read as
+//! ever.
 //!
 //! The trap: threads are told in the order of their IDs, those of all processes mixed. Once the
 //! IDs have begun anew, a thread may be told before its process.
@@ -71,6 +72,8 @@ pub(crate) struct Told {
 #[derive(Debug, Default)]
 pub(super) struct Desk {
     kept_back: KeptBack,
+    /// Whose samples are those of the sweep before until they are read by procfs, ascending.
+    stayed: Vec<u32>,
     rest: Rest,
     held: HeldSockets,
 }
@@ -248,14 +251,14 @@ impl Telling<'_> {
         let measures = measures_of(self.needs, self.nobody, leader.key, &identity);
         let mut gauges = leader.gauges(&measures, self.scale);
         if measures.proportional_memory {
-            gauges.proportional_memory = proportional_memory;
+            gauges.seldom.proportional_memory = proportional_memory;
         }
         if has_no_fds(&gauges) {
             self.attention.turn_to(leader.key.pid);
         }
         let delays = DelaySum::begun(&leader.task);
         if measures.delays {
-            gauges.delays = reading(delays.as_ref(), self.delay_accounting);
+            gauges.seldom.delays = reading(delays.as_ref(), self.delay_accounting);
         }
         let former = leader.is_crowd().then(|| self.former_threads(leader.key));
         let seat = self.seats.seat(ProcessSample {
@@ -427,13 +430,14 @@ impl Collector {
         };
         let is_told = outcome == Outcome::Told;
         if is_told {
-            let told = into.processes.len();
+            let told = into.processes.len() - self.desk.stayed.len();
             self.identify_all(&mut rest, needs, into);
             self.finish_crowds(&mut rest, needs, into);
             self.add_sockets(needs, into);
             let links_after = self.links();
             let count = Count { told, links_before, links_after };
-            self.read_kept_back(count, began_ticks, needs, into);
+            let kept_back = self.find_kept_back(count, began_ticks, into);
+            self.read_kept_back(kept_back, needs, into);
             self.former = Some(former).filter(|_| needs.can_be_kept());
         }
         rest.clear();
@@ -458,6 +462,7 @@ impl Collector {
             delay_accounting,
             sweeper,
             attention,
+            desk,
             ..
         } = self;
         let Some(bpf) = witness.bpf() else { return Outcome::Failed };
@@ -470,7 +475,7 @@ impl Collector {
             round: *round,
             known: known.ascending(),
             walked: 0,
-            seats: Seats::of(&mut into.processes),
+            seats: Seats::of(&mut into.processes, desk.kept_back.pids()),
             rest,
             sweeper,
             nobody,
@@ -482,7 +487,7 @@ impl Collector {
         let outcome = bpf.read_changes(former, &mut |living| telling.take(living));
         telling.join_early();
         let Telling { seats, has_missed, .. } = telling;
-        seats.finish();
+        desk.stayed = seats.finish();
         let told = match outcome {
             Ok(()) if has_missed => Outcome::Missed,
             Ok(()) => Outcome::Told,
@@ -517,7 +522,7 @@ impl Collector {
                 let threads = sample.gauges.threads;
                 sample.gauges = Gauges { threads, ..Gauges::absent(Absence::NotRequested) };
             } else if measures.proportional_memory {
-                sample.gauges.proportional_memory = known.proportional_memory();
+                sample.gauges.seldom.proportional_memory = known.proportional_memory();
             }
         }
         // The first sweep meets nobody but strangers.
@@ -609,7 +614,7 @@ impl Collector {
                 sample.gauges.context_switches = switches(&crowd.usage);
             }
             if measures.delays {
-                sample.gauges.delays = reading(crowd.delays.as_ref(), self.delay_accounting);
+                sample.gauges.seldom.delays = reading(crowd.delays.as_ref(), self.delay_accounting);
             }
             sample.io = io_of(&measures, crowd.io, threads);
         }
@@ -631,36 +636,47 @@ impl Collector {
         }
     }
 
-    /// Reads those by procfs that it lists and the iterator did not hand out, since they are kept
-    /// from BPF programs. Who is born since is left to the next sweep, which is told when exactly.
-    fn read_kept_back(
-        &mut self,
-        count: Count,
-        began_ticks: u64,
-        needs: &Request<'_>,
-        into: &mut Snapshot,
-    ) {
-        let is_told = |pid: &u32| into.processes.binary_search_by_key(pid, |p| p.key.pid).is_ok();
-        if self.desk.kept_back.is_listing_due(count) {
+    /// Finds those that procfs lists and the iterator did not hand out, since they are kept from
+    /// BPF programs. Who is born since is left to the next sweep, which is told when exactly.
+    fn find_kept_back(&mut self, count: Count, began_ticks: u64, into: &Snapshot) -> KeptBack {
+        let stayed = std::mem::take(&mut self.desk.stayed);
+        let is_told = |pid: &u32| {
+            into.processes.binary_search_by_key(pid, |p| p.key.pid).is_ok()
+                && stayed.binary_search(pid).is_err()
+        };
+        let mut kept_back = std::mem::take(&mut self.desk.kept_back);
+        if kept_back.is_listing_due(count) {
             match self.list() {
                 Ok(()) => {
-                    let untold = self.pids.iter().copied().filter(|pid| !is_told(pid));
-                    self.desk.kept_back.listed(count, untold);
+                    kept_back.listed(count, self.pids.iter().copied().filter(|pid| !is_told(pid)));
                 }
                 // Those that were kept back before are read all the same.
                 Err(_) => self.trouble.failed += 1,
             }
         }
-        let mut pids = std::mem::take(self.desk.kept_back.pids());
-        pids.retain(|pid| !is_told(pid) && self.may_be_older(*pid, began_ticks));
-        let told = into.processes.len();
-        pids.retain(|pid| match self.visit(*pid, needs) {
-            Ok(mut sample) => {
-                // Procfs does not tell it, and whoever does is kept from this one.
-                if sample.gauges.delays == Reading::Absent(Absence::NeedsRecords) {
-                    sample.gauges.delays = Reading::Absent(Absence::Denied);
+        kept_back.retain(|pid| !is_told(pid) && self.may_be_older(*pid, began_ticks));
+        self.desk.stayed = stayed;
+        kept_back
+    }
+
+    /// Reads those by procfs that are kept back.
+    fn read_kept_back(
+        &mut self,
+        mut kept_back: KeptBack,
+        needs: &Request<'_>,
+        into: &mut Snapshot,
+    ) {
+        let (mut newcomers, mut unread) = (Vec::new(), std::mem::take(&mut self.desk.stayed));
+        kept_back.retain(|pid| match self.visit(*pid, needs) {
+            Ok(sample) => {
+                let sample = self.seen_kept_back(sample);
+                match unread.binary_search(pid) {
+                    Ok(place) => {
+                        unread.remove(place);
+                        put(&mut into.processes, sample);
+                    }
+                    Err(_) => newcomers.push(sample),
                 }
-                into.processes.push(sample);
                 true
             }
             Err(Unseen::Vanished) => false,
@@ -669,18 +685,30 @@ impl Collector {
                 true
             }
         });
-        *self.desk.kept_back.pids() = pids;
-        for sample in into.processes.iter().skip(told) {
-            let known = self.known.get(sample.key.pid);
-            if has_trouble(sample) || known.is_none_or(|known| !known.is_settled(&self.wants)) {
-                self.attention.turn_to(sample.key.pid);
-            }
+        kept_back.end_sweep();
+        self.desk.kept_back = kept_back;
+        if !unread.is_empty() {
+            into.processes.retain(|sample| unread.binary_search(&sample.key.pid).is_err());
         }
-        if into.processes.len() > told {
+        if !newcomers.is_empty() {
+            into.processes.append(&mut newcomers);
             // By keys alone: room to merge samples would be as much as they take.
             into.processes.sort_by_cached_key(|sample| sample.key);
         }
         into.unreadable_pids.sort_unstable();
+    }
+
+    /// Takes note of one that was kept back and read by procfs.
+    fn seen_kept_back(&mut self, mut sample: ProcessSample) -> ProcessSample {
+        // Procfs does not tell it, and whoever does is kept from this one.
+        if sample.gauges.seldom.delays == Reading::Absent(Absence::NeedsRecords) {
+            sample.gauges.seldom.delays = Reading::Absent(Absence::Denied);
+        }
+        let known = self.known.get(sample.key.pid);
+        if has_trouble(&sample) || known.is_none_or(|known| !known.is_settled(&self.wants)) {
+            self.attention.turn_to(sample.key.pid);
+        }
+        sample
     }
 }
 
@@ -713,6 +741,14 @@ impl Stranger {
         let comm = Box::from(identity::without_padding(&self.comm));
         let named = identity::named(comm, self.told.euid, why);
         Identity { is_kernel_thread: self.is_kernel_thread, ..named }
+    }
+}
+
+/// Puts a sample in the place of the one with the same PID.
+fn put(samples: &mut [ProcessSample], sample: ProcessSample) {
+    let place = samples.binary_search_by_key(&sample.key.pid, |sample| sample.key.pid);
+    if let Some(former) = place.ok().and_then(|place| samples.get_mut(place)) {
+        *former = sample;
     }
 }
 

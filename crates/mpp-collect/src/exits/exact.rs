@@ -7,6 +7,9 @@
 //! from. The trap: an exec is told once and may be asked for long after by a descendant, so
 //! what was told is kept, up to a bound.
 
+mod bequests;
+mod orphans;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
@@ -21,11 +24,13 @@ use mpp_parse::bpf_record::{ExecRecord, ExitRecord, FreeRecord, Pool, TaskKey, T
 use mpp_parse::proc_pid_environ::variables;
 use rustix::io::Errno;
 
+use self::bequests::Bequests;
+use self::orphans::ToldEnds;
 use super::Population;
 use super::health::{Failure, Health};
 use super::rounded::bearers::listed_start;
 use crate::bpf::{Bpf, Capture, ExitEvent};
-use crate::identity::COMM_BYTES_MAX;
+use crate::identity::{COMM_BYTES_MAX, Known};
 use crate::proc_fs::Room;
 use crate::scale::{Scale, cpu_split, io_totals};
 use crate::{delays, identity};
@@ -47,6 +52,9 @@ pub(crate) struct ExactWitness {
     young: HashMap<ProcessKey, BootTime>,
     cpu_tails: Vec<CpuTail>,
     spills: Vec<Spill>,
+    /// Whose ends were told lately.
+    told: ToldEnds,
+    bequests: Bequests,
     execs: Execs,
     captured: Capture,
     keys: Vec<Box<[u8]>>,
@@ -93,11 +101,21 @@ struct Ended {
 
 /// Who those were that forked the ended, each once.
 #[derive(Debug)]
-struct Forkers {
+struct Forkers<'a> {
     /// Ascending.
     keys: Vec<ProcessKey>,
     /// In the same order; `None` as long as nobody knows.
     identities: Vec<Option<Arc<Identity>>>,
+    /// Those of whom a sweep knows all but the environment.
+    heirs: Vec<Heir<'a>>,
+}
+
+/// Somebody who may have the environment of whoever forked it.
+#[derive(Debug)]
+struct Heir<'a> {
+    known: &'a Known,
+    forked_by: ProcessKey,
+    started_at: BootTime,
 }
 
 /// What programs were executed.
@@ -130,6 +148,8 @@ impl ExactWitness {
             young: HashMap::new(),
             cpu_tails: Vec::new(),
             spills: Vec::new(),
+            told: ToldEnds::default(),
+            bequests: Bequests::default(),
             execs: Execs::default(),
             captured: Capture::default(),
             keys: Vec::new(),
@@ -222,7 +242,7 @@ impl ExactWitness {
             self.processes.sort_by_cached_key(|ended| ended.started_at);
         }
         let held = self.tell_twins_apart(population);
-        let orphans = self.orphans(population);
+        let orphans = self.told.orphans(&self.processes, population);
         let waits = |key: ProcessKey| orphans.contains(&key);
         let told = self.threads.extract_if(.., |thread| !waits(thread.exit.process));
         exits.threads.extend(told.map(|EndedThread { exit, .. }| ThreadExit {
@@ -232,16 +252,37 @@ impl ExactWitness {
         exits.cpu_tails.extend(self.cpu_tails.extract_if(.., |tail| !waits(tail.key)));
         exits.spills.append(&mut self.spills);
         exits.lost_records = std::mem::take(&mut self.lost);
-        let mut forkers = Forkers::of(&self.processes, population);
-        exits.processes.reserve(self.processes.len() - orphans.len());
-        for ended in self.processes.extract_if(.., |ended| !waits(ended.key)) {
-            let identity = self.execs.identity(&ended, &forkers, population);
-            forkers.learn(ended.key, &identity);
-            exits.processes.push(ended.into_exit(identity));
-        }
+        self.identify_all(waits, population, exits);
+        self.told.remember(exits.processes.iter().map(ProcessExit::key), population);
         self.processes.extend(held.processes);
         self.threads.extend(held.threads);
         self.execs.forget_gone(population);
+    }
+
+    /// Hands out those of the ended that do not wait, each with who it was.
+    fn identify_all(
+        &mut self,
+        waits: impl Fn(ProcessKey) -> bool,
+        population: &Population<'_>,
+        exits: &mut Exits,
+    ) {
+        self.bequests.begin_round();
+        let mut forkers = Forkers::of(&self.processes, population);
+        forkers.inherit(&self.bequests, |_| true);
+        for ended in self.processes.extract_if(.., |ended| !waits(ended.key)) {
+            let identity = self.execs.identity(&ended, &forkers, &self.bequests, population);
+            forkers.learn(ended.key, &identity);
+            if !self.keys.is_empty() {
+                self.bequests.keep(&ended, &identity);
+                forkers.inherit(&self.bequests, |heir| heir.forked_by == ended.key);
+            }
+            exits.processes.push(ended.into_exit(identity));
+        }
+    }
+
+    /// Who had the environment that a process was forked with, where its forker has ended lately.
+    pub(crate) fn bequest(&self, forker: ProcessKey, forked_at: BootTime) -> Option<&Identity> {
+        self.bequests.get(forker, forked_at)
     }
 
     /// Makes a difference between those whose PID was used again within a clock tick, which have
@@ -293,30 +334,6 @@ impl ExactWitness {
             renamed.insert((key, start), free);
         }
         renamed
-    }
-
-    /// Those of the ended whose forker, or one further up, began after the sweep did, was not
-    /// seen by it, and has not ended.
-    fn orphans(&self, population: &Population<'_>) -> HashSet<ProcessKey> {
-        let mut orphans = HashSet::new();
-        let is_unseen = |forker: ProcessKey| {
-            forker.start_time_ticks >= population.sweep_ticks && !population.has_seen(forker)
-        };
-        let mut forkers = self.processes.iter().filter_map(|ended| ended.forked_by);
-        if !forkers.any(is_unseen) {
-            return orphans;
-        }
-        let told: HashSet<ProcessKey> = self.processes.iter().map(|ended| ended.key).collect();
-        // Forkers before those that they forked.
-        let mut ascending: Vec<&Ended> = self.processes.iter().collect();
-        ascending.sort_by_key(|ended| ended.started_at);
-        for ended in ascending {
-            let Some(forker) = ended.forked_by else { continue };
-            if (is_unseen(forker) && !told.contains(&forker)) || orphans.contains(&forker) {
-                orphans.insert(ended.key);
-            }
-        }
-        orphans
     }
 
     /// What is known of the last exec of a process.
@@ -444,15 +461,23 @@ impl Execs {
     fn identity(
         &self,
         ended: &Ended,
-        forkers: &Forkers,
+        forkers: &Forkers<'_>,
+        bequests: &Bequests,
         population: &Population<'_>,
     ) -> Arc<Identity> {
+        let seen;
         let before = match population.known.get(ended.key.pid) {
             Some(known) if known.key == ended.key => {
-                if ended.bears_name_of(&known.identity) {
-                    return Arc::clone(&known.identity);
+                let forker = ended.forked_by.filter(|_| known.lacks_environment());
+                let bequest = forker.and_then(|forker| bequests.get(forker, ended.started_at));
+                seen = match bequest.and_then(|forker| known.with_environment_of(forker)) {
+                    Some(identity) => Arc::new(identity),
+                    None => Arc::clone(&known.identity),
+                };
+                if ended.bears_name_of(&seen) {
+                    return seen;
                 }
-                Some(&known.identity)
+                Some(&seen)
             }
             _ => ended.forker().and_then(|forker| forkers.get(forker)),
         };
@@ -467,9 +492,9 @@ impl Execs {
     }
 }
 
-impl Forkers {
+impl<'a> Forkers<'a> {
     /// Those that this sweep or the one before has seen are known at once.
-    fn of(processes: &[Ended], population: &Population<'_>) -> Self {
+    fn of(processes: &[Ended], population: &Population<'a>) -> Self {
         let mut keys: Vec<ProcessKey> = processes.iter().filter_map(Ended::forker).collect();
         // Many have the same one in turn.
         keys.dedup();
@@ -480,7 +505,23 @@ impl Forkers {
             known.map(|known| Arc::clone(&known.identity))
         };
         let identities = keys.iter().map(identity).collect();
-        Forkers { keys, identities }
+        let heirs = keys.iter().filter_map(|forker| Heir::of(*forker, population)).collect();
+        Forkers { keys, identities, heirs }
+    }
+
+    /// Gives those who lack it, and whose turn it is, the environment of whoever forked them, where
+    /// that one has left it.
+    fn inherit(&mut self, bequests: &Bequests, is_turn: impl Fn(&Heir<'_>) -> bool) {
+        let Forkers { keys, identities, heirs } = self;
+        heirs.retain(|heir| {
+            let bequest = || bequests.get(heir.forked_by, heir.started_at);
+            let Some(forker) = is_turn(heir).then(bequest).flatten() else { return true };
+            let position = keys.binary_search(&heir.known.key).ok();
+            if let Some(identity) = position.and_then(|at| identities.get_mut(at)) {
+                *identity = heir.known.with_environment_of(forker).map(Arc::new);
+            }
+            false
+        });
     }
 
     fn get(&self, key: ProcessKey) -> Option<&Arc<Identity>> {
@@ -494,6 +535,15 @@ impl Forkers {
         {
             slot.get_or_insert_with(|| Arc::clone(identity));
         }
+    }
+}
+
+impl<'a> Heir<'a> {
+    fn of(key: ProcessKey, population: &Population<'a>) -> Option<Self> {
+        let known = population.known.get(key.pid).filter(|known| known.key == key)?;
+        let seen = population.sample(key.pid).filter(|seen| seen.key == key)?;
+        let (forked_by, started_at) = seen.forked_by.zip(seen.started_at)?;
+        known.lacks_environment().then_some(Heir { known, forked_by, started_at })
     }
 }
 
@@ -531,6 +581,13 @@ impl Ended {
             wait_status: group.status,
             is_reaped_automatically: group.is_auto_reaped,
         })
+    }
+
+    /// When it executed something itself, since boot in nanoseconds; `None` where it never has, or
+    /// before anybody looked.
+    fn executed_at(&self) -> Option<u64> {
+        let (process, time_ns) = self.exec?;
+        time_ns.filter(|_| process.id == self.key.pid)
     }
 
     /// Whose child it was.

@@ -126,7 +126,7 @@ impl RoundedWitness {
     pub(super) fn ask_delays(&mut self, scale: Scale, processes: &mut [ProcessSample]) {
         let RoundedWitness { taskstats, counting, .. } = self;
         let is_asked = |process: &&mut ProcessSample| {
-            process.gauges.delays == Reading::Absent(Absence::NeedsRecords)
+            process.gauges.seldom.delays == Reading::Absent(Absence::NeedsRecords)
         };
         let mut asked: Vec<_> = processes.iter_mut().filter(is_asked).collect();
         let tgids: Vec<u32> = asked.iter().map(|process| process.key.pid).collect();
@@ -137,7 +137,7 @@ impl RoundedWitness {
                 began: scale.moment_at(process.key.start_time_ticks),
                 threads_max: process.gauges.threads.value().copied().unwrap_or(u64::MAX),
             };
-            process.gauges.delays = match account {
+            process.gauges.seldom.delays = match account {
                 Ok(account) => counting.reading(&account.delays, life),
                 Err(why) => Reading::Absent(why),
             };

@@ -3,7 +3,7 @@
 //! Whoever is told of by the kernel's iterator needs none of it, and takes no room for it: of
 //! thousands of processes that is what most of them would take.
 
-use mpp_accounting::process::{Absence, ProcessKey, ProportionalMemory, Reading, ThreadIo};
+use mpp_accounting::process::{ProcessKey, ProportionalMemory, Reading, ThreadList};
 use rustix::fd::OwnedFd;
 
 use crate::collector::standstill::Standstill;
@@ -25,18 +25,20 @@ pub(crate) struct ProcfsMemory {
     pub(crate) held_io: Option<OwnedFd>,
     /// What its threads had done, where that was read.
     pub(super) thread_readings: Option<Box<ThreadReadings>>,
-    /// Which living thread to ask for its memory, when the main one has exited.
-    pub(super) reader: Option<ProcessKey>,
-    pub(super) proportional_memory: Reading<ProportionalMemory>,
+    /// Which living thread to ask for its memory, when the main one has exited. Boxed, since that
+    /// is seldom.
+    pub(super) reader: Option<Box<ProcessKey>>,
+    /// `None` until it was asked for: of few it ever is.
+    pub(super) proportional_memory: Option<Box<Reading<ProportionalMemory>>>,
 }
 
 /// What the threads of a process had done, where that was read.
 #[derive(Debug, Default)]
 pub(super) struct ThreadReadings {
     /// At the last sweep.
-    pub(super) last: Option<Box<[ThreadIo]>>,
-    /// At the one before that.
-    pub(super) former: Option<Box<[ThreadIo]>>,
+    pub(super) last: Option<ThreadList>,
+    /// At the one before that. Boxed, since few have done anything since.
+    pub(super) former: Option<Box<ThreadList>>,
 }
 
 impl ProcfsMemory {
@@ -49,9 +51,21 @@ impl ProcfsMemory {
         held_io: None,
         thread_readings: None,
         reader: None,
-        proportional_memory: Reading::Absent(Absence::NotYetKnown),
+        proportional_memory: None,
     };
 }
 
 /// For whoever only looks.
 pub(super) static NOTHING: ProcfsMemory = ProcfsMemory::NOTHING;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever adds a field decides here that ten thousand processes are worth it.
+    #[test]
+    fn what_is_remembered_of_a_process_does_not_grow_unnoticed() {
+        assert!(size_of::<ProcfsMemory>() <= 104, "{} bytes", size_of::<ProcfsMemory>());
+        assert!(size_of::<ThreadReadings>() <= 88, "{} bytes", size_of::<ThreadReadings>());
+    }
+}

@@ -3,9 +3,9 @@
 //! A sweep by the kernel's iterator is ascending too and walks beside it; procfs is read in
 //! another order, and looks each PID up.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
-use mpp_accounting::slack::Slack;
+use mpp_accounting::slack::{self, Slack};
 
 use super::Known;
 
@@ -14,8 +14,10 @@ use super::Known;
 pub(crate) struct Roster {
     /// Ascending by PID.
     rows: Vec<Known>,
-    /// Newcomers whose place is between others.
-    newcomers: BTreeMap<u32, Known>,
+    /// Newcomers whose place is between others, in any order: at the first sweep nearly everybody.
+    newcomers: Vec<Known>,
+    /// Where they are, by PID.
+    places: HashMap<u32, usize>,
     slack: Slack,
 }
 
@@ -23,14 +25,14 @@ impl Roster {
     pub(crate) fn get(&self, pid: u32) -> Option<&Known> {
         match self.position(pid) {
             Some(position) => self.rows.get(position),
-            None => self.newcomers.get(&pid),
+            None => self.newcomers.get(*self.places.get(&pid)?),
         }
     }
 
     pub(crate) fn get_mut(&mut self, pid: u32) -> Option<&mut Known> {
         match self.position(pid) {
             Some(position) => self.rows.get_mut(position),
-            None => self.newcomers.get_mut(&pid),
+            None => self.newcomers.get_mut(*self.places.get(&pid)?),
         }
     }
 
@@ -58,27 +60,34 @@ impl Roster {
 
     /// Makes room for so many more.
     pub(crate) fn reserve(&mut self, count: usize) {
-        self.rows.reserve_exact(count);
+        slack::make_room(&mut self.rows, count);
     }
 
     /// Remembers a process, in the place of whoever had its PID.
     pub(crate) fn insert(&mut self, known: Known) {
         let pid = known.key.pid;
-        if let Some(position) = self.position(pid) {
-            self.rows[position] = known;
+        if let Some(former) = self.get_mut(pid) {
+            *former = known;
         } else if self.rows.last().is_none_or(|last| last.key.pid < pid) {
-            self.newcomers.remove(&pid);
+            slack::make_room(&mut self.rows, 1);
             self.rows.push(known);
         } else {
-            self.newcomers.insert(pid, known);
+            self.places.insert(pid, self.newcomers.len());
+            slack::make_room(&mut self.newcomers, 1);
+            self.newcomers.push(known);
         }
     }
 
     pub(crate) fn remove(&mut self, pid: u32) -> Option<Known> {
-        match self.position(pid) {
-            Some(position) => Some(self.rows.remove(position)),
-            None => self.newcomers.remove(&pid),
+        if let Some(position) = self.position(pid) {
+            return Some(self.rows.remove(position));
         }
+        let place = self.places.remove(&pid)?;
+        let removed = self.newcomers.swap_remove(place);
+        if let Some(moved) = self.newcomers.get(place) {
+            self.places.insert(moved.key.pid, place);
+        }
+        Some(removed)
     }
 
     /// Two different ones.
@@ -90,12 +99,12 @@ impl Roster {
 
     /// All of them, in no order that anybody may rely on.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Known> {
-        self.rows.iter().chain(self.newcomers.values())
+        self.rows.iter().chain(&self.newcomers)
     }
 
     /// The same, to be changed.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Known> {
-        self.rows.iter_mut().chain(self.newcomers.values_mut())
+        self.rows.iter_mut().chain(&mut self.newcomers)
     }
 
     /// All of them, ascending by PID.
@@ -106,17 +115,20 @@ impl Roster {
 
     /// Forgets those that `is_gone` speaks of.
     pub(crate) fn forget(&mut self, mut is_gone: impl FnMut(&Known) -> bool) {
+        self.settle();
         self.rows.retain(|known| !is_gone(known));
-        self.newcomers.retain(|_, known| !is_gone(known));
         self.slack.give_back(&mut self.rows);
     }
 
     /// Gives newcomers their places.
     fn settle(&mut self) {
-        if !self.newcomers.is_empty() {
-            self.rows.extend(std::mem::take(&mut self.newcomers).into_values());
-            self.rows.sort_by_key(|known| known.key.pid);
+        if self.newcomers.is_empty() {
+            return;
         }
+        // Nothing is kept of them for the next time, which has few.
+        let mut newcomers = std::mem::take(&mut self.newcomers);
+        self.places = HashMap::new();
+        slack::merge(&mut self.rows, &mut newcomers, |known| known.key.pid);
     }
 
     fn position(&self, pid: u32) -> Option<usize> {
@@ -158,6 +170,25 @@ mod tests {
         check(&[1, 2, 9], &[1, 2, 9]);
         check(&[9, 2, 1, 5], &[1, 2, 5, 9]);
         check(&[9, 2, 2, 9], &[2, 9]);
+    }
+
+    #[test]
+    fn whoever_came_in_between_can_go_again() {
+        fn check(gone: &[u32], left: &[u32]) {
+            let mut roster = Roster::default();
+            [9, 5, 1, 7].into_iter().for_each(|pid| roster.insert(known(pid, 5)));
+            for pid in gone {
+                assert_eq!(roster.remove(*pid).map(|known| known.key.pid), Some(*pid));
+                assert!(roster.get(*pid).is_none() && roster.remove(*pid).is_none());
+            }
+            assert!(left.iter().all(|pid| roster.get(*pid).is_some()), "{gone:?}");
+            let pids: Vec<u32> = roster.ascending().iter().map(|known| known.key.pid).collect();
+            assert_eq!(pids, left, "{gone:?}");
+        }
+        check(&[5], &[1, 7, 9]);
+        check(&[7, 1], &[5, 9]);
+        check(&[1, 5, 7], &[9]);
+        check(&[9], &[1, 5, 7]);
     }
 
     #[test]

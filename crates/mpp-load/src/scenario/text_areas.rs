@@ -1,12 +1,14 @@
 //! The memory that `/proc/PID/cmdline` and `environ` show, which its process may change at will.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, bail};
 
-use crate::actor::{Durability, Writer};
+use crate::actor::{Actor, Durability, Writer};
 use crate::kernel::{self, MemoryMap};
 use crate::options::{OptionRow, Options, row};
 use crate::stage::Stage;
-use crate::truth::Line;
+use crate::truth::{Count, Line};
 
 pub(super) const HUGE: &[OptionRow] = &[
     row("area", "environment", "which text: `environment` or `arguments`"),
@@ -19,6 +21,7 @@ pub(super) const RETITLE: &[OptionRow] = &[
     row("workers", "0", "children that it forks after that"),
     row("life-ms", "500", "milliseconds that each of them lives after it has written"),
     row("bytes", "64KiB", "bytes that each of them writes"),
+    row("forker", "itself", "who forks them: `itself`, or a `daemon` that init inherits at once"),
 ];
 
 pub(super) fn run_huge(stage: &Stage, options: &Options) -> Result<()> {
@@ -56,6 +59,15 @@ pub(super) fn run_retitle(stage: &Stage, options: &Options) -> Result<()> {
 
 fn fork_workers(stage: &Stage, options: &Options) -> Result<()> {
     let actor = stage.actor();
+    match options.text("forker") {
+        "itself" => work(actor, options)?,
+        "daemon" => leave_daemon(actor, options)?,
+        other => bail!("`--forker {other}`: expected `itself` or `daemon`"),
+    }
+    stage.total()
+}
+
+fn work(actor: &Actor, options: &Options) -> Result<()> {
     let (workers, bytes) = (options.count("workers")?, options.bytes("bytes")?);
     let life = options.milliseconds("life-ms")?;
     for _ in 0..workers {
@@ -64,8 +76,22 @@ fn fork_workers(stage: &Stage, options: &Options) -> Result<()> {
             actor.live_for(life)
         })?;
     }
-    actor.reap_all()?;
-    stage.total()
+    actor.reap_all()
+}
+
+/// Forks twice, so that nobody is left between the daemon and init; the daemon stays when its
+/// workers have ended.
+fn leave_daemon(actor: &Actor, options: &Options) -> Result<()> {
+    let middle = actor.spawn(|| {
+        let daemon = || work(actor, options).and_then(|()| actor.live_on());
+        actor.spawn(daemon).map(drop)
+    })?;
+    actor.reap(middle)?;
+    let all = 1 + options.count("workers")?;
+    while actor.counters.value(Count::Ended) < all {
+        actor.live_for(Duration::from_millis(10))?;
+    }
+    Ok(())
 }
 
 /// Where the kernel says that this process has its parts, `proc_pid_stat(5)`.

@@ -45,12 +45,7 @@ pub(super) fn run(stage: &Stage, options: &Options) -> Result<()> {
     {
         actor.live_for(Duration::from_millis(1))?;
     }
-    let directory = actor.directory();
-    std::fs::remove_dir_all(directory)
-        .with_context(|| format!("cannot remove {}", directory.display()))?;
-    let own_blocks = kernel::thread_write_bytes()?;
-    actor.counters.raise(Count::Metadata, own_blocks);
-    actor.counters.raise(Count::ParentWritten, own_blocks);
+    stage.remove_directory()?;
     stage.say(actor.counters.line("total").number("peak_rss_bytes", peak_rss_bytes))?;
     stage.wait_for_end()
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 pub(crate) mod cgroup;
+pub(crate) mod forgery;
 pub(crate) mod moment;
 pub(crate) mod show;
 pub(crate) mod stranger;

@@ -81,15 +81,23 @@ impl Show {
     }
 
     /// Ends it as Ctrl-C does; it must have had nothing to complain of.
-    pub(crate) fn end(mut self) -> Vec<Value> {
+    pub(crate) fn end(self) -> Vec<Value> {
+        let (samples, words) = self.end_with_words();
+        assert_eq!(words, "");
+        samples
+    }
+
+    /// The same of one that may have had something to say on its standard error.
+    pub(crate) fn end_with_words(mut self) -> (Vec<Value>, String) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
         let code = self.child.wait().unwrap().code();
-        assert_eq!((code, self.words().as_str()), (Some(0), ""));
+        let words = self.words();
+        assert_eq!(code, Some(0), "{words}");
         while let Ok(sample) = self.lines.recv_timeout(PATIENCE) {
             self.samples.push(sample);
         }
-        std::mem::take(&mut self.samples)
+        (std::mem::take(&mut self.samples), words)
     }
 
     /// What it said on its standard error, once it has ended.

@@ -72,7 +72,7 @@ impl<'a> Leader<'a> {
         gauges.threads = Reading::Value(u64::from(self.process.thread_count()));
         add_memory(&mut gauges, self.task.memory().as_ref(), measures, scale);
         if measures.fd_limit {
-            gauges.fd_limit = Reading::Value(self.process.fd_limit());
+            gauges.seldom.fd_limit = Reading::Value(self.process.fd_limit());
         }
         gauges.context_switches = match measures.context_switches {
             ContextSwitchNeeds::None => return gauges,
@@ -110,7 +110,8 @@ pub(super) fn add_memory(
         gauges.memory = Reading::Value(memory.map_or_else(Memory::default, |m| told(m, scale)));
     }
     if measures.swap {
-        gauges.swap_bytes = Reading::Value(memory.map_or(0, |m| scale.bytes(m.swap_entries)));
+        gauges.seldom.swap_bytes =
+            Reading::Value(memory.map_or(0, |m| scale.bytes(m.swap_entries)));
     }
     if measures.fds {
         gauges.fds = match memory.map(|memory| memory.fds) {

@@ -1,8 +1,9 @@
 //! The samples of a sweep that is being told, each in the place of one of the sweep before.
 //!
 //! Both ascend by PID, so that whoever is told of is found again beside the one before, and is
-//! left there if nothing about it is new. The trap: once the IDs have begun anew, newcomers stand
-//! between the others, where there is no room for them yet.
+//! left there if nothing about it is new. The traps: once the IDs have begun anew, newcomers stand
+//! between the others, where there is no room for them yet; and whom nobody tells of, but somebody
+//! else finds, is to stay where it is, or all behind it would move up and down in each sweep.
 
 use mpp_accounting::process::ProcessSample;
 use mpp_accounting::units::BootTime;
@@ -27,12 +28,24 @@ pub(super) struct Seats<'a> {
     former: usize,
     between: Vec<ProcessSample>,
     last_pid: Option<u32>,
+    /// Whose samples stay though nobody tells of them, ascending.
+    untold: &'a [u32],
+    /// Who of these had one, ascending.
+    stayed: Vec<u32>,
 }
 
 impl<'a> Seats<'a> {
     /// Nobody is told of yet.
-    pub(super) fn of(rows: &'a mut Vec<ProcessSample>) -> Self {
-        Seats { rows, filled: 0, former: 0, between: Vec::new(), last_pid: None }
+    pub(super) fn of(rows: &'a mut Vec<ProcessSample>, untold: &'a [u32]) -> Self {
+        Seats {
+            rows,
+            filled: 0,
+            former: 0,
+            between: Vec::new(),
+            last_pid: None,
+            untold,
+            stayed: Vec::new(),
+        }
     }
 
     /// Whether nobody with this PID, or a larger one, was told of.
@@ -43,9 +56,22 @@ impl<'a> Seats<'a> {
     /// What the sweep before had of this PID, which is the next one.
     pub(super) fn former(&mut self, pid: u32) -> Option<&mut ProcessSample> {
         while self.rows.get(self.former).is_some_and(|sample| sample.key.pid < pid) {
-            self.former += 1;
+            self.pass();
         }
         self.rows.get_mut(self.former).filter(|sample| sample.key.pid == pid)
+    }
+
+    /// Goes past one of the sweep before that nobody told of.
+    fn pass(&mut self) {
+        let pid = self.rows.get(self.former).map(|sample| sample.key.pid);
+        if let Some(pid) = pid.filter(|pid| self.untold.binary_search(pid).is_ok()) {
+            if self.filled != self.former {
+                self.rows.swap(self.filled, self.former);
+            }
+            self.filled += 1;
+            self.stayed.push(pid);
+        }
+        self.former += 1;
     }
 
     /// Leaves a process in its place; `None` where the sweep before had none that began then.
@@ -92,13 +118,18 @@ impl<'a> Seats<'a> {
     }
 
     /// Forgets those of the sweep before that nobody told of, and makes room for those between.
-    pub(super) fn finish(mut self) {
+    /// Returns who stayed all the same.
+    pub(super) fn finish(mut self) -> Vec<u32> {
+        while self.former < self.rows.len() {
+            self.pass();
+        }
         self.rows.truncate(self.filled);
         if !self.between.is_empty() {
             self.rows.append(&mut self.between);
             // By keys alone: room to merge samples would be as much as they take.
             self.rows.sort_by_cached_key(|sample| sample.key);
         }
+        self.stayed
     }
 }
 
@@ -145,7 +176,7 @@ mod tests {
     fn each_sample_finds_its_place_whoever_comes_and_goes() {
         fn check(before: &[u32], told: &[(u32, u32)]) {
             let mut rows: Vec<_> = before.iter().map(|pid| sample(*pid, 1)).collect();
-            let mut seats = Seats::of(&mut rows);
+            let mut seats = Seats::of(&mut rows, &[]);
             let mut taken = Vec::new();
             for &(pid, sweep) in told {
                 assert!(seats.is_next(pid), "{pid} of {told:?}");
@@ -181,9 +212,40 @@ mod tests {
     }
 
     #[test]
+    fn whom_somebody_else_finds_stays_in_its_place() {
+        fn check(before: &[u32], untold: &[u32], told: &[(u32, u32)], expected: &[(u32, u32)]) {
+            let mut rows: Vec<_> = before.iter().map(|pid| sample(*pid, 1)).collect();
+            let mut seats = Seats::of(&mut rows, untold);
+            for &(pid, sweep) in told {
+                if sweep == 1 {
+                    let key = TaskKey { id: pid, start_ns: u64::from(pid) };
+                    assert!(seats.keep(key).is_some(), "{pid} of {told:?}");
+                } else {
+                    seats.seat(sample(pid, sweep));
+                }
+            }
+            let stayed = seats.finish();
+            let found: Vec<_> = rows.iter().map(|s| (s.key.pid, s.parent_pid)).collect();
+            assert_eq!(found, expected, "{told:?} without {untold:?}");
+            let is_told = |pid: &u32| told.iter().any(|(told, _)| told == pid);
+            assert!(stayed.iter().all(|pid| untold.contains(pid) && !is_told(pid)), "{stayed:?}");
+            assert_eq!(stayed.len() + told.len(), rows.len(), "{told:?} without {untold:?}");
+        }
+        let before = &[1, 4, 9, 12];
+        check(before, &[1], &[(4, 1), (9, 1), (12, 1)], &[(1, 1), (4, 1), (9, 1), (12, 1)]);
+        check(before, &[1, 12], &[(4, 2), (9, 1)], &[(1, 1), (4, 2), (9, 1), (12, 1)]);
+        // Others came and went; one had none; one is told of after all.
+        check(before, &[9], &[(1, 1), (5, 2), (12, 1)], &[(1, 1), (5, 2), (9, 1), (12, 1)]);
+        check(before, &[4, 9], &[(2, 2), (12, 1)], &[(2, 2), (4, 1), (9, 1), (12, 1)]);
+        check(before, &[3], &[(1, 1), (12, 2)], &[(1, 1), (12, 2)]);
+        check(before, &[4], &[(4, 2), (12, 1)], &[(4, 2), (12, 1)]);
+        check(&[4], &[4], &[], &[(4, 1)]);
+    }
+
+    #[test]
     fn nobody_is_kept_who_began_at_another_time() {
         let mut rows = vec![sample(4, 1)];
-        let mut seats = Seats::of(&mut rows);
+        let mut seats = Seats::of(&mut rows, &[]);
         assert!(seats.keep(TaskKey { id: 4, start_ns: 5 }).is_none());
         assert!(seats.keep(TaskKey { id: 3, start_ns: 3 }).is_none());
         assert!(seats.keep(TaskKey { id: 4, start_ns: 4 }).is_some());

@@ -174,7 +174,7 @@ impl Collector {
                 Some((_, told)) => Reading::Value(source.take_told(
                     sample.key,
                     told.iter().map(|told| (told.socket, told.listening_port)),
-                    sample.gauges.sockets.value(),
+                    sample.gauges.seldom.sockets.value(),
                 )),
                 None => sockets_of(sample, origin, source),
             };
@@ -182,7 +182,7 @@ impl Collector {
                 attention.turn_to(sample.key.pid);
             }
             if measures.sockets {
-                sample.gauges.sockets = found;
+                sample.gauges.seldom.sockets = found;
             }
         }
     }
