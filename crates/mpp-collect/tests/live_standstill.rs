@@ -437,7 +437,7 @@ impl Drop for Group {
 
 #[test]
 fn a_sleeping_process_that_is_moved_is_told_at_once_in_its_new_control_group() {
-    let mut pair = Pair::open(ExitSource::Exact);
+    let mut pair = Pair::open(Way::Everybody(ExitSource::Exact));
     if pair.keeping.exit_source() != ExitSource::Exact {
         eprintln!("without programs in the kernel it is found within sixteen sweeps");
         return;
