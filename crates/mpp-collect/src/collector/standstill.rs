@@ -32,9 +32,9 @@ use crate::run_time::RunTime;
 pub(crate) struct Standstill {
     /// How long it had run.
     run_time: RunTime,
-    /// The inode of its folder: as long as procfs lists the same, it is the same process's. None
-    /// in a tree, where the run time is to tell.
-    inode: Option<u64>,
+    /// The inode of its folder: as long as procfs lists the same, it is the same process's. 0, which
+    /// no folder has, in a tree, where the run time is to tell.
+    inode: u64,
     /// The sample, among others of the same process.
     read_at: BootTime,
     extent: Extent,
@@ -90,7 +90,7 @@ impl Collector {
         };
         let has_run = run_time != Some(standstill.run_time);
         if has_run
-            || turn.inode != standstill.inode
+            || turn.inode.unwrap_or(0) != standstill.inode
             || standstill.read_at != sample.read_at
             || !is_whole(sample)
             || !known.is_identified(&self.wants)
@@ -146,7 +146,7 @@ impl Collector {
         let Some(known) = self.known.near(turn.known_at, turn.pid) else { return };
         let is_still = !known.was_running && known.reader_key() == known.key && is_whole(sample);
         let extent = self.extent(known, needs);
-        let inode = turn.inode;
+        let inode = turn.inode.unwrap_or(0);
         let standstill = Standstill { run_time, inode, read_at: sample.read_at, extent };
         if let Some(known) = self.known.near_mut(turn.known_at, turn.pid) {
             known.by_procfs_mut().standstill = is_still.then_some(standstill);
