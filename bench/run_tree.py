@@ -9,6 +9,7 @@ Run after `cargo build --release -p mpp-cli -p mpp-load`; what is not installed 
 """
 
 import json
+import os
 import re
 import resource
 import shutil
@@ -138,6 +139,46 @@ def overhead(name, line, rounds):
             f"of the fastest of each {least:.4f}"
         )
     print(f"- {found['samples']} looks, {found['metrics']['processes.ended']} processes, tier {found['tier']}")
+    own_cost(line, rounds=5)
+
+
+def hooks_ms(line):
+    """What our programs take in the kernel for all that end and begin, by its own statistics."""
+    switch = Path("/proc/sys/kernel/bpf_stats_enabled")
+    if not (shutil.which("bpftool") and os.access(switch, os.W_OK)):
+        return None
+    before = switch.read_text()
+    with tempfile.TemporaryDirectory(dir=ROOT / "target") as folder:
+        listing = Path(folder, "programs")
+        inner = ["sh", "-c", '"$@"; bpftool --json prog show > ' + str(listing), "sh", *line]
+        try:
+            switch.write_text("1")
+            subprocess.run([MPP, "run", "-o", Path(folder, "cost"), "--", *inner], check=True, capture_output=True)
+        finally:
+            switch.write_text(before)
+        ours = {"remember_fork", "write_exec", "write_exit", "write_free"}
+        programs = [program for program in json.loads(listing.read_text()) if program.get("name") in ours]
+        # Whoever else has such programs has loaded them before.
+        newest = {program["name"]: program for program in sorted(programs, key=lambda program: program["id"])}
+    return sum(program.get("run_time_ns", 0) for program in newest.values()) / 1e6
+
+
+def own_cost(line, rounds):
+    """CPU time of `mpp run` itself: that of both, less what it says of the command."""
+    own = []
+    with tempfile.NamedTemporaryFile(dir=ROOT / "target") as cost:
+        for _ in range(rounds):
+            _, both = timed([MPP, "run", "-o", cost.name, "--"], line)
+            metrics = json.loads(Path(cost.name).read_text())["metrics"]
+            tree = metrics["cpu.user"] + metrics["cpu.system"]
+            own.append((both - tree, tree))
+    own_seconds, tree_seconds = (statistics.median(column) for column in zip(*own))
+    hooks = hooks_ms(line)
+    said = "not known here" if hooks is None else f"{hooks:.1f} ms, {hooks / tree_seconds / 10:.2f} %"
+    print(
+        f"- of the command's {tree_seconds:.2f} s of CPU time `mpp run` itself takes {own_seconds * 1e3:.1f} ms, "
+        f"{own_seconds / tree_seconds * 100:.2f} % (median of {rounds}); its programs in the kernel {said}"
+    )
 
 
 def overheads():

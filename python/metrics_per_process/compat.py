@@ -46,8 +46,9 @@ def find_pids(
     :raises TypeError: an argument of a wrong type, such as a bare string for a list.
     :raises OSError: /proc cannot be read at all.
 
-    Source: ``/proc/PID/stat``, ``/proc/PID/environ`` and the owner of ``/proc/PID``; from
-    5,000 processes on the programs in the kernel that :func:`get_processes_stats_ex` speaks of.
+    Source: ``/proc/PID/stat``, ``/proc/PID/environ`` and the owner of ``/proc/PID``. Where no
+    environment is asked for: the programs in the kernel that :func:`get_processes_stats_ex`
+    speaks of, from 5,000 processes on, and however few there are while a call has left them loaded.
     """
     return _native.find_pids(process_names, users, process_env)
 
@@ -108,7 +109,8 @@ def multi_pid_process_stats(
     A PID given twice counts twice. Processes that do not exist, or end meanwhile, do not
     count; with none left the Counter is empty. Memory that processes share is in the sum
     once for each of them. Some values are floats, whatever the annotation of Counter says.
-    A thousand and more are read by programs in the kernel, as :func:`get_processes_stats_ex` says.
+    A thousand PIDs and more that are at least a quarter of all processes (kernel threads included)
+    are read by programs in the kernel, as :func:`get_processes_stats_ex` says.
 
     :param pids: the processes.
     :param metrics_regexes: as in :func:`stats_per_pid`; ``total_processes`` always stays.
@@ -145,7 +147,8 @@ def get_processes_stats_ex(
     included; each reading of a process takes 2 microseconds instead of some 30. Loading them
     costs some 20 ms of CPU time at the first call. A thread of ours keeps them for 90 seconds
     after the last one: no descriptor of this process belongs to them, a forked child inherits
-    nothing, and of several calls at the same time one has them.
+    nothing, and of several calls at the same time one has them, while the others read files.
+    That they cannot be had is remembered for as long.
 
     ``fetch_time`` is how long the call took in seconds, as text: ``'1.19604'``. Other values
     are int or float, whatever the annotation of Counter says.

@@ -26,6 +26,7 @@
 
 #![forbid(unsafe_code)]
 
+mod budget;
 pub mod doctor;
 pub mod drop_in;
 mod error;

@@ -17,7 +17,6 @@
 //! # }
 //! ```
 
-mod budget;
 mod programs;
 mod sampler;
 mod total;
@@ -38,11 +37,14 @@ use mpp_collect::child::{
 };
 pub use mpp_collect::child::{end_by_signal, pass_on_ignored_pipe};
 
-use budget::Budget;
+use crate::budget::Budget;
 use sampler::Sampler;
 
 /// How often the tree is looked at, where a [`Budget`] allows that.
 const PERIOD: Duration = Duration::from_millis(50);
+
+/// Looking may take one part in so many of one core's time.
+const LOOKING_SHARE: u32 = 200;
 
 /// A command that has just begun is looked at sooner: most are over before long.
 const FIRST_PERIOD: Duration = Duration::from_millis(1);
@@ -199,7 +201,7 @@ impl RunBuilder {
             cut_short_by: None,
             next_sample: began + FIRST_PERIOD.min(run.period),
             next_listening: began + LISTEN_PERIOD,
-            budget: Budget::new(began),
+            budget: Budget::new(LOOKING_SHARE, began),
             has_told: false,
         };
         watch.until_all_is_over()?;

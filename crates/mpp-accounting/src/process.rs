@@ -428,14 +428,3 @@ impl IdentityNeeds {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Whoever adds a field decides here that ten thousand processes are worth it.
-    #[test]
-    fn what_is_said_of_a_process_does_not_grow_unnoticed() {
-        assert!(size_of::<ProcessSample>() <= 400, "{} bytes", size_of::<ProcessSample>());
-    }
-}

@@ -191,6 +191,9 @@ struct Slacks {
 /// pages; so those that are free as a whole are given on now and then.
 const SWEEPS_BETWEEN_TRIMS: u32 = 300;
 
+/// The first two sweeps find out who everybody is, and take more than those after them.
+const SWEEPS_BEFORE_FIRST_TRIM: u32 = 2;
+
 impl Slacks {
     /// Gives on to the kernel what was given back, but later: whoever works with what was swept
     /// gives back, too, and not in the same sweep. `given_back` says of each list whether it has.
@@ -408,7 +411,7 @@ impl Collector {
             buffers,
             trouble: Trouble::default(),
             tallied: Tallies::default(),
-            slacks: Slacks { sweeps_to_trim: SWEEPS_BETWEEN_TRIMS, ..Slacks::default() },
+            slacks: Slacks { sweeps_to_trim: SWEEPS_BEFORE_FIRST_TRIM, ..Slacks::default() },
         })
     }
 
@@ -416,8 +419,8 @@ impl Collector {
     /// since the sweep before keeps its sample there, if nobody has changed it.
     ///
     /// # Errors
-    /// The processes could not be listed; then `into` is left as it was, or without processes
-    /// where those who were to tell of them had failed before.
+    /// The processes could not be listed; then `into` is left as it was, or without processes,
+    /// unreadable ones included, where those who were to tell of them had failed before.
     pub fn sweep(
         &mut self,
         needs: &Needs,
@@ -435,7 +438,7 @@ impl Collector {
     /// command line perhaps not yet.
     ///
     /// # Errors
-    /// The processes could not be listed; then `into` is left as it was.
+    /// As of [`Collector::sweep`].
     pub fn sweep_of_interest(
         &mut self,
         needs: &Needs,
@@ -1104,11 +1107,15 @@ impl Collector {
         let key = ProcessKey { pid, start_time_ticks: stat.start_time_ticks };
         self.remember_parent(stat);
         self.forget_former_bearer(key);
-        let Collector { origin, known, buffers, wants, round, sockets, .. } = self;
+        let Collector { origin, known, identities, buffers, wants, round, sockets, .. } = self;
         let subject = Subject { origin, folder, pid, stat, phase };
         match known.get_mut(pid) {
             Some(known) => known.refresh(uid, &subject, wants, *round, buffers),
-            None => known.insert(Known::new(key, uid, &subject, wants, buffers)),
+            None => {
+                let mut newcomer = Known::new(key, uid, &subject, wants, buffers);
+                identities.share(&mut newcomer.identity);
+                known.insert(newcomer);
+            }
         }
         let Some(known) = known.get_mut(pid) else { return Err(Vanished) };
         if origin.is_frozen() {

@@ -553,6 +553,8 @@ impl Known {
             self.follow_thread(subject);
         } else {
             self.refresh(uid, subject, wants, sweep, buffers);
+            // Something of it is new, and this is told of by a number alone.
+            self.reread(subject, wants, buffers);
         }
     }
 

@@ -36,7 +36,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
 use rustix::process::{Pid, getpid};
 
-use self::channel::{Channel, Datagram, Inbox, errno_of};
+use self::channel::{Channel, Inbox, errno_of};
 use self::sequences::Sequences;
 use crate::child::end_at_once;
 use crate::error::absence_of;
@@ -238,8 +238,7 @@ impl Taskstats {
         self.asking.send(datagram.get(..length).unwrap_or_default()).map_err(absence_of)?;
         let mut pending = tgids.len();
         while pending > 0 && self.inbox.fill(&self.asking).map_err(absence_of)? > 0 {
-            let datagrams = self.inbox.datagrams().filter(|datagram| datagram.is_from_kernel);
-            for message in datagrams.flat_map(|datagram| messages(datagram.bytes)).flatten() {
+            for message in self.inbox.datagrams().flat_map(messages).flatten() {
                 let position = message.header.sequence.wrapping_sub(first);
                 let Ok(position) = usize::try_from(position) else { continue };
                 // What is neither is left of an earlier question.
@@ -285,11 +284,8 @@ impl Taskstats {
                         None => drained.malformed += 1,
                     }
                 };
-                match records(datagram, *family, *delays, &mut take) {
-                    // The inbox counts them.
-                    Origin::Kernel | Origin::Somebody => {}
-                    Origin::Unreadable => drained.malformed += 1,
-                }
+                let read = records(datagram, *family, *delays, &mut take);
+                drained.malformed += u64::from(read.is_err());
             }
         }
         drained.unfinished += 1;
@@ -372,34 +368,25 @@ impl Drop for Listener {
     }
 }
 
-/// Who has sent a datagram.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Origin {
-    Kernel,
-    /// The kernel, but in the middle of a message it is no message any more.
-    Unreadable,
-    Somebody,
-}
+/// In the middle of a message a datagram is no message any more.
+struct Malformed;
 
 /// Takes the messages of a datagram apart; `None` for one that is no record of a thread.
 fn records(
-    datagram: Datagram<'_>,
+    datagram: &[u8],
     family: u16,
     delays: DelayAccounting,
     take: &mut dyn FnMut(Message<'_>, Option<ThreadExitRecord>),
-) -> Origin {
-    if !datagram.is_from_kernel {
-        return Origin::Somebody;
-    }
-    for message in messages(datagram.bytes) {
-        let Ok(message) = message else { return Origin::Unreadable };
+) -> Result<(), Malformed> {
+    for message in messages(datagram) {
+        let message = message.map_err(|_| Malformed)?;
         if message.header.kind != family {
-            return Origin::Unreadable;
+            return Err(Malformed);
         }
         let record = parse(message.payload).ok();
         take(message, record.and_then(|record| ThreadExitRecord::of(&record, delays)));
     }
-    Origin::Kernel
+    Ok(())
 }
 
 /// What the answer to a question about a process says.

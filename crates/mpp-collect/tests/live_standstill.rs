@@ -411,6 +411,52 @@ fn what_others_changed_is_seen_at_once_where_the_process_has_run() {
     });
 }
 
+/// A control group of ours; removed when dropped, by when nobody may be in it.
+struct Group(PathBuf);
+
+impl Group {
+    /// `None` where there are none of the second version, or we may not make one.
+    fn create() -> Option<Self> {
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        let is_second = |line: &&str| line.split(' ').nth(2) == Some("cgroup2");
+        let mounted = mounts.lines().find(is_second)?.split(' ').nth(1)?;
+        let path = PathBuf::from(mounted).join(format!("standstill-{}", std::process::id()));
+        fs::create_dir(&path).ok().map(|()| Group(path))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Whoever was killed a moment ago may still be in it.
+        let awaited = Instant::now() + LONG;
+        while fs::remove_dir(&self.0).is_err() && Instant::now() < awaited {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+#[test]
+fn a_sleeping_process_that_is_moved_is_told_at_once_in_its_new_control_group() {
+    let mut pair = Pair::open(Way::Everybody(ExitSource::Exact));
+    if pair.keeping.exit_source() != ExitSource::Exact {
+        eprintln!("without programs in the kernel it is found within sixteen sweeps");
+        return;
+    }
+    let group = Group::create();
+    let load = Load::start();
+    pair.mark(load.pid());
+    let Some(group) = &group else {
+        eprintln!("no control group can be made: the process stays where it is");
+        assert_eq!(pair.sweep(load.pid())[0].as_ref().unwrap().gauges.fds, MARK);
+        return;
+    };
+    fs::write(group.0.join("cgroup.procs"), load.pid().to_string()).unwrap();
+    pair.check_same(load.pid(), "another control group");
+    let [kept, _] = pair.sweep(load.pid()).map(Option::unwrap);
+    let name = group.0.file_name().unwrap().as_encoded_bytes();
+    assert!(kept.identity.cgroup.value().unwrap().ends_with(name), "{:?}", kept.identity.cgroup);
+}
+
 /// Pages of a file that is cut are taken away from whoever has it mapped.
 #[test]
 fn memory_that_others_take_from_a_sleeping_process_is_seen_after_sixteen_sweeps() {

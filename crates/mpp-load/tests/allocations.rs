@@ -29,6 +29,8 @@ thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
     /// Bytes that were allocated and not freed.
     static HELD: Cell<i64> = const { Cell::new(0) };
+    /// The most of them that there were at once.
+    static PEAK: Cell<i64> = const { Cell::new(0) };
 }
 
 /// The system's allocator, which counts for each thread.
@@ -39,6 +41,7 @@ unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
         HELD.set(HELD.get().wrapping_add_unsigned(layout.size() as u64));
+        PEAK.set(PEAK.get().max(HELD.get()));
         // SAFETY: the caller keeps the promises of this very call.
         unsafe { System.alloc(layout) }
     }
@@ -59,17 +62,28 @@ fn allocations_of(body: impl FnOnce()) -> u64 {
     ALLOCATIONS.get() - before
 }
 
-/// What one more sample of so many processes allocates, of which one in `every` does something,
-/// past the purity line.
-fn check(count: u32, every: usize) -> u64 {
-    let mut snapshot = population::population(count);
+/// What a body holds at the most, and what it leaves behind.
+fn bytes_of<T>(body: impl FnOnce() -> T) -> (i64, i64, T) {
+    let before = HELD.get();
+    PEAK.set(before);
+    let result = body();
+    (PEAK.get() - before, HELD.get() - before, result)
+}
+
+fn book() -> GroupBook {
     let rows = Rows::Keyed {
         selector: Box::new(Selector::default()),
         key: GroupKey::Name,
         rows_max: 1000,
     };
-    let columns = metric::choose(METRICS).unwrap();
-    let (mut ledger, mut book) = (Ledger::new(), GroupBook::new(rows, columns.into()));
+    GroupBook::new(rows, metric::choose(METRICS).unwrap().into())
+}
+
+/// What one more sample of so many processes allocates, of which one in `every` does something,
+/// past the purity line.
+fn check(count: u32, every: usize) -> u64 {
+    let mut snapshot = population::population(count);
+    let (mut ledger, mut book) = (Ledger::new(), book());
     let mut fold = |snapshot: &Snapshot| {
         let movement = ledger.advance(snapshot);
         book.fold(snapshot, &movement, &Resolution::default())
@@ -89,6 +103,29 @@ fn ledger_and_groups_allocate_nothing_for_a_process() {
     // Lists of what moved grow by doubling.
     let active = check(20_000, 1);
     assert!(active <= few + 64, "{active} allocations for 20,000 active processes, {few} for 100");
+}
+
+/// Past the purity line everything is counted to the byte, so that this holds on any machine.
+#[test]
+fn ledger_and_groups_hold_little_of_a_process_and_hardly_more_for_a_moment() {
+    fn check(count: u32, every: usize, held_max: i64, peak_max: i64) {
+        let mut snapshot = population::population(count);
+        let (peak, held, kept) = bytes_of(|| {
+            let (mut ledger, mut book) = (Ledger::new(), book());
+            for _ in 0..3 {
+                let movement = ledger.advance(&snapshot);
+                drop(book.fold(&snapshot, &movement, &Resolution::default()));
+                population::pass(&mut snapshot, every);
+            }
+            (ledger, book)
+        });
+        drop(kept);
+        let [peak, held] = [peak, held].map(|bytes| bytes / i64::from(count));
+        assert!(held <= held_max, "{held} bytes held of a process");
+        assert!(peak <= peak_max, "{peak} bytes of a process at the most");
+    }
+    check(10_000, 10_000, 375, 435);
+    check(10_000, 10, 375, 435);
 }
 
 /// Sleeping processes, until they are dropped.
@@ -140,6 +177,47 @@ fn a_sample_by_the_kernels_iterator_allocates_nothing_for_a_process() {
     let after = cheapest_sample(&mut monitor);
     assert!(monitor.snapshot().processes.len() > COUNT as usize);
     assert!(after < before + u64::from(COUNT) / 5, "{before} allocations, then {after}");
+}
+
+/// How many bytes a monitor holds that sees no better than this, how many processes it sees, and
+/// at which tier.
+fn held_by_monitor(tier_max: Tier) -> (i64, i64, Tier) {
+    let columns = metric::choose(METRICS).unwrap();
+    let builder = Monitor::builder().by(GroupKey::Name).columns(columns).tier_max(tier_max);
+    let (_, held, monitor) = bytes_of(|| {
+        let mut monitor = builder.build().unwrap();
+        for _ in 0..=2 * slack::INTERVALS {
+            drop(monitor.sample().unwrap());
+        }
+        monitor
+    });
+    (held, monitor.snapshot().processes.len() as i64, monitor.tier())
+}
+
+/// How many bytes a monitor holds for one process more, its sample included; `None` where there is
+/// no such tier.
+fn held_of_a_process(tier: Tier) -> Option<i64> {
+    const COUNT: u32 = 1000;
+    let _few = Sleepers::start(population::NAMES * 4);
+    let (before, processes_before, _) = held_by_monitor(tier);
+    let _many = Sleepers::start(COUNT);
+    let (after, processes, found) = held_by_monitor(tier);
+    let come = processes - processes_before;
+    assert!(come > i64::from(COUNT) / 2, "{come} have come");
+    (found == tier).then_some((after - before) / come)
+}
+
+/// One of ten sleepers has four threads, which count here with their process.
+#[test]
+fn a_monitor_holds_little_of_a_process_at_any_tier() {
+    fn check(tier: Tier, bytes_max: i64) {
+        // Another tier is looked at where it is not to be had.
+        let Some(bytes) = held_of_a_process(tier) else { return };
+        assert!(bytes <= bytes_max, "{tier:?}: {bytes} bytes of a process");
+    }
+    check(Tier::A, 1150);
+    check(Tier::B, 1350);
+    check(Tier::C, 1200);
 }
 
 /// Children that end at once, by the thousand, and whoever has begun them.
@@ -268,6 +346,6 @@ fn what_is_held_of_a_process_does_not_grow_unnoticed() {
         let found = size_of::<T>();
         assert!(found <= bytes_max, "{}: {found} bytes", std::any::type_name::<T>());
     }
-    check::<ProcessSample>(520);
-    check::<Gauges>(216);
+    check::<ProcessSample>(416);
+    check::<Gauges>(112);
 }

@@ -19,6 +19,7 @@ use mpp_collect::{
 
 use super::account::{Account, Held, Reckoned};
 use super::{Measured, Request};
+use crate::budget::Budget;
 use crate::error::Error;
 
 /// How often is looked at what the tree holds.
@@ -33,12 +34,9 @@ const LISTEN_PERIOD: Duration = Duration::from_secs(1);
 /// The thread stays for so long after the last measurement: beginning anew costs more.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// So many looks after a begin come early whatever they cost: who leaves the tree is known only
-/// if it was seen there.
-const EARLY_LOOKS: u32 = 8;
-
-/// Looking, and sweeping, may each take one part in so many of one core's time.
-const SHARE_MAX: u32 = 100;
+/// Looking, and sweeping, may each take one part in so many of one core's time. What somebody asks
+/// for, by a begin or a reading, is not in it.
+const SHARE: u32 = 100;
 
 /// What the thread knows.
 pub(super) struct Watch {
@@ -52,7 +50,8 @@ pub(super) struct Watch {
     accounts: BTreeMap<u64, Account>,
     next_number: u64,
     last_begin: Instant,
-    early_looks: u32,
+    looks: Budget,
+    sweeps: Budget,
     next_look: Instant,
     next_sweep: Instant,
     next_listening: Instant,
@@ -83,7 +82,8 @@ impl Watch {
             accounts: BTreeMap::new(),
             next_number: 0,
             last_begin: now,
-            early_looks: 0,
+            looks: Budget::new(SHARE, now),
+            sweeps: Budget::new(SHARE, now),
             next_look: now,
             next_sweep: now,
             next_listening: now,
@@ -145,13 +145,19 @@ impl Watch {
     fn do_what_is_due(&mut self) {
         let now = Instant::now();
         if now >= self.next_look {
+            let before = thread_cpu_time();
             self.look();
+            self.looks.pay(now, thread_cpu_time().saturating_sub(before));
+            self.plan_look();
         }
         if now >= self.next_sweep {
+            let before = thread_cpu_time();
             // What could not be swept now is swept the next time.
             if self.advance().is_err() {
                 self.accounts.values_mut().for_each(Account::fail);
             }
+            self.sweeps.pay(now, thread_cpu_time().saturating_sub(before));
+            self.plan_sweep();
         } else if now >= self.next_listening {
             self.sweeper.listen();
             self.next_listening = now + LISTEN_PERIOD;
@@ -166,8 +172,7 @@ impl Watch {
         self.next_number += 1;
         self.accounts.insert(number, account);
         self.last_begin = Instant::now();
-        self.early_looks = EARLY_LOOKS;
-        self.next_look = self.last_begin + FIRST_PERIOD;
+        self.plan_look();
         Ok(number)
     }
 
@@ -195,18 +200,20 @@ impl Watch {
     }
 
     fn sweep(&mut self) -> Result<Movement, Error> {
-        let before = thread_cpu_time();
         let swept = self.sweep_everybody();
-        let cost = thread_cpu_time().saturating_sub(before);
+        self.plan_sweep();
+        swept?;
+        Ok(self.ledger.advance(&self.snapshot))
+    }
+
+    fn plan_sweep(&mut self) {
         let period = match self.tier() {
             Tier::A | Tier::B => LISTEN_PERIOD,
             Tier::C => LOOK_PERIOD,
         };
         let now = Instant::now();
-        self.next_sweep = now + period.max(cost.saturating_mul(SHARE_MAX));
+        self.next_sweep = now + period.max(self.sweeps.wait(now));
         self.next_listening = now + LISTEN_PERIOD;
-        swept?;
-        Ok(self.ledger.advance(&self.snapshot))
     }
 
     /// What processes hold is read of those alone that may belong to a measurement.
@@ -226,20 +233,18 @@ impl Watch {
 
     /// Looks at what the tree holds. A look that fails is no reason to give up.
     fn look(&mut self) {
-        let before = thread_cpu_time();
         let swept = self.looker.sweep_tree(self.own_pid, &look_needs(), &mut self.tree);
         match swept {
             Ok(()) => self.tell_look(),
             Err(_) => self.accounts.values_mut().for_each(Account::fail),
         }
-        let cost = thread_cpu_time().saturating_sub(before);
-        let period = LOOK_PERIOD.min(FIRST_PERIOD + self.last_begin.elapsed() / 4);
-        let affordable = match self.early_looks {
-            0 => cost.saturating_mul(SHARE_MAX),
-            _ => Duration::ZERO,
-        };
-        self.early_looks = self.early_looks.saturating_sub(1);
-        self.next_look = Instant::now() + period.max(affordable);
+        self.plan_look();
+    }
+
+    fn plan_look(&mut self) {
+        let now = Instant::now();
+        let period = LOOK_PERIOD.min(FIRST_PERIOD + now.duration_since(self.last_begin) / 4);
+        self.next_look = now + period.max(self.looks.wait(now));
     }
 
     fn tell_look(&mut self) {
@@ -274,4 +279,38 @@ fn needs() -> Needs {
 fn look_needs() -> Needs {
     let measures = Measures { memory: true, fds: true, ..Measures::default() };
     Needs { measures, ..Needs::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How long until it looks and sweeps again, once each has cost so much.
+    fn waits_after(watch: &mut Watch, cost: Duration) -> [Duration; 2] {
+        let began = Instant::now();
+        watch.looks.pay(began, cost);
+        watch.sweeps.pay(began, cost);
+        watch.plan_look();
+        watch.plan_sweep();
+        let now = Instant::now();
+        [watch.next_look, watch.next_sweep].map(|next| next.saturating_duration_since(now))
+    }
+
+    #[test]
+    fn a_single_costly_look_leaves_no_hole_and_many_keep_to_their_share() {
+        let mut watch = Watch::open(Tier::C).unwrap();
+        let waits = waits_after(&mut watch, Duration::from_millis(10));
+        assert!(waits.iter().all(|wait| *wait <= LOOK_PERIOD), "{waits:?}");
+        let waits = waits_after(&mut watch, Duration::from_secs(10));
+        assert!(waits.iter().all(|wait| *wait > Duration::from_secs(500)), "{waits:?}");
+    }
+
+    #[test]
+    fn what_somebody_asks_for_is_not_taken_from_what_the_thread_may_spend() {
+        let mut watch = Watch::open(Tier::C).unwrap();
+        let before = (watch.looks, watch.sweeps);
+        let number = watch.begin().unwrap();
+        watch.read(number, Duration::ZERO).unwrap();
+        assert_eq!((watch.looks, watch.sweeps), before);
+    }
 }

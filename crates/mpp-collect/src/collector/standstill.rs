@@ -99,8 +99,9 @@ impl Collector {
         {
             return false;
         }
-        let is_whole = !is_turn(turn.pid, self.round) || self.glance(turn, &standstill, sample);
-        if !is_whole || !self.look_at_sockets(needs, standstill.extent.measures, sample) {
+        let is_same_beside =
+            !is_turn(turn.pid, self.round) || self.glance(turn, &standstill, sample);
+        if !is_same_beside || !self.look_at_sockets(needs, standstill.extent.measures, sample) {
             return false;
         }
         self.refresh_kept(turn, standstill, sample);

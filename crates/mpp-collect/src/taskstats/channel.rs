@@ -31,18 +31,10 @@ pub(super) struct Inbox {
     forged: u64,
 }
 
-/// A datagram.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Datagram<'a> {
-    /// Its bytes, as far as there was room for them.
-    pub(super) bytes: &'a [u8],
-    /// Whether the kernel has sent it: anybody may send to a netlink socket.
-    pub(super) is_from_kernel: bool,
-}
-
 #[derive(Clone, Copy, Debug, Default)]
 struct Envelope {
     length: usize,
+    /// Whether the kernel has sent it: anybody may send to a netlink socket.
     is_from_kernel: bool,
 }
 
@@ -142,19 +134,17 @@ impl Inbox {
         self.forged
     }
 
-    /// What the last call of [`Inbox::fill`] has brought.
-    pub(super) fn datagrams(&self) -> impl Iterator<Item = Datagram<'_>> {
+    /// What the last call of [`Inbox::fill`] has brought from the kernel, as far as there was room
+    /// for it. What others have sent is counted and left out.
+    pub(super) fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
         let slots = self.bytes.chunks_exact(SLOT_BYTES).zip(&self.envelopes).take(self.count);
-        slots.map(|(slot, envelope)| Datagram {
-            bytes: slot.get(..envelope.length).unwrap_or_default(),
-            is_from_kernel: envelope.is_from_kernel,
-        })
+        let of_kernel = slots.filter(|(_, envelope)| envelope.is_from_kernel);
+        of_kernel.map(|(slot, envelope)| slot.get(..envelope.length).unwrap_or_default())
     }
 
     /// The kernel's answer of a kind with this number, if it is in here.
     fn answer(&self, kind: Option<u16>, sequence: u32) -> Option<Result<&[u8], Errno>> {
-        let datagrams = self.datagrams().filter(|datagram| datagram.is_from_kernel);
-        let all = datagrams.flat_map(|datagram| messages(datagram.bytes)).flatten();
+        let all = self.datagrams().flat_map(messages).flatten();
         // A record of an ended thread may by chance have the number of a request.
         all.filter(|message| message.header.sequence == sequence).find_map(|message| match message
             .body()

@@ -168,11 +168,14 @@ fn what_nobody_waits_for_is_kept_apart_with_its_last_cpu_time() {
     let mut records = begun(ExitSource::Exact);
     let mut dropped = ended(21, ROOT, 20, "job");
     dropped.is_reaped_automatically = true;
+    assert!(!records.awaits_times());
     records.advance([].into_iter(), &mut exits(vec![dropped]));
+    assert!(records.awaits_times());
     let mut tails = exits(Vec::new());
     tails.cpu_tails =
         vec![CpuTail { key: key(21), cpu_ns: 9 }, CpuTail { key: key(99), cpu_ns: 5 }];
     records.advance([].into_iter(), &mut tails);
+    assert!(!records.awaits_times());
     let told = records.told();
     assert_eq!((told.unreaped, told.unreaped_switches), (1, [3, 1]));
     assert_eq!(told.unreaped_usage, Totals([1100, 559, 10, 0]).as_delta());

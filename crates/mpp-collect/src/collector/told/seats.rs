@@ -6,6 +6,7 @@
 //! else finds, is to stay where it is, or all behind it would move up and down in each sweep.
 
 use mpp_accounting::process::ProcessSample;
+use mpp_accounting::slack;
 use mpp_accounting::units::BootTime;
 use mpp_parse::bpf_record::TaskKey;
 
@@ -102,6 +103,7 @@ impl<'a> Seats<'a> {
         match self.rows.get_mut(self.filled) {
             Some(row) => *row = sample,
             None => {
+                slack::make_room(self.rows, 1);
                 self.rows.push(sample);
                 self.former += 1;
             }

@@ -62,11 +62,17 @@ struct Told {
 }
 
 impl HeldSockets {
-    fn begin(&mut self, samples: usize) {
+    /// Ends the interval of the sweep before, of which everything is still here.
+    fn begin_sweep(&mut self) {
         self.slack_of_holders.give_back(&mut self.holders);
+        self.slack_of_sockets.give_back(&mut self.sockets);
+        self.clear(0);
+    }
+
+    /// Nobody has been told of, of so many.
+    fn clear(&mut self, samples: usize) {
         self.holders.clear();
         self.holders.resize(samples, None);
-        self.slack_of_sockets.give_back(&mut self.sockets);
         self.sockets.clear();
         self.current = None;
     }
@@ -154,7 +160,7 @@ impl Collector {
             return;
         };
         let held = &mut desk.held;
-        held.begin(0);
+        held.begin_sweep();
         if let Some(bpf) = witness.bpf()
             && read_told(bpf, held, source, &into.processes).is_err()
         {
@@ -195,11 +201,11 @@ fn read_told(
     source: &mut SocketSource,
     samples: &[ProcessSample],
 ) -> Result<(), rustix::io::Errno> {
-    held.begin(samples.len());
+    held.clear(samples.len());
     let until = source.begin_telling();
     let outcome = bpf.read_sockets(until, &mut |record| held.take(record, samples));
     if outcome.is_err() {
-        held.begin(0);
+        held.clear(0);
     }
     outcome.map(drop)
 }
@@ -241,6 +247,7 @@ fn sockets_of(
 mod tests {
     use super::*;
     use mpp_accounting::process::{Absence, Gauges, ProcessIo, ProcessKey, Usage};
+    use mpp_accounting::slack;
     use mpp_accounting::units::UsageTotals;
     use mpp_parse::bpf_record::TaskKey;
 
@@ -290,10 +297,25 @@ mod tests {
     }
 
     #[test]
+    fn room_for_a_storm_is_kept_for_as_many_sweeps_as_elsewhere() {
+        let mut all = HeldSockets::default();
+        let mut sweep = |samples: usize| {
+            all.begin_sweep();
+            all.clear(samples);
+            all.holders.capacity()
+        };
+        assert!(sweep(10_000) >= 10_000);
+        let after: Vec<usize> = (0..2 * slack::INTERVALS).map(|_| sweep(100)).collect();
+        let kept = after.iter().take_while(|room| **room >= 10_000).count();
+        assert!(kept >= slack::INTERVALS as usize, "{after:?}");
+        assert!(after.iter().any(|room| *room <= 250), "{after:?}");
+    }
+
+    #[test]
     fn descriptors_that_are_told_twice_count_once_and_strangers_not_at_all() {
         let samples = [sample(5, 50), sample(7, 70), sample(9, 90)];
         let mut all = HeldSockets::default();
-        all.begin(samples.len());
+        all.clear(samples.len());
         let mut tell = |pid, ns, inode| {
             let socket = HeldSocket { inode, ..held(AF_UNIX, 1, 0, 1, 0) };
             let record = SocketRecord {

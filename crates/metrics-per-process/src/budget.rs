@@ -6,31 +6,31 @@
 
 use std::time::{Duration, Instant};
 
-/// Looking may take one part in so many of one core's time.
-const SHARE_MAX: u32 = 200;
-
 /// No more time than this is saved, nor granted at the beginning.
 const SAVED_MAX: Duration = Duration::from_secs(2);
 
 /// What time has paid for, and looks have cost.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Budget {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Budget {
+    /// Looking may take one part in so many of one core's time.
+    share: u32,
     /// Up to when time has to pass before everything is paid.
     paid_until: Instant,
 }
 
 impl Budget {
-    pub(super) fn new(now: Instant) -> Self {
-        Budget { paid_until: earlier(now) }
+    /// For one part in so many of one core's time.
+    pub(crate) fn new(share: u32, now: Instant) -> Self {
+        Budget { share, paid_until: earlier(now) }
     }
 
     /// Pays for a look that took so much CPU time.
-    pub(super) fn pay(&mut self, now: Instant, cost: Duration) {
-        self.paid_until = self.paid_until.max(earlier(now)) + cost.saturating_mul(SHARE_MAX);
+    pub(crate) fn pay(&mut self, now: Instant, cost: Duration) {
+        self.paid_until = self.paid_until.max(earlier(now)) + cost.saturating_mul(self.share);
     }
 
     /// How long to wait until another look can be paid for.
-    pub(super) fn wait(&self, now: Instant) -> Duration {
+    pub(crate) fn wait(&self, now: Instant) -> Duration {
         self.paid_until.saturating_duration_since(now)
     }
 }
@@ -50,7 +50,7 @@ mod tests {
     #[track_caller]
     fn check(costs: &[Duration], expected: Duration) {
         let mut now = Instant::now();
-        let mut budget = Budget::new(now);
+        let mut budget = Budget::new(200, now);
         for cost in costs {
             now += 50 * MS;
             budget.pay(now, *cost);
@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn what_is_saved_is_no_more_than_was_granted() {
         let begin = Instant::now();
-        let mut budget = Budget::new(begin);
+        let mut budget = Budget::new(200, begin);
         let later = begin + Duration::from_secs(3600);
         budget.pay(later, 15 * MS);
         assert_eq!(budget.wait(later), Duration::from_secs(1));
