@@ -50,6 +50,12 @@ fn all_of(samples: &[Value], what: &str) -> u64 {
     samples.iter().map(|sample| number(sample, what)).sum()
 }
 
+/// Whether records tell of all that ended: none of them is missing, in no interval.
+fn is_whole(samples: &[Value]) -> bool {
+    let missed = all_of(samples, "lost_records") + all_of(samples, "spilled_records");
+    missed == 0 && samples.iter().all(|sample| sample["tier"] != "C")
+}
+
 #[test]
 fn forged_messages_make_nobody_end_and_hide_nobody() {
     let place = Place::for_everybody();
@@ -72,13 +78,14 @@ fn forged_messages_make_nobody_end_and_hide_nobody() {
     assert_eq!(told(&samples, None).into_iter().find(is_forged), None);
     let told = told(&samples, Some(load.pid()));
     let (count, born) = (told.len() as u64, number(&truth, "born"));
-    let is_whole = is_told && all_of(&samples, "lost_records") == 0;
-    assert!(count == born || (count < born && !is_whole), "{count} of {born}");
+    let is_whole = is_whole(&samples);
+    let context = format!("{count} told, {truth}");
+    assert!(count == born || (count < born && !is_whole), "{context}");
     let written = number(&truth, "children_write_bytes");
     let bound: u64 = told.iter().map(|ended| number(ended, "io_bound_bytes")).sum();
     let found = sum_of(&told, "io_counters.write_bytes");
     let least = if is_whole { written - bound } else { 0 };
-    assert!((least..=written).contains(&found), "{found} of {written}, {bound} unsure");
+    assert!((least..=written).contains(&found), "{found} written, {bound} unsure, {context}");
 }
 
 #[test]
@@ -104,9 +111,8 @@ fn a_fork_bomb_in_a_control_group_that_limits_it_is_printed_to_the_last_fork() {
         assert!(born > PIDS_MAX, "{truth}");
         let told = told(&samples, None);
         let found = told.len() as u64 + all_of(&samples, "shed");
-        let missed = all_of(&samples, "lost_records") + all_of(&samples, "spilled_records");
-        let is_whole = samples.iter().all(|sample| sample["tier"] != "C") && missed == 0;
-        let context = format!("{tier}: {} told, {missed} missed, {truth} {words}", told.len());
+        let is_whole = is_whole(&samples);
+        let context = format!("{tier}: {} told, {truth} {words}", told.len());
         assert!(found == born || (found < born && !is_whole), "{context}");
         let chars = sum_of(&told, "io_counters.write_chars");
         let is_all = is_whole && found == told.len() as u64;
