@@ -195,13 +195,15 @@ fn held_by_monitor(tier_max: Tier) -> (i64, i64, Tier) {
 }
 
 /// How many bytes a monitor holds for one process more, its sample included; `None` where there is
-/// no such tier.
+/// no such tier. Whoever ends meanwhile takes room, too, so the least of some monitors counts.
 fn held_of_a_process(tier: Tier) -> Option<i64> {
     const COUNT: u32 = 1000;
+    const MONITORS: u32 = 5;
+    let least = || (0..MONITORS).map(|_| held_by_monitor(tier)).min_by_key(|(held, ..)| *held);
     let _few = Sleepers::start(population::NAMES * 4);
-    let (before, processes_before, _) = held_by_monitor(tier);
+    let (before, processes_before, _) = least()?;
     let _many = Sleepers::start(COUNT);
-    let (after, processes, found) = held_by_monitor(tier);
+    let (after, processes, found) = least()?;
     let come = processes - processes_before;
     assert!(come > i64::from(COUNT) / 2, "{come} have come");
     (found == tier).then_some((after - before) / come)
@@ -215,8 +217,8 @@ fn a_monitor_holds_little_of_a_process_at_any_tier() {
         let Some(bytes) = held_of_a_process(tier) else { return };
         assert!(bytes <= bytes_max, "{tier:?}: {bytes} bytes of a process");
     }
-    check(Tier::A, 1150);
-    check(Tier::B, 1350);
+    check(Tier::A, 950);
+    check(Tier::B, 1250);
     check(Tier::C, 1200);
 }
 
