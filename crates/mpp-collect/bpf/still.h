@@ -44,8 +44,8 @@ struct {
 	MAP_TYPE(value, struct last);
 } lasts SECTION(".maps");
 
-/* The number of the reading that is being made by whoever has been told everything in the one
- * before, one less. 0: everything is to be told, and nothing is kept. */
+/* The number of this reading, by one who was told everything in the one whose number is one less.
+ * 0: everything is to be told, and nothing is kept. */
 struct {
 	MAP_NUMBER(type, BPF_MAP_TYPE_ARRAY);
 	MAP_NUMBER(max_entries, 1);
