@@ -409,7 +409,7 @@ impl GroupBook {
             let end = movement.processes.partition_point(|delta| delta.key <= next.key);
             owners.get_mut(begin + 1..end).unwrap_or_default().fill(None);
             if self.members.get(next.key).is_some_and(Member::is_undecided) {
-                owners[begin] = Some(Owner::Stranger);
+                owners.get_mut(begin..=begin).unwrap_or_default().fill(Some(Owner::Stranger));
             }
         }
         self.slacks.earlier.give_back(&mut owners);
@@ -938,9 +938,11 @@ impl GroupBook {
         let owner = residual_owner(residual, |key| match earlier_reaper {
             Some(earlier) if key == residual.reaper => earlier,
             _ => {
-                let former = self.former(key).map(Member::owner);
-                let owner = former.or_else(|| self.owner_of(key)).unwrap_or(Owner::Stranger);
                 // Of one that has ended nothing more will be known.
+                if let Some(former) = self.former(key) {
+                    return former.owner().by_now();
+                }
+                let owner = self.owner_of(key).unwrap_or(Owner::Stranger);
                 if key == residual.reaper { owner } else { owner.by_now() }
             }
         });

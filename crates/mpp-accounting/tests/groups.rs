@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use model_kernel::{INIT, Kernel};
 use mpp_accounting::group::{GroupBook, Rows};
-use mpp_accounting::ledger::{Ledger, Movement, ProcessDelta};
+use mpp_accounting::ledger::{Late, Ledger, Movement, ProcessDelta, Residual, Succession};
 use mpp_accounting::metric;
 use mpp_accounting::process::{
     Absence, EnvironmentEntry, Identity, ProcessKey, ProcessSample, Reading,
@@ -477,6 +477,44 @@ fn what_another_program_or_user_did_before_is_not_the_groups() {
     let another = |now: &mut Identity| now.executable = Reading::Value(b"/bin/b"[..].into());
     assert_eq!(written_before_it_became(another), 0);
     assert_eq!(written_before_it_became(|now| now.uid = 0), 0);
+}
+
+/// One that nobody could judge does this and leaves its key to another; what is in the group of
+/// the other, which writes nothing, when that one is judged.
+fn left_to_a_successor(before: Movement, at_its_end: Movement) -> u64 {
+    let mut watch = Watch::new(tagged_row(), |_| {});
+    let mut snapshot = watch.kernel.sweep();
+    for movement in [before, at_its_end] {
+        snapshot.taken_at.ns += 1_000_000_000;
+        watch.book.fold(&snapshot, &movement, &Resolution::default());
+    }
+    bear(&mut snapshot.processes[0], tagged());
+    watch.report = watch.book.fold(&snapshot, &Movement::default(), &Resolution::default());
+    watch.written("tagged")
+}
+
+#[test]
+fn what_an_undecided_process_did_is_not_that_of_the_next_bearer_of_its_key() {
+    let key = Kernel::new().sweep().processes[0].key;
+    let io = Some(Delta([0, 10, 0, 1, 0, 10, 0]));
+    let usage = UsageDelta::from_cpu_ns(1);
+    let delta = ProcessDelta { key, io, usage, rounded_records: 0 };
+    let does = Movement { processes: vec![delta], ..Movement::default() };
+    let ends = Succession { key, ends_now: true };
+    let ends = Movement { successions: vec![ends], ..does.clone() };
+    let residual = Residual {
+        reaper: key,
+        taken_out: Vec::new(),
+        io,
+        usage,
+        late: Late::default(),
+        io_is_unattributed: false,
+    };
+    let reaps = Movement { residuals: vec![residual], ..ends.clone() };
+    assert_eq!(left_to_a_successor(does.clone(), Movement::default()), 10, "the same one");
+    assert_eq!(left_to_a_successor(does, ends.clone()), 0, "what it did before");
+    assert_eq!(left_to_a_successor(Movement::default(), ends), 0, "what it did at last");
+    assert_eq!(left_to_a_successor(Movement::default(), reaps), 0, "what it reaped at last");
 }
 
 /// So many processes write 10 bytes each, and 10 more until their environments can be read: the last
