@@ -477,14 +477,23 @@ impl GroupBook {
     fn note_doubts(&mut self, movement: &Movement) {
         self.tier = self.tier_of(movement);
         for key in &movement.inferred {
-            if let Some(group) = self.group_mut(self.owner_of(*key)) {
-                group.weaken(Marks::of(Ends::Inferred));
+            if let Some(totals) = self.totals_in_doubt(*key) {
+                totals.weaken(Marks::of(Ends::Inferred));
             }
         }
         for key in &movement.unread {
-            if let Some(group) = self.group_mut(self.owner_of(*key)) {
-                group.io_is_partial = true;
+            if let Some(totals) = self.totals_in_doubt(*key) {
+                totals.io_is_partial = true;
             }
+        }
+    }
+
+    /// Which totals may miss something of what a process did. Of one that is undecided and did
+    /// nothing, nothing is missing, and it takes no room.
+    fn totals_in_doubt(&mut self, key: ProcessKey) -> Option<&mut GroupTotals> {
+        match self.owner_of(key) {
+            Some(Owner::Undecided(key)) => self.undecided.known_totals_of(key),
+            owner => self.group_mut(owner),
         }
     }
 
@@ -1061,7 +1070,16 @@ impl GroupBook {
         let before = member.delays.as_deref().copied();
         **member.delays.get_or_insert_default() = total.raised_to(before.unwrap_or_default());
         let owner = member.owner();
-        let starts_there = self.start == Start::AtDoneBefore && owner.is_decided();
+        let has_waited = match before {
+            Some(before) => !total.since_clamped(before).is_zero(),
+            None => !movement.is_baseline,
+        };
+        // There is room for few of those who are undecided: not for whoever does nothing. What is
+        // missing of a reading will be missing of it when that one is decided, too.
+        if !owner.is_decided() && !has_waited {
+            return;
+        }
+        let starts_there = self.start == Start::AtDoneBefore;
         let Some(totals) = self.group_mut(Some(owner)) else { return };
         totals.miss_delays(DelaysMissing::of(delays));
         match before {

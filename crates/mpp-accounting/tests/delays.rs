@@ -3,12 +3,14 @@
 
 mod model_kernel;
 
+use std::sync::Arc;
+
 use model_kernel::{INIT, Kernel, Overflow, Recorder};
 use mpp_accounting::exit::ExitSource;
 use mpp_accounting::group::{GroupBook, Rows};
 use mpp_accounting::ledger::Ledger;
 use mpp_accounting::metric;
-use mpp_accounting::process::Absence;
+use mpp_accounting::process::{Absence, EnvironmentEntry, Reading};
 use mpp_accounting::report::{Figure, Mark, Report, Value};
 use mpp_accounting::selector::{Descendants, Resolution, Selector};
 use proptest::prelude::*;
@@ -103,6 +105,53 @@ fn what_was_waited_before_the_first_sweep_counts_and_moves_nothing() {
     watch.check("delays.cpu_per_sec", Ok((0.25, Mark::Exact)));
     watch.check("delays.swap_per_sec", Ok((0.0, Mark::Exact)));
     watch.check("delays.reclaim_per_sec", Ok((0.5, Mark::Exact)));
+}
+
+/// A process waits while nobody knows whether it bears a variable, beside so many that nobody knows
+/// either and that do nothing; what its group has waited for once that is known.
+fn waited_before_it_is_known(idle: u32) -> Figure {
+    let selector = Selector::parse("env:TAG").expect("a selector");
+    let rows = Rows::Named(vec![(b"tagged"[..].into(), selector)]);
+    let mut kernel = Kernel::new();
+    kernel.record_ends(recorder(ExitSource::Exact));
+    for _ in 0..idle {
+        kernel.fork(INIT, "idle");
+    }
+    let columns = metric::choose("delays").expect("a preset");
+    let (mut ledger, mut book) = (Ledger::new(), GroupBook::new(rows, columns.into()));
+    let mut report = None;
+    let mut pid = 0;
+    for step in 0..4 {
+        kernel.pass(1);
+        match step {
+            0 => {}
+            1 => pid = kernel.fork(INIT, "java"),
+            _ => kernel.wait_for(pid, pid, [S, 0, 0, 0]),
+        }
+        kernel.pass(99);
+        let mut snapshot = kernel.sweep();
+        for sample in snapshot.processes.iter_mut().filter(|_| step == 3) {
+            let variable = EnvironmentEntry { key: b"TAG"[..].into(), value: [].into() };
+            let entries = [variable].into_iter().filter(|_| sample.key.pid == pid);
+            let identity = Arc::make_mut(&mut sample.identity);
+            identity.environment = Reading::Value(entries.collect());
+        }
+        let movement = ledger.advance(&snapshot);
+        report = Some(book.fold(&snapshot, &movement, &Resolution::default()));
+    }
+    let report = report.expect("four sweeps");
+    let column = report.columns.iter().position(|c| c.name() == "delays.cpu");
+    report.groups[0].figures[column.expect("a column of this name")]
+}
+
+#[test]
+fn what_a_process_waited_before_it_was_known_who_it_is_is_its_groups() {
+    for idle in [0, 5000] {
+        let Figure::Known { value, mark } = waited_before_it_is_known(idle) else {
+            panic!("two seconds are known");
+        };
+        assert_eq!((value, mark), (Value::Float(2.0), Mark::Exact), "beside {idle}");
+    }
 }
 
 #[test]

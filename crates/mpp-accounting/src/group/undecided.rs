@@ -31,6 +31,11 @@ impl Undecided {
         Some(self.totals.entry(key).or_default())
     }
 
+    /// The same of a process that has done something.
+    pub(super) fn known_totals_of(&mut self, key: ProcessKey) -> Option<&mut GroupTotals> {
+        self.totals.get_mut(&key).map(|totals| &mut **totals)
+    }
+
     /// What is known of a process that is decided now, once.
     pub(super) fn take(&mut self, key: ProcessKey) -> Option<Box<GroupTotals>> {
         if self.totals.is_empty() { None } else { self.totals.remove(&key) }
