@@ -16,9 +16,9 @@ use std::sync::Arc;
 
 use mpp_accounting::process::{
     Absence, EnvironmentEntry, Identity, IdentityNeeds, ProcessKey, ProcessState,
-    ProportionalMemory, Reading, ThreadIo, ThreadList, Usage,
+    ProportionalMemory, Reading, ThreadList, ThreadView, Usage,
 };
-use mpp_accounting::units::Totals;
+use mpp_accounting::units::{IoTotals, Totals};
 use mpp_parse::proc_pid_environ::{is_clobbered, variables};
 use mpp_parse::proc_pid_stat::Stat;
 use mpp_parse::{proc_pid_cgroup, proc_pid_smaps_rollup};
@@ -383,17 +383,19 @@ impl Known {
     }
 
     /// What its threads had done at the last sweep, where that was read.
-    pub(crate) fn threads(&self) -> Option<&[ThreadIo]> {
-        self.by_procfs().thread_readings.as_ref()?.last.as_deref()
+    pub(crate) fn threads(&self) -> Option<ThreadView<'_>> {
+        let (total, threads) = self.by_procfs().thread_readings.as_ref()?.last.as_ref()?;
+        Some(threads.of(self.key, *total))
     }
 
     /// What they had done at the sweep before that.
-    pub(crate) fn former_threads(&self) -> Option<&[ThreadIo]> {
-        self.by_procfs().thread_readings.as_ref()?.former.as_deref().map(|threads| &**threads)
+    pub(crate) fn former_threads(&self) -> Option<ThreadView<'_>> {
+        let (total, threads) = self.by_procfs().thread_readings.as_ref()?.former.as_deref()?;
+        Some(threads.of(self.key, *total))
     }
 
     /// Remembers what a sweep has read of its threads, if it has.
-    pub(crate) fn note_threads(&mut self, threads: Option<ThreadList>) {
+    pub(crate) fn note_threads(&mut self, threads: Option<(IoTotals, ThreadList)>) {
         let is_nothing = threads.is_none() && self.threads().is_none();
         let readings = &mut self.by_procfs_mut().thread_readings;
         if is_nothing {
@@ -1048,16 +1050,17 @@ mod tests {
         let key = ProcessKey { pid: 7, start_time_ticks: 1 };
         let mut known = Known::untold(key, 1, named(Box::from(*b"x"), 0, Absence::NotRequested));
         let lengths = |known: &Known| {
-            (known.threads().map(<[_]>::len), known.former_threads().map(<[_]>::len))
+            let length = |threads: Option<ThreadView<'_>>| threads.map(|threads| threads.len());
+            (length(known.threads()), length(known.former_threads()))
         };
         let mut check = |read: Option<ThreadList>, expected| {
-            known.note_threads(read);
+            known.note_threads(read.map(|threads| (IoTotals::ZERO, threads)));
             assert_eq!(lengths(&known), expected);
             assert_eq!(known.by_procfs().thread_readings.is_none(), expected == (None, None));
         };
         check(None, (None, None));
-        check(Some(ThreadList::default()), (Some(0), None));
-        check(Some(ThreadList::default()), (Some(0), Some(0)));
+        check(Some(ThreadList::listed(&[])), (Some(0), None));
+        check(Some(ThreadList::listed(&[])), (Some(0), Some(0)));
         check(None, (None, Some(0)));
         check(None, (None, None));
     }

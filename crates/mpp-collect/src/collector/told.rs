@@ -37,7 +37,7 @@ use self::leader::{Leader, add_memory, io_of, switches, thread_io};
 use self::seats::{Seat, Seats, position};
 use self::sockets::HeldSockets;
 pub(super) use self::sweeper::Sweeper;
-use super::{Attention, Collector, Request, Unseen, has_trouble};
+use super::{Attention, Collector, Continuity, Request, Unseen, has_trouble};
 use crate::bpf::{Former, Living};
 use crate::delays::{DelaySum, ThreadDelays};
 use crate::exits::exact::plus_usage;
@@ -145,6 +145,8 @@ pub(super) struct FormerSweep {
     taken_at: BootTime,
     processes: usize,
     measures: Measures,
+    /// Whether they were read of everybody.
+    is_of_all: bool,
     generation: u32,
 }
 
@@ -155,6 +157,7 @@ impl FormerSweep {
             taken_at: snapshot.taken_at,
             processes: snapshot.processes.len(),
             measures: needs.needs.measures,
+            is_of_all: needs.is_of_interest.is_none(),
             generation: wants.generation(),
         }
     }
@@ -261,6 +264,11 @@ impl Telling<'_> {
             gauges.seldom.delays = reading(delays.as_ref(), self.delay_accounting);
         }
         let former = leader.is_crowd().then(|| self.former_threads(leader.key));
+        let threads = match &former {
+            // They are not known yet.
+            Some(_) => ThreadList::main_alone(false),
+            None => self.lone_thread(leader),
+        };
         let seat = self.seats.seat(ProcessSample {
             key: leader.key,
             parent_pid: leader.process.parent().id,
@@ -271,7 +279,7 @@ impl Telling<'_> {
             identity,
             read_at: self.read_at,
             usage,
-            io: io_of(&measures, leader.io(), ThreadList::from(leader.thread)),
+            io: io_of(&measures, leader.io(), threads),
             gauges,
         });
         if let Some(former) = former {
@@ -320,6 +328,18 @@ impl Telling<'_> {
     fn former_threads(&mut self, key: ProcessKey) -> Option<ThreadList> {
         let former = self.seats.former(key.pid).filter(|former| former.key == key)?;
         former.io.threads.value().cloned()
+    }
+
+    /// The main thread of a process that has no other one. Where that has not done all of it, the
+    /// list of the sweep before stands as long as it is right.
+    fn lone_thread(&mut self, leader: &Leader<'_>) -> ThreadList {
+        let (key, io, thread) = (leader.key, leader.io(), [leader.thread]);
+        if thread[0].total == io {
+            return ThreadList::main_alone(thread[0].has_exited);
+        }
+        let former = self.former_threads(key);
+        let former = former.filter(|former| *former.of(key, io) == thread);
+        former.unwrap_or_else(|| ThreadList::new(key, io, &thread))
     }
 
     fn open_crowd(
@@ -416,7 +436,8 @@ impl Collector {
         }
         let mut rest = std::mem::take(&mut self.desk.rest);
         let former = FormerSweep::of(needs, &self.wants, into);
-        let outcome = match self.former == Some(former) {
+        let is_of_use = needs.continuity == Continuity::AsBefore && self.former == Some(former);
+        let outcome = match is_of_use {
             true => self.tell(Former::Remembered, needs, into, &mut rest),
             false => Outcome::Missed,
         };
@@ -604,11 +625,14 @@ impl Collector {
             if let Some(known) = self.known.get_mut(crowd.pid) {
                 sample.usage = hand_out(known, &crowd.usage, sample.usage.reaped);
             }
-            let is_same =
-                |former: &ThreadList| former.iter().eq(chunk.iter().map(|(_, thread)| thread));
-            let threads = crowd.former.filter(is_same);
-            let threads =
-                threads.unwrap_or_else(|| chunk.iter().map(|(_, thread)| *thread).collect());
+            let (key, io) = (sample.key, crowd.io);
+            let is_same = |former: &ThreadList| {
+                former.of(key, io).iter().eq(chunk.iter().map(|(_, thread)| thread))
+            };
+            let threads = crowd.former.filter(is_same).unwrap_or_else(|| {
+                let threads: Vec<_> = chunk.iter().map(|(_, thread)| *thread).collect();
+                ThreadList::new(key, io, &threads)
+            });
             let measures = needs.measures_of(sample.key, &sample.identity);
             if measures.context_switches == ContextSwitchNeeds::AllThreads {
                 sample.gauges.context_switches = switches(&crowd.usage);
