@@ -61,7 +61,7 @@ const PROCESSES_EXPECTED_MAX: usize = 1 << 20;
 const STRANGERS_KEPT: usize = 256;
 
 /// What tells whether the identity that is known still holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Told {
     exec_id: u64,
     euid: u32,
@@ -411,6 +411,13 @@ impl Rest {
         }
     }
 
+    /// The first sweep meets nobody but strangers, and is told of every crowd.
+    fn forget_first(&mut self) {
+        self.strangers.shrink_to(STRANGERS_KEPT);
+        self.crowds.shrink_to(STRANGERS_KEPT);
+        self.threads.shrink_to(STRANGERS_KEPT);
+    }
+
     fn clear(&mut self) {
         self.slack_of_threads.give_back(&mut self.threads);
         self.strangers.clear();
@@ -426,7 +433,8 @@ impl Collector {
     pub(super) fn read_told(&mut self, needs: &Request<'_>, into: &mut Snapshot) -> bool {
         let links_before = self.links();
         let began_ticks = self.origin.scale.ticks_at(self.origin.now().since_boot);
-        if self.known.is_empty() {
+        let is_first = self.known.is_empty();
+        if is_first {
             // As much as is needed and no more, since the first sweep needs most.
             let count = links_before.map_or(0, |links| usize::try_from(links).unwrap_or(0));
             let count = count.min(PROCESSES_EXPECTED_MAX);
@@ -462,6 +470,10 @@ impl Collector {
             self.former = Some(former).filter(|_| needs.can_be_kept());
         }
         rest.clear();
+        if is_first {
+            rest.forget_first();
+            (self.pids, self.inodes) = (Vec::new(), Vec::new());
+        }
         self.desk.rest = rest;
         is_told
     }
@@ -546,8 +558,6 @@ impl Collector {
                 sample.gauges.seldom.proportional_memory = known.proportional_memory();
             }
         }
-        // The first sweep meets nobody but strangers.
-        rest.strangers.shrink_to(STRANGERS_KEPT);
     }
 
     fn identify(&mut self, stranger: &Stranger, sample: &ProcessSample) {
@@ -564,7 +574,7 @@ impl Collector {
         let Collector { known, round, wants, .. } = self;
         if let Some(known) = known.get_mut(key.pid) {
             known.swept = *round;
-            known.told = Some(stranger.told);
+            known.note_told(stranger.told);
             if let Some(executed) = executed {
                 known.take_exec(&executed, wants);
             }
@@ -598,7 +608,7 @@ impl Collector {
             let Told { exec_id, euid, .. } = stranger.told;
             match known.get_mut(key.pid) {
                 Some(known) => {
-                    let exec = match known.told {
+                    let exec = match known.told() {
                         Some(told) if told.exec_id != exec_id => Exec::Happened,
                         _ => Exec::NotToldOf,
                     };
@@ -753,7 +763,7 @@ impl Stranger {
         Some(Stranger {
             seat,
             task,
-            told: known.told?,
+            told: known.told()?,
             comm: identity::padded(&known.identity.comm),
             is_kernel_thread: known.identity.is_kernel_thread,
             usage: None,
