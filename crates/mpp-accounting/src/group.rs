@@ -580,6 +580,7 @@ impl GroupBook {
             + snapshot.exits.processes.len();
         let (mut newcomers, walk) = (Vec::new(), Walk::default());
         slack::make_room(&mut newcomers, expected);
+        slack::make_room(turns, expected);
         let (round, looks_at_ports) = (self.round, self.looks_at_ports);
         let mut has_placeless = false;
         for (position, process) in snapshot.processes.iter().enumerate() {

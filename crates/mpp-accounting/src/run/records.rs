@@ -184,7 +184,7 @@ impl TreeRecords {
         if process.state == ProcessState::Zombie || self.ended_now.contains(&process.key) {
             return Some(IoDelta::ZERO);
         }
-        match (&process.io.threads, &process.io.total) {
+        match (process.threads(), &process.io.total) {
             (Reading::Value(threads), _) => {
                 let living = threads.iter().filter(|thread| !thread.has_exited);
                 Some(living.fold(IoDelta::ZERO, |sum, thread| sum.plus(thread.total.as_delta())))
