@@ -9,6 +9,7 @@ use mpp_accounting::selector::Selector;
 use mpp_accounting::snapshot::Visibility;
 pub use mpp_collect::ProcfsKind;
 pub use mpp_collect::capability::{Capabilities, Fact, FactId, Standing};
+pub use mpp_collect::cure::{Cure, Grant};
 pub use mpp_collect::exits::Refusal;
 use mpp_collect::{Collector, CollectorOptions};
 

@@ -8,12 +8,14 @@
 use std::path::Path;
 
 use mpp_accounting::process::Absence;
+use mpp_accounting::report::Tier;
 use mpp_accounting::snapshot::Visibility;
 use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
-use rustix::thread::{CapabilitySet, capabilities, capability_is_in_bounding_set};
+use rustix::thread::{CapabilitySet, capabilities};
 
+use crate::cure::{Cure, NAMES};
 use crate::error::CollectError;
 use crate::origin::{Origin, ProcfsKind};
 use crate::proc_fs::{FileError, Listing, Name, Room, status_at};
@@ -59,8 +61,9 @@ pub struct Fact {
     pub found: String,
     /// What it takes: a capability, a kernel.
     pub needs: &'static str,
-    /// A command that gives what it takes. `None` where nothing is missing or no command helps.
-    pub cure: Option<&'static str>,
+    /// What gives what it takes. `None` where nothing is missing, or nothing helps that could be
+    /// given here.
+    pub cure: Option<Cure>,
 }
 
 /// How something stands.
@@ -100,48 +103,12 @@ pub enum FactId {
     DescriptorLimit,
 }
 
-/// A capability, its name, and what gives it: to a program on a host, to a container.
-struct Grant {
-    set: CapabilitySet,
-    name: &'static str,
-    on_host: &'static str,
-    in_container: &'static str,
-}
-
-const PTRACE: Grant = Grant {
-    set: CapabilitySet::SYS_PTRACE,
-    name: "CAP_SYS_PTRACE",
-    on_host: "sudo setcap cap_sys_ptrace,cap_dac_read_search+ep \"$(command -v mpp)\"",
-    in_container: "docker run --cap-add SYS_PTRACE --pid host IMAGE",
-};
-/// The files belong to the users of their processes, and are opened before the other is asked for.
-const READ_SEARCH: Grant = Grant {
-    set: CapabilitySet::DAC_READ_SEARCH,
-    name: "CAP_DAC_READ_SEARCH",
-    in_container: "docker run --cap-add SYS_PTRACE --cap-add DAC_READ_SEARCH --pid host IMAGE",
-    ..PTRACE
-};
-const ADMIN: Grant = Grant {
-    set: CapabilitySet::SYS_ADMIN,
-    name: "CAP_SYS_ADMIN",
-    on_host: "sudo setcap cap_sys_ptrace,cap_sys_admin+ep \"$(command -v mpp)\"",
-    in_container: "docker run --cap-add SYS_PTRACE --cap-add SYS_ADMIN --pid host IMAGE",
-};
+/// What opens other users' processes. The files belong to the users of their processes, and are
+/// opened before the other is asked for.
+const OTHERS: CapabilitySet = CapabilitySet::SYS_PTRACE.union(CapabilitySet::DAC_READ_SEARCH);
 /// What has the kernel count what threads wait for besides a CPU.
 const COUNT_DELAYS: &str = "sudo sysctl kernel.task_delayacct=1";
-const NET_ADMIN: Grant = Grant {
-    set: CapabilitySet::NET_ADMIN,
-    name: "CAP_NET_ADMIN, or CAP_BPF and CAP_PERFMON",
-    on_host: "sudo setcap cap_net_admin,cap_sys_ptrace,cap_dac_read_search+ep \"$(command -v mpp)\"",
-    in_container: "docker run --cap-add NET_ADMIN --pid host --network host IMAGE",
-};
-/// Named among what is held.
-const FURTHER: [(CapabilitySet, &str); 4] = [
-    (CapabilitySet::DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH"),
-    (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN"),
-    (CapabilitySet::BPF, "CAP_BPF"),
-    (CapabilitySet::PERFMON, "CAP_PERFMON"),
-];
+const NOT_TOLD: &str = "not told to whoever does not hear of ended threads";
 
 impl Capabilities {
     /// Tries everything out on the procfs at `procfs`, usually `/proc`.
@@ -196,33 +163,31 @@ impl Capabilities {
         self.facts.iter().find(|fact| fact.id == id)
     }
 
-    /// Takes in that programs have been loaded into the kernel: that shows that it describes its
-    /// types, where sysfs is not there to say so.
-    pub fn note_loaded_programs(&mut self) {
-        let types = self.facts.iter_mut().find(|fact| fact.id == FactId::KernelTypes);
-        if let Some(types) = types.filter(|fact| fact.standing != Standing::Works) {
-            types.standing = Standing::Works;
-            types.found.push_str("; but the kernel has them, since it has taken our programs");
+    /// Takes in the tier that is to be had, where that has been tried: programs in the kernel
+    /// show that it describes its types, though sysfs may not be there to say so; and where
+    /// nobody tells anything, capabilities that are held do not reach the kernel, and delays are
+    /// not told either.
+    pub fn note_tier(&mut self, tier: Tier) {
+        let types =
+            |fact: &Fact| fact.id == FactId::KernelTypes && fact.standing != Standing::Works;
+        let delays = |fact: &Fact| fact.id == FactId::Delays && fact.standing != Standing::Missing;
+        for fact in &mut self.facts {
+            if tier == Tier::A && types(fact) {
+                fact.standing = Standing::Works;
+                fact.found.push_str("; but the kernel has them, since it has taken our programs");
+            }
+            if tier == Tier::C && delays(fact) {
+                fact.standing = Standing::Missing;
+                fact.found = NOT_TOLD.to_owned();
+                fact.needs = "tier A or B";
+                fact.cure = None;
+            }
         }
     }
 }
 
 fn held(effective: CapabilitySet) -> Vec<&'static str> {
-    [(PTRACE.set, PTRACE.name), (ADMIN.set, ADMIN.name)]
-        .into_iter()
-        .chain(FURTHER)
-        .filter(|(set, _)| effective.contains(*set))
-        .map(|(_, name)| name)
-        .collect()
-}
-
-/// What would give a capability: inside a container that was started without it, no program of
-/// it can have it.
-fn cure(grant: &Grant) -> &'static str {
-    match sys::call(|| capability_is_in_bounding_set(grant.set)) {
-        Ok(false) => grant.in_container,
-        _ => grant.on_host,
-    }
+    NAMES.into_iter().filter(|(set, _)| effective.contains(*set)).map(|(_, name)| name).collect()
 }
 
 fn processes(origin: &Origin) -> Fact {
@@ -239,7 +204,7 @@ fn processes(origin: &Origin) -> Fact {
         standing,
         found: found.to_owned(),
         needs: "a procfs without hidepid, or CAP_SYS_PTRACE",
-        cure: (standing != Standing::Works).then(|| cure(&PTRACE)),
+        cure: (standing != Standing::Works).then(|| Cure::granting(OTHERS)).flatten(),
     }
 }
 
@@ -259,15 +224,22 @@ fn io(
     let tries = origin.has_io.then(|| try_io(origin, room)).transpose();
     let tries = tries.map_err(|errno| CollectError::system("list", procfs, errno))?;
     let (standing, found) = io_standing(tries);
-    let grant = if effective.contains(PTRACE.set) { &READ_SEARCH } else { &PTRACE };
+    let may_search = effective.contains(CapabilitySet::DAC_READ_SEARCH);
+    let needs = match effective.contains(CapabilitySet::SYS_PTRACE) {
+        _ if !origin.has_io => "a kernel with CONFIG_TASK_IO_ACCOUNTING",
+        true => "CAP_DAC_READ_SEARCH",
+        false if may_search => "CAP_SYS_PTRACE",
+        false => "CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
+    };
+    let is_refused = tries.is_some_and(|tries| tries.refused > 0);
     Ok(Fact {
         id: FactId::Io,
         // The kernel asks the same of whoever reads any of these: a ptrace(2) access check.
         subject: "I/O, environment, sockets, PSS of other users' processes",
         standing,
         found,
-        needs: if origin.has_io { grant.name } else { "a kernel with CONFIG_TASK_IO_ACCOUNTING" },
-        cure: tries.is_some_and(|tries| tries.refused > 0).then(|| cure(grant)),
+        needs,
+        cure: is_refused.then(|| Cure::granting(OTHERS)).flatten(),
     })
 }
 
@@ -346,12 +318,12 @@ fn sockets() -> Fact {
         found,
         needs: "the kernel's modules tcp_diag, udp_diag and unix_diag",
         cure: (standing == Standing::Missing)
-            .then_some("sudo modprobe -a tcp_diag udp_diag unix_diag"),
+            .then_some(Cure::Command("sudo modprobe -a tcp_diag udp_diag unix_diag")),
     }
 }
 
 fn other_network_namespaces(effective: CapabilitySet) -> Fact {
-    let is_held = effective.contains(ADMIN.set);
+    let is_held = effective.contains(CapabilitySet::SYS_ADMIN);
     let (standing, found) = if is_held {
         (Standing::Works, "they may be entered")
     } else {
@@ -362,8 +334,8 @@ fn other_network_namespaces(effective: CapabilitySet) -> Fact {
         subject: "connections in other network namespaces",
         standing,
         found: found.to_owned(),
-        needs: ADMIN.name,
-        cure: (!is_held).then(|| cure(&ADMIN)),
+        needs: "CAP_SYS_ADMIN",
+        cure: (!is_held).then(|| Cure::granting(CapabilitySet::SYS_ADMIN | OTHERS)).flatten(),
     }
 }
 
@@ -384,14 +356,17 @@ fn kernel_types() -> Fact {
 
 /// Whoever hears of ended threads is told for how long threads waited.
 fn delays(effective: CapabilitySet, room: &mut Room) -> Fact {
-    let is_told = effective.contains(NET_ADMIN.set)
+    let is_told = effective.contains(CapabilitySet::NET_ADMIN)
         || effective.contains(CapabilitySet::BPF.union(CapabilitySet::PERFMON))
-        || effective.contains(ADMIN.set);
+        || effective.contains(CapabilitySet::SYS_ADMIN);
     let counted = status_at(CWD, DelayAccounting::SWITCH).map(|_| DelayAccounting::read(room)).ok();
     let (standing, found) = delays_standing(is_told.then_some(counted));
     let (needs, cure) = match standing {
-        Standing::Missing => (NET_ADMIN.name, Some(cure(&NET_ADMIN))),
-        Standing::Limited => ("kernel.task_delayacct=1", Some(COUNT_DELAYS)),
+        Standing::Missing => {
+            let programs = CapabilitySet::BPF | CapabilitySet::PERFMON;
+            ("CAP_BPF and CAP_PERFMON, or CAP_NET_ADMIN", Cure::granting(programs))
+        }
+        Standing::Limited => ("kernel.task_delayacct=1", Some(Cure::Command(COUNT_DELAYS))),
         Standing::Works | Standing::Untried => ("kernel.task_delayacct=1", None),
     };
     Fact {
@@ -408,7 +383,7 @@ fn delays(effective: CapabilitySet, room: &mut Room) -> Fact {
 /// counted.
 fn delays_standing(told: Option<Option<DelayAccounting>>) -> (Standing, &'static str) {
     match told {
-        None => (Standing::Missing, "not told to whoever does not hear of ended threads"),
+        None => (Standing::Missing, NOT_TOLD),
         Some(Some(DelayAccounting::On)) => (
             Standing::Works,
             "for a CPU, block I/O, swap and memory, of what started since they are counted",
@@ -432,7 +407,7 @@ fn descriptor_limit() -> Fact {
             None => "any number may be open".to_owned(),
         },
         needs: "a limit of 256",
-        cure: (!is_enough).then_some("ulimit -n 1024"),
+        cure: (!is_enough).then_some(Cure::Command("ulimit -n 1024")),
     }
 }
 
@@ -484,8 +459,17 @@ mod tests {
         let switch = std::fs::read("/proc/sys/kernel/task_delayacct");
         let is_off = switch.is_ok_and(|switch| switch.trim_ascii() == b"0");
         if delays.standing != Standing::Missing {
-            assert_eq!(delays.cure == Some(COUNT_DELAYS), is_off, "{delays:?}");
+            assert_eq!(delays.cure == Some(Cure::Command(COUNT_DELAYS)), is_off, "{delays:?}");
         }
+    }
+
+    #[test]
+    fn where_nobody_tells_of_ends_nobody_tells_of_delays() {
+        let mut here = Capabilities::read("/proc".as_ref()).unwrap();
+        here.note_tier(Tier::C);
+        let delays = here.fact(FactId::Delays).unwrap();
+        assert_eq!((delays.standing, delays.found.as_str()), (Standing::Missing, NOT_TOLD));
+        assert_ne!(delays.cure, Some(Cure::Command(COUNT_DELAYS)));
     }
 
     #[test]

@@ -26,6 +26,7 @@ use self::health::Failure;
 use self::rounded::RoundedWitness;
 pub use crate::bpf::Programs;
 use crate::bpf::{Bpf, BpfOptions};
+use crate::cure::Cure;
 use crate::identity::roster::Roster;
 use crate::origin::{Origin, ProcfsKind};
 use crate::scale::Scale;
@@ -38,8 +39,8 @@ pub struct Refusal {
     pub source: ExitSource,
     /// Why, as a sentence.
     pub reason: String,
-    /// What would help: a command, or the name of a capability.
-    pub cure: Option<String>,
+    /// What would help. `None` where nothing does that could be given here.
+    pub cure: Option<Cure>,
 }
 
 /// How much of what is told of those that end may wait to be read: kernel memory.
@@ -139,7 +140,7 @@ impl Witness {
             Err(refusal) => refusals.push(Refusal {
                 source: ExitSource::Rounded,
                 reason: refusal.to_string(),
-                cure: refusal.cure().map(str::to_owned),
+                cure: refusal.cure(),
             }),
         }
         (Witness::Nobody, refusals)
@@ -166,7 +167,7 @@ impl Witness {
         let bpf = Bpf::open(&options).map_err(|refusal| Refusal {
             source: ExitSource::Exact,
             reason: refusal.to_string(),
-            cure: refusal.cure().map(str::to_owned),
+            cure: refusal.cure(),
         })?;
         let missing = bpf.missing_hooks().iter().map(|(hook, errno)| Refusal {
             source: ExitSource::Exact,

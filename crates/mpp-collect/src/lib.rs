@@ -13,6 +13,7 @@ mod bpf;
 pub mod capability;
 pub mod child;
 pub mod collector;
+pub mod cure;
 pub mod error;
 pub mod exits;
 pub mod memory_reader;

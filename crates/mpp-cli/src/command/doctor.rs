@@ -6,7 +6,7 @@ use std::path::Path;
 
 use clap::builder::styling::{AnsiColor, Style};
 use metrics_per_process::doctor::{
-    Capabilities, Fact, Refusal, Standing, ends, examine, self_test,
+    Capabilities, Cure, Fact, Grant, ProcfsKind, Refusal, Standing, ends, examine, self_test,
 };
 use metrics_per_process::exit::ExitSource;
 use metrics_per_process::report::Tier;
@@ -21,11 +21,12 @@ pub(crate) fn run(typed: &args::Doctor, out: &mut dyn Write) -> Result<Status, F
     let procfs = selection::procfs(&typed.procfs)?;
     let mut found = examine(&procfs)?;
     let ends = ends(&procfs)?;
-    if ends.0 == Tier::A {
-        found.note_loaded_programs();
+    if found.procfs == ProcfsKind::OwnNamespace {
+        found.note_tier(ends.0);
     }
     let mut page = page(&found, &procfs, &ends);
     push_self_test(&mut page, &procfs);
+    push_grants(&mut page, &found, &ends.1);
     out.write_all(screen::for_stdout(page).as_bytes())?;
     Ok(Status::Ok)
 }
@@ -80,9 +81,28 @@ fn push_refusal(page: &mut String, refusal: &Refusal) {
         ExitSource::Nobody => "C",
     };
     push_line(page, format_args!("{:<13} {better}: {}", "", refusal.reason));
-    if let Some(cure) = &refusal.cure {
-        push_line(page, format_args!("{:<13}    $ {cure}", ""));
+    if let Some(Cure::Command(command)) = refusal.cure {
+        push_line(page, format_args!("{:<13}    $ {command}", ""));
     }
+}
+
+/// All capabilities that are missing anywhere, in one command: the second of two would take away
+/// what the first one gave.
+fn push_grants(page: &mut String, found: &Capabilities, refusals: &[Refusal]) {
+    let cures = found.facts.iter().filter_map(|fact| fact.cure);
+    let grant_in = |cure| match cure {
+        Cure::Grant(grant) => Some(grant),
+        _ => None,
+    };
+    let cures = cures.chain(refusals.iter().filter_map(|refusal| refusal.cure));
+    let Some(grant) = cures.filter_map(grant_in).reduce(Grant::joined) else { return };
+    let program = std::env::current_exe().unwrap_or_else(|_| "mpp".into());
+    push_line(page, format_args!(""));
+    push_line(page, format_args!("all capabilities named above, and those held, by one command:"));
+    push_line(
+        page,
+        format_args!("         $ {}", escape::terminal(grant.command(&program).as_bytes())),
+    );
 }
 
 /// Whether the numbers are what children of our own know to be true.
@@ -127,8 +147,8 @@ fn push_fact(page: &mut String, fact: &Fact, held: &[&str]) {
         return;
     }
     push_line(page, format_args!("         needs {}", fact.needs));
-    if let Some(cure) = fact.cure {
-        push_line(page, format_args!("         $ {cure}"));
+    if let Some(Cure::Command(command)) = fact.cure {
+        push_line(page, format_args!("         $ {command}"));
     }
 }
 

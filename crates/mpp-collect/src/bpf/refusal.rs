@@ -7,9 +7,10 @@
 
 use rustix::fs::{AtFlags, CWD, statat};
 use rustix::io::Errno;
-use rustix::thread::{CapabilitySet, capabilities, capability_is_in_bounding_set};
+use rustix::thread::{CapabilitySet, capabilities};
 
 use super::skeleton::{Failure, Step};
+use crate::cure::Cure;
 use crate::proc_fs::Room;
 use crate::sys;
 
@@ -20,8 +21,8 @@ const INITIAL_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
 /// The kernel relocates programs by itself since then.
 const KERNEL_NEEDED: (u32, u32) = (5, 17);
 
-const SETCAP: &str = "sudo setcap cap_bpf,cap_perfmon+ep \"$(command -v mpp)\"";
-const CONTAINER: &str = "docker run --cap-add BPF --cap-add PERFMON --pid host IMAGE";
+/// What loading programs takes.
+const NEEDED: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::PERFMON);
 
 /// Why the kernel's own counters of every ended process cannot be had by BPF.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -80,16 +81,16 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// A command that gives what is missing; `None` where no command helps.
-    ///
-    /// Inside a container that was started without a capability no program can have it.
+    /// What gives what is missing; `None` where nothing does that could be given here.
     #[must_use]
-    pub fn cure(&self) -> Option<&'static str> {
+    pub fn cure(&self) -> Option<Cure> {
         match self {
             Refusal::MissingBpf | Refusal::MissingPerfmon | Refusal::MissingBoth => {
-                Some(if may_be_given() { SETCAP } else { CONTAINER })
+                Cure::granting(NEEDED)
             }
-            Refusal::UserNamespace | Refusal::PidNamespace | Refusal::Filtered => Some(CONTAINER),
+            Refusal::UserNamespace | Refusal::PidNamespace | Refusal::Filtered => {
+                Cure::of_container(NEEDED)
+            }
             _ => None,
         }
     }
@@ -98,12 +99,6 @@ impl Refusal {
     pub(super) fn of(failure: Failure) -> Self {
         judge(failure, &Surroundings::read())
     }
-}
-
-fn may_be_given() -> bool {
-    [CapabilitySet::BPF, CapabilitySet::PERFMON]
-        .into_iter()
-        .all(|set| sys::call(|| capability_is_in_bounding_set(set)).unwrap_or(true))
 }
 
 /// Whether this process is in the PID namespace of the machine itself.
@@ -320,10 +315,11 @@ mod tests {
     }
 
     #[test]
-    fn what_a_command_can_cure_has_a_command() {
-        for refusal in [Refusal::MissingBoth, Refusal::PidNamespace] {
-            assert!(refusal.cure().is_some(), "{refusal}");
+    fn what_capabilities_can_cure_has_a_cure() {
+        for refusal in [Refusal::MissingBoth, Refusal::MissingBpf, Refusal::MissingPerfmon] {
+            assert_eq!(refusal.cure(), Cure::granting(NEEDED), "{refusal}");
         }
+        assert_eq!(Refusal::PidNamespace.cure(), Cure::of_container(NEEDED));
         assert_eq!(Refusal::LockedDown.cure(), None);
         assert_eq!(Refusal::KernelTooOld((5, 4)).cure(), None);
     }

@@ -2,12 +2,16 @@
 
 use rustix::fs::{AtFlags, CWD, statat};
 use rustix::io::Errno;
-use rustix::thread::{CapabilitySet, capability_is_in_bounding_set};
+use rustix::thread::CapabilitySet;
 
+use crate::cure::Cure;
 use crate::sys;
 
 /// The initial user namespace: `PROC_USER_INIT_INO` of the kernel's `include/linux/proc_ns.h`.
 const INITIAL_USER_NAMESPACE: u64 = 0xefff_fffd;
+/// What being told takes, and what reading other users' processes takes besides.
+const NEEDED: CapabilitySet =
+    CapabilitySet::NET_ADMIN.union(CapabilitySet::SYS_PTRACE).union(CapabilitySet::DAC_READ_SEARCH);
 
 /// Why the kernel does not tell us of ended threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,19 +49,11 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    /// A command that would help. `None` where there is none.
-    pub(crate) fn cure(self) -> Option<&'static str> {
-        const IN_CONTAINER: &str = "docker run --cap-add NET_ADMIN --pid host --network host IMAGE";
+    /// What would help; `None` where nothing does that could be given here.
+    pub(crate) fn cure(self) -> Option<Cure> {
         match self {
-            Refusal::NotPermitted => {
-                match sys::call(|| capability_is_in_bounding_set(CapabilitySet::NET_ADMIN)) {
-                    Ok(false) => Some(IN_CONTAINER),
-                    _ => Some(
-                        "sudo setcap cap_net_admin,cap_sys_ptrace,cap_dac_read_search+ep \"$(command -v mpp)\"",
-                    ),
-                }
-            }
-            Refusal::OtherNamespace | Refusal::OtherNetworkNamespace => Some(IN_CONTAINER),
+            Refusal::NotPermitted => Cure::granting(NEEDED),
+            Refusal::OtherNamespace | Refusal::OtherNetworkNamespace => Cure::of_container(NEEDED),
             Refusal::Unsupported
             | Refusal::UnknownForm
             | Refusal::NoThreadGroup
@@ -113,11 +109,10 @@ mod tests {
     }
 
     #[test]
-    fn what_a_command_can_cure_has_a_command() {
-        for refusal in
-            [Refusal::NotPermitted, Refusal::OtherNamespace, Refusal::OtherNetworkNamespace]
-        {
-            assert!(refusal.cure().is_some_and(|cure| cure.to_lowercase().contains("net_admin")));
+    fn what_capabilities_can_cure_has_a_cure() {
+        assert_eq!(Refusal::NotPermitted.cure(), Cure::granting(NEEDED));
+        for refusal in [Refusal::OtherNamespace, Refusal::OtherNetworkNamespace] {
+            assert_eq!(refusal.cure(), Cure::of_container(NEEDED));
         }
         assert_eq!(Refusal::Unsupported.cure(), None);
         assert_eq!(Refusal::NoThreadGroup.cure(), None);
