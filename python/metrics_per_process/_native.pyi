@@ -61,7 +61,7 @@ class Selector:
 class Monitor:
     def __new__(
         cls,
-        selector: Union[Selector, str],
+        selector: Optional[Union[Selector, str]],
         metrics: Optional[_Texts],
         tier: Optional[str],
         ends: Optional[str] = None,

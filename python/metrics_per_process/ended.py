@@ -251,7 +251,6 @@ class EndedStream:
         self._interval = _native.interval_seconds(interval)
         if self._interval <= 0:
             raise ValueError("interval: expected seconds above 0, but found 0")
-        selector = _native.Selector() if selector is None else selector
         ends = "cmdlines" if cmdline else "names"
         self._monitor = _native.Monitor(selector, "processes.total", tier, ends)
         self._waiting: deque[Ended] = deque()

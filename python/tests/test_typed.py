@@ -82,7 +82,28 @@ def test_find_tells_who_and_why(cast):
     assert [p.pid for p in family if not p.matched] == zombies
     assert mp.find(mp.Selector(names=cast.tag + "caf\udce9"))[0].name == cast.tag + "caf\udce9"
     assert mp.find("name:no-such-name") == []
-    assert os.getpid() not in [p.pid for p in mp.find("")]
+    assert os.getpid() not in [p.pid for p in mp.find("name:*")]
+
+
+@pytest.mark.parametrize(
+    "selecting",
+    [
+        lambda: mp.Selector(),
+        lambda: mp.Selector(children=False),
+        lambda: mp.Selector(names=[]),
+        lambda: mp.Selector(names=[], users=["root"]),
+        lambda: mp.Selector(names=["nginx"], env={}),
+        lambda: mp.Selector(pid_files=[], pids=1),
+        lambda: mp.Selector.parse(""),
+        lambda: mp.find(""),
+        lambda: mp.show(" ", 0),
+        lambda: mp.Sampler(""),
+        lambda: mp.ended("", seconds=0.1),
+    ],
+)
+def test_a_selector_that_says_nothing_is_refused(selecting):
+    with pytest.raises(mp.SelectorError, match="found none"):
+        selecting()
 
 
 def test_a_sample_has_attributes_and_names(cast):

@@ -7,6 +7,7 @@ use metrics_per_process::ended::EndedReport;
 use metrics_per_process::metric::{self, Need};
 use metrics_per_process::process::Absence;
 use metrics_per_process::report::{Column, Figure, GroupReport, Report, Tier, Value};
+use metrics_per_process::selector::Selector as Conditions;
 use metrics_per_process::snapshot::Visibility;
 use metrics_per_process::{Error, Monitor as Core};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
@@ -37,12 +38,13 @@ impl Monitor {
     #[pyo3(signature = (selector, metrics, tier, ends = None))]
     fn new(
         py: Python<'_>,
-        selector: &Bound<'_, PyAny>,
+        selector: Option<&Bound<'_, PyAny>>,
         metrics: Option<&Bound<'_, PyAny>>,
         tier: Option<&Bound<'_, PyAny>>,
         ends: Option<&str>,
     ) -> PyResult<Self> {
-        let selector = core_of(selector)?;
+        // None is every process.
+        let selector = selector.map_or_else(|| Ok(Conditions::default()), core_of)?;
         let columns = columns(metrics)?;
         let tier = tier_of(tier)?;
         let name = selector.to_string();

@@ -4,7 +4,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
 
-use metrics_per_process::selector::{Descendants, Selector as Core, SelectorError};
+use metrics_per_process::selector::{Descendants, Selector as Core, SelectorError as CoreError};
 use metrics_per_process::snapshot::Visibility;
 use metrics_per_process::{FindOptions, Why};
 use pyo3::exceptions::PyTypeError;
@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyMapping, PyString};
 
 use crate::argument::{self, is_int, wrong_type};
-use crate::failure::{refuse, refuse_selector};
+use crate::failure::{SelectorError, refuse, refuse_selector};
 
 /// A choice of processes. Conditions of different kinds must all hold; of the values of one
 /// kind any may, but for the environment, of which every entry must hold.
@@ -20,7 +20,7 @@ use crate::failure::{refuse, refuse_selector};
 pub(crate) struct Selector(pub(crate) Core);
 
 /// What one keyword adds to a selector.
-type Add = fn(Core, &[u8]) -> Result<Core, SelectorError>;
+type Add = fn(Core, &[u8]) -> Result<Core, CoreError>;
 
 #[pymethods]
 impl Selector {
@@ -56,7 +56,7 @@ impl Selector {
         selector = each(selector, "cgroups", cgroups, |s, path| s.cgroup(path))?;
         selector = add_exclusions(selector, exclude)?;
         let descendants = children.map_or(Ok(Descendants::Taken), descendants)?;
-        Ok(Selector(selector.with_descendants(descendants)))
+        conditional(selector.with_descendants(descendants)).map(Selector)
     }
 
     /// Reads the text form, `name:foo user:max env:TAG=x !env:OTHER`.
@@ -66,7 +66,8 @@ impl Selector {
         if !text.is_instance_of::<PyString>() {
             return Err(wrong_type("selector", "a str", text));
         }
-        Core::parse(&text.extract::<String>()?).map(Selector).map_err(refuse_selector)
+        let selector = Core::parse(&text.extract::<String>()?).map_err(refuse_selector)?;
+        conditional(selector).map(Selector)
     }
 
     /// Whether descendants of what matches are taken along.
@@ -108,7 +109,7 @@ fn each(
     values: Option<&Bound<'_, PyAny>>,
     add: Add,
 ) -> PyResult<Core> {
-    for value in values_of(name, values)? {
+    for value in some_of(name, values)? {
         let bytes = match is_int(&value) {
             true => value.str()?.to_string().into_bytes(),
             false => argument::bytes_of(name, &value)?,
@@ -116,6 +117,34 @@ fn each(
         selector = add(selector, &bytes).map_err(refuse_selector)?;
     }
     Ok(selector)
+}
+
+/// A selector that says something: one that does not would select every process, which a text or
+/// a list that a program computed may do by accident.
+fn conditional(selector: Core) -> PyResult<Core> {
+    match selector.is_unconditional() {
+        false => Ok(selector),
+        true => Err(SelectorError::new_err(
+            "selector: expected a condition, but found none\n\nhint: `name:*` selects every process",
+        )),
+    }
+}
+
+/// The values of a keyword that says something if it is given: an empty list is no condition, and
+/// would select every process that the others do.
+fn some_of<'py>(
+    name: &str,
+    values: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    let found = values_of(name, values)?;
+    match values {
+        Some(_) if found.is_empty() => Err(no_value(name)),
+        _ => Ok(found),
+    }
+}
+
+fn no_value(name: &str) -> PyErr {
+    SelectorError::new_err(format!("{name}: expected one value or more, but found none"))
 }
 
 /// One value stands for a list of one.
@@ -139,6 +168,9 @@ fn add_environment(mut selector: Core, values: Option<&Bound<'_, PyAny>>) -> PyR
     let mapping = values
         .cast::<PyMapping>()
         .map_err(|_| wrong_type("env", "a dict of str to str, True, False or None", values))?;
+    if mapping.is_empty()? {
+        return Err(no_value("env"));
+    }
     for item in mapping.items()?.iter() {
         let (key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
         let condition = condition(argument::bytes_of("env: a key", &key)?, &value)?;
@@ -167,7 +199,7 @@ fn condition(mut key: Vec<u8>, value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
 fn add_pid_files(mut selector: Core, values: Option<&Bound<'_, PyAny>>) -> PyResult<Core> {
     let Some(values) = values else { return Ok(selector) };
     let is_one = values.is_instance_of::<PyString>() || values.hasattr("__fspath__")?;
-    let paths = if is_one { vec![values.clone()] } else { values_of("pid_files", Some(values))? };
+    let paths = if is_one { vec![values.clone()] } else { some_of("pid_files", Some(values))? };
     for path in paths {
         let path: PathBuf = path
             .extract()
