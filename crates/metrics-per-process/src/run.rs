@@ -377,6 +377,7 @@ impl Watch<'_> {
             name: program.clone(),
             matched: 0,
             descendants: self.sampler.living().len() as u64,
+            members_mark: Mark::Exact,
             unreadable: last.groups.first().map_or(0, |group| group.unreadable),
             figures,
         };

@@ -1266,6 +1266,7 @@ impl Row {
             name: self.name.clone(),
             matched: tally.matched(),
             descendants: tally.descendants(),
+            members_mark: tally.members_mark(snapshot),
             unreadable: tally.unreadable(),
             figures,
         }

@@ -132,6 +132,8 @@ pub struct GroupReport {
     pub matched: u64,
     /// Members that were taken along as descendants of one that matched.
     pub descendants: u64,
+    /// How far these two numbers can be trusted.
+    pub members_mark: Mark,
     /// Members of which something requested could not be read.
     pub unreadable: u64,
     /// One figure for each of the report's columns.

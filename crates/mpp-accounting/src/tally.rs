@@ -159,6 +159,19 @@ impl Tally {
         }
     }
 
+    /// Whether there may be members that are not among these.
+    fn misses_members(&self, snapshot: &Snapshot) -> bool {
+        snapshot.host.visibility != Visibility::Whole || self.undecided > 0
+    }
+
+    /// How far the number of members can be trusted.
+    pub(crate) fn members_mark(&self, snapshot: &Snapshot) -> Mark {
+        match self.misses_members(snapshot) || self.unread_members > 0 {
+            true => Mark::LowerBound,
+            false => Mark::Exact,
+        }
+    }
+
     /// Notes that a process may or may not be a member.
     pub(crate) fn add_undecided(&mut self) {
         self.undecided += 1;
@@ -278,10 +291,9 @@ impl Tally {
             (Form::PerSecond, Some(interval)) => self.rate(column.metric.id, group, interval),
             (Form::PerSecond, None) => Figure::Absent(Absence::NotYetKnown),
         };
-        let misses_members = snapshot.host.visibility != Visibility::Whole || self.undecided > 0;
         let misses_own = column.metric.need == Need::Always && self.unread_members > 0;
         match figure {
-            Figure::Known { value, mark } if misses_members || misses_own => {
+            Figure::Known { value, mark } if self.misses_members(snapshot) || misses_own => {
                 Figure::Known { value, mark: mark.and(Mark::LowerBound) }
             }
             figure => figure,

@@ -321,6 +321,7 @@ fn a_process_that_may_belong_makes_a_lower_bound() {
     assert_eq!(watch.report.accuracy.undecided, 2, "no environment was read, of init neither");
     let members = watch.figure("tagged", "processes.total");
     assert_eq!(members, Figure::Known { value: Value::Integer(0), mark: Mark::LowerBound });
+    assert_eq!(watch.report.groups[0].members_mark, Mark::LowerBound, "whatever the columns");
 }
 
 /// A process of which nobody knows for some intervals whether it bears a variable.

@@ -18,6 +18,7 @@
 //! #         name: b"nginx".as_slice().into(),
 //! #         matched: 1,
 //! #         descendants: 0,
+//! #         members_mark: Mark::Exact,
 //! #         unreadable: 0,
 //! #         figures: Box::new([Figure::Known { value: Value::Integer(7), mark: Mark::Exact }]),
 //! #     }],

@@ -14,7 +14,7 @@ use crate::figure::{
     counted, finite, interval_seconds, reason, trouble_classes, unattributed_cpu_seconds,
 };
 use crate::format::TableLayout;
-use crate::units::{Units, scaled};
+use crate::units::{Units, bytes, scaled};
 
 /// A name is not made shorter than this to save a block.
 const NAME_WIDTH_LEAST: usize = 12;
@@ -29,7 +29,7 @@ pub(crate) fn write(report: &Report, layout: &TableLayout, out: &mut Vec<u8>) {
     let columns = table_columns(report, layout.units);
     let names: Vec<Vec<Part>> = report.groups.iter().map(|group| name_parts(&group.name)).collect();
     write_blocks(&columns, &names, layout.width, out);
-    write_footer(report, layout.width, out);
+    write_footer(report, layout, out);
 }
 
 /// Rows under their headings, in as many blocks as it takes.
@@ -74,19 +74,7 @@ impl TableColumn {
 /// members' sum and does not stand there twice.
 fn table_columns(report: &Report, units: Units) -> Vec<TableColumn> {
     let is_members = |column: &Column| column.metric.id == MetricId::ProcessesTotal;
-    let position_of_total = report.columns.iter().position(is_members);
-    let mark_of_visibility = match report.host.visibility {
-        Visibility::Whole => Mark::Exact,
-        Visibility::OthersUnreadable | Visibility::OthersHidden => Mark::LowerBound,
-    };
-    let members = report.groups.iter().map(|group| {
-        let total = position_of_total.and_then(|position| group.figures.get(position));
-        let mark = match total {
-            Some(Figure::Known { mark, .. }) => *mark,
-            _ => mark_of_visibility,
-        };
-        members_cell(group, mark)
-    });
+    let members = report.groups.iter().map(members_cell);
     let mut columns = vec![TableColumn::new(MEMBERS_HEADING.to_owned(), members.collect())];
     for (position, column) in report.columns.iter().enumerate() {
         if is_members(column) {
@@ -106,8 +94,8 @@ fn table_columns(report: &Report, units: Units) -> Vec<TableColumn> {
 }
 
 /// `4+58`: matched and descendants; a lone `4` where there are no descendants.
-fn members_cell(group: &GroupReport, mark: Mark) -> String {
-    let mark = mark.prefix();
+fn members_cell(group: &GroupReport) -> String {
+    let mark = group.members_mark.prefix();
     match group.descendants {
         0 => format!("{mark}{}", group.matched),
         descendants => format!("{mark}{}+{descendants}", group.matched),
@@ -235,12 +223,12 @@ fn taken<'a>(parts: impl Iterator<Item = &'a Part>, width_max: usize) -> usize {
 }
 
 /// What the numbers are worth, in clauses; then what the signs mean that were used.
-fn write_footer(report: &Report, width: usize, out: &mut Vec<u8>) {
-    write_clauses(&worth(report), width, out);
-    write_clauses(&signs(report), width, out);
+fn write_footer(report: &Report, layout: &TableLayout, out: &mut Vec<u8>) {
+    write_clauses(&worth(report, layout.units), layout.width, out);
+    write_clauses(&signs(report), layout.width, out);
 }
 
-fn worth(report: &Report) -> Vec<String> {
+fn worth(report: &Report, units: Units) -> Vec<String> {
     let sum = |count: fn(&GroupReport) -> u64| {
         report.groups.iter().map(count).fold(0, u64::saturating_add)
     };
@@ -261,8 +249,8 @@ fn worth(report: &Report) -> Vec<String> {
         clauses.push(counted(count, "exit record lost", "exit records lost"));
     }
     if report.accuracy.io_bound_bytes > 0 {
-        let bytes = report.accuracy.io_bound_bytes;
-        clauses.push(format!("I/O at most {bytes} bytes too low"));
+        let bytes = bytes(report.accuracy.io_bound_bytes, units);
+        clauses.push(format!("I/O at most {bytes} too low"));
     }
     if report.accuracy.undecided > 0 {
         clauses.push(format!("{} may belong or not", report.accuracy.undecided));
@@ -271,12 +259,12 @@ fn worth(report: &Report) -> Vec<String> {
         clauses.push(format!("over {interval:.2} s"));
     }
     if report.accuracy.unattributed_io_bytes > 0 {
-        let bytes = report.accuracy.unattributed_io_bytes;
-        clauses.push(format!("{bytes} bytes of I/O in no group"));
+        let bytes = bytes(report.accuracy.unattributed_io_bytes, units);
+        clauses.push(format!("{bytes} of I/O in no group"));
     }
     if report.accuracy.unattributed_tcp_bytes > 0 {
-        let bytes = report.accuracy.unattributed_tcp_bytes;
-        clauses.push(format!("{bytes} bytes over TCP in no group"));
+        let bytes = bytes(report.accuracy.unattributed_tcp_bytes, units);
+        clauses.push(format!("{bytes} over TCP in no group"));
     }
     if report.accuracy.unattributed_cpu_ns > 0 {
         let seconds = unattributed_cpu_seconds(report);
@@ -304,8 +292,10 @@ fn trouble_clauses(trouble: &Trouble) -> impl Iterator<Item = String> {
 fn signs(report: &Report) -> Vec<String> {
     let mut clauses = Vec::new();
     let has_mark = |wanted: Mark| {
-        let mut figures = report.groups.iter().flat_map(|group| group.figures.iter());
-        figures.any(|figure| matches!(figure, Figure::Known { mark, .. } if *mark == wanted))
+        let is_wanted =
+            |figure: &Figure| matches!(figure, Figure::Known { mark, .. } if *mark == wanted);
+        let mut groups = report.groups.iter();
+        groups.any(|group| group.members_mark == wanted || group.figures.iter().any(is_wanted))
     };
     let meanings = [
         (Mark::Bound, "within the bound"),

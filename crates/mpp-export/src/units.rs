@@ -41,6 +41,15 @@ pub(crate) fn scaled(column: &Column, value: Value, units: Units) -> String {
     }
 }
 
+/// A number of bytes in words.
+pub(crate) fn bytes(number: u64, units: Units) -> String {
+    match units {
+        Units::Iec => with_prefix(as_float(number), 1024.0, &IEC_BYTES),
+        Units::Si => with_prefix(as_float(number), 1000.0, &SI_BYTES),
+        Units::Raw => format!("{number} bytes"),
+    }
+}
+
 const IEC_BYTES: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
 const SI_BYTES: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
 const SI_COUNTS: [&str; 7] = ["", "k", "M", "G", "T", "P", "E"];

@@ -26,7 +26,9 @@ fn exact(value: Value) -> Figure {
 
 fn group(name: &[u8], matched: u64, descendants: u64, figures: [Figure; 11]) -> GroupReport {
     let unreadable = u64::from(figures.iter().any(|figure| matches!(figure, Figure::Absent(_))));
-    GroupReport { name: name.into(), matched, descendants, unreadable, figures: figures.into() }
+    let members_mark = Mark::Exact;
+    let figures = figures.into();
+    GroupReport { name: name.into(), matched, descendants, members_mark, unreadable, figures }
 }
 
 /// Figures that are all exact.
@@ -209,6 +211,18 @@ fn influx_is_one_line_for_each_group() {
 }
 
 #[test]
+fn members_keep_their_mark_whatever_the_columns() {
+    let mut report = hostile_report();
+    report.columns = report.columns[9..10].into();
+    report.groups.truncate(1);
+    report.groups[0].members_mark = Mark::LowerBound;
+    report.groups[0].figures = [exact(Value::Integer(7))].into();
+    let table = written(Format::Table, Options::default(), &report);
+    assert_eq!(table.lines().nth(1), Some("massindexer  >=4+58    7"));
+    assert!(table.contains(">= at least"), "{table}");
+}
+
+#[test]
 fn the_header_of_csv_is_written_once() {
     let report = hostile_report();
     let mut encoder = Encoder::new(Format::Csv, Origin::default(), Options::default());
@@ -378,6 +392,7 @@ fn reports() -> impl Strategy<Value = Report> {
                     name: name.into(),
                     matched,
                     descendants,
+                    members_mark: Mark::Exact,
                     unreadable: 0,
                     figures: figures[..columns.len()].into(),
                 })

@@ -30,6 +30,7 @@ fn row(name: &[u8], figures: Vec<Figure>) -> GroupReport {
         name: name.into(),
         matched: 0,
         descendants: 0,
+        members_mark: Mark::Exact,
         unreadable: 0,
         figures: figures.into(),
     }

@@ -105,6 +105,7 @@ fn row(name: &[u8], program: &Program, seen: Option<&GroupReport>, marks: Marks)
         name: name.into(),
         matched: 0,
         descendants: 0,
+        members_mark: Mark::Exact,
         unreadable: 0,
         figures: PROGRAM_METRICS.iter().enumerate().map(figure).collect(),
     }

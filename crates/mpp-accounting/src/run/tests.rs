@@ -18,6 +18,7 @@ fn run_with(id: MetricId, figure: Figure) -> RunReport {
         name: Box::default(),
         matched: 0,
         descendants: 0,
+        members_mark: Mark::Exact,
         unreadable: 0,
         figures: figures.collect(),
     };
