@@ -122,7 +122,9 @@ Examples:
   mpp exits --summary 30s              what short lives come to, by program
   mpp exits --summary 5m --by unit -s failed
 
-Marks: `~` an estimate, `>=` at least this much, `-` unknown.";
+Marks: `~` an estimate, `>=` at least this much, `-` unknown. CPU time is a
+lower bound even at tier A: a record is written before a process has torn
+itself down, and what that took only its parent is told, when it waits.";
 
 const RUN_NOTES: &str = "\
 Reports to stderr. Reads, writes, CPU time, faults and switches of the whole

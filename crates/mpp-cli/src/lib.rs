@@ -51,7 +51,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// As [`run`], for a program that ends itself: the number to exit with.
 #[must_use]
 pub fn run_to_status(arguments: impl IntoIterator<Item = OsString>) -> u8 {
-    let typed = with_sensu_named(arguments.into_iter().collect());
+    let typed = with_help_last(with_sensu_named(arguments.into_iter().collect()));
     let words = Words::scan(&typed, &Typed::command());
     screen::choose_color(words.color.as_deref());
     match parse(&typed, &words).and_then(carry_out) {
@@ -79,6 +79,16 @@ fn with_sensu_named(mut typed: Vec<OsString>) -> Vec<OsString> {
     let name = typed.first().map(Path::new).and_then(Path::file_name);
     if name == Some(OsStr::new(SENSU_SCRIPT)) {
         typed.insert(1, OsString::from("sensu"));
+    }
+    typed
+}
+
+/// `mpp help show` is `mpp show --help`; what follows is not for that command to read.
+fn with_help_last(mut typed: Vec<OsString>) -> Vec<OsString> {
+    if typed.get(1).is_some_and(|word| word == "help") {
+        typed.remove(1);
+        typed.truncate(2);
+        typed.push(OsString::from("--help"));
     }
     typed
 }

@@ -135,6 +135,15 @@ fn help_fits_a_screen_of_80_columns() {
 }
 
 #[test]
+fn help_is_a_command_too() {
+    assert_eq!(ran(&["help"]).stdout, ran(&["--help"]).stdout);
+    assert_eq!(ran(&["help", "show"]).stdout, ran(&["show", "--help"]).stdout);
+    // What stands behind is not started.
+    assert_eq!(ran(&["help", "run", "true"]).stdout, ran(&["run", "--help"]).stdout);
+    assert_eq!(ran(&["help", "shwo"]).status, Some(2));
+}
+
+#[test]
 fn metrics_are_listed() {
     check("metrics", &["metrics"], &[]);
     let listed = ran(&["metrics", "--json"]);
