@@ -60,6 +60,7 @@ pub struct Monitor {
     /// Whom the first sample looks for, where it need not look at anybody else.
     sought: Option<Vec<Selector>>,
     wait: Duration,
+    tier_max: Tier,
     /// `None` where nobody asks who ended.
     ended_book: Option<EndedBook>,
     ended: EndedReport,
@@ -73,6 +74,7 @@ pub struct MonitorBuilder {
     rows_max: usize,
     columns: Vec<Column>,
     options: CollectorOptions,
+    tier_max: Tier,
     samples: Samples,
     ended: Option<EndedOptions>,
 }
@@ -110,6 +112,7 @@ impl Monitor {
             columns: Vec::new(),
             options: CollectorOptions { exits: ExitSource::Exact, ..CollectorOptions::default() },
             ended: None,
+            tier_max: Tier::A,
             samples: Samples::Many,
         }
     }
@@ -133,7 +136,11 @@ impl Monitor {
             self.resolver.name_users(&self.snapshot);
         }
         let movement = self.ledger.advance(&self.snapshot);
-        let report = self.book.fold(&self.snapshot, &movement, &self.resolver.resolution);
+        let mut report = self.book.fold(&self.snapshot, &movement, &self.resolver.resolution);
+        if report.interval.is_none() {
+            // Of a moment nobody can have ended: nothing is inferred, and no record is needed.
+            report.accuracy.tier = self.tier_max;
+        }
         if let Some(book) = &mut self.ended_book {
             self.ended = book.advance(&self.snapshot, &movement, &self.book);
             self.resolver.name_users_of(&mut self.ended);
@@ -283,6 +290,7 @@ impl MonitorBuilder {
     /// otherwise.
     #[must_use]
     pub fn tier_max(mut self, tier: Tier) -> Self {
+        self.tier_max = tier;
         self.options.exits = match tier {
             Tier::A => ExitSource::Exact,
             Tier::B => ExitSource::Rounded,
@@ -298,8 +306,8 @@ impl MonitorBuilder {
         self
     }
 
-    /// Takes one sample only: it reads no more of those that do not belong than tells so. Of
-    /// later samples none is any cheaper.
+    /// Takes one sample only: it reads no more of those that do not belong than tells so, and has
+    /// nobody tell of ended processes. Of later samples none is any cheaper.
     #[must_use]
     pub fn once(mut self) -> Self {
         self.samples = Samples::One;
@@ -325,7 +333,10 @@ impl MonitorBuilder {
     /// # Errors
     /// The procfs cannot be read, a named user does not exist, a PID file holds no PID, or
     /// several groups are to be split by one key.
-    pub fn build(self) -> Result<Monitor, Error> {
+    pub fn build(mut self) -> Result<Monitor, Error> {
+        if self.samples == Samples::One {
+            self.options.exits = ExitSource::Nobody;
+        }
         let mut selectors = self.groups;
         if selectors.is_empty() {
             selectors.push((Box::default(), Selector::default()));
@@ -375,6 +386,7 @@ impl MonitorBuilder {
             names_users,
             sought,
             wait: FIRST_WAIT,
+            tier_max: self.tier_max,
             ended_book: self.ended.map(|ended| EndedBook::keeping(ended.processes_max)),
             ended: EndedReport::default(),
         })

@@ -112,7 +112,7 @@ fn open(plan: &ShowPlan) -> Result<Monitor, Failure> {
     let builder = Monitor::builder().columns(plan.columns.clone()).procfs(&plan.procfs);
     let builder = match plan.interval.is_zero() {
         // Of a single moment nothing is told that procfs does not say, and sooner.
-        true => builder.once().tier_max(Tier::C),
+        true => builder.once().tier_max(plan.tier_max),
         false => builder.tier_max(plan.tier_max).memory_reader(MemoryReaderKind::HelperProcess),
     };
     let builder = match &plan.rows {
