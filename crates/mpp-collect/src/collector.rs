@@ -1422,7 +1422,13 @@ impl Collector {
             if let Some(known) = self.known.get(sample.key.pid) {
                 match known.overwriting {
                     Overwriting::NotSeen => {}
-                    Overwriting::Lost => self.trouble.clobbered_environments += 1,
+                    Overwriting::Lost => {
+                        self.trouble.clobbered_environments += 1;
+                        // It is said once what became of it.
+                        let is_counted = is_malformed(&sample.identity.environment);
+                        let malformed = &mut self.trouble.malformed;
+                        *malformed = malformed.saturating_sub(u64::from(is_counted));
+                    }
                     Overwriting::Remembered => self.trouble.remembered_environments += 1,
                 }
                 self.trouble.truncated += u64::from(known.is_cmdline_truncated);
@@ -1639,6 +1645,10 @@ fn count(trouble: &mut Trouble, why: Absence) {
         // trouble but the way things are.
         _ => {}
     }
+}
+
+fn is_malformed<T>(reading: &Reading<T>) -> bool {
+    reading.absence() == Some(Absence::Malformed)
 }
 
 fn count_absences(sample: &ProcessSample, trouble: &mut Trouble) {

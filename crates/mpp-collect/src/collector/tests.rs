@@ -133,7 +133,7 @@ fn a_sweep_holds_every_process_in_order_and_says_when_it_was() {
     assert_eq!(snapshot.host.ticks_per_second, 100);
     assert_eq!(snapshot.unreadable_pids, Vec::<u32>::new());
     // A title stands where 803's environment was.
-    let trouble = Trouble { clobbered_environments: 1, malformed: 1, ..Trouble::default() };
+    let trouble = Trouble { clobbered_environments: 1, ..Trouble::default() };
     assert_eq!(snapshot.trouble, trouble);
 }
 
