@@ -342,7 +342,7 @@ impl UnknownMetric {
         let names = COLUMNS.iter().map(|named| named.name.as_str());
         UnknownMetric {
             found: found.to_owned(),
-            closest: similar::closest(found, presets.chain(names)),
+            closest: similar::closest(found, presets.chain(names)).or_else(|| akin(found)),
         }
     }
 
@@ -360,6 +360,24 @@ impl UnknownMetric {
             None => "`mpp metrics` lists all metrics".to_owned(),
         }
     }
+}
+
+/// What is meant by a part of a name: `rss`, `io.read_bytes`, `memory`, `io.*`.
+fn akin(found: &str) -> Option<&'static str> {
+    let (head, tail) = found.rsplit_once('.').unwrap_or(("", found));
+    let mut names = COLUMNS.iter().map(|named| named.name.as_str());
+    let ends_so = |name: &&str| {
+        name.rsplit_once('.').is_some_and(|(_, last)| last == tail) && name.starts_with(head)
+    };
+    if let Some(name) = names.find(ends_so) {
+        return Some(name);
+    }
+    let family = if tail == "*" { head } else { found };
+    let is_family = METRICS
+        .iter()
+        .any(|metric| metric.name.strip_prefix(family).is_some_and(|rest| rest.starts_with('.')));
+    let mut presets = Preset::WORDS.iter().map(|(word, _)| *word);
+    presets.find(|word| *word == family || is_family && family.starts_with(word))
 }
 
 impl fmt::Display for UnknownMetric {
@@ -1637,6 +1655,20 @@ mod tests {
             Some("io_counters.write_bytes_per_sec")
         );
         assert_eq!(choose("defualt").expect_err("unknown").closest(), Some("default"));
+    }
+
+    #[test]
+    fn a_part_of_a_name_is_asked_about() {
+        let check = |text, expected| {
+            assert_eq!(choose(text).expect_err("unknown").closest(), expected, "{text}");
+        };
+        check("rss", Some("memory.rss"));
+        check("io.read_bytes", Some("io_counters.read_bytes"));
+        check("memory", Some("mem"));
+        check("io.*", Some("io"));
+        check("io_counters", Some("io"));
+        check("nothing.of.this", None);
+        check(".", None);
     }
 
     #[test]
