@@ -8,12 +8,12 @@ use super::skeleton::Skeleton;
 /// `bpf/programs.bpf.c`.
 pub(super) const PROGRAMS: Skeleton = Skeleton {
     bytes: include_bytes!("../../bpf/programs.skel"),
-    data_length: 77496,
+    data_length: 77560,
     maps: &[
         "scratches",
-        "origins",
         "exec_scratches",
         "execs",
+        "origins",
         "exits",
         "walkers",
         "settings",
@@ -39,11 +39,11 @@ pub(super) const PROGRAMS: Skeleton = Skeleton {
 /// `bpf/hooks.bpf.c`.
 pub(super) const HOOKS: Skeleton = Skeleton {
     bytes: include_bytes!("../../bpf/hooks.skel"),
-    data_length: 38920,
+    data_length: 42800,
     maps: &[
-        "origins",
         "exec_scratches",
         "execs",
+        "origins",
         "exits",
         "settings",
         "spills_even",
