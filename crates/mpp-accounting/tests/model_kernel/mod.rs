@@ -577,7 +577,7 @@ impl Kernel {
             if process.usage.reaped == before || self.recorder.is_some() {
                 return Some(ProcessIo {
                     total: Reading::Value(total),
-                    threads: Reading::Value(ThreadList::from(&threads[..])),
+                    threads: Reading::Value(ThreadList::new(process.key, total, &threads)),
                 });
             }
         }
