@@ -216,6 +216,21 @@ impl Records {
         batch.threads = threads;
     }
 
+    /// Forgets what was kept over a sweep without records, of threads whose processes have not been
+    /// seen since and have no record either: that one was lost. What they did is in what their
+    /// reapers have inherited, or will.
+    pub(super) fn leave_to_reapers(&mut self, known: &[Known], snapshot: &Snapshot) {
+        let Records { deferred_threads, deferred_processes, .. } = self;
+        deferred_threads.retain(|record| {
+            let key = record.process;
+            snapshot.by_key(key).is_some()
+                || snapshot.exits.by_key(key).is_some()
+                || snapshot.unreadable_pids.binary_search(&key.pid).is_ok()
+                || known.binary_search_by_key(&key, |known| known.key).is_ok()
+                || deferred_processes.iter().any(|ended| ended.key == key)
+        });
+    }
+
     /// Looks at the threads of a process that the sweep before saw. `current` is empty where
     /// it is gone. One whose end was told of before has no living threads, whatever is seen.
     pub(super) fn threads<'a>(
