@@ -26,6 +26,9 @@
 //!    at all, and of `SA_NOCLDWAIT` procfs shows nothing. Nor can the known threads be set off
 //!    against what was told, since a full socket tells that records were lost, but how many
 //!    only with later ones. Then everybody is polled and marked, with records as better sights.
+//!
+//! What was lost may show one sweep later only, when the records are whole again: see
+//! `aftermath.rs`.
 
 use std::collections::{HashMap, HashSet};
 
