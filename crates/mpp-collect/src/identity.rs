@@ -897,6 +897,22 @@ impl Known {
         }
     }
 
+    /// Whether it was forked after its environment had been written over, and nobody is known who
+    /// had it whole.
+    pub(crate) fn has_lost_environment(&self) -> bool {
+        self.image.has_forked && self.overwriting == Overwriting::Lost
+    }
+
+    /// Whether all that was asked of its environment is known.
+    pub(crate) fn has_whole_environment(&self) -> bool {
+        !self.identity.is_environment_incomplete && self.identity.environment.value().is_some()
+    }
+
+    /// Where its exec has put code and stack; `None` where that is hidden.
+    pub(crate) fn exec_places(&self) -> Option<(u64, u64)> {
+        (!self.image.is_hidden()).then(|| self.image.places())
+    }
+
     /// Takes the environment of one that it was forked from, as that was then.
     pub(crate) fn take_environment_of(&mut self, forker: &Identity) {
         let Some(next) = self.with_environment_of(forker) else { return };
