@@ -36,10 +36,10 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use self::aftermath::Aftermath;
 use self::late::{Inherited, Newness, Outlook, Settlement};
-use self::records::{Batch, Ended, Missing, OwnIo, Records, has_all_of, leader_of};
+use self::records::{Batch, Ended, Missing, OwnIo, Records, has_all_of};
 use crate::exit::{ExitSource, Exits, Spill};
 use crate::process::{
-    ProcessKey, ProcessSample, ProcessState, ThreadIo, ThreadKey, ThreadList, Usage,
+    ProcessKey, ProcessSample, ProcessState, ThreadIo, ThreadKey, ThreadList, ThreadView, Usage,
 };
 use crate::slack::{self, Slack};
 use crate::snapshot::{Snapshot, Visibility};
@@ -352,10 +352,8 @@ enum KnownThreads {
     Unread,
     /// None was seen, and there was none to be seen.
     Nobody,
-    /// The main thread alone, and T is all its own: as of nearly every process.
-    MainAlone { has_exited: bool },
-    /// Boxed, since there are few.
-    Listed(Box<ThreadList>),
+    /// Of nearly every process the main thread alone.
+    Read(ThreadList),
 }
 
 /// A vanished process whose reaper is not found yet, or of which something may still be heard.
@@ -1158,7 +1156,7 @@ impl Known {
             usage: process.usage,
             io: process.io.total.value().map(|total| KnownIo {
                 total: *total,
-                threads: KnownThreads::of(process.key, *total, process.io.threads.value()),
+                threads: KnownThreads::of(process.io.threads.value()),
             }),
             is_unread_from_birth: false,
             held_sweeps: 0,
@@ -1226,7 +1224,7 @@ impl Known {
         self.usage.own = self.usage.own.advanced_to(process.usage.own);
         self.usage.reaped = process.usage.reaped;
         if let (Some(known), Some(total)) = (&mut self.io, process.io.total.value()) {
-            known.follow(self.key, *total, process.io.threads.value());
+            known.follow(*total, process.io.threads.value());
         }
         (!is_unchanged).then_some(ProcessDelta { key: self.key, io, usage, rounded_records: 0 })
     }
@@ -1317,20 +1315,22 @@ impl Known {
     }
 
     /// The threads that were read, none where they were not.
-    fn threads(&self) -> ThreadList {
+    fn threads(&self) -> ThreadView<'_> {
         let list = self.io.as_ref().and_then(|io| io.threads.list(self.key, io.total));
         list.unwrap_or_default()
     }
 
-    /// Whether the same threads are there, and live or have exited as before. Of nearly every
-    /// process that is asked of its main thread alone.
-    fn has_same_threads(&self, now: &[ThreadIo]) -> bool {
-        match (self.io.as_ref().map(|io| &io.threads), now) {
-            (Some(KnownThreads::MainAlone { has_exited }), [main]) => {
-                main.key == leader_of(self.key) && main.has_exited == *has_exited
-            }
-            (Some(KnownThreads::Listed(then)), now) => has_all_of(now, then),
-            _ => has_all_of(now, &self.threads()),
+    /// Whether the same threads are there, and live or have exited as before; `None` where they
+    /// were not read. Of nearly every process that is asked of its main thread alone.
+    fn has_same_threads(&self, process: &ProcessSample) -> Option<bool> {
+        let now = process.io.threads.value()?;
+        let then = match self.io.as_ref().map(|io| &io.threads) {
+            Some(KnownThreads::Read(then)) => lone_main_threads(then, now),
+            _ => None,
+        };
+        match then {
+            Some([then, now]) => Some(then == now),
+            None => Some(has_all_of(process.threads().value()?, &self.threads())),
         }
     }
 
@@ -1505,13 +1505,14 @@ impl KnownIo {
         let growth = total.since(self.total)?;
         let own = match (&self.threads, threads) {
             (KnownThreads::Unread, None) => return Some(growth),
-            (KnownThreads::MainAlone { has_exited }, Some(now)) => {
-                let then = ThreadIo { has_exited: *has_exited, ..main_alone(key, self.total) };
-                quiet_growth_of_threads(&[then], now)?
-            }
-            (KnownThreads::Nobody, Some(now)) => quiet_growth_of_threads(&[], now)?,
-            (KnownThreads::Listed(then), Some(now)) => quiet_growth_of_threads(then, now)?,
-            _ => return None,
+            (KnownThreads::Unread, _) | (_, None) => return None,
+            (KnownThreads::Read(then), Some(now)) => match lone_main_threads(then, now) {
+                Some([then, now]) if then != now => return None,
+                Some([_, true]) => IoDelta::ZERO,
+                Some([_, false]) => growth,
+                None => quiet_growth_of_threads(&self.threads(key)?, &now.of(key, total))?,
+            },
+            (KnownThreads::Nobody, Some(now)) => quiet_growth_of_threads(&[], &now.of(key, total))?,
         };
         match law {
             QuietLaw::Total => Some(growth),
@@ -1520,28 +1521,25 @@ impl KnownIo {
         }
     }
 
-    fn follow(&mut self, key: ProcessKey, total: IoTotals, threads: Option<&ThreadList>) {
+    fn follow(&mut self, total: IoTotals, threads: Option<&ThreadList>) {
         self.total = total;
-        match (&mut self.threads, threads) {
-            (KnownThreads::Listed(known), Some(now)) if !is_main_alone(key, total, now) => {
-                if **known != *now {
-                    **known = now.clone();
-                }
-            }
-            (known, now) => *known = KnownThreads::of(key, total, now),
-        }
+        self.threads = KnownThreads::of(threads);
+    }
+
+    fn threads(&self, key: ProcessKey) -> Option<ThreadView<'_>> {
+        self.threads.list(key, self.total)
     }
 
     /// F: what the total holds beyond the living threads' own; `None` where L was not read.
     fn folded(&self, key: ProcessKey) -> Option<IoDelta> {
-        let threads = self.threads.list(key, self.total)?;
+        let threads = self.threads(key)?;
         let own = threads.iter().fold(IoTotals::ZERO, |sum, t| sum.plus(t.total.as_delta()));
         Some(self.total.since_clamped(own))
     }
 
     /// The last own I/O of the threads that `later` no longer has.
     fn ended_threads(&self, key: ProcessKey, later: &KnownIo) -> IoDelta {
-        let lists = (self.threads.list(key, self.total), later.threads.list(key, later.total));
+        let lists = (self.threads(key), later.threads(key));
         let (Some(before), Some(after)) = lists else { return IoDelta::ZERO };
         let living: HashSet<_> = after.iter().map(|thread| thread.key).collect();
         before
@@ -1552,45 +1550,31 @@ impl KnownIo {
 }
 
 impl KnownThreads {
-    fn of(key: ProcessKey, total: IoTotals, threads: Option<&ThreadList>) -> Self {
-        match threads {
-            None => KnownThreads::Unread,
-            Some(threads) if is_main_alone(key, total, threads) => {
-                KnownThreads::MainAlone { has_exited: threads.iter().all(|main| main.has_exited) }
-            }
-            Some(threads) => KnownThreads::Listed(Box::new(threads.clone())),
-        }
+    fn of(threads: Option<&ThreadList>) -> Self {
+        threads.cloned().map_or(KnownThreads::Unread, KnownThreads::Read)
     }
 
     /// The threads of this process, whose T this was; `None` where they were not read.
-    fn list(&self, key: ProcessKey, total: IoTotals) -> Option<ThreadList> {
+    fn list(&self, key: ProcessKey, total: IoTotals) -> Option<ThreadView<'_>> {
         match self {
             KnownThreads::Unread => None,
-            KnownThreads::Nobody => Some(ThreadList::default()),
-            KnownThreads::MainAlone { has_exited } => {
-                let main = ThreadIo { has_exited: *has_exited, ..main_alone(key, total) };
-                Some(ThreadList::from(main))
-            }
-            KnownThreads::Listed(threads) => Some(ThreadList::clone(threads)),
+            KnownThreads::Nobody => Some(ThreadView::default()),
+            KnownThreads::Read(threads) => Some(threads.of(key, total)),
         }
     }
 
     /// The same, though T goes on without them.
     fn as_listed(&self, key: ProcessKey, total: IoTotals) -> Self {
         match self.list(key, total) {
-            Some(threads) => KnownThreads::Listed(Box::new(threads)),
+            Some(threads) => KnownThreads::Read(ThreadList::listed(&threads)),
             None => KnownThreads::Unread,
         }
     }
 }
 
-/// A living main thread that did all that its process did.
-fn main_alone(key: ProcessKey, total: IoTotals) -> ThreadIo {
-    ThreadIo { key: leader_of(key), total, has_exited: false }
-}
-
-fn is_main_alone(key: ProcessKey, total: IoTotals, threads: &[ThreadIo]) -> bool {
-    matches!(threads, [main] if main.key == leader_of(key) && main.total == total)
+/// Whether the main thread had exited then and now, where it did all that its process did.
+fn lone_main_threads(then: &ThreadList, now: &ThreadList) -> Option<[bool; 2]> {
+    Some([then.lone_main_has_exited()?, now.lone_main_has_exited()?])
 }
 
 /// What threads did themselves of which none is new and none has ended since `then`; `None`

@@ -575,10 +575,9 @@ impl Kernel {
             let seen = if is_leader { Some(thread) } else { now };
             told.threads.extend(seen.map(|seen| (*tid, seen.clone())));
         }
-        ProcessIo {
-            total: Reading::Value(told.total()),
-            threads: Reading::Value(thread_list(&told)),
-        }
+        let total = told.total();
+        let threads = Reading::Value(thread_list(&told, total));
+        ProcessIo { total: Reading::Value(total), threads }
     }
 
     /// stat, T, L, stat, until nobody was reaped in between.
@@ -588,7 +587,7 @@ impl Kernel {
             let total = self.processes.get(&pid)?.total();
             between(self);
             let process = self.processes.get(&pid)?;
-            let threads = thread_list(process);
+            let threads = thread_list(process, total);
             // With records nothing rests on total and threads being one moment.
             if process.usage.reaped == before || self.recorder.is_some() {
                 return Some(ProcessIo {
@@ -612,13 +611,14 @@ fn absent_io(why: Absence) -> ProcessIo {
     ProcessIo { total: Reading::Absent(why), threads: Reading::Absent(why) }
 }
 
-fn thread_list(process: &Process) -> ThreadList {
+/// Its threads beside this reading of its total.
+fn thread_list(process: &Process, total: IoTotals) -> ThreadList {
     let threads = process.threads.iter().map(|(tid, thread)| ThreadIo {
         key: ThreadKey { tid: *tid, start_time_ticks: thread.start_ticks },
         total: thread.io,
         has_exited: thread.has_exited,
     });
-    ThreadList::from(&threads.collect::<Vec<_>>()[..])
+    ThreadList::new(process.key, total, &threads.collect::<Vec<_>>())
 }
 
 fn identity(comm: &str) -> Arc<Identity> {

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use mpp_accounting::process::{Identity, ProcessKey};
 
 use super::Collector;
+use crate::identity::Places;
 use crate::proc_fs::Name;
 
 /// `ADDR_NO_RANDOMIZE` of personality(2).
@@ -29,7 +30,7 @@ impl Collector {
             let known = self.known.get(pid).filter(|known| known.has_lost_environment())?;
             Some((known.exec_places()?, known.key))
         };
-        let mut orphans: HashMap<(u64, u64), Vec<ProcessKey>> = HashMap::new();
+        let mut orphans: HashMap<Places, Vec<ProcessKey>> = HashMap::new();
         for (places, key) in heirs.filter_map(orphan) {
             orphans.entry(places).or_default().push(key);
         }
@@ -49,7 +50,7 @@ impl Collector {
     /// is one.
     fn find_kin(
         &self,
-        orphans: &HashMap<(u64, u64), Vec<ProcessKey>>,
+        orphans: &HashMap<Places, Vec<ProcessKey>>,
     ) -> HashMap<ProcessKey, Arc<Identity>> {
         let mut kin = HashMap::new();
         for known in self.known.iter().filter(|known| known.has_whole_environment()) {
