@@ -1341,7 +1341,7 @@ impl Collector {
     }
 
     /// Has processes that wrote over their environment, or of which it was not read yet, take that
-    /// of whoever forked them.
+    /// of whoever forked them, or of an older one that was.
     fn inherit_environments(&mut self, attention: &Attention) -> Learned {
         let heir = |known: &Known| {
             let is_heir = known.lacks_environment() && known.parent_pid != known.key.pid;
@@ -1360,6 +1360,7 @@ impl Collector {
                 heir.inherit_environment(parent);
             }
         }
+        self.inherit_from_kin(heirs.iter().map(|(_, pid, _)| *pid));
         if heirs.is_empty() { Learned::Nothing } else { Learned::Something }
     }
 
@@ -1692,6 +1693,7 @@ fn thread_group(status: &[u8]) -> Option<u32> {
 }
 
 mod glimpse;
+mod kin;
 pub(crate) mod standstill;
 pub(crate) mod told;
 
