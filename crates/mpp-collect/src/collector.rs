@@ -625,6 +625,13 @@ impl Collector {
         self.witness.listen(self.origin.scale);
     }
 
+    /// Gives memory on to the kernel that the first sweep, which finds out who everybody is, has
+    /// used and left free: before ledger and groups take as much again for long. Sweeps do so by
+    /// themselves now and then.
+    pub fn give_back_free_memory(&self) {
+        allocator::give_back_free_pages();
+    }
+
     /// About how many processes there are, kernel threads included, without listing them; 0 where
     /// the procfs does not say.
     #[must_use]
