@@ -17,6 +17,7 @@ mod hooks;
 mod refusal;
 mod ring;
 mod skeleton;
+mod survey;
 mod syscall;
 mod tasks;
 
