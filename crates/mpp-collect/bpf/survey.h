@@ -80,9 +80,11 @@ struct survey_walk {
 	u64 node; /* an address */
 	u32 last;
 	u32 met;
+	u32 is_lost; /* whether there was no way on */
+	u32 zero;
 };
 
-/* What is here or there is a task, by where its place in the list of all processes lies. */
+/* The task whose place in the list of all processes this is. */
 ALWAYS_INLINE const struct task_struct *task_in_list(u64 node)
 {
 	return bpf_rdonly_cast((const void *)(node -
@@ -90,12 +92,15 @@ ALWAYS_INLINE const struct task_struct *task_in_list(u64 node)
 			       TYPE_NUMBER(struct task_struct));
 }
 
-/* The place of the next one. */
-ALWAYS_INLINE long step(u64 *node, const struct task_struct *task)
+/* The place of the next one. Where memory is gone it is 0, at which there is no task. It goes by way
+ * of a place in a map: from there it is a number. */
+ALWAYS_INLINE u64 next_of(const struct task_struct *task, u64 *room)
 {
 	const struct task_struct___list *in_list = (const void *)task;
+	volatile u64 *number = room;
 
-	return bpf_probe_read_kernel(node, sizeof(*node), &in_list->tasks.next);
+	*number = (u64)in_list->tasks.next;
+	return *number;
 }
 
 static long meet(u32 index, struct survey_walk *walk)
@@ -107,22 +112,24 @@ static long meet(u32 index, struct survey_walk *walk)
 	u32 zero = 0, slot = walk->met;
 
 	(void)index;
-	/* The idle task, which is the head of the list. */
-	if (!task->pid) {
-		walk->last = 0;
-		return 1;
-	}
 	scratch = bpf_map_lookup_elem(&scratches, &zero);
 	mets = bpf_map_lookup_elem(&met, &zero);
 	if (!scratch || !mets || slot >= MET_MAX)
 		return 1;
+	/* The idle task, which is the head of the list; or nothing that can be read. */
+	if (!task->pid) {
+		walk->last = 0;
+		walk->is_lost = !next_of(task, scratch->chunk);
+		return 1;
+	}
 	entry = &mets->met[slot];
 	entry->tgid = task->tgid;
 	entry->start = task->start_boottime;
 	entry->stand = stand_of(task, scratch->chunk);
 	walk->met = slot + 1;
 	walk->last = task->tgid;
-	return step(&walk->node, task) != 0;
+	walk->node = next_of(task, scratch->chunk);
+	return 0;
 }
 
 /* Climbs to the parent of a task, from whose place it sets out in the list. */
@@ -142,23 +149,28 @@ static long climb(u32 index, struct survey_walk *walk)
  * which is the ancestor of everybody. */
 ALWAYS_INLINE long set_out(struct survey_walk *walk, u32 last)
 {
+	struct scratch *scratch;
 	struct task_struct *task;
-	long outcome;
+	u32 zero = 0;
 
+	scratch = bpf_map_lookup_elem(&scratches, &zero);
+	if (!scratch)
+		return -ESRCH;
 	if (!last) {
 		walk->node = (u64)bpf_get_current_task() +
 			     FIELD_OFFSET(((struct task_struct___list *)0)->tasks);
 		bpf_loop(GENERATIONS_MAX, climb, walk, 0);
 		if (task_in_list(walk->node)->pid)
 			return -ESRCH;
-		return step(&walk->node, task_in_list(walk->node));
+		walk->node = next_of(task_in_list(walk->node), scratch->chunk);
+		return 0;
 	}
 	task = bpf_task_from_pid(last);
 	if (!task)
 		return -ESRCH;
-	outcome = step(&walk->node, task);
+	walk->node = next_of(untrusted(task), scratch->chunk);
 	bpf_task_release(task);
-	return outcome;
+	return 0;
 }
 
 SECTION("syscall") int survey_processes(struct survey *context)
@@ -178,7 +190,7 @@ SECTION("syscall") int survey_processes(struct survey *context)
 	bpf_rcu_read_unlock();
 	context->last = walk.last;
 	context->met = walk.met;
-	return outcome;
+	return walk.is_lost ? -ESRCH : outcome;
 }
 
 /* A process that is to be told. */

@@ -279,6 +279,14 @@ impl Bpf {
         self.hooks.exit_link()
     }
 
+    /// From now on changes are told as where the kernel takes no survey.
+    #[cfg(test)]
+    pub(crate) fn forgo_survey(&mut self) {
+        if let Some(tasks) = &mut self.tasks {
+            tasks.forgo_survey();
+        }
+    }
+
     /// What tells of the living, for tests that close it.
     #[cfg(test)]
     pub(crate) fn iterator(&self) -> Option<BorrowedFd<'_>> {

@@ -242,3 +242,87 @@ impl<I: Iterator<Item = Met>> Order<'_, I> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mpp_parse::bpf_record::{Record, split_first};
+
+    /// Bytes of a record of one that stood still, as the programs write it.
+    fn told_still(pid: u32) -> Vec<u8> {
+        let header = [5_u16.to_ne_bytes(), 5_u16.to_ne_bytes()].concat();
+        let numbers = [24, pid, 0].map(u32::to_ne_bytes).concat();
+        [header, numbers, u64::from(pid).to_ne_bytes().to_vec()].concat()
+    }
+
+    /// Each by its ID and how it stands.
+    fn survey_of(met: &[(u32, u32)]) -> Vec<Met> {
+        let met = met.iter();
+        met.map(|&(id, stand)| Met { process: TaskKey { id, start_ns: u64::from(id) }, stand })
+            .collect()
+    }
+
+    #[test]
+    fn those_that_stand_still_come_between_the_others() {
+        fn check(still: &[u32], told: &[u32], expected: &[u32]) {
+            let still: Vec<_> = still.iter().map(|pid| (*pid, STILL)).collect();
+            let mut found = Vec::new();
+            let mut each = |living: Living<'_>| match living {
+                Living::Still(process) => found.push(process.id),
+                Living::Task(task) => panic!("{task:?}"),
+            };
+            let still = survey_of(&still).into_iter().peekable();
+            let mut order = Order { still, each: &mut each };
+            for pid in told {
+                let bytes = told_still(*pid);
+                let record = split_first(&bytes).unwrap().unwrap().0;
+                let Record::Still(process) = record else { panic!("{record:?}") };
+                order.take(Living::Still(process));
+            }
+            order.finish();
+            assert_eq!(found, expected);
+        }
+        check(&[], &[], &[]);
+        check(&[1, 2], &[], &[1, 2]);
+        check(&[], &[1, 2], &[1, 2]);
+        check(&[1, 4, 9], &[2, 3, 12], &[1, 2, 3, 4, 9, 12]);
+        check(&[5], &[2, 9], &[2, 5, 9]);
+    }
+
+    #[test]
+    fn who_is_asked_for_next_are_those_that_do_not_stand_still() {
+        let met = survey_of(&[(1, 0), (2, STILL), (3, 2)]);
+        let mut others = met.iter().filter(|met| !met.is_still());
+        let mut asks = vec![0xff; 3 * ASKED_BYTES];
+        assert_eq!(fill(&mut asks, &mut others), 2);
+        assert_eq!([asked_at(&asks, 0), asked_at(&asks, 1)], [Some(1), Some(3)]);
+        assert_eq!(asked_at(&asks, 3), None);
+        assert_eq!(fill(&mut asks, &mut others), 0);
+    }
+
+    #[test]
+    fn nobody_is_left_out_where_all_room_is_taken() {
+        let all: Vec<_> = (1..=600).map(|pid| (pid, 1)).collect();
+        let met = survey_of(&all);
+        let mut others = met.iter();
+        let mut asks = vec![0; ASKED_MAX * ASKED_BYTES];
+        let (mut count, mut found) = (1, Vec::new());
+        while count > 0 {
+            count = fill(&mut asks, &mut others);
+            found.extend((0..count).filter_map(|position| asked_at(&asks, position)));
+        }
+        assert_eq!(found, (1..=600).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_was_told_is_as_long_as_is_said_and_no_longer() {
+        fn check(next: u32, filled: u32, expected: Option<(u32, &[u8])>) {
+            let bytes = [&filled.to_ne_bytes()[..], &next.to_ne_bytes(), &[7, 8, 9]].concat();
+            assert_eq!(told_in(&bytes), expected);
+        }
+        check(3, 2, Some((3, &[7, 8])));
+        check(0, 0, Some((0, &[])));
+        check(1, 4, None);
+        assert_eq!(told_in(&[0; 7]), None);
+    }
+}

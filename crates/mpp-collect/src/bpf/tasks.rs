@@ -75,6 +75,13 @@ impl Tasks {
         self.link.as_fd()
     }
 
+    /// From now on asks the iterator for changes, too, as where no survey is taken.
+    #[cfg(test)]
+    pub(super) fn forgo_survey(&mut self) {
+        self.survey = None;
+        self.skip_round();
+    }
+
     /// Hands out every thread, those of a process after their leader.
     ///
     /// # Errors
