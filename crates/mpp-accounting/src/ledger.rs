@@ -28,12 +28,14 @@
 //! The ledger knows no groups. What came with reaped children and no one was seen
 //! doing leaves it as a [`Residual`], and the group fold decides whose it is.
 
+mod aftermath;
 mod kept;
 mod late;
 mod records;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
+use self::aftermath::Aftermath;
 use self::kept::{KeptKey, KeptStart, KeptUsage};
 use self::late::{Inherited, Newness, Outlook, Settlement};
 use self::records::{Batch, Ended, Missing, OwnIo, Records, has_all_of};
@@ -87,6 +89,8 @@ pub struct Ledger {
     inherited: Vec<Inherited>,
     /// Exit records that are not done with.
     records: Records,
+    /// How long ago a sweep had to do without them.
+    aftermath: Aftermath,
     known_slack: Slack,
     pending_slack: Slack,
 }
@@ -123,7 +127,8 @@ pub struct Movement {
     /// How the I/O of those that ended was found out.
     pub ends: Ends,
     /// Processes of which it was inferred all the same, ascending: threads of theirs are gone
-    /// without a record, or they may have waited for whoever is.
+    /// without a record, or they may have waited for whoever is, or they have inherited what no
+    /// record tells, though some had been lost in the interval before.
     pub inferred: Vec<ProcessKey>,
     /// Threads that ended without a record that reached us.
     pub missing_records: u64,
@@ -323,6 +328,17 @@ struct QuietStep {
     has_fallen: bool,
 }
 
+/// Which reading tells what such a process did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum QuietLaw {
+    /// T.
+    Total,
+    /// L.
+    Threads,
+    /// L, where T has not grown by more.
+    Either,
+}
+
 /// A readable I/O reading.
 #[derive(Clone, Debug)]
 struct KnownIo {
@@ -356,6 +372,10 @@ struct Pending {
     /// Whether what it did at last may have been counted without a record of its own, in the sum
     /// for its parent.
     may_be_spilled: bool,
+    /// Whether its total may hold what no record tells and nobody has seen there.
+    may_hold_unrecorded: bool,
+    /// In how many records of its last deeds the bytes are rounded down.
+    rounded_records: u64,
 }
 
 /// Where the counters of a process go that ends.
@@ -389,6 +409,14 @@ struct Account {
     took_older_io: bool,
     /// What it did itself by its threads and their records, where none is missing.
     recorded_io: Option<OwnIo>,
+    /// What of that was done for certain after its total was read.
+    recorded_behind_look: IoDelta,
+    /// Whether the total may have grown by what was lost in an earlier interval.
+    is_in_aftermath: bool,
+    /// What those did that it may have waited for, and that were not taken out.
+    disputed_io: IoDelta,
+    /// In how many records of those taken out the bytes are rounded down.
+    taken_rounded_records: u64,
 }
 
 /// How an account's growth counts.
@@ -467,6 +495,9 @@ impl Ledger {
     /// baseline: everything in it stands, and nothing of it counts as having moved.
     pub fn advance(&mut self, snapshot: &Snapshot) -> Movement {
         let mut movement = Movement::default();
+        if self.aftermath.is_beginning() {
+            self.records.leave_to_reapers(&self.known, snapshot);
+        }
         let mut batch = self.records.take(&snapshot.exits);
         self.sweep_times.note(snapshot.taken_at);
         let previous_sweep = self.previous_sweep.replace(PreviousSweep::of(snapshot));
@@ -493,9 +524,12 @@ impl Ledger {
         self.settle_pending(&mut accounts, snapshot, tick_ns, &mut movement);
         movement.processes.reserve(quiet.len() + accounts.len());
         movement.processes.extend(quiet);
+        let spilled = spilled_io(&snapshot.exits, &movement);
         for account in &mut accounts {
-            account.emit(&self.sweep_times, &mut movement);
+            account.emit(&self.sweep_times, spilled, &mut movement);
         }
+        movement.inferred.sort_unstable();
+        movement.inferred.dedup();
         self.note_inherited(&movement);
         if movement.spilled_records > 0 {
             give_spills(&snapshot.exits, &missing, &mut movement);
@@ -555,7 +589,9 @@ impl Ledger {
             false => exits.lost_records,
         };
         let is_whose_known = exits.lost_records == 0 && spilled == 0;
+        self.aftermath.age();
         if !batch.covers_interval || (movement.missing_records > 0 && !is_whose_known) {
+            self.aftermath.begin();
             self.records.defer_unread(batch, snapshot, |_| true);
             return HashMap::new();
         }
@@ -652,7 +688,8 @@ impl Ledger {
             let previous = known.get_mut(position).filter(|known| known.key == process.key);
             if let Some(previous) = previous {
                 position += 1;
-                let step = previous.quiet_step(process, &self.records, batch, movement.ends);
+                let law = self.quiet_law(previous, movement.ends);
+                let step = previous.quiet_step(process, &self.records, batch, law);
                 if let Some(step) = step {
                     movement.fallen += u64::from(step.has_fallen);
                     quiet.extend(previous.follow(process, snapshot, step));
@@ -672,6 +709,7 @@ impl Ledger {
                 true => Account::born(current),
                 false => Account::baseline(current),
             };
+            account.is_in_aftermath = self.aftermath.concerns(&account.previous);
             account.take_records(&self.records, batch, Look::at(process, snapshot), movement);
             accounts.push(account);
         }
@@ -681,6 +719,14 @@ impl Ledger {
         self.known = known;
         accounts.sort_by_key(|account| account.current.key);
         (accounts, quiet)
+    }
+
+    fn quiet_law(&self, previous: &Known, ends: Ends) -> QuietLaw {
+        match ends {
+            Ends::Inferred => QuietLaw::Total,
+            _ if self.aftermath.concerns(previous) => QuietLaw::Either,
+            Ends::Rounded | Ends::Exact => QuietLaw::Threads,
+        }
     }
 
     /// Opens the account of a key that both sweeps saw, be it the same process or another.
@@ -704,11 +750,12 @@ impl Ledger {
             if batch.is_of_another(process.key, process.started_at) {
                 self.leave(previous, snapshot, batch, accounts, movement);
             } else {
-                self.make_pending(previous, UsageDelta::ZERO, movement);
+                self.make_pending(previous, UsageDelta::ZERO, 0, movement);
             }
             movement.succeed(Succession { key: process.key, ends_now });
             Account::born(current)
         };
+        account.is_in_aftermath = self.aftermath.concerns(&account.previous);
         account.take_records(&self.records, batch, Look::at(process, snapshot), movement);
         account
     }
@@ -743,18 +790,19 @@ impl Ledger {
             return;
         }
         known.reach_ahead();
-        let mut foreign_cpu = UsageDelta::ZERO;
+        let (mut foreign_cpu, mut rounded_records) = (UsageDelta::ZERO, 0);
         let ended = batch.ended(known.key);
         if ended.is_some() || !movement.is_inferred(known.key) {
             let delta = batch.last_deeds(&self.records, &known).delta(known.key);
             let unread = known.unread_sweeps;
             movement.note_late(&delta, self.sweep_times.late(unread, delta.io, delta.usage));
             movement.processes.push(delta);
+            rounded_records = delta.rounded_records;
             if let Some(ended) = ended {
                 foreign_cpu = known.end_with(ended, &delta, movement.ends);
             }
         }
-        self.make_pending(known, foreign_cpu, movement);
+        self.make_pending(known, foreign_cpu, rounded_records, movement);
     }
 
     /// Counts those that no sweep ever saw.
@@ -801,7 +849,9 @@ impl Ledger {
             });
             movement.ended.push(ended.key);
             let outlook = Outlook::of_unseen(ended, snapshot);
-            self.pending.push(Pending::unseen(ended, own.io, movement.ends, outlook));
+            let may_hold_unrecorded = self.aftermath.is_under_way();
+            let unseen = Pending::unseen(ended, own, movement.ends, outlook);
+            self.pending.push(Pending { may_hold_unrecorded, ..unseen });
         }
         if movement.ends == Ends::Inferred {
             return;
@@ -815,21 +865,29 @@ impl Ledger {
         movement.processes.extend(batch.of_others(is_strange));
     }
 
-    fn make_pending(&mut self, last: Known, foreign_cpu: UsageDelta, movement: &mut Movement) {
+    fn make_pending(
+        &mut self,
+        last: Known,
+        foreign_cpu: UsageDelta,
+        rounded_records: u64,
+        movement: &mut Movement,
+    ) {
         if !last.was_told_ended {
             movement.ended.push(last.key);
         }
         let outlook = Outlook::of_gone(&last, &self.records);
         let settlement = Settlement::Open;
         let may_be_spilled = movement.spilled_records > 0;
-        let sweeps = 0;
+        let may_hold_unrecorded = self.aftermath.is_under_way();
         self.pending.push(Pending {
             last,
             foreign_cpu,
-            sweeps,
+            sweeps: 0,
             settlement,
             outlook,
             may_be_spilled,
+            may_hold_unrecorded,
+            rounded_records,
         });
     }
 
@@ -1007,6 +1065,12 @@ fn give_spills(exits: &Exits, missing: &Missing, movement: &mut Movement) {
     movement.residuals.extend(residuals);
 }
 
+/// The I/O of all those for whose records there was no room, where that counts.
+fn spilled_io(exits: &Exits, movement: &Movement) -> IoDelta {
+    let spills = if movement.spilled_records > 0 { &*exits.spills } else { &[] };
+    spills.iter().fold(IoDelta::ZERO, |sum, spill| sum.plus(spill.io.as_delta()))
+}
+
 fn residual_of(spill: &Spill) -> Residual {
     Residual {
         reaper: spill.parent,
@@ -1032,7 +1096,7 @@ fn give_cpu_tails(exits: &Exits, movement: &mut Movement) {
 /// `quiet` are those without an account, who waited for nobody.
 fn find_reaper(
     pending: &Pending,
-    accounts: &[Account],
+    accounts: &mut [Account],
     quiet: &[Known],
     parents: &Parents,
     tick_ns: u64,
@@ -1044,13 +1108,14 @@ fn find_reaper(
         let Some(key) = candidate else { return Reap::Nobody };
         let seen = match accounts.binary_search_by_key(&key, |account| account.current.key) {
             Ok(position) => {
-                let account = &accounts[position];
+                let account = &mut accounts[position];
                 if account.standing == Standing::Held {
                     return Reap::Unreadable;
                 }
                 if account.has_room_for(pending, tick_ns) {
                     return Reap::Into(position);
                 }
+                account.dispute(&pending.last);
                 Some(&account.current)
             }
             Err(_) => find_quiet(quiet, key),
@@ -1115,7 +1180,7 @@ impl Known {
         process: &ProcessSample,
         records: &Records,
         batch: &Batch,
-        ends: Ends,
+        law: QuietLaw,
     ) -> Option<QuietStep> {
         let faults = |usage: UsageTotals| usage.without_cpu();
         let is_strange = self.held_sweeps > 0
@@ -1134,7 +1199,7 @@ impl Known {
             (None, None) => None,
             (Some(then), Some(now)) => {
                 let threads = process.io.threads.value();
-                Some(then.quiet_growth(self.key, *now, threads, ends)?)
+                Some(then.quiet_growth(self.key, *now, threads, law)?)
             }
             _ => return None,
         };
@@ -1362,13 +1427,13 @@ impl SweepTimes {
 
 impl Pending {
     /// One that only its record tells of.
-    fn unseen(ended: &Ended, own: IoDelta, ends: Ends, outlook: Outlook) -> Self {
+    fn unseen(ended: &Ended, own: OwnIo, ends: Ends, outlook: Outlook) -> Self {
         let mut last = Known {
             key: ended.key,
             parent: ended.parent.into(),
             is_zombie: false,
             usage: KeptUsage { own: ended.own_usage.without_cpu(), ..KeptUsage::default() },
-            io: Some(KnownIo::without_threads(IoTotals::ZERO.plus(own))),
+            io: Some(KnownIo::without_threads(IoTotals::ZERO.plus(own.io))),
             is_unread_from_birth: false,
             held_sweeps: 0,
             unread_sweeps: UnreadSweeps::default(),
@@ -1381,8 +1446,16 @@ impl Pending {
             ahead: None,
         };
         let foreign_cpu = last.learn_last_cpu(ended, ends);
-        let settlement = Settlement::Open;
-        Pending { last, foreign_cpu, sweeps: 0, settlement, outlook, may_be_spilled: false }
+        Pending {
+            last,
+            foreign_cpu,
+            sweeps: 0,
+            settlement: Settlement::Open,
+            outlook,
+            may_be_spilled: false,
+            may_hold_unrecorded: false,
+            rounded_records: own.rounded_records,
+        }
     }
 
     /// Takes it out of its reaper, or waits for one, or gives it up.
@@ -1397,6 +1470,7 @@ impl Pending {
             Reap::Into(reaper) => {
                 let reaper = &mut accounts[reaper];
                 reaper.take_out(&self.last, tick_ns);
+                self.leave_aftermath(reaper);
                 if reaper.io_left.is_none() && self.last.io.is_some() {
                     note_lost(&self.last, movement);
                 }
@@ -1429,7 +1503,7 @@ impl KnownIo {
         key: ProcessKey,
         total: IoTotals,
         threads: Option<&ThreadList>,
-        ends: Ends,
+        law: QuietLaw,
     ) -> Option<IoDelta> {
         let growth = total.since(self.total)?;
         let own = match (&self.threads, threads) {
@@ -1443,7 +1517,11 @@ impl KnownIo {
             },
             (KnownThreads::Nobody, Some(now)) => quiet_growth_of_threads(&[], &now.of(key, total))?,
         };
-        Some(if ends == Ends::Inferred { growth } else { own })
+        match law {
+            QuietLaw::Total => Some(growth),
+            QuietLaw::Threads => Some(own),
+            QuietLaw::Either => growth.less(own).is_zero().then_some(own),
+        }
     }
 
     fn follow(&mut self, total: IoTotals, threads: Option<&ThreadList>) {
@@ -1603,6 +1681,10 @@ impl Account {
             took_unread_io: false,
             took_older_io: false,
             recorded_io: None,
+            recorded_behind_look: IoDelta::ZERO,
+            is_in_aftermath: false,
+            disputed_io: IoDelta::ZERO,
+            taken_rounded_records: 0,
         }
     }
 
@@ -1630,6 +1712,8 @@ impl Account {
             let threads = self.current.threads();
             let threads = records.threads(batch, &self.previous, &threads, look.exec_count);
             self.recorded_io = Some(batch.own(&threads));
+            // What began in the tick of the look may have ended before it.
+            self.recorded_behind_look = threads.ahead(look.ticks + 1);
             let ahead = threads.ahead(look.ticks);
             self.current.ahead = (!ahead.is_zero()).then(|| Box::new(ahead));
         } else {
@@ -1690,13 +1774,18 @@ impl Account {
         self.taken_out.push(TakenOut { key: child.key, was_zombie });
     }
 
-    /// Splits the credit into what the process did itself and what it inherited.
-    fn emit(&mut self, times: &SweepTimes, movement: &mut Movement) {
+    /// Splits the credit into what the process did itself and what it inherited. `spilled` is
+    /// what is told of those without records, whosever it is.
+    fn emit(&mut self, times: &SweepTimes, spilled: IoDelta, movement: &mut Movement) {
         if self.standing == Standing::Baseline {
             return;
         }
         let own_usage = self.current.usage.own.since_clamped(self.previous.usage.own);
-        let (own_io, inherited_io) = self.split_io();
+        let unrecorded = self.unrecorded_io();
+        if !unrecorded.is_zero() {
+            movement.inferred.push(self.current.key);
+        }
+        let (own_io, inherited_io) = self.split_io(unrecorded, spilled);
         let mut delta = ProcessDelta {
             key: self.current.key,
             io: own_io,
@@ -1722,17 +1811,25 @@ impl Account {
     }
 
     /// What it did itself, and what came with reaped children. Where threads and records say
-    /// the first, the children's own records say the second.
-    fn split_io(&self) -> (Option<IoDelta>, Option<IoDelta>) {
-        if let Some(own) = self.recorded_io {
-            return (Some(own.io), Some(IoDelta::ZERO));
+    /// the first, the children's own records say the second, but for what is `unrecorded`. What
+    /// was `spilled` is told of by itself, and may be in the second.
+    fn split_io(
+        &self,
+        unrecorded: IoDelta,
+        spilled: IoDelta,
+    ) -> (Option<IoDelta>, Option<IoDelta>) {
+        let unrecorded = unrecorded.less(spilled);
+        match self.recorded_io {
+            Some(own) if self.has_reaped => return (Some(own.io), Some(unrecorded)),
+            Some(own) => return (Some(own.io.plus(unrecorded)), Some(IoDelta::ZERO)),
+            None => {}
         }
         let Some(credit) = self.io_left else { return (None, None) };
         if !self.has_reaped {
             return (Some(credit), Some(IoDelta::ZERO));
         }
         let inherited = self.inherited_io(credit);
-        (Some(credit.less(inherited)), Some(inherited))
+        (Some(credit.less(inherited)), Some(inherited.less(spilled)))
     }
 
     /// The part of the credit that came from reaped children: growth of T outside the

@@ -162,7 +162,7 @@ impl Ledger {
     ) {
         let Ledger { pending, records, inherited, .. } = self;
         for pending in pending.iter_mut().filter(|pending| pending.outlook == Outlook::Record) {
-            let Pending { last, foreign_cpu, settlement, .. } = pending;
+            let Pending { last, foreign_cpu, settlement, rounded_records, .. } = pending;
             let key = last.key;
             if !batch.concerns(key)
                 || snapshot.by_key(key).is_some()
@@ -171,6 +171,7 @@ impl Ledger {
                 continue;
             }
             let mut delta = batch.last_deeds(records, last).delta(key);
+            *rounded_records += delta.rounded_records;
             if let Some(ended) = batch.ended(key) {
                 *foreign_cpu = last.end_with(ended, &delta, movement.ends);
                 pending.outlook = Outlook::Nothing;
