@@ -8,9 +8,10 @@ use super::skeleton::Skeleton;
 /// `bpf/programs.bpf.c`.
 pub(super) const PROGRAMS: Skeleton = Skeleton {
     bytes: include_bytes!("../../bpf/programs.skel"),
-    data_length: 109952,
+    data_length: 110456,
     maps: &[
         "scratches",
+        "asked",
         "told",
         "origins",
         "exec_scratches",
@@ -23,7 +24,6 @@ pub(super) const PROGRAMS: Skeleton = Skeleton {
         "cpu_distances",
         "yardstick",
         "met",
-        "asked",
         "spills_even",
         "spills_odd",
         "counts",

@@ -69,6 +69,12 @@ impl Survey {
         })
     }
 
+    /// What goes along all processes.
+    #[cfg(test)]
+    pub(super) fn surveyor(&self) -> BorrowedFd<'_> {
+        self.surveyor.as_fd()
+    }
+
     /// Goes along all processes, and remembers how each stands.
     ///
     /// # Errors
