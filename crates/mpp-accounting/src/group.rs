@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use self::members::{Member, Members};
-use self::undecided::{Undecided, is_another_program};
+use self::undecided::{ProgramMark, Undecided, is_another_program};
 
 use crate::group_totals::{DelaysMissing, GroupTotals, Marks, Switched};
 use crate::ledger::{Ends, Late, Movement, Residual};
@@ -34,8 +34,9 @@ use crate::walk::Walk;
 /// there are no more rows.
 const ROUNDS_DESERTED: u32 = 60;
 
-/// After a process has become another, got another parent or come into sight, those without a place look for so
-/// many sweeps whether they inherit one now: an ended parent is still spoken of in the next.
+/// After a process has become another, got another parent or come into sight, those without a
+/// place look for so many sweeps whether they inherit one now: an ended parent is still spoken of
+/// in the next.
 const RESTLESS_ROUNDS: u32 = 3;
 
 /// The row that takes everything beyond the largest number of rows.
@@ -580,6 +581,7 @@ impl GroupBook {
             + snapshot.exits.processes.len();
         let (mut newcomers, walk) = (Vec::new(), Walk::default());
         slack::make_room(&mut newcomers, expected);
+        slack::make_room(turns, expected);
         let (round, looks_at_ports) = (self.round, self.looks_at_ports);
         let mut has_placeless = false;
         for (position, process) in snapshot.processes.iter().enumerate() {
@@ -671,7 +673,9 @@ impl GroupBook {
         let round = self.round;
         let Some(member) = self.members.next(&walks.members, process.key) else { return };
         let was_undecided = member.is_undecided();
-        let is_another = was_undecided && is_another_program(&member.identity, &process.identity);
+        let has_executed = member.program.follow(ProgramMark::of(process));
+        let is_another = was_undecided
+            && (has_executed || is_another_program(&member.identity, &process.identity));
         (member.place, member.decision, member.round) = (place, decision, round);
         member.identity.clone_from(&process.identity);
         if is_another {
@@ -889,7 +893,7 @@ impl GroupBook {
         match owner? {
             Owner::Row(row) => self.groups.get_mut(row).map(|row| &mut row.totals),
             Owner::Undecided(key) => {
-                let totals = self.undecided.totals_of(key);
+                let totals = self.undecided.totals_of(key, self.marks);
                 if totals.is_none()
                     && let Some(member) = self.members.get_mut(key)
                 {
@@ -901,12 +905,13 @@ impl GroupBook {
         }
     }
 
-    /// What the members had done before anyone looked.
+    /// What the members had done before anyone looked. Of those who may turn out to be members it
+    /// will be missing.
     fn start_totals(&mut self, snapshot: &Snapshot) {
         for process in &snapshot.processes {
-            let Some(place) = self.members.get(process.key).and_then(|member| member.place) else {
-                continue;
-            };
+            let Some(member) = self.members.get_mut(process.key) else { continue };
+            member.has_lost_deeds = member.is_undecided();
+            let Some(place) = member.place else { continue };
             let has_foreign_parent = snapshot
                 .by_pid(process.parent_pid)
                 .and_then(|parent| self.members.get(parent.key)?.place)
@@ -992,12 +997,16 @@ impl GroupBook {
                     row.totals.switch_as(switched);
                 }
                 (None, Decision::Doubtful(row)) => {
-                    undecided += 1;
                     if switched.has_happened() {
-                        let totals = self.undecided.totals_of(process.key);
+                        let totals = self.undecided.totals_of(process.key, self.marks);
                         member.has_lost_deeds |= totals.is_none();
                         totals.into_iter().for_each(|totals| totals.switch_as(switched));
                     }
+                    // It holds nothing any more, and whose its deeds are is told with its end.
+                    if process.identity.has_vanished() {
+                        continue;
+                    }
+                    undecided += 1;
                     match &self.rows {
                         Rows::Named(_) => tallies[row].add_undecided(),
                         Rows::Keyed { .. } => tallies.iter_mut().for_each(Tally::add_undecided),

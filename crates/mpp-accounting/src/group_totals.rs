@@ -306,7 +306,7 @@ impl GroupTotals {
     /// What a member did itself: its living threads where children were folded in.
     pub(crate) fn start_with_own(&mut self, process: &ProcessSample) {
         let total = process.io.total.value().copied().unwrap_or_default();
-        let own = process.io.threads.value().map_or(total, |threads| {
+        let own = process.threads().value().map_or(total, |threads| {
             threads.iter().fold(IoTotals::ZERO, |sum, thread| sum.plus(thread.total.as_delta()))
         });
         self.start_is_partial |= own != total;

@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use self::seldom::{Seldom, SeldomGauges};
-pub use self::thread_list::ThreadList;
+pub use self::thread_list::{ThreadList, ThreadView};
 use crate::units::{BootTime, DelayTotals, IoTotals, UsageTotals};
 
 /// A process for as long as the machine runs: its PID and when it started.
@@ -23,6 +23,14 @@ pub struct ProcessKey {
     pub pid: u32,
     /// Start time since boot, in clock ticks: field 22 of proc_pid_stat(5).
     pub start_time_ticks: u64,
+}
+
+impl ProcessKey {
+    /// The main thread bears its process's numbers.
+    #[must_use]
+    pub fn main_thread(self) -> ThreadKey {
+        ThreadKey { tid: self.pid, start_time_ticks: self.start_time_ticks }
+    }
 }
 
 /// A thread for as long as the machine runs.
@@ -174,6 +182,19 @@ pub struct Identity {
     pub is_kernel_thread: bool,
 }
 
+impl Identity {
+    /// Whether the process ended while it was asked who it is.
+    pub(crate) fn has_vanished(&self) -> bool {
+        let absences = [
+            self.executable.absence(),
+            self.cmdline.absence(),
+            self.environment.absence(),
+            self.cgroup.absence(),
+        ];
+        absences.contains(&Some(Absence::Vanished))
+    }
+}
+
 /// One variable of a process's environment.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EnvironmentEntry {
@@ -212,6 +233,19 @@ pub struct ProcessSample {
     pub gauges: Gauges,
 }
 
+impl ProcessSample {
+    /// Each living thread's own I/O, as far as it was read.
+    #[must_use]
+    pub fn threads(&self) -> Reading<ThreadView<'_>> {
+        match (&self.io.threads, &self.io.total) {
+            (Reading::Value(list), Reading::Value(total)) => {
+                Reading::Value(list.of(self.key, *total))
+            }
+            (Reading::Absent(why), _) | (_, Reading::Absent(why)) => Reading::Absent(*why),
+        }
+    }
+}
+
 /// CPU time and page faults of one process. All fields only grow while it lives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -227,9 +261,16 @@ pub struct ProcessIo {
     /// `/proc/PID/io`: living threads, exited threads and reaped children, together.
     /// KERNEL's T. Only grows while the process lives.
     pub total: Reading<IoTotals>,
-    /// Each living thread's own I/O, KERNEL's L. `NotRequested` where a process never
-    /// had children: then its `total` is all its own.
+    /// Each living thread's own I/O, KERNEL's L, by way of [`ProcessSample::threads`].
+    /// `NotRequested` where a process never had children: then its `total` is all its own.
     pub threads: Reading<ThreadList>,
+}
+
+impl ProcessIo {
+    /// Takes these for the living threads of the process, ascending by key, where its T was read.
+    pub fn set_threads(&mut self, process: ProcessKey, threads: &[ThreadIo]) {
+        self.threads = self.total.map(|total| ThreadList::new(process, total, threads));
+    }
 }
 
 /// One living thread's own I/O, `/proc/PID/task/TID/io`. Never receives a child's.

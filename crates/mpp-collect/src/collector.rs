@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use mpp_accounting::exit::{ExitSource, ThreadExit};
 use mpp_accounting::network::Network;
 use mpp_accounting::process::{
-    Absence, Gauges, Identity, ProcessIo, ProcessKey, ProcessSample, Reading, ThreadIo, ThreadList,
+    Absence, Gauges, Identity, ProcessIo, ProcessKey, ProcessSample, Reading, ThreadIo,
 };
 use mpp_accounting::slack::{self, Slack};
 use mpp_accounting::snapshot::{Host, Snapshot, Trouble, Visibility};
@@ -26,6 +26,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Resource, getrlimit, pidfd_open};
 
+pub use self::glimpse::{Glimpse, NeedsSweep};
 use self::standstill::Turn;
 use crate::allocator;
 use crate::child::descendants::ChildLists;
@@ -71,8 +72,8 @@ pub struct CollectorOptions {
     pub memory_reader: MemoryReaderKind,
     /// The best source of exit records that is looked for. Only sweeps have them.
     pub exits: ExitSource,
-    /// Which programs tell, where that source is the exact one. With the hooks alone everybody
-    /// who lives is read of in the procfs.
+    /// Which programs tell, where that source is the exact one. Without iterators everybody who
+    /// lives is read of in the procfs.
     pub programs: Programs,
     /// How much of what that source tells may wait for the next sweep.
     pub exit_room: ExitRoom,
@@ -230,10 +231,23 @@ struct Request<'a> {
     needs: &'a Needs,
     /// `None` where everybody is.
     is_of_interest: Option<&'a IsOfInterest<'a>>,
+    continuity: Continuity,
     scope: Scope<'a>,
 }
 
-impl Request<'_> {
+/// Whether whoever was of interest in the sweep before, and is still the same, is so now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Continuity {
+    AsBefore,
+    Unknown,
+}
+
+impl<'a> Request<'a> {
+    /// All is read of everybody.
+    fn of_all(needs: &'a Needs, scope: Scope<'a>) -> Self {
+        Request { needs, is_of_interest: None, continuity: Continuity::AsBefore, scope }
+    }
+
     fn measures_of(&self, key: ProcessKey, identity: &Identity) -> Measures {
         let measures = self.needs.measures;
         if self.is_of_interest.is_none_or(|is_of_interest| is_of_interest(key, identity)) {
@@ -243,9 +257,9 @@ impl Request<'_> {
     }
 
     /// Whether what was read for it is what the next one for the same measures wants of those who
-    /// have not changed. Who is of interest may change, and proportional memory comes later.
+    /// have not changed. Proportional memory comes later.
     fn can_be_kept(&self) -> bool {
-        self.is_of_interest.is_none() && !self.needs.measures.proportional_memory
+        !self.needs.measures.proportional_memory
     }
 }
 
@@ -427,8 +441,7 @@ impl Collector {
         wait: IdentityWait,
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
-        let scope = Scope::Everybody;
-        self.sweep_scope(&Request { needs, is_of_interest: None, scope }, wait, into)
+        self.sweep_scope(&Request::of_all(needs, Scope::Everybody), wait, into)
     }
 
     /// As [`Collector::sweep`], but what processes hold is read only of those of interest: of
@@ -446,8 +459,27 @@ impl Collector {
         wait: IdentityWait,
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
-        let (scope, is_of_interest) = (Scope::Everybody, Some(is_of_interest));
-        self.sweep_scope(&Request { needs, is_of_interest, scope }, wait, into)
+        let of_all = Request::of_all(needs, Scope::Everybody);
+        let (is_of_interest, continuity) = (Some(is_of_interest), Continuity::Unknown);
+        self.sweep_scope(&Request { is_of_interest, continuity, ..of_all }, wait, into)
+    }
+
+    /// As [`Collector::sweep_of_interest`], where all that were of interest in the sweep before and
+    /// no others are so now, but for those who have become somebody else: whoever has not run
+    /// since keeps its sample in `into`.
+    ///
+    /// # Errors
+    /// As of [`Collector::sweep`].
+    pub fn sweep_of_same_interest(
+        &mut self,
+        needs: &Needs,
+        is_of_interest: &IsOfInterest<'_>,
+        wait: IdentityWait,
+        into: &mut Snapshot,
+    ) -> Result<(), CollectError> {
+        let of_all = Request::of_all(needs, Scope::Everybody);
+        let is_of_interest = Some(is_of_interest);
+        self.sweep_scope(&Request { is_of_interest, ..of_all }, wait, into)
     }
 
     /// As [`Collector::sweep`], but of these processes alone, ascending by PID.
@@ -461,8 +493,7 @@ impl Collector {
         wait: IdentityWait,
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
-        let scope = Scope::Some(pids);
-        self.sweep_scope(&Request { needs, is_of_interest: None, scope }, wait, into)
+        self.sweep_scope(&Request::of_all(needs, Scope::Some(pids)), wait, into)
     }
 
     fn sweep_scope(
@@ -594,6 +625,13 @@ impl Collector {
         self.witness.listen(self.origin.scale);
     }
 
+    /// Gives memory on to the kernel that the first sweep, which finds out who everybody is, has
+    /// used and left free: before ledger and groups take as much again for long. Sweeps do so by
+    /// themselves now and then.
+    pub fn give_back_free_memory(&self) {
+        allocator::give_back_free_pages();
+    }
+
     /// About how many processes there are, kernel threads included, without listing them; 0 where
     /// the procfs does not say.
     #[must_use]
@@ -714,8 +752,7 @@ impl Collector {
         needs: &Needs,
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
-        let scope = Scope::Tree(root_pid);
-        let everyone = Request { needs, is_of_interest: None, scope };
+        let everyone = Request::of_all(needs, Scope::Tree(root_pid));
         self.sweep_scope(&everyone, IdentityWait::No, into)
     }
 
@@ -743,8 +780,7 @@ impl Collector {
             self.list()?;
             self.pids.sort_unstable();
         }
-        let scope = Scope::Some(pids);
-        let request = Request { needs, is_of_interest: None, scope };
+        let request = Request::of_all(needs, Scope::Some(pids));
         let mut samples = Vec::with_capacity(pids.len());
         for &pid in pids {
             let is_process = self.known.get(pid).is_some()
@@ -1184,11 +1220,12 @@ impl Collector {
         for ended in into.exits.threads.iter().filter(|ended| !is_main(ended)) {
             let Some(known) = self.lone(ended) else { continue };
             known.threads_max = known.threads_max.max(2);
-            let before = known.former_threads().map(ThreadList::from);
+            let before = known.former_threads().and_then(|threads| threads.first().copied());
             if let Some(sample) = sample_of(&mut into.processes, ended.process) {
                 // What it did since the sweep before its own record will tell, if it has ended.
-                let now = self.main_thread_now(sample).or(before);
-                sample.io.threads = now.map_or(sample.io.threads.clone(), Reading::Value);
+                if let Some(now) = self.main_thread_now(sample).or(before) {
+                    sample.io.set_threads(sample.key, &[now]);
+                }
             }
         }
         // A main thread that ended alone was its process. Else another one has called exec and
@@ -1198,7 +1235,7 @@ impl Collector {
                 && let Some(sample) = sample_of(&mut into.processes, ended.process)
                 && let Some(now) = self.main_thread_now(sample)
             {
-                sample.io.threads = Reading::Value(now);
+                sample.io.set_threads(sample.key, &[now]);
             }
         }
     }
@@ -1219,9 +1256,9 @@ impl Collector {
     }
 
     /// What the main thread of a process has done by now; `None` where it is no longer there.
-    fn main_thread_now(&mut self, sample: &ProcessSample) -> Option<ThreadList> {
+    fn main_thread_now(&mut self, sample: &ProcessSample) -> Option<ThreadIo> {
         let ProcessKey { pid, start_time_ticks } = sample.key;
-        let thread = *sample.io.threads.value()?.iter().find(|thread| thread.key.tid == pid)?;
+        let thread = *sample.threads().value()?.iter().find(|thread| thread.key.tid == pid)?;
         let Collector { origin, buffers, .. } = self;
         let folder = open_folder(&origin.root, Name::of(pid).as_c_str()).ok()?;
         let text = buffers.room.read_lines(&folder, c"stat", 1).ok()?;
@@ -1230,7 +1267,7 @@ impl Collector {
             return None;
         }
         let total = read_thread_total(origin, &folder, pid, buffers).value().copied()?;
-        Some(ThreadList::from(&[ThreadIo { total, ..thread }][..]))
+        Some(ThreadIo { total, ..thread })
     }
 
     fn remember_parent(&mut self, stat: &Stat<'_>) {
@@ -1311,7 +1348,7 @@ impl Collector {
     }
 
     /// Has processes that wrote over their environment, or of which it was not read yet, take that
-    /// of whoever forked them.
+    /// of whoever forked them, or of an older one that was.
     fn inherit_environments(&mut self, attention: &Attention) -> Learned {
         let heir = |known: &Known| {
             let is_heir = known.lacks_environment() && known.parent_pid != known.key.pid;
@@ -1330,6 +1367,7 @@ impl Collector {
                 heir.inherit_environment(parent);
             }
         }
+        self.inherit_from_kin(heirs.iter().map(|(_, pid, _)| *pid));
         if heirs.is_empty() { Learned::Nothing } else { Learned::Something }
     }
 
@@ -1521,7 +1559,7 @@ fn assemble(
     if has_vanished(&io, &gauges) {
         return Err(Vanished);
     }
-    known.note_threads(io.threads.value().cloned());
+    known.note_threads(io.total.value().copied().zip(io.threads.value().cloned()));
     Ok(ProcessSample {
         key: known.key,
         parent_pid: subject.stat.ppid,
@@ -1555,10 +1593,11 @@ fn read_counters(
     let is_alone = threads == ThreadNeeds::EachAtAnyMoment && known.threads_max <= 1;
     let is_known_alone =
         is_alone && plan.watch.is_some() && known.by_procfs().alone_since == plan.watch;
+    let known_threads = known.threads().unwrap_or_default();
     let reader = IoReader {
         subject,
         held: known.by_procfs().held_io.as_ref(),
-        known_threads: known.threads().unwrap_or_default(),
+        known_threads: &known_threads,
         lone_total: plan.lone_total.filter(|_| is_known_alone),
     };
     let is_taken = reader.lone_total.is_some() && subject.stat.num_threads == 1;
@@ -1576,9 +1615,7 @@ fn read_counters(
 /// threads that ended before.
 fn is_all_of_main_thread(io: &ProcessIo) -> bool {
     match (&io.total, &io.threads) {
-        (Reading::Value(total), Reading::Value(threads)) => {
-            threads.iter().map(|thread| thread.total).eq([*total])
-        }
+        (Reading::Value(_), Reading::Value(threads)) => threads.lone_main_has_exited().is_some(),
         _ => false,
     }
 }
@@ -1662,6 +1699,8 @@ fn thread_group(status: &[u8]) -> Option<u32> {
     u32::try_from(number).ok()
 }
 
+mod glimpse;
+mod kin;
 pub(crate) mod standstill;
 pub(crate) mod told;
 

@@ -8,14 +8,14 @@ use super::skeleton::Skeleton;
 /// `bpf/programs.bpf.c`.
 pub(super) const PROGRAMS: Skeleton = Skeleton {
     bytes: include_bytes!("../../bpf/programs.skel"),
-    data_length: 110456,
+    data_length: 110520,
     maps: &[
         "scratches",
         "asked",
         "told",
-        "origins",
         "exec_scratches",
         "execs",
+        "origins",
         "exits",
         "walkers",
         "settings",
@@ -44,11 +44,11 @@ pub(super) const PROGRAMS: Skeleton = Skeleton {
 /// `bpf/hooks.bpf.c`.
 pub(super) const HOOKS: Skeleton = Skeleton {
     bytes: include_bytes!("../../bpf/hooks.skel"),
-    data_length: 38920,
+    data_length: 42800,
     maps: &[
-        "origins",
         "exec_scratches",
         "execs",
+        "origins",
         "exits",
         "settings",
         "spills_even",
