@@ -51,7 +51,8 @@ def main():
     arguments = parser.parse_args()
     figures = FIGURES + (["net_connections"] if arguments.connections else [])
 
-    for _ in range(WARM_UPS):
+    # One that is asked for alone takes half a minute, and remembers nothing of those before.
+    for _ in range(min(WARM_UPS, arguments.samples - 1)):
         sample(figures)
         time.sleep(arguments.interval)
     before, processes = cpu_us(), 0

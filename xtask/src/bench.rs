@@ -56,8 +56,9 @@ struct Sampler {
     what: &'static str,
     program: fn(&Bench) -> Program,
     arguments: &'static [&'static str],
-    /// Left out with more processes than this: it would take minutes.
-    processes_max: u64,
+    /// So many processes are read in all samples together, in one at the least: more would take
+    /// minutes.
+    readings_max: u64,
     rights: Rights,
 }
 
@@ -77,7 +78,7 @@ const SAMPLERS: &[Sampler] = &[
         what: "the records of tier A and nothing kept",
         program: Bench::limit,
         arguments: &["--iterator"],
-        processes_max: u64::MAX,
+        readings_max: u64::MAX,
         rights: Rights::OfTheKernel,
     },
     Sampler {
@@ -85,7 +86,7 @@ const SAMPLERS: &[Sampler] = &[
         what: "full sample, ledger and groups, switches of all threads",
         program: Bench::own,
         arguments: &["--tier", "a", "--switches"],
-        processes_max: u64::MAX,
+        readings_max: u64::MAX,
         rights: Rights::OfTheKernel,
     },
     Sampler {
@@ -93,7 +94,7 @@ const SAMPLERS: &[Sampler] = &[
         what: "the same, as a program that needs no other file",
         program: Bench::own_static,
         arguments: &["--tier", "a", "--switches"],
-        processes_max: u64::MAX,
+        readings_max: u64::MAX,
         rights: Rights::OfTheKernel,
     },
     Sampler {
@@ -101,7 +102,7 @@ const SAMPLERS: &[Sampler] = &[
         what: "and connections by state",
         program: Bench::own,
         arguments: &["--tier", "a", "--switches", "--sockets"],
-        processes_max: u64::MAX,
+        readings_max: u64::MAX,
         rights: Rights::OfTheKernel,
     },
     Sampler {
@@ -109,7 +110,7 @@ const SAMPLERS: &[Sampler] = &[
         what: "accounts and three calls for who has run, and a sixteenth of the others; nothing kept",
         program: Bench::limit,
         arguments: &["--taskstats"],
-        processes_max: u64::MAX,
+        readings_max: u64::MAX,
         rights: Rights::OfTheKernel,
     },
     Sampler {
@@ -117,7 +118,7 @@ const SAMPLERS: &[Sampler] = &[
         what: "full sample, ledger and groups",
         program: Bench::own,
         arguments: &["--tier", "b"],
-        processes_max: u64::MAX,
+        readings_max: u64::MAX,
         rights: Rights::OfTheKernel,
     },
     Sampler {
@@ -125,7 +126,7 @@ const SAMPLERS: &[Sampler] = &[
         what: "full sample, ledger and groups",
         program: Bench::own,
         arguments: &[],
-        processes_max: u64::MAX,
+        readings_max: u64::MAX,
         rights: Rights::Nothing,
     },
     Sampler {
@@ -133,7 +134,7 @@ const SAMPLERS: &[Sampler] = &[
         what: "and context switches of all threads",
         program: Bench::own,
         arguments: &["--switches"],
-        processes_max: u64::MAX,
+        readings_max: u64::MAX,
         rights: Rights::Nothing,
     },
     Sampler {
@@ -141,7 +142,7 @@ const SAMPLERS: &[Sampler] = &[
         what: "and connections by state",
         program: Bench::own,
         arguments: &["--sockets"],
-        processes_max: u64::MAX,
+        readings_max: u64::MAX,
         rights: Rights::Nothing,
     },
     Sampler {
@@ -149,7 +150,7 @@ const SAMPLERS: &[Sampler] = &[
         what: "five files and nothing kept",
         program: Bench::limit,
         arguments: &[],
-        processes_max: u64::MAX,
+        readings_max: u64::MAX,
         rights: Rights::Nothing,
     },
     Sampler {
@@ -157,7 +158,7 @@ const SAMPLERS: &[Sampler] = &[
         what: "and the file status",
         program: Bench::limit,
         arguments: &["--status"],
-        processes_max: u64::MAX,
+        readings_max: u64::MAX,
         rights: Rights::Nothing,
     },
     Sampler {
@@ -165,7 +166,7 @@ const SAMPLERS: &[Sampler] = &[
         what: "as_dict of the same figures, switches included",
         program: Bench::psutil,
         arguments: &[],
-        processes_max: u64::MAX,
+        readings_max: u64::MAX,
         rights: Rights::Nothing,
     },
     Sampler {
@@ -173,7 +174,7 @@ const SAMPLERS: &[Sampler] = &[
         what: "and net_connections",
         program: Bench::psutil,
         arguments: &["--connections"],
-        processes_max: 1000,
+        readings_max: 10_000,
         rights: Rights::Nothing,
     },
     Sampler {
@@ -181,7 +182,7 @@ const SAMPLERS: &[Sampler] = &[
         what: "groups by name, with PSS and threads",
         program: Bench::peer,
         arguments: &["process-exporter"],
-        processes_max: u64::MAX,
+        readings_max: u64::MAX,
         rights: Rights::ToBeFetched,
     },
     Sampler {
@@ -189,7 +190,7 @@ const SAMPLERS: &[Sampler] = &[
         what: "groups by name, with files",
         program: Bench::peer,
         arguments: &["apps.plugin"],
-        processes_max: u64::MAX,
+        readings_max: u64::MAX,
         rights: Rights::ToBeFetched,
     },
     Sampler {
@@ -197,7 +198,7 @@ const SAMPLERS: &[Sampler] = &[
         what: "-u -r -d -w -v -p ALL",
         program: Bench::peer,
         arguments: &["pidstat"],
-        processes_max: u64::MAX,
+        readings_max: u64::MAX,
         rights: Rights::ToBeFetched,
     },
     Sampler {
@@ -205,7 +206,7 @@ const SAMPLERS: &[Sampler] = &[
         what: "-P PRC,PRM,PRD",
         program: Bench::peer,
         arguments: &["atop"],
-        processes_max: u64::MAX,
+        readings_max: u64::MAX,
         rights: Rights::ToBeFetched,
     },
     Sampler {
@@ -213,7 +214,7 @@ const SAMPLERS: &[Sampler] = &[
         what: "-b: no I/O, switches or descriptors",
         program: Bench::peer,
         arguments: &["top"],
-        processes_max: u64::MAX,
+        readings_max: u64::MAX,
         rights: Rights::ToBeFetched,
     },
     Sampler {
@@ -221,7 +222,7 @@ const SAMPLERS: &[Sampler] = &[
         what: "stat, status, io and the count of descriptors",
         program: Bench::peer,
         arguments: &["procfs"],
-        processes_max: u64::MAX,
+        readings_max: u64::MAX,
         rights: Rights::ToBeFetched,
     },
     Sampler {
@@ -229,7 +230,7 @@ const SAMPLERS: &[Sampler] = &[
         what: "CPU, memory, I/O and user: no switches or descriptors",
         program: Bench::peer,
         arguments: &["sysinfo"],
-        processes_max: u64::MAX,
+        readings_max: u64::MAX,
         rights: Rights::ToBeFetched,
     },
 ];
@@ -351,9 +352,9 @@ impl Bench {
     }
 
     fn measure_all(&self, processes: u64, samples: u64) -> Result<Vec<Measured>> {
-        let fitting = SAMPLERS.iter().filter(|sampler| processes <= sampler.processes_max);
         let mut rows = Vec::new();
-        for sampler in fitting {
+        for sampler in SAMPLERS {
+            let samples = samples.min(sampler.readings_max / processes.max(1)).max(1);
             match self.measure(sampler, &["--samples", &samples.to_string()]) {
                 Ok(row) => rows.push(row),
                 Err(error) if sampler.rights != Rights::Nothing => {

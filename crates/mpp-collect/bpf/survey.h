@@ -235,10 +235,8 @@ struct telling {
 
 /* On its way along those asked for. */
 struct telling_walk {
-	u64 node; /* the thread that comes next, an address */
-	u64 head;
 	u32 asked;
-	u32 is_crowd;
+	u32 outcome; /* enum outcome, of the last one */
 };
 
 /* Adds bytes of a fixed number to what is told. */
@@ -252,7 +250,7 @@ struct telling_walk {
 		(told)->filled = at + (length);                                                    \
 	} while (0)
 
-static long tell_thread(u32 index, struct telling_walk *walk)
+static long tell_thread(u32 index, struct thread_walk *walk)
 {
 	const struct task_struct *thread;
 	struct scratch *scratch;
@@ -281,25 +279,26 @@ static long tell_thread(u32 index, struct telling_walk *walk)
 }
 
 /* Tells the threads beside the leader; whether that were all. */
-ALWAYS_INLINE u32 tell_threads(struct telling_walk *walk, const struct task_struct *task)
+ALWAYS_INLINE u32 tell_threads(const struct task_struct *task)
 {
+	struct thread_walk walk = {};
 	u64 signal;
 
 	if (has_one_thread(task))
 		return 1;
 	if (bpf_probe_read_kernel(&signal, sizeof(signal), &task->signal))
 		return 0;
-	walk->head = signal + FIELD_OFFSET(((struct signal_struct *)0)->thread_head);
-	if (bpf_probe_read_kernel(&walk->node, sizeof(walk->node), (const void *)walk->head))
+	walk.head = signal + FIELD_OFFSET(((struct signal_struct *)0)->thread_head);
+	if (bpf_probe_read_kernel(&walk.node, sizeof(walk.node), (const void *)walk.head))
 		return 0;
-	bpf_loop(THREADS_MAX, tell_thread, walk, 0);
-	return walk->node == walk->head;
+	bpf_loop(THREADS_MAX, tell_thread, &walk, 0);
+	return walk.node == walk.head;
 }
 
 /* Tells a process; whether it could be told as a whole. Where the leader is gone, what the others
  * hold is not looked at here. */
-ALWAYS_INLINE u32 tell_process(struct telling_walk *walk, struct told *to, struct scratch *scratch,
-			       struct task_struct *task, u32 stand)
+ALWAYS_INLINE u32 tell_process(struct told *to, struct scratch *scratch, struct task_struct *task,
+			       u32 stand)
 {
 	u32 has_memory;
 
@@ -323,7 +322,7 @@ ALWAYS_INLINE u32 tell_process(struct telling_walk *walk, struct told *to, struc
 	TELL(to, scratch, sizeof(struct record_task) + sizeof(struct record_process));
 	if (has_memory)
 		TELL(to, &scratch->memory, sizeof(struct record_memory));
-	return tell_threads(walk, task);
+	return tell_threads(task);
 }
 
 ALWAYS_INLINE void forget(u32 tgid)
@@ -335,39 +334,55 @@ ALWAYS_INLINE void forget(u32 tgid)
 		last->place = 0;
 }
 
-static long tell_next(u32 index, struct telling_walk *walk)
+/* What came of telling the next one. */
+enum outcome {
+	OUTCOME_TOLD,
+	OUTCOME_NO_MORE, /* or no room for more */
+	OUTCOME_CROWD,
+};
+
+/* Tells the next one. Not static: the verifier looks at it once by itself, and not again for each
+ * time that the loop may come by. */
+__attribute__((noinline)) int tell_one(u32 count)
 {
+	u32 zero = 0, next, filled, is_whole = 1;
 	struct task_struct *task;
 	struct scratch *scratch;
 	struct asks *asks;
 	struct told *to;
-	u32 zero = 0, next, filled;
 
-	(void)index;
 	scratch = bpf_map_lookup_elem(&scratches, &zero);
 	asks = bpf_map_lookup_elem(&asked, &zero);
 	to = bpf_map_lookup_elem(&told, &zero);
 	if (!scratch || !asks || !to)
-		return 1;
+		return OUTCOME_NO_MORE;
 	next = to->next;
 	filled = to->filled;
-	if (next >= walk->asked || next >= ASKED_MAX || filled > TOLD_BYTES - CROWD_BYTES)
-		return 1;
+	if (next >= count || next >= ASKED_MAX || filled > TOLD_BYTES - CROWD_BYTES)
+		return OUTCOME_NO_MORE;
+	bpf_rcu_read_lock();
 	task = bpf_task_from_pid(asks->of[next].tgid);
 	if (task) {
-		if (!tell_process(walk, to, scratch, task, asks->of[next].stand)) {
-			to->filled = filled;
-			walk->is_crowd = 1;
-		}
+		is_whole = tell_process(to, scratch, task, asks->of[next].stand);
 		bpf_task_release(task);
 	} else {
 		/* It has ended, or is kept from programs: nothing of it is known. */
 		forget(asks->of[next].tgid);
 	}
-	if (walk->is_crowd)
-		return 1;
+	bpf_rcu_read_unlock();
+	if (!is_whole) {
+		to->filled = filled;
+		return OUTCOME_CROWD;
+	}
 	to->next = next + 1;
-	return 0;
+	return OUTCOME_TOLD;
+}
+
+static long tell_next(u32 index, struct telling_walk *walk)
+{
+	(void)index;
+	walk->outcome = tell_one(walk->asked);
+	return walk->outcome != OUTCOME_TOLD;
 }
 
 SECTION("syscall") int tell_asked(struct telling *context)
@@ -385,9 +400,7 @@ SECTION("syscall") int tell_asked(struct telling *context)
 		measure_distances();
 	to->next = context->next;
 	to->filled = 0;
-	bpf_rcu_read_lock();
 	bpf_loop(ASKED_MAX, tell_next, &walk, 0);
-	bpf_rcu_read_unlock();
-	context->is_crowd = walk.is_crowd;
+	context->is_crowd = walk.outcome == OUTCOME_CROWD;
 	return 0;
 }

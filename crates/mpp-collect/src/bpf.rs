@@ -295,6 +295,12 @@ impl Bpf {
         }
     }
 
+    /// What goes along all processes, for tests that close it; `None` where nothing does.
+    #[cfg(test)]
+    pub(crate) fn surveyor(&self) -> Option<BorrowedFd<'_>> {
+        self.tasks.as_ref().and_then(Tasks::surveyor)
+    }
+
     /// What tells of the living, for tests that close it.
     #[cfg(test)]
     pub(crate) fn iterator(&self) -> Option<BorrowedFd<'_>> {

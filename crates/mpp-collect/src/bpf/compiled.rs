@@ -8,9 +8,10 @@ use super::skeleton::Skeleton;
 /// `bpf/programs.bpf.c`.
 pub(super) const PROGRAMS: Skeleton = Skeleton {
     bytes: include_bytes!("../../bpf/programs.skel"),
-    data_length: 110016,
+    data_length: 110520,
     maps: &[
         "scratches",
+        "asked",
         "told",
         "exec_scratches",
         "execs",
@@ -23,7 +24,6 @@ pub(super) const PROGRAMS: Skeleton = Skeleton {
         "cpu_distances",
         "yardstick",
         "met",
-        "asked",
         "spills_even",
         "spills_odd",
         "counts",

@@ -69,6 +69,12 @@ impl Survey {
         })
     }
 
+    /// What goes along all processes.
+    #[cfg(test)]
+    pub(super) fn surveyor(&self) -> BorrowedFd<'_> {
+        self.surveyor.as_fd()
+    }
+
     /// Goes along all processes, and remembers how each stands.
     ///
     /// # Errors
@@ -246,11 +252,11 @@ impl<I: Iterator<Item = Met>> Order<'_, I> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mpp_parse::bpf_record::{Record, split_first};
+    use mpp_parse::bpf_record::{Record, VERSION, split_first};
 
     /// Bytes of a record of one that stood still, as the programs write it.
     fn told_still(pid: u32) -> Vec<u8> {
-        let header = [5_u16.to_ne_bytes(), 5_u16.to_ne_bytes()].concat();
+        let header = [5, VERSION].map(u16::to_ne_bytes).concat();
         let numbers = [24, pid, 0].map(u32::to_ne_bytes).concat();
         [header, numbers, u64::from(pid).to_ne_bytes().to_vec()].concat()
     }

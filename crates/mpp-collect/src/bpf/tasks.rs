@@ -75,6 +75,12 @@ impl Tasks {
         self.link.as_fd()
     }
 
+    /// What goes along all processes.
+    #[cfg(test)]
+    pub(super) fn surveyor(&self) -> Option<BorrowedFd<'_>> {
+        self.survey.as_ref().map(|survey| survey.surveyor())
+    }
+
     /// From now on asks the iterator for changes, too, as where no survey is taken.
     #[cfg(test)]
     pub(super) fn forgo_survey(&mut self) {
