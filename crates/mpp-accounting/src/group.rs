@@ -997,12 +997,16 @@ impl GroupBook {
                     row.totals.switch_as(switched);
                 }
                 (None, Decision::Doubtful(row)) => {
-                    undecided += 1;
                     if switched.has_happened() {
                         let totals = self.undecided.totals_of(process.key, self.marks);
                         member.has_lost_deeds |= totals.is_none();
                         totals.into_iter().for_each(|totals| totals.switch_as(switched));
                     }
+                    // It holds nothing any more, and whose its deeds are is told with its end.
+                    if process.identity.has_vanished() {
+                        continue;
+                    }
+                    undecided += 1;
                     match &self.rows {
                         Rows::Named(_) => tallies[row].add_undecided(),
                         Rows::Keyed { .. } => tallies.iter_mut().for_each(Tally::add_undecided),

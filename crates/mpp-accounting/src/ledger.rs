@@ -29,17 +29,19 @@
 //! doing leaves it as a [`Residual`], and the group fold decides whose it is.
 
 mod aftermath;
+mod kept;
 mod late;
 mod records;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use self::aftermath::Aftermath;
+use self::kept::{KeptKey, KeptStart, KeptUsage};
 use self::late::{Inherited, Newness, Outlook, Settlement};
 use self::records::{Batch, Ended, Missing, OwnIo, Records, has_all_of};
 use crate::exit::{ExitSource, Exits, Spill};
 use crate::process::{
-    ProcessKey, ProcessSample, ProcessState, ThreadIo, ThreadKey, ThreadList, ThreadView, Usage,
+    ProcessKey, ProcessSample, ProcessState, ThreadIo, ThreadKey, ThreadList, ThreadView,
 };
 use crate::slack::{self, Slack};
 use crate::snapshot::{Snapshot, Visibility};
@@ -274,10 +276,10 @@ pub struct TakenOut {
 #[derive(Clone, Debug)]
 struct Known {
     key: ProcessKey,
-    /// Its parent when last seen; `None` where that was out of sight.
-    parent: Option<ProcessKey>,
+    /// Its parent when last seen; none where that was out of sight.
+    parent: KeptKey,
     is_zombie: bool,
-    usage: Usage,
+    usage: KeptUsage,
     /// The last readable I/O; `None` where it was never readable.
     io: Option<KnownIo>,
     /// Whether it began while somebody looked and was never readable: then all that is recorded
@@ -296,7 +298,7 @@ struct Known {
     /// Where its counters go when it ends, as far as its record has said.
     fate: Fate,
     /// When it started, to the nanosecond, where that is known.
-    started_at: Option<BootTime>,
+    started_at: KeptStart,
     /// CPU time of children that were taken out of it before the kernel, which shows whole
     /// ticks, had shown all of it as inherited. Boxed, since there is seldom any.
     overdrawn: Option<Box<UsageDelta>>,
@@ -632,7 +634,7 @@ impl Ledger {
         }
         let tick_ns = 1_000_000_000 / snapshot.host.ticks_per_second.max(1);
         for pending in open {
-            let reapers = ancestors.candidates(pending.last.parent).filter(|key| {
+            let reapers = ancestors.candidates(pending.last.parent.get()).filter(|key| {
                 let seen = snapshot.by_key(*key);
                 seen.is_some_and(|seen| self.may_have_waited(seen, &pending.last, tick_ns))
             });
@@ -648,7 +650,7 @@ impl Ledger {
     fn may_have_waited(&self, seen: &ProcessSample, child: &Known, tick_ns: u64) -> bool {
         let known = self.known.binary_search_by_key(&seen.key, |known| known.key);
         let known = known.ok().and_then(|position| self.known.get(position));
-        let then = known.map_or(UsageTotals::ZERO, |known| known.usage.reaped);
+        let then = known.map_or(UsageTotals::ZERO, |known| *known.usage.reaped);
         let inherited = seen.usage.reaped.since_clamped(then);
         let slack = UsageDelta::from_cpu_ns(tick_ns);
         if inherited[UsageCounter::MinorFaults] == 0
@@ -942,10 +944,10 @@ impl Ledger {
         let is_settled = |parent: &ProcessKey| settled.binary_search(parent).is_ok();
         for pending in &mut self.pending {
             let mut steps = 0;
-            while let Some(parent) = pending.last.parent.filter(is_settled)
+            while let Some(parent) = pending.last.parent.get().filter(is_settled)
                 && steps <= parents.len()
             {
-                pending.last.parent = parents.of_pending(parent).flatten();
+                pending.last.parent = parents.of_pending(parent).flatten().into();
                 steps += 1;
             }
         }
@@ -963,9 +965,9 @@ struct Ancestors<'a> {
 impl<'a> Ancestors<'a> {
     fn of(ledger: &Ledger, snapshot: &'a Snapshot, batch: &Batch) -> Self {
         let parents = (ledger.pending.iter())
-            .map(|pending| (pending.last.key, pending.last.parent))
+            .map(|pending| (pending.last.key, pending.last.parent.get()))
             .chain(batch.processes().iter().map(|ended| (ended.key, ended.parent)))
-            .chain(ledger.known.iter().map(|known| (known.key, known.parent)))
+            .chain(ledger.known.iter().map(|known| (known.key, known.parent.get())))
             .collect();
         let init = snapshot.by_pid(INIT).map(|init| init.key);
         Ancestors { snapshot, parents, init }
@@ -1000,7 +1002,7 @@ struct Parents {
 
 impl Parents {
     fn of(pending: &[Pending]) -> Self {
-        let mut of: Vec<_> = pending.iter().map(|p| (p.last.key, p.last.parent)).collect();
+        let mut of: Vec<_> = pending.iter().map(|p| (p.last.key, p.last.parent.get())).collect();
         of.sort_by_key(|(key, _)| *key);
         Parents { of }
     }
@@ -1099,7 +1101,7 @@ fn find_reaper(
     parents: &Parents,
     tick_ns: u64,
 ) -> Reap {
-    let mut candidate = pending.last.parent;
+    let mut candidate = pending.last.parent.get();
     let mut is_orphaned = false;
     // A frozen tree may hold a circle of parents.
     for _ in 0..=accounts.len() + quiet.len() + parents.len() {
@@ -1131,7 +1133,7 @@ fn find_reaper(
         if !is_orphaned {
             return Reap::Nobody;
         }
-        candidate = seen.parent;
+        candidate = seen.parent.get();
     }
     Reap::Nobody
 }
@@ -1151,9 +1153,9 @@ impl Known {
     fn of(process: &ProcessSample, snapshot: &Snapshot) -> Self {
         Known {
             key: process.key,
-            parent: snapshot.by_pid(process.parent_pid).map(|parent| parent.key),
+            parent: snapshot.by_pid(process.parent_pid).map(|parent| parent.key).into(),
             is_zombie: process.state == ProcessState::Zombie,
-            usage: process.usage,
+            usage: process.usage.into(),
             io: process.io.total.value().map(|total| KnownIo {
                 total: *total,
                 threads: KnownThreads::of(process.io.threads.value()),
@@ -1165,7 +1167,7 @@ impl Known {
             has_ended: false,
             was_told_ended: false,
             fate: Fate::Reaped,
-            started_at: process.started_at,
+            started_at: process.started_at.into(),
             overdrawn: None,
             ahead: None,
         }
@@ -1186,7 +1188,7 @@ impl Known {
             || self.has_ended
             || self.ahead.is_some()
             || self.is_another(process.started_at)
-            || self.usage.reaped != process.usage.reaped
+            || *self.usage.reaped != process.usage.reaped
             || faults(process.usage.own).since(faults(self.usage.own)).is_none()
             || batch.concerns(self.key)
             || records.has_recorded_main_thread_of(self.key);
@@ -1215,14 +1217,13 @@ impl Known {
     ) -> Option<ProcessDelta> {
         let QuietStep { io, usage, .. } = step;
         let mut is_unchanged = usage.is_zero() && io.is_some_and(IoDelta::is_zero);
-        if self.parent.map(|parent| parent.pid) != Some(process.parent_pid) {
-            let parent = snapshot.by_pid(process.parent_pid).map(|parent| parent.key);
+        if self.parent.get().map(|parent| parent.pid) != Some(process.parent_pid) {
+            let parent = snapshot.by_pid(process.parent_pid).map(|parent| parent.key).into();
             is_unchanged &= self.parent == parent;
             self.parent = parent;
         }
         self.is_zombie = process.state == ProcessState::Zombie;
         self.usage.own = self.usage.own.advanced_to(process.usage.own);
-        self.usage.reaped = process.usage.reaped;
         if let (Some(known), Some(total)) = (&mut self.io, process.io.total.value()) {
             known.follow(*total, process.io.threads.value());
         }
@@ -1232,7 +1233,8 @@ impl Known {
     /// Hands itself out, and leaves its place behind.
     fn take_out(&mut self) -> Known {
         let (io, ahead) = (self.io.take(), self.ahead.take());
-        let taken = Known { io, ahead, overdrawn: self.overdrawn.take(), ..*self };
+        let (usage, overdrawn) = (self.usage.clone(), self.overdrawn.take());
+        let taken = Known { io, ahead, usage, overdrawn, ..*self };
         self.is_taken_out = true;
         taken
     }
@@ -1244,7 +1246,7 @@ impl Known {
     fn learn_end(&mut self, ended: &Ended, total: Option<IoTotals>, ends: Ends) {
         self.has_ended = true;
         self.fate = ended.fate();
-        self.parent = self.parent.or(ended.parent);
+        self.parent = self.parent.get().or(ended.parent).into();
         self.usage.own = self.usage.own.advanced_to(match ends {
             Ends::Exact => ended.own_usage,
             Ends::Rounded | Ends::Inferred => ended.own_usage.without_cpu(),
@@ -1348,11 +1350,11 @@ impl Known {
     /// and its faults did not fall. CPU time is left out, since the kernel scales it anew at
     /// each reading.
     fn continues(&self, previous: &Known) -> bool {
-        if previous.is_another(self.started_at) {
+        if previous.is_another(self.started_at.get()) {
             return false;
         }
-        let faults = |usage: &Usage| {
-            [usage.own, usage.reaped]
+        let faults = |usage: &KeptUsage| {
+            [usage.own, *usage.reaped]
                 .map(|u| (u[UsageCounter::MinorFaults], u[UsageCounter::MajorFaults]))
         };
         let (now, then) = (faults(&self.usage), faults(&previous.usage));
@@ -1361,7 +1363,7 @@ impl Known {
 
     /// Whether one with the same key, that started at this moment, is another.
     fn is_another(&self, started_at: Option<BootTime>) -> bool {
-        late::is_another(self.started_at, started_at)
+        late::is_another(self.started_at.get(), started_at)
     }
 
     /// Whether the I/O of this reading can follow the one before. Of a process that is
@@ -1374,7 +1376,8 @@ impl Known {
     /// Whether any counter of the same process went back.
     fn has_fallen(&self, previous: &Known) -> bool {
         let (now, then) = (&self.usage, &previous.usage);
-        let cpu_fell = now.own.since(then.own).is_none() || now.reaped.since(then.reaped).is_none();
+        let cpu_fell =
+            now.own.since(then.own).is_none() || now.reaped.since(*then.reaped).is_none();
         cpu_fell || self.io_fell(previous)
     }
 
@@ -1427,9 +1430,9 @@ impl Pending {
     fn unseen(ended: &Ended, own: OwnIo, ends: Ends, outlook: Outlook) -> Self {
         let mut last = Known {
             key: ended.key,
-            parent: ended.parent,
+            parent: ended.parent.into(),
             is_zombie: false,
-            usage: Usage { own: ended.own_usage.without_cpu(), ..Usage::default() },
+            usage: KeptUsage { own: ended.own_usage.without_cpu(), ..KeptUsage::default() },
             io: Some(KnownIo::without_threads(IoTotals::ZERO.plus(own.io))),
             is_unread_from_birth: false,
             held_sweeps: 0,
@@ -1438,7 +1441,7 @@ impl Pending {
             has_ended: true,
             was_told_ended: true,
             fate: ended.fate(),
-            started_at: ended.started_at,
+            started_at: ended.started_at.into(),
             overdrawn: None,
             ahead: None,
         };
@@ -1619,7 +1622,7 @@ impl Account {
     /// Of a process that began after the last sweep did: everything it did counts.
     fn born(current: Known) -> Self {
         let nothing = Known {
-            usage: Usage::default(),
+            usage: KeptUsage::default(),
             io: current.io.is_some().then(|| KnownIo::without_threads(IoTotals::ZERO)),
             is_unread_from_birth: current.io.is_none(),
             ..current.clone()
@@ -1648,7 +1651,7 @@ impl Account {
         if previous.held_sweeps >= HELD_SWEEPS_MAX {
             return Account::open(current, previous, None, Standing::Continued);
         }
-        current.usage.reaped = previous.usage.reaped;
+        current.usage.reaped = previous.usage.reaped.clone();
         current.io.clone_from(&previous.io);
         current.ahead.clone_from(&previous.ahead);
         current.held_sweeps = previous.held_sweeps + 1;
@@ -1662,7 +1665,7 @@ impl Account {
         io_left: Option<IoDelta>,
         standing: Standing,
     ) -> Self {
-        let reaped = current.usage.reaped.since_clamped(previous.usage.reaped);
+        let reaped = current.usage.reaped.since_clamped(*previous.usage.reaped);
         let overdrawn = previous.overdrawn();
         current.overdraw(overdrawn.less_in_all(reaped));
         current.is_unread_from_birth = previous.is_unread_from_birth && current.io.is_none();
@@ -1702,7 +1705,7 @@ impl Account {
             return;
         }
         let none = Batch::default();
-        let is_of_another = batch.is_of_another(key, self.current.started_at);
+        let is_of_another = batch.is_of_another(key, self.current.started_at.get());
         let batch = if is_of_another { &none } else { batch };
         let is_readable = self.previous.has_threads() && self.current.has_threads();
         if is_readable && self.standing == Standing::Continued {
@@ -1861,6 +1864,6 @@ mod tests {
     /// Whoever adds a field decides here that ten thousand processes are worth it.
     #[test]
     fn what_is_remembered_of_a_process_does_not_grow_unnoticed() {
-        assert!(size_of::<Known>() <= 240, "{} bytes", size_of::<Known>());
+        assert!(size_of::<Known>() <= 184, "{} bytes", size_of::<Known>());
     }
 }

@@ -323,6 +323,19 @@ fn a_process_that_may_belong_makes_a_lower_bound() {
     assert_eq!(members, Figure::Known { value: Value::Integer(0), mark: Mark::LowerBound });
 }
 
+#[test]
+fn one_that_ended_while_it_was_asked_who_it_is_leaves_the_others_as_exact_as_they_were() {
+    let mut process = Unknown::new();
+    process.interval(
+        |kernel, pid| kernel.write(pid, 500),
+        |sample| bear(sample, Reading::Absent(Absence::Vanished)),
+    );
+    assert_eq!(process.watch.report.accuracy.undecided, 0);
+    assert_eq!(process.total("processes.total"), integer(0, Mark::Exact));
+    process.turn_out_to_be_a_member();
+    assert_eq!(process.total("io_counters.write_bytes"), integer(500, Mark::Estimate));
+}
+
 /// A process of which nobody knows for some intervals whether it bears a variable.
 struct Unknown {
     watch: Watch,

@@ -63,7 +63,8 @@ pub(super) struct Inherited {
 
 impl Newness {
     pub(super) fn after(previous_sweep: PreviousSweep, pending: &[Pending]) -> Self {
-        let pending = pending.iter().map(|pending| (pending.last.key, pending.last.started_at));
+        let pending =
+            pending.iter().map(|pending| (pending.last.key, pending.last.started_at.get()));
         let mut pending: Vec<_> = pending.collect();
         pending.sort_unstable();
         Newness { previous_sweep, pending }
@@ -165,7 +166,7 @@ impl Ledger {
             let key = last.key;
             if !batch.concerns(key)
                 || snapshot.by_key(key).is_some()
-                || batch.is_of_another(key, last.started_at)
+                || batch.is_of_another(key, last.started_at.get())
             {
                 continue;
             }

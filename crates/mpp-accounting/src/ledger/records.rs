@@ -622,7 +622,7 @@ impl Missing {
         self.threads += unrecorded.len() as u64;
         self.processes.push(MissingThreads {
             key: known.key,
-            parent: known.parent,
+            parent: known.parent.get(),
             counted: counted.fold(IoDelta::ZERO, IoDelta::plus),
             is_gone: snapshot.by_key(known.key).is_none(),
         });
