@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use self::members::{Member, Members};
-use self::undecided::{Undecided, is_another_program};
+use self::undecided::{ProgramMark, Undecided, is_another_program};
 
 use crate::group_totals::{DelaysMissing, GroupTotals, Marks, Switched};
 use crate::ledger::{Ends, Late, Movement, Residual};
@@ -673,7 +673,9 @@ impl GroupBook {
         let round = self.round;
         let Some(member) = self.members.next(&walks.members, process.key) else { return };
         let was_undecided = member.is_undecided();
-        let is_another = was_undecided && is_another_program(&member.identity, &process.identity);
+        let has_executed = member.program.follow(ProgramMark::of(process));
+        let is_another = was_undecided
+            && (has_executed || is_another_program(&member.identity, &process.identity));
         (member.place, member.decision, member.round) = (place, decision, round);
         member.identity.clone_from(&process.identity);
         if is_another {

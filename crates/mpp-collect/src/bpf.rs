@@ -17,6 +17,7 @@ mod hooks;
 mod refusal;
 mod ring;
 mod skeleton;
+mod survey;
 mod syscall;
 mod tasks;
 
@@ -284,6 +285,14 @@ impl Bpf {
     #[cfg(test)]
     pub(crate) fn exit_link(&self) -> BorrowedFd<'_> {
         self.hooks.exit_link()
+    }
+
+    /// From now on changes are told as where the kernel takes no survey.
+    #[cfg(test)]
+    pub(crate) fn forgo_survey(&mut self) {
+        if let Some(tasks) = &mut self.tasks {
+            tasks.forgo_survey();
+        }
     }
 
     /// What tells of the living, for tests that close it.

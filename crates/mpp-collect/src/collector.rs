@@ -625,6 +625,13 @@ impl Collector {
         self.witness.listen(self.origin.scale);
     }
 
+    /// Gives memory on to the kernel that the first sweep, which finds out who everybody is, has
+    /// used and left free: before ledger and groups take as much again for long. Sweeps do so by
+    /// themselves now and then.
+    pub fn give_back_free_memory(&self) {
+        allocator::give_back_free_pages();
+    }
+
     /// About how many processes there are, kernel threads included, without listing them; 0 where
     /// the procfs does not say.
     #[must_use]
@@ -1341,7 +1348,7 @@ impl Collector {
     }
 
     /// Has processes that wrote over their environment, or of which it was not read yet, take that
-    /// of whoever forked them.
+    /// of whoever forked them, or of an older one that was.
     fn inherit_environments(&mut self, attention: &Attention) -> Learned {
         let heir = |known: &Known| {
             let is_heir = known.lacks_environment() && known.parent_pid != known.key.pid;
@@ -1360,6 +1367,7 @@ impl Collector {
                 heir.inherit_environment(parent);
             }
         }
+        self.inherit_from_kin(heirs.iter().map(|(_, pid, _)| *pid));
         if heirs.is_empty() { Learned::Nothing } else { Learned::Something }
     }
 
@@ -1692,6 +1700,7 @@ fn thread_group(status: &[u8]) -> Option<u32> {
 }
 
 mod glimpse;
+mod kin;
 pub(crate) mod standstill;
 pub(crate) mod told;
 

@@ -261,8 +261,8 @@ struct Image {
 
 /// Where code and stack begin, as one number: other places are another number, but for one chance
 /// in 2 to the 63rd.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Places(u64);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Places(u64);
 
 impl Places {
     /// A process that is on its way out, or in the middle of an exec, has none; some sandboxes
@@ -949,6 +949,23 @@ impl Known {
         if is_parents {
             self.take_environment_of(&parent.identity);
         }
+    }
+
+    /// Whether it was forked after its environment had been written over, and nobody is known who
+    /// had it whole.
+    pub(crate) fn has_lost_environment(&self) -> bool {
+        self.overwriting == Overwriting::Lost && self.image().has_forked
+    }
+
+    /// Whether all that was asked of its environment is known.
+    pub(crate) fn has_whole_environment(&self) -> bool {
+        !self.identity.is_environment_incomplete && self.identity.environment.value().is_some()
+    }
+
+    /// Where its exec has put code and stack; `None` where that is hidden.
+    pub(crate) fn exec_places(&self) -> Option<Places> {
+        let image = self.image();
+        (!image.is_hidden()).then_some(image.places)
     }
 
     /// Takes the environment of one that it was forked from, as that was then.

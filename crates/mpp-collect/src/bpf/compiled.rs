@@ -8,9 +8,10 @@ use super::skeleton::Skeleton;
 /// `bpf/programs.bpf.c`.
 pub(super) const PROGRAMS: Skeleton = Skeleton {
     bytes: include_bytes!("../../bpf/programs.skel"),
-    data_length: 77560,
+    data_length: 110016,
     maps: &[
         "scratches",
+        "told",
         "exec_scratches",
         "execs",
         "origins",
@@ -21,6 +22,8 @@ pub(super) const PROGRAMS: Skeleton = Skeleton {
         "rounds",
         "cpu_distances",
         "yardstick",
+        "met",
+        "asked",
         "spills_even",
         "spills_odd",
         "counts",
@@ -28,6 +31,8 @@ pub(super) const PROGRAMS: Skeleton = Skeleton {
     ],
     programs: &[
         "write_task",
+        "survey_processes",
+        "tell_asked",
         "remember_fork",
         "write_exec",
         "write_exit",

@@ -322,6 +322,7 @@ impl Hooks {
 #[derive(Clone, Copy, Debug)]
 struct Adaptation {
     casts: Casts,
+    survey: Survey,
     without: &'static [Hook],
 }
 
@@ -334,19 +335,35 @@ enum Casts {
     Refused,
 }
 
-const AS_THEY_ARE: Adaptation = Adaptation { casts: Casts::Taken, without: &[] };
+/// Whether there are the programs of `bpf/survey.h`, without which changes are told at their price.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Survey {
+    /// As Linux takes them since about 6.10.
+    Taken,
+    /// Emptied.
+    Refused,
+}
+
+const AS_THEY_ARE: Adaptation =
+    Adaptation { casts: Casts::Taken, survey: Survey::Taken, without: &[] };
 
 /// What is tried where a kernel does not take the programs as they are, one after the other.
-const ADAPTATIONS: [Adaptation; 6] = [
-    Adaptation { casts: Casts::Refused, without: &[] },
-    Adaptation { casts: Casts::Refused, without: &[Hook::Sockets] },
-    Adaptation { casts: Casts::Refused, without: &[Hook::Exec] },
-    Adaptation { casts: Casts::Refused, without: &[Hook::Fork] },
-    Adaptation { casts: Casts::Refused, without: &[Hook::Free] },
-    Adaptation { casts: Casts::Refused, without: &Hook::ALL },
+const ADAPTATIONS: [Adaptation; 7] = [
+    Adaptation { survey: Survey::Refused, ..AS_THEY_ARE },
+    as_old(&[]),
+    as_old(&[Hook::Sockets]),
+    as_old(&[Hook::Exec]),
+    as_old(&[Hook::Fork]),
+    as_old(&[Hook::Free]),
+    as_old(&Hook::ALL),
 ];
 
-/// Loads the programs; where that fails, without casts, then without one hook, then without any.
+/// As every kernel takes them, without these hooks.
+const fn as_old(without: &'static [Hook]) -> Adaptation {
+    Adaptation { casts: Casts::Refused, survey: Survey::Refused, without }
+}
+
+/// Loads the programs; where that fails, without the survey, then without casts, then without one hook, then without any.
 /// Also returns the hooks that were left out, and why.
 pub(super) fn load(
     programs: Programs,
@@ -375,12 +392,16 @@ fn load_adapted(
     sizes: &[(&'static str, u32)],
 ) -> Result<Loaded, Failure> {
     let casts = u32::from(how.casts == Casts::Taken);
+    let survey = u32::from(how.survey == Survey::Taken);
     let [fork, exec, free, files] = Hook::ALL.map(|hook| u32::from(!how.without.contains(&hook)));
     // In the order of their definition in the sources.
     match programs {
         Programs::All => {
             let cpus = tasks::possible_cpus().map_err(Failure::at(Step::Other))?;
-            PROGRAMS.load(Settings { constants: &[casts, cpus, fork, exec, free, files], sizes })
+            PROGRAMS.load(Settings {
+                constants: &[casts, cpus, survey, fork, exec, free, files],
+                sizes,
+            })
         }
         Programs::Descendants => {
             // Without the hook nobody knows whose descendants are ours, and all are told of.
