@@ -16,7 +16,7 @@ use std::process::{Child, ChildStdin, Stdio};
 use anyhow::{Context as _, Result, bail};
 
 use crate::step::Program;
-use crate::{USAGE, complain, number, target_folder, value};
+use crate::{USAGE, complain, number, static_programs, target_folder, value};
 
 /// What to measure.
 pub(crate) struct Plan {
@@ -56,8 +56,9 @@ struct Sampler {
     what: &'static str,
     program: fn(&Bench) -> Program,
     arguments: &'static [&'static str],
-    /// Left out with more processes than this: it would take minutes.
-    processes_max: u64,
+    /// So many processes are read in all samples together, in one at the least: more would take
+    /// minutes.
+    readings_max: u64,
     rights: Rights,
 }
 
@@ -77,7 +78,7 @@ const SAMPLERS: &[Sampler] = &[
         what: "the records of tier A and nothing kept",
         program: Bench::limit,
         arguments: &["--iterator"],
-        processes_max: u64::MAX,
+        readings_max: u64::MAX,
         rights: Rights::OfTheKernel,
     },
     Sampler {
@@ -85,7 +86,15 @@ const SAMPLERS: &[Sampler] = &[
         what: "full sample, ledger and groups, switches of all threads",
         program: Bench::own,
         arguments: &["--tier", "a", "--switches"],
-        processes_max: u64::MAX,
+        readings_max: u64::MAX,
+        rights: Rights::OfTheKernel,
+    },
+    Sampler {
+        name: "metrics-per-process, tier A, linked statically",
+        what: "the same, as a program that needs no other file",
+        program: Bench::own_static,
+        arguments: &["--tier", "a", "--switches"],
+        readings_max: u64::MAX,
         rights: Rights::OfTheKernel,
     },
     Sampler {
@@ -93,7 +102,7 @@ const SAMPLERS: &[Sampler] = &[
         what: "and connections by state",
         program: Bench::own,
         arguments: &["--tier", "a", "--switches", "--sockets"],
-        processes_max: u64::MAX,
+        readings_max: u64::MAX,
         rights: Rights::OfTheKernel,
     },
     Sampler {
@@ -101,7 +110,7 @@ const SAMPLERS: &[Sampler] = &[
         what: "accounts and three calls for who has run, and a sixteenth of the others; nothing kept",
         program: Bench::limit,
         arguments: &["--taskstats"],
-        processes_max: u64::MAX,
+        readings_max: u64::MAX,
         rights: Rights::OfTheKernel,
     },
     Sampler {
@@ -109,7 +118,7 @@ const SAMPLERS: &[Sampler] = &[
         what: "full sample, ledger and groups",
         program: Bench::own,
         arguments: &["--tier", "b"],
-        processes_max: u64::MAX,
+        readings_max: u64::MAX,
         rights: Rights::OfTheKernel,
     },
     Sampler {
@@ -117,7 +126,7 @@ const SAMPLERS: &[Sampler] = &[
         what: "full sample, ledger and groups",
         program: Bench::own,
         arguments: &[],
-        processes_max: u64::MAX,
+        readings_max: u64::MAX,
         rights: Rights::Nothing,
     },
     Sampler {
@@ -125,7 +134,7 @@ const SAMPLERS: &[Sampler] = &[
         what: "and context switches of all threads",
         program: Bench::own,
         arguments: &["--switches"],
-        processes_max: u64::MAX,
+        readings_max: u64::MAX,
         rights: Rights::Nothing,
     },
     Sampler {
@@ -133,7 +142,7 @@ const SAMPLERS: &[Sampler] = &[
         what: "and connections by state",
         program: Bench::own,
         arguments: &["--sockets"],
-        processes_max: u64::MAX,
+        readings_max: u64::MAX,
         rights: Rights::Nothing,
     },
     Sampler {
@@ -141,7 +150,7 @@ const SAMPLERS: &[Sampler] = &[
         what: "five files and nothing kept",
         program: Bench::limit,
         arguments: &[],
-        processes_max: u64::MAX,
+        readings_max: u64::MAX,
         rights: Rights::Nothing,
     },
     Sampler {
@@ -149,7 +158,7 @@ const SAMPLERS: &[Sampler] = &[
         what: "and the file status",
         program: Bench::limit,
         arguments: &["--status"],
-        processes_max: u64::MAX,
+        readings_max: u64::MAX,
         rights: Rights::Nothing,
     },
     Sampler {
@@ -157,7 +166,7 @@ const SAMPLERS: &[Sampler] = &[
         what: "as_dict of the same figures, switches included",
         program: Bench::psutil,
         arguments: &[],
-        processes_max: u64::MAX,
+        readings_max: u64::MAX,
         rights: Rights::Nothing,
     },
     Sampler {
@@ -165,7 +174,7 @@ const SAMPLERS: &[Sampler] = &[
         what: "and net_connections",
         program: Bench::psutil,
         arguments: &["--connections"],
-        processes_max: 1000,
+        readings_max: 10_000,
         rights: Rights::Nothing,
     },
     Sampler {
@@ -173,7 +182,7 @@ const SAMPLERS: &[Sampler] = &[
         what: "groups by name, with PSS and threads",
         program: Bench::peer,
         arguments: &["process-exporter"],
-        processes_max: u64::MAX,
+        readings_max: u64::MAX,
         rights: Rights::ToBeFetched,
     },
     Sampler {
@@ -181,7 +190,7 @@ const SAMPLERS: &[Sampler] = &[
         what: "groups by name, with files",
         program: Bench::peer,
         arguments: &["apps.plugin"],
-        processes_max: u64::MAX,
+        readings_max: u64::MAX,
         rights: Rights::ToBeFetched,
     },
     Sampler {
@@ -189,7 +198,7 @@ const SAMPLERS: &[Sampler] = &[
         what: "-u -r -d -w -v -p ALL",
         program: Bench::peer,
         arguments: &["pidstat"],
-        processes_max: u64::MAX,
+        readings_max: u64::MAX,
         rights: Rights::ToBeFetched,
     },
     Sampler {
@@ -197,7 +206,7 @@ const SAMPLERS: &[Sampler] = &[
         what: "-P PRC,PRM,PRD",
         program: Bench::peer,
         arguments: &["atop"],
-        processes_max: u64::MAX,
+        readings_max: u64::MAX,
         rights: Rights::ToBeFetched,
     },
     Sampler {
@@ -205,7 +214,7 @@ const SAMPLERS: &[Sampler] = &[
         what: "-b: no I/O, switches or descriptors",
         program: Bench::peer,
         arguments: &["top"],
-        processes_max: u64::MAX,
+        readings_max: u64::MAX,
         rights: Rights::ToBeFetched,
     },
     Sampler {
@@ -213,7 +222,7 @@ const SAMPLERS: &[Sampler] = &[
         what: "stat, status, io and the count of descriptors",
         program: Bench::peer,
         arguments: &["procfs"],
-        processes_max: u64::MAX,
+        readings_max: u64::MAX,
         rights: Rights::ToBeFetched,
     },
     Sampler {
@@ -221,7 +230,7 @@ const SAMPLERS: &[Sampler] = &[
         what: "CPU, memory, I/O and user: no switches or descriptors",
         program: Bench::peer,
         arguments: &["sysinfo"],
-        processes_max: u64::MAX,
+        readings_max: u64::MAX,
         rights: Rights::ToBeFetched,
     },
 ];
@@ -247,6 +256,8 @@ struct Measured {
     processes: u64,
     cpu_us: f64,
     peak_rss_kib: u64,
+    /// Of its memory at the end, what is no part of a file.
+    anonymous_kib: u64,
 }
 
 /// The programs, built.
@@ -254,12 +265,15 @@ struct Bench {
     root: PathBuf,
     folder: PathBuf,
     release: PathBuf,
+    /// Ours without shared libraries.
+    own_static: PathBuf,
     python: PathBuf,
 }
 
 /// Builds everything, measures, prints the table and writes it to `bench/results`.
 pub(crate) fn run(root: &Path, plan: &Plan) -> Result<()> {
     let bench = Bench::build(root)?;
+    static_programs::build_sample_cost(root)?;
     bench.fetch_peers()?;
     let mut report = heading(root)?;
     for &processes in &plan.processes {
@@ -291,7 +305,8 @@ impl Bench {
         let compile = Program::new(&folder, "gcc -O2 -Wall -o").arg(release.join("limit"));
         compile.arg("limit.c").run()?;
         let python = folder.join(".venv/bin/python");
-        Ok(Bench { root: root.to_path_buf(), folder, release, python })
+        let own_static = static_programs::sample_cost(root)?;
+        Ok(Bench { root: root.to_path_buf(), folder, release, own_static, python })
     }
 
     /// Brings psutil here, and builds the programs on other crates where their crates can be had.
@@ -311,6 +326,10 @@ impl Bench {
 
     fn own(&self) -> Program {
         Program::at(&self.folder, self.release.join("examples/sample_cost"))
+    }
+
+    fn own_static(&self) -> Program {
+        Program::at(&self.folder, &self.own_static)
     }
 
     fn limit(&self) -> Program {
@@ -333,9 +352,9 @@ impl Bench {
     }
 
     fn measure_all(&self, processes: u64, samples: u64) -> Result<Vec<Measured>> {
-        let fitting = SAMPLERS.iter().filter(|sampler| processes <= sampler.processes_max);
         let mut rows = Vec::new();
-        for sampler in fitting {
+        for sampler in SAMPLERS {
+            let samples = samples.min(sampler.readings_max / processes.max(1)).max(1);
             match self.measure(sampler, &["--samples", &samples.to_string()]) {
                 Ok(row) => rows.push(row),
                 Err(error) if sampler.rights != Rights::Nothing => {
@@ -361,6 +380,7 @@ impl Bench {
             processes: figure("processes")?.parse()?,
             cpu_us: figure("cpu_us_per_process")?.parse()?,
             peak_rss_kib: figure("peak_rss_kib")?.parse()?,
+            anonymous_kib: figure("anonymous_kib")?.parse()?,
         })
     }
 }
@@ -423,7 +443,8 @@ fn heading(root: &Path) -> Result<String> {
         "# What a sample costs\n\n\
          Written by `cargo xtask bench`. CPU microseconds, user and system, per process of a full\n\
          sample, one second between samples, all samplers in one run. Ratios carry over to other\n\
-         machines, absolute times do not.\n\n\
+         machines, absolute times do not. Memory of no file is `RssAnon` at the end; the rest is\n\
+         pages of programs and libraries, which all that run them share.\n\n\
          Machine: {}.\n",
         machine(root)?
     ))
@@ -444,16 +465,16 @@ fn table(processes: u64, active: u64, rows: &[Measured]) -> String {
     let (psutil, best) = (cost_of(PSUTIL), cost_of(TIER_A));
     let mut text = format!(
         "\n## {processes} processes, {active} percent active\n\n\
-         | sampler | reads | CPU us per process | against psutil | against tier A | processes | peak memory, KiB |\n\
-         |---|---|---:|---:|---:|---:|---:|\n"
+         | sampler | reads | CPU us per process | against psutil | against tier A | processes | peak memory, KiB | of no file, KiB |\n\
+         |---|---|---:|---:|---:|---:|---:|---:|\n"
     );
-    for Measured { sampler, processes, cpu_us, peak_rss_kib } in rows {
+    for Measured { sampler, processes, cpu_us, peak_rss_kib, anonymous_kib } in rows {
         let faster = times(psutil.map(|cost| cost / cpu_us));
         let dearer = times(best.map(|cost| cpu_us / cost));
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "| {} | {} | {cpu_us:.2} | {faster} | {dearer} | {processes} | {peak_rss_kib} |",
+            "| {} | {} | {cpu_us:.2} | {faster} | {dearer} | {processes} | {peak_rss_kib} | {anonymous_kib} |",
             sampler.name, sampler.what
         );
     }
@@ -479,14 +500,20 @@ mod tests {
     #[test]
     fn psutil_is_the_measure_of_the_table() {
         let of = |name: &str| SAMPLERS.iter().find(|sampler| sampler.name == name).unwrap();
-        let row =
-            |name, cpu_us| Measured { sampler: of(name), processes: 7, cpu_us, peak_rss_kib: 9 };
+        let (peak_rss_kib, anonymous_kib) = (9, 4);
+        let row = |name, cpu_us| Measured {
+            sampler: of(name),
+            processes: 7,
+            cpu_us,
+            peak_rss_kib,
+            anonymous_kib,
+        };
         let text = table(7, 10, &[row("C limit", 20.0), row(PSUTIL, 150.0)]);
-        assert!(text.contains("| five files and nothing kept | 20.00 | 7.5x | - | 7 | 9 |"));
+        assert!(text.contains("| five files and nothing kept | 20.00 | 7.5x | - | 7 | 9 | 4 |"));
         assert!(text.contains("| 150.00 | 1.0x | - |"));
         assert!(table(7, 10, &[row("C limit", 20.0)]).contains("| 20.00 | - | - |"));
         let text = table(7, 10, &[row(TIER_A, 2.0), row("top", 30.0)]);
-        assert!(text.contains("| 30.00 | - | 15.0x | 7 | 9 |"));
+        assert!(text.contains("| 30.00 | - | 15.0x | 7 | 9 | 4 |"));
     }
 
     #[test]

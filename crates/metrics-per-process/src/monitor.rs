@@ -61,6 +61,8 @@ pub struct Monitor {
     sought: Option<Vec<Selector>>,
     wait: Duration,
     tier_max: Tier,
+    /// Whether the next sample is the first of many.
+    begins_many: bool,
     /// `None` where nobody asks who ended.
     ended_book: Option<EndedBook>,
     ended: EndedReport,
@@ -131,6 +133,9 @@ impl Monitor {
                 self.collector.sweep_some(&pids, &self.needs, wait, &mut self.snapshot)?;
             }
             None => self.collector.sweep(&self.needs, wait, &mut self.snapshot)?,
+        }
+        if std::mem::take(&mut self.begins_many) {
+            self.collector.give_back_free_memory();
         }
         if self.names_users {
             self.resolver.name_users(&self.snapshot);
@@ -387,6 +392,7 @@ impl MonitorBuilder {
             sought,
             wait: FIRST_WAIT,
             tier_max: self.tier_max,
+            begins_many: self.samples == Samples::Many,
             ended_book: self.ended.map(|ended| EndedBook::keeping(ended.processes_max)),
             ended: EndedReport::default(),
         })

@@ -28,16 +28,20 @@
 //! The ledger knows no groups. What came with reaped children and no one was seen
 //! doing leaves it as a [`Residual`], and the group fold decides whose it is.
 
+mod aftermath;
+mod kept;
 mod late;
 mod records;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
+use self::aftermath::Aftermath;
+use self::kept::{KeptKey, KeptStart, KeptUsage};
 use self::late::{Inherited, Newness, Outlook, Settlement};
 use self::records::{Batch, Ended, Missing, OwnIo, Records, has_all_of};
 use crate::exit::{ExitSource, Exits, Spill};
 use crate::process::{
-    ProcessKey, ProcessSample, ProcessState, ThreadIo, ThreadKey, ThreadList, ThreadView, Usage,
+    ProcessKey, ProcessSample, ProcessState, ThreadIo, ThreadKey, ThreadList, ThreadView,
 };
 use crate::slack::{self, Slack};
 use crate::snapshot::{Snapshot, Visibility};
@@ -85,6 +89,8 @@ pub struct Ledger {
     inherited: Vec<Inherited>,
     /// Exit records that are not done with.
     records: Records,
+    /// How long ago a sweep had to do without them.
+    aftermath: Aftermath,
     known_slack: Slack,
     pending_slack: Slack,
 }
@@ -121,7 +127,8 @@ pub struct Movement {
     /// How the I/O of those that ended was found out.
     pub ends: Ends,
     /// Processes of which it was inferred all the same, ascending: threads of theirs are gone
-    /// without a record, or they may have waited for whoever is.
+    /// without a record, or they may have waited for whoever is, or they have inherited what no
+    /// record tells, though some had been lost in the interval before.
     pub inferred: Vec<ProcessKey>,
     /// Threads that ended without a record that reached us.
     pub missing_records: u64,
@@ -269,10 +276,10 @@ pub struct TakenOut {
 #[derive(Clone, Debug)]
 struct Known {
     key: ProcessKey,
-    /// Its parent when last seen; `None` where that was out of sight.
-    parent: Option<ProcessKey>,
+    /// Its parent when last seen; none where that was out of sight.
+    parent: KeptKey,
     is_zombie: bool,
-    usage: Usage,
+    usage: KeptUsage,
     /// The last readable I/O; `None` where it was never readable.
     io: Option<KnownIo>,
     /// Whether it began while somebody looked and was never readable: then all that is recorded
@@ -291,7 +298,7 @@ struct Known {
     /// Where its counters go when it ends, as far as its record has said.
     fate: Fate,
     /// When it started, to the nanosecond, where that is known.
-    started_at: Option<BootTime>,
+    started_at: KeptStart,
     /// CPU time of children that were taken out of it before the kernel, which shows whole
     /// ticks, had shown all of it as inherited. Boxed, since there is seldom any.
     overdrawn: Option<Box<UsageDelta>>,
@@ -319,6 +326,17 @@ struct QuietStep {
     usage: UsageDelta,
     /// Whether its CPU time went back.
     has_fallen: bool,
+}
+
+/// Which reading tells what such a process did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum QuietLaw {
+    /// T.
+    Total,
+    /// L.
+    Threads,
+    /// L, where T has not grown by more.
+    Either,
 }
 
 /// A readable I/O reading.
@@ -354,6 +372,10 @@ struct Pending {
     /// Whether what it did at last may have been counted without a record of its own, in the sum
     /// for its parent.
     may_be_spilled: bool,
+    /// Whether its total may hold what no record tells and nobody has seen there.
+    may_hold_unrecorded: bool,
+    /// In how many records of its last deeds the bytes are rounded down.
+    rounded_records: u64,
 }
 
 /// Where the counters of a process go that ends.
@@ -387,6 +409,14 @@ struct Account {
     took_older_io: bool,
     /// What it did itself by its threads and their records, where none is missing.
     recorded_io: Option<OwnIo>,
+    /// What of that was done for certain after its total was read.
+    recorded_behind_look: IoDelta,
+    /// Whether the total may have grown by what was lost in an earlier interval.
+    is_in_aftermath: bool,
+    /// What those did that it may have waited for, and that were not taken out.
+    disputed_io: IoDelta,
+    /// In how many records of those taken out the bytes are rounded down.
+    taken_rounded_records: u64,
 }
 
 /// How an account's growth counts.
@@ -465,6 +495,9 @@ impl Ledger {
     /// baseline: everything in it stands, and nothing of it counts as having moved.
     pub fn advance(&mut self, snapshot: &Snapshot) -> Movement {
         let mut movement = Movement::default();
+        if self.aftermath.is_beginning() {
+            self.records.leave_to_reapers(&self.known, snapshot);
+        }
         let mut batch = self.records.take(&snapshot.exits);
         self.sweep_times.note(snapshot.taken_at);
         let previous_sweep = self.previous_sweep.replace(PreviousSweep::of(snapshot));
@@ -491,9 +524,12 @@ impl Ledger {
         self.settle_pending(&mut accounts, snapshot, tick_ns, &mut movement);
         movement.processes.reserve(quiet.len() + accounts.len());
         movement.processes.extend(quiet);
+        let spilled = spilled_io(&snapshot.exits, &movement);
         for account in &mut accounts {
-            account.emit(&self.sweep_times, &mut movement);
+            account.emit(&self.sweep_times, spilled, &mut movement);
         }
+        movement.inferred.sort_unstable();
+        movement.inferred.dedup();
         self.note_inherited(&movement);
         if movement.spilled_records > 0 {
             give_spills(&snapshot.exits, &missing, &mut movement);
@@ -553,7 +589,9 @@ impl Ledger {
             false => exits.lost_records,
         };
         let is_whose_known = exits.lost_records == 0 && spilled == 0;
+        self.aftermath.age();
         if !batch.covers_interval || (movement.missing_records > 0 && !is_whose_known) {
+            self.aftermath.begin();
             self.records.defer_unread(batch, snapshot, |_| true);
             return HashMap::new();
         }
@@ -596,7 +634,7 @@ impl Ledger {
         }
         let tick_ns = 1_000_000_000 / snapshot.host.ticks_per_second.max(1);
         for pending in open {
-            let reapers = ancestors.candidates(pending.last.parent).filter(|key| {
+            let reapers = ancestors.candidates(pending.last.parent.get()).filter(|key| {
                 let seen = snapshot.by_key(*key);
                 seen.is_some_and(|seen| self.may_have_waited(seen, &pending.last, tick_ns))
             });
@@ -612,7 +650,7 @@ impl Ledger {
     fn may_have_waited(&self, seen: &ProcessSample, child: &Known, tick_ns: u64) -> bool {
         let known = self.known.binary_search_by_key(&seen.key, |known| known.key);
         let known = known.ok().and_then(|position| self.known.get(position));
-        let then = known.map_or(UsageTotals::ZERO, |known| known.usage.reaped);
+        let then = known.map_or(UsageTotals::ZERO, |known| *known.usage.reaped);
         let inherited = seen.usage.reaped.since_clamped(then);
         let slack = UsageDelta::from_cpu_ns(tick_ns);
         if inherited[UsageCounter::MinorFaults] == 0
@@ -650,7 +688,8 @@ impl Ledger {
             let previous = known.get_mut(position).filter(|known| known.key == process.key);
             if let Some(previous) = previous {
                 position += 1;
-                let step = previous.quiet_step(process, &self.records, batch, movement.ends);
+                let law = self.quiet_law(previous, movement.ends);
+                let step = previous.quiet_step(process, &self.records, batch, law);
                 if let Some(step) = step {
                     movement.fallen += u64::from(step.has_fallen);
                     quiet.extend(previous.follow(process, snapshot, step));
@@ -670,6 +709,7 @@ impl Ledger {
                 true => Account::born(current),
                 false => Account::baseline(current),
             };
+            account.is_in_aftermath = self.aftermath.concerns(&account.previous);
             account.take_records(&self.records, batch, Look::at(process, snapshot), movement);
             accounts.push(account);
         }
@@ -679,6 +719,14 @@ impl Ledger {
         self.known = known;
         accounts.sort_by_key(|account| account.current.key);
         (accounts, quiet)
+    }
+
+    fn quiet_law(&self, previous: &Known, ends: Ends) -> QuietLaw {
+        match ends {
+            Ends::Inferred => QuietLaw::Total,
+            _ if self.aftermath.concerns(previous) => QuietLaw::Either,
+            Ends::Rounded | Ends::Exact => QuietLaw::Threads,
+        }
     }
 
     /// Opens the account of a key that both sweeps saw, be it the same process or another.
@@ -702,11 +750,12 @@ impl Ledger {
             if batch.is_of_another(process.key, process.started_at) {
                 self.leave(previous, snapshot, batch, accounts, movement);
             } else {
-                self.make_pending(previous, UsageDelta::ZERO, movement);
+                self.make_pending(previous, UsageDelta::ZERO, 0, movement);
             }
             movement.succeed(Succession { key: process.key, ends_now });
             Account::born(current)
         };
+        account.is_in_aftermath = self.aftermath.concerns(&account.previous);
         account.take_records(&self.records, batch, Look::at(process, snapshot), movement);
         account
     }
@@ -741,18 +790,19 @@ impl Ledger {
             return;
         }
         known.reach_ahead();
-        let mut foreign_cpu = UsageDelta::ZERO;
+        let (mut foreign_cpu, mut rounded_records) = (UsageDelta::ZERO, 0);
         let ended = batch.ended(known.key);
         if ended.is_some() || !movement.is_inferred(known.key) {
             let delta = batch.last_deeds(&self.records, &known).delta(known.key);
             let unread = known.unread_sweeps;
             movement.note_late(&delta, self.sweep_times.late(unread, delta.io, delta.usage));
             movement.processes.push(delta);
+            rounded_records = delta.rounded_records;
             if let Some(ended) = ended {
                 foreign_cpu = known.end_with(ended, &delta, movement.ends);
             }
         }
-        self.make_pending(known, foreign_cpu, movement);
+        self.make_pending(known, foreign_cpu, rounded_records, movement);
     }
 
     /// Counts those that no sweep ever saw.
@@ -799,7 +849,9 @@ impl Ledger {
             });
             movement.ended.push(ended.key);
             let outlook = Outlook::of_unseen(ended, snapshot);
-            self.pending.push(Pending::unseen(ended, own.io, movement.ends, outlook));
+            let may_hold_unrecorded = self.aftermath.is_under_way();
+            let unseen = Pending::unseen(ended, own, movement.ends, outlook);
+            self.pending.push(Pending { may_hold_unrecorded, ..unseen });
         }
         if movement.ends == Ends::Inferred {
             return;
@@ -813,21 +865,29 @@ impl Ledger {
         movement.processes.extend(batch.of_others(is_strange));
     }
 
-    fn make_pending(&mut self, last: Known, foreign_cpu: UsageDelta, movement: &mut Movement) {
+    fn make_pending(
+        &mut self,
+        last: Known,
+        foreign_cpu: UsageDelta,
+        rounded_records: u64,
+        movement: &mut Movement,
+    ) {
         if !last.was_told_ended {
             movement.ended.push(last.key);
         }
         let outlook = Outlook::of_gone(&last, &self.records);
         let settlement = Settlement::Open;
         let may_be_spilled = movement.spilled_records > 0;
-        let sweeps = 0;
+        let may_hold_unrecorded = self.aftermath.is_under_way();
         self.pending.push(Pending {
             last,
             foreign_cpu,
-            sweeps,
+            sweeps: 0,
             settlement,
             outlook,
             may_be_spilled,
+            may_hold_unrecorded,
+            rounded_records,
         });
     }
 
@@ -884,10 +944,10 @@ impl Ledger {
         let is_settled = |parent: &ProcessKey| settled.binary_search(parent).is_ok();
         for pending in &mut self.pending {
             let mut steps = 0;
-            while let Some(parent) = pending.last.parent.filter(is_settled)
+            while let Some(parent) = pending.last.parent.get().filter(is_settled)
                 && steps <= parents.len()
             {
-                pending.last.parent = parents.of_pending(parent).flatten();
+                pending.last.parent = parents.of_pending(parent).flatten().into();
                 steps += 1;
             }
         }
@@ -905,9 +965,9 @@ struct Ancestors<'a> {
 impl<'a> Ancestors<'a> {
     fn of(ledger: &Ledger, snapshot: &'a Snapshot, batch: &Batch) -> Self {
         let parents = (ledger.pending.iter())
-            .map(|pending| (pending.last.key, pending.last.parent))
+            .map(|pending| (pending.last.key, pending.last.parent.get()))
             .chain(batch.processes().iter().map(|ended| (ended.key, ended.parent)))
-            .chain(ledger.known.iter().map(|known| (known.key, known.parent)))
+            .chain(ledger.known.iter().map(|known| (known.key, known.parent.get())))
             .collect();
         let init = snapshot.by_pid(INIT).map(|init| init.key);
         Ancestors { snapshot, parents, init }
@@ -942,7 +1002,7 @@ struct Parents {
 
 impl Parents {
     fn of(pending: &[Pending]) -> Self {
-        let mut of: Vec<_> = pending.iter().map(|p| (p.last.key, p.last.parent)).collect();
+        let mut of: Vec<_> = pending.iter().map(|p| (p.last.key, p.last.parent.get())).collect();
         of.sort_by_key(|(key, _)| *key);
         Parents { of }
     }
@@ -1005,6 +1065,12 @@ fn give_spills(exits: &Exits, missing: &Missing, movement: &mut Movement) {
     movement.residuals.extend(residuals);
 }
 
+/// The I/O of all those for whose records there was no room, where that counts.
+fn spilled_io(exits: &Exits, movement: &Movement) -> IoDelta {
+    let spills = if movement.spilled_records > 0 { &*exits.spills } else { &[] };
+    spills.iter().fold(IoDelta::ZERO, |sum, spill| sum.plus(spill.io.as_delta()))
+}
+
 fn residual_of(spill: &Spill) -> Residual {
     Residual {
         reaper: spill.parent,
@@ -1030,25 +1096,26 @@ fn give_cpu_tails(exits: &Exits, movement: &mut Movement) {
 /// `quiet` are those without an account, who waited for nobody.
 fn find_reaper(
     pending: &Pending,
-    accounts: &[Account],
+    accounts: &mut [Account],
     quiet: &[Known],
     parents: &Parents,
     tick_ns: u64,
 ) -> Reap {
-    let mut candidate = pending.last.parent;
+    let mut candidate = pending.last.parent.get();
     let mut is_orphaned = false;
     // A frozen tree may hold a circle of parents.
     for _ in 0..=accounts.len() + quiet.len() + parents.len() {
         let Some(key) = candidate else { return Reap::Nobody };
         let seen = match accounts.binary_search_by_key(&key, |account| account.current.key) {
             Ok(position) => {
-                let account = &accounts[position];
+                let account = &mut accounts[position];
                 if account.standing == Standing::Held {
                     return Reap::Unreadable;
                 }
                 if account.has_room_for(pending, tick_ns) {
                     return Reap::Into(position);
                 }
+                account.dispute(&pending.last);
                 Some(&account.current)
             }
             Err(_) => find_quiet(quiet, key),
@@ -1066,7 +1133,7 @@ fn find_reaper(
         if !is_orphaned {
             return Reap::Nobody;
         }
-        candidate = seen.parent;
+        candidate = seen.parent.get();
     }
     Reap::Nobody
 }
@@ -1086,9 +1153,9 @@ impl Known {
     fn of(process: &ProcessSample, snapshot: &Snapshot) -> Self {
         Known {
             key: process.key,
-            parent: snapshot.by_pid(process.parent_pid).map(|parent| parent.key),
+            parent: snapshot.by_pid(process.parent_pid).map(|parent| parent.key).into(),
             is_zombie: process.state == ProcessState::Zombie,
-            usage: process.usage,
+            usage: process.usage.into(),
             io: process.io.total.value().map(|total| KnownIo {
                 total: *total,
                 threads: KnownThreads::of(process.io.threads.value()),
@@ -1100,7 +1167,7 @@ impl Known {
             has_ended: false,
             was_told_ended: false,
             fate: Fate::Reaped,
-            started_at: process.started_at,
+            started_at: process.started_at.into(),
             overdrawn: None,
             ahead: None,
         }
@@ -1113,7 +1180,7 @@ impl Known {
         process: &ProcessSample,
         records: &Records,
         batch: &Batch,
-        ends: Ends,
+        law: QuietLaw,
     ) -> Option<QuietStep> {
         let faults = |usage: UsageTotals| usage.without_cpu();
         let is_strange = self.held_sweeps > 0
@@ -1121,7 +1188,7 @@ impl Known {
             || self.has_ended
             || self.ahead.is_some()
             || self.is_another(process.started_at)
-            || self.usage.reaped != process.usage.reaped
+            || *self.usage.reaped != process.usage.reaped
             || faults(process.usage.own).since(faults(self.usage.own)).is_none()
             || batch.concerns(self.key)
             || records.has_recorded_main_thread_of(self.key);
@@ -1132,7 +1199,7 @@ impl Known {
             (None, None) => None,
             (Some(then), Some(now)) => {
                 let threads = process.io.threads.value();
-                Some(then.quiet_growth(self.key, *now, threads, ends)?)
+                Some(then.quiet_growth(self.key, *now, threads, law)?)
             }
             _ => return None,
         };
@@ -1150,14 +1217,13 @@ impl Known {
     ) -> Option<ProcessDelta> {
         let QuietStep { io, usage, .. } = step;
         let mut is_unchanged = usage.is_zero() && io.is_some_and(IoDelta::is_zero);
-        if self.parent.map(|parent| parent.pid) != Some(process.parent_pid) {
-            let parent = snapshot.by_pid(process.parent_pid).map(|parent| parent.key);
+        if self.parent.get().map(|parent| parent.pid) != Some(process.parent_pid) {
+            let parent = snapshot.by_pid(process.parent_pid).map(|parent| parent.key).into();
             is_unchanged &= self.parent == parent;
             self.parent = parent;
         }
         self.is_zombie = process.state == ProcessState::Zombie;
         self.usage.own = self.usage.own.advanced_to(process.usage.own);
-        self.usage.reaped = process.usage.reaped;
         if let (Some(known), Some(total)) = (&mut self.io, process.io.total.value()) {
             known.follow(*total, process.io.threads.value());
         }
@@ -1167,7 +1233,8 @@ impl Known {
     /// Hands itself out, and leaves its place behind.
     fn take_out(&mut self) -> Known {
         let (io, ahead) = (self.io.take(), self.ahead.take());
-        let taken = Known { io, ahead, overdrawn: self.overdrawn.take(), ..*self };
+        let (usage, overdrawn) = (self.usage.clone(), self.overdrawn.take());
+        let taken = Known { io, ahead, usage, overdrawn, ..*self };
         self.is_taken_out = true;
         taken
     }
@@ -1179,7 +1246,7 @@ impl Known {
     fn learn_end(&mut self, ended: &Ended, total: Option<IoTotals>, ends: Ends) {
         self.has_ended = true;
         self.fate = ended.fate();
-        self.parent = self.parent.or(ended.parent);
+        self.parent = self.parent.get().or(ended.parent).into();
         self.usage.own = self.usage.own.advanced_to(match ends {
             Ends::Exact => ended.own_usage,
             Ends::Rounded | Ends::Inferred => ended.own_usage.without_cpu(),
@@ -1283,11 +1350,11 @@ impl Known {
     /// and its faults did not fall. CPU time is left out, since the kernel scales it anew at
     /// each reading.
     fn continues(&self, previous: &Known) -> bool {
-        if previous.is_another(self.started_at) {
+        if previous.is_another(self.started_at.get()) {
             return false;
         }
-        let faults = |usage: &Usage| {
-            [usage.own, usage.reaped]
+        let faults = |usage: &KeptUsage| {
+            [usage.own, *usage.reaped]
                 .map(|u| (u[UsageCounter::MinorFaults], u[UsageCounter::MajorFaults]))
         };
         let (now, then) = (faults(&self.usage), faults(&previous.usage));
@@ -1296,7 +1363,7 @@ impl Known {
 
     /// Whether one with the same key, that started at this moment, is another.
     fn is_another(&self, started_at: Option<BootTime>) -> bool {
-        late::is_another(self.started_at, started_at)
+        late::is_another(self.started_at.get(), started_at)
     }
 
     /// Whether the I/O of this reading can follow the one before. Of a process that is
@@ -1309,7 +1376,8 @@ impl Known {
     /// Whether any counter of the same process went back.
     fn has_fallen(&self, previous: &Known) -> bool {
         let (now, then) = (&self.usage, &previous.usage);
-        let cpu_fell = now.own.since(then.own).is_none() || now.reaped.since(then.reaped).is_none();
+        let cpu_fell =
+            now.own.since(then.own).is_none() || now.reaped.since(*then.reaped).is_none();
         cpu_fell || self.io_fell(previous)
     }
 
@@ -1359,13 +1427,13 @@ impl SweepTimes {
 
 impl Pending {
     /// One that only its record tells of.
-    fn unseen(ended: &Ended, own: IoDelta, ends: Ends, outlook: Outlook) -> Self {
+    fn unseen(ended: &Ended, own: OwnIo, ends: Ends, outlook: Outlook) -> Self {
         let mut last = Known {
             key: ended.key,
-            parent: ended.parent,
+            parent: ended.parent.into(),
             is_zombie: false,
-            usage: Usage { own: ended.own_usage.without_cpu(), ..Usage::default() },
-            io: Some(KnownIo::without_threads(IoTotals::ZERO.plus(own))),
+            usage: KeptUsage { own: ended.own_usage.without_cpu(), ..KeptUsage::default() },
+            io: Some(KnownIo::without_threads(IoTotals::ZERO.plus(own.io))),
             is_unread_from_birth: false,
             held_sweeps: 0,
             unread_sweeps: UnreadSweeps::default(),
@@ -1373,13 +1441,21 @@ impl Pending {
             has_ended: true,
             was_told_ended: true,
             fate: ended.fate(),
-            started_at: ended.started_at,
+            started_at: ended.started_at.into(),
             overdrawn: None,
             ahead: None,
         };
         let foreign_cpu = last.learn_last_cpu(ended, ends);
-        let settlement = Settlement::Open;
-        Pending { last, foreign_cpu, sweeps: 0, settlement, outlook, may_be_spilled: false }
+        Pending {
+            last,
+            foreign_cpu,
+            sweeps: 0,
+            settlement: Settlement::Open,
+            outlook,
+            may_be_spilled: false,
+            may_hold_unrecorded: false,
+            rounded_records: own.rounded_records,
+        }
     }
 
     /// Takes it out of its reaper, or waits for one, or gives it up.
@@ -1394,6 +1470,7 @@ impl Pending {
             Reap::Into(reaper) => {
                 let reaper = &mut accounts[reaper];
                 reaper.take_out(&self.last, tick_ns);
+                self.leave_aftermath(reaper);
                 if reaper.io_left.is_none() && self.last.io.is_some() {
                     note_lost(&self.last, movement);
                 }
@@ -1426,7 +1503,7 @@ impl KnownIo {
         key: ProcessKey,
         total: IoTotals,
         threads: Option<&ThreadList>,
-        ends: Ends,
+        law: QuietLaw,
     ) -> Option<IoDelta> {
         let growth = total.since(self.total)?;
         let own = match (&self.threads, threads) {
@@ -1440,7 +1517,11 @@ impl KnownIo {
             },
             (KnownThreads::Nobody, Some(now)) => quiet_growth_of_threads(&[], &now.of(key, total))?,
         };
-        Some(if ends == Ends::Inferred { growth } else { own })
+        match law {
+            QuietLaw::Total => Some(growth),
+            QuietLaw::Threads => Some(own),
+            QuietLaw::Either => growth.less(own).is_zero().then_some(own),
+        }
     }
 
     fn follow(&mut self, total: IoTotals, threads: Option<&ThreadList>) {
@@ -1541,7 +1622,7 @@ impl Account {
     /// Of a process that began after the last sweep did: everything it did counts.
     fn born(current: Known) -> Self {
         let nothing = Known {
-            usage: Usage::default(),
+            usage: KeptUsage::default(),
             io: current.io.is_some().then(|| KnownIo::without_threads(IoTotals::ZERO)),
             is_unread_from_birth: current.io.is_none(),
             ..current.clone()
@@ -1570,7 +1651,7 @@ impl Account {
         if previous.held_sweeps >= HELD_SWEEPS_MAX {
             return Account::open(current, previous, None, Standing::Continued);
         }
-        current.usage.reaped = previous.usage.reaped;
+        current.usage.reaped = previous.usage.reaped.clone();
         current.io.clone_from(&previous.io);
         current.ahead.clone_from(&previous.ahead);
         current.held_sweeps = previous.held_sweeps + 1;
@@ -1584,7 +1665,7 @@ impl Account {
         io_left: Option<IoDelta>,
         standing: Standing,
     ) -> Self {
-        let reaped = current.usage.reaped.since_clamped(previous.usage.reaped);
+        let reaped = current.usage.reaped.since_clamped(*previous.usage.reaped);
         let overdrawn = previous.overdrawn();
         current.overdraw(overdrawn.less_in_all(reaped));
         current.is_unread_from_birth = previous.is_unread_from_birth && current.io.is_none();
@@ -1600,6 +1681,10 @@ impl Account {
             took_unread_io: false,
             took_older_io: false,
             recorded_io: None,
+            recorded_behind_look: IoDelta::ZERO,
+            is_in_aftermath: false,
+            disputed_io: IoDelta::ZERO,
+            taken_rounded_records: 0,
         }
     }
 
@@ -1620,13 +1705,15 @@ impl Account {
             return;
         }
         let none = Batch::default();
-        let is_of_another = batch.is_of_another(key, self.current.started_at);
+        let is_of_another = batch.is_of_another(key, self.current.started_at.get());
         let batch = if is_of_another { &none } else { batch };
         let is_readable = self.previous.has_threads() && self.current.has_threads();
         if is_readable && self.standing == Standing::Continued {
             let threads = self.current.threads();
             let threads = records.threads(batch, &self.previous, &threads, look.exec_count);
             self.recorded_io = Some(batch.own(&threads));
+            // What began in the tick of the look may have ended before it.
+            self.recorded_behind_look = threads.ahead(look.ticks + 1);
             let ahead = threads.ahead(look.ticks);
             self.current.ahead = (!ahead.is_zero()).then(|| Box::new(ahead));
         } else {
@@ -1687,13 +1774,18 @@ impl Account {
         self.taken_out.push(TakenOut { key: child.key, was_zombie });
     }
 
-    /// Splits the credit into what the process did itself and what it inherited.
-    fn emit(&mut self, times: &SweepTimes, movement: &mut Movement) {
+    /// Splits the credit into what the process did itself and what it inherited. `spilled` is
+    /// what is told of those without records, whosever it is.
+    fn emit(&mut self, times: &SweepTimes, spilled: IoDelta, movement: &mut Movement) {
         if self.standing == Standing::Baseline {
             return;
         }
         let own_usage = self.current.usage.own.since_clamped(self.previous.usage.own);
-        let (own_io, inherited_io) = self.split_io();
+        let unrecorded = self.unrecorded_io();
+        if !unrecorded.is_zero() {
+            movement.inferred.push(self.current.key);
+        }
+        let (own_io, inherited_io) = self.split_io(unrecorded, spilled);
         let mut delta = ProcessDelta {
             key: self.current.key,
             io: own_io,
@@ -1719,17 +1811,25 @@ impl Account {
     }
 
     /// What it did itself, and what came with reaped children. Where threads and records say
-    /// the first, the children's own records say the second.
-    fn split_io(&self) -> (Option<IoDelta>, Option<IoDelta>) {
-        if let Some(own) = self.recorded_io {
-            return (Some(own.io), Some(IoDelta::ZERO));
+    /// the first, the children's own records say the second, but for what is `unrecorded`. What
+    /// was `spilled` is told of by itself, and may be in the second.
+    fn split_io(
+        &self,
+        unrecorded: IoDelta,
+        spilled: IoDelta,
+    ) -> (Option<IoDelta>, Option<IoDelta>) {
+        let unrecorded = unrecorded.less(spilled);
+        match self.recorded_io {
+            Some(own) if self.has_reaped => return (Some(own.io), Some(unrecorded)),
+            Some(own) => return (Some(own.io.plus(unrecorded)), Some(IoDelta::ZERO)),
+            None => {}
         }
         let Some(credit) = self.io_left else { return (None, None) };
         if !self.has_reaped {
             return (Some(credit), Some(IoDelta::ZERO));
         }
         let inherited = self.inherited_io(credit);
-        (Some(credit.less(inherited)), Some(inherited))
+        (Some(credit.less(inherited)), Some(inherited.less(spilled)))
     }
 
     /// The part of the credit that came from reaped children: growth of T outside the
@@ -1764,6 +1864,6 @@ mod tests {
     /// Whoever adds a field decides here that ten thousand processes are worth it.
     #[test]
     fn what_is_remembered_of_a_process_does_not_grow_unnoticed() {
-        assert!(size_of::<Known>() <= 240, "{} bytes", size_of::<Known>());
+        assert!(size_of::<Known>() <= 184, "{} bytes", size_of::<Known>());
     }
 }

@@ -223,10 +223,27 @@ fn a_refused_iterator_leaves_the_living_to_procfs_and_ends_exact() {
     let Some(mut watch) = Watch::of(&load) else { return };
     let exact = (ExitSource::Exact, Tier::A);
     watch.reach(&mut load, exact);
-    spoil(watch.collector.witness.bpf().unwrap().iterator().unwrap());
+    let bpf = watch.collector.witness.bpf().unwrap();
+    bpf.forgo_survey();
+    spoil(bpf.iterator().unwrap());
     watch.check(&mut load, exact, 0);
     watch.check(&mut load, exact, 1);
     assert!(watch.reason(ExitSource::Exact).contains("read the tasks"));
+    watch.reach(&mut load, exact);
+}
+
+#[test]
+fn a_refused_survey_leaves_the_living_to_the_iterator() {
+    let mut load = Load::start();
+    let Some(mut watch) = Watch::of(&load) else { return };
+    let exact = (ExitSource::Exact, Tier::A);
+    watch.reach(&mut load, exact);
+    if let Some(surveyor) = watch.collector.witness.bpf().unwrap().surveyor() {
+        spoil(surveyor);
+    }
+    watch.check(&mut load, exact, 0);
+    watch.check(&mut load, exact, 0);
+    assert!(watch.collector.witness.bpf().unwrap().surveyor().is_none());
     watch.reach(&mut load, exact);
 }
 
