@@ -66,9 +66,22 @@ pub(crate) fn nothing_matched(selector: &Selector, report: &Report) -> Failure {
         failure.hint("sockets of others could not be read; `mpp doctor` says more")
     } else if trouble.blocked > 0 {
         failure.hint(format!("{} processes could not be read without blocking", trouble.blocked))
+    } else if let Some(condition) = condition_as_name(selector) {
+        failure.hint(format!(
+            "`{condition}` was taken for a name; a name bears no prefix here, and other conditions \
+             are options: `mpp show --help`"
+        ))
     } else {
         failure.hint("`mpp show` lists what there is")
     }
+}
+
+/// The name that was typed, where it is a condition in its text form, `name:nginx`.
+fn condition_as_name(selector: &Selector) -> Option<String> {
+    let text = selector.to_string();
+    let name = text.strip_prefix("name:")?;
+    let is_condition = name.contains(':') && Selector::parse(name).is_ok();
+    is_condition.then(|| name.to_owned())
 }
 
 /// That the processes of others are out of sight, where they are: then whatever was found may
