@@ -35,13 +35,15 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use self::late::{Inherited, Newness, Outlook, Settlement};
 use self::records::{Batch, Ended, Missing, OwnIo, Records, has_all_of, leader_of};
-use crate::exit::{ExitSource, Exits, Spill};
+use crate::exit::{ExitSource, Exits, ROUNDED_TO_BYTES, Spill};
 use crate::process::{
     ProcessKey, ProcessSample, ProcessState, ThreadIo, ThreadKey, ThreadList, Usage,
 };
 use crate::slack::{self, Slack};
 use crate::snapshot::{Snapshot, Visibility};
-use crate::units::{BootTime, Delta, IoDelta, IoTotals, UsageCounter, UsageDelta, UsageTotals};
+use crate::units::{
+    BootTime, Delta, IoCounter, IoDelta, IoTotals, UsageCounter, UsageDelta, UsageTotals,
+};
 use crate::walk::Walk;
 
 /// A pending process is given up after this many sweeps in which its candidate
@@ -109,7 +111,8 @@ pub struct Movement {
     /// Ended processes of which nothing more will be heard: taken out, or given up.
     pub settled: Vec<ProcessKey>,
     /// Living processes whose I/O has never been readable, or not for long: should it be one
-    /// day, what they did until then will be missing.
+    /// day, what they did until then will be missing. And those that threads and records alone tell
+    /// of, in an interval in which records may be missing: what these held is missing for good.
     pub unread: Vec<ProcessKey>,
     /// Counters that went back, and were taken for another process's.
     pub replaced: u64,
@@ -200,12 +203,16 @@ pub struct ProcessDelta {
     pub usage: UsageDelta,
     /// In how many records of its threads the bytes are rounded down.
     pub rounded_records: u64,
+    /// Whether those of its living threads are: see [`ProcessIo::rounded_threads`].
+    ///
+    /// [`ProcessIo::rounded_threads`]: crate::process::ProcessIo::rounded_threads
+    pub is_rounded: bool,
 }
 
 impl ProcessDelta {
     fn nothing(key: ProcessKey) -> Self {
         let (io, usage) = (Some(IoDelta::ZERO), UsageDelta::ZERO);
-        ProcessDelta { key, io, usage, rounded_records: 0 }
+        ProcessDelta { key, io, usage, rounded_records: 0, is_rounded: false }
     }
 }
 
@@ -273,8 +280,11 @@ struct Known {
     parent: Option<ProcessKey>,
     is_zombie: bool,
     usage: Usage,
-    /// The last readable I/O; `None` where it was never readable.
+    /// The last readable T; `None` where it was never readable, or the threads alone are by now.
     io: Option<KnownIo>,
+    /// L where T is out of sight: never to be taken for T. Boxed, since nobody has any where T can
+    /// be read.
+    rounded: Option<Box<ThreadList>>,
     /// Whether it began while somebody looked and was never readable: then all that is recorded
     /// of it counts.
     is_unread_from_birth: bool,
@@ -507,7 +517,7 @@ impl Ledger {
         self.close_accounts(accounts);
         self.known_slack.give_back(&mut self.known);
         self.records.remember(recorded, &held);
-        movement.unread = unread(&self.known);
+        movement.unread = unread(&self.known, |key| movement.is_inferred(key));
         movement
     }
 
@@ -518,7 +528,7 @@ impl Ledger {
         self.known.extend(snapshot.processes.iter().map(|p| Known::of(p, snapshot)));
         movement.is_baseline = true;
         movement.ends = ends_of(snapshot.exits.source);
-        movement.unread = unread(&self.known);
+        movement.unread = unread(&self.known, |_| false);
         self.records.defer_unread(batch, snapshot, |_| true);
         self.records.defer(batch, |key| key.start_time_ticks >= snapshot.taken_at_ticks);
         movement.settled.extend(batch.processes().iter().map(|ended| ended.key));
@@ -556,15 +566,22 @@ impl Ledger {
         };
         let is_whose_known = exits.lost_records == 0 && spilled == 0;
         if !batch.covers_interval || (movement.missing_records > 0 && !is_whose_known) {
-            self.records.defer_unread(batch, snapshot, |_| true);
-            return HashMap::new();
+            let Ledger { records, known, .. } = self;
+            let covers_interval = batch.covers_interval;
+            let is_polled = |key| !(covers_interval && is_told_by_threads(known, snapshot, key));
+            records.defer_unread(batch, snapshot, is_polled);
+            return records.recorded_in(batch, known, snapshot);
         }
         movement.ends = ends_of(exits.source);
         movement.spilled_records = spilled;
         movement.inferred = self.concerned(missing, snapshot, batch, movement.missing_records);
         if !movement.inferred.is_empty() {
-            let is_concerned = |key| movement.inferred.binary_search(&key).is_ok();
-            self.records.defer_unread(batch, snapshot, is_concerned);
+            let Ledger { records, known, .. } = self;
+            let is_concerned = |key| {
+                movement.inferred.binary_search(&key).is_ok()
+                    && !is_told_by_threads(known, snapshot, key)
+            };
+            records.defer_unread(batch, snapshot, is_concerned);
         }
         self.records.recorded_in(batch, &self.known, snapshot)
     }
@@ -794,10 +811,10 @@ impl Ledger {
             }
             let own = batch.own_of_unseen(ended.key);
             movement.processes.push(ProcessDelta {
-                key: ended.key,
                 io: Some(own.io),
                 usage: ended.own_usage.as_delta(),
                 rounded_records: own.rounded_records,
+                ..ProcessDelta::nothing(ended.key)
             });
             movement.ended.push(ended.key);
             let outlook = Outlook::of_unseen(ended, snapshot);
@@ -967,8 +984,25 @@ impl Look {
     }
 }
 
-fn unread(known: &[Known]) -> Vec<ProcessKey> {
-    known.iter().filter(|known| known.io.is_none()).map(|known| known.key).collect()
+/// Whether a process that the sweep saw is counted by its threads and their records although some
+/// may be missing, since nobody knows how its T has grown.
+fn is_told_by_threads(known: &[Known], snapshot: &Snapshot, key: ProcessKey) -> bool {
+    let Some(seen) = snapshot.by_key(key) else { return false };
+    let is_rounded = seen.io.rounded_threads().is_some();
+    let position = known.binary_search_by_key(&key, |known| known.key);
+    match position.ok().and_then(|position| known.get(position)) {
+        Some(known) => known.has_threads() && (is_rounded || known.rounded.is_some()),
+        None => is_rounded,
+    }
+}
+
+/// Of whose I/O something is missing now, or will be: see [`Movement::unread`].
+fn unread(known: &[Known], is_inferred: impl Fn(ProcessKey) -> bool) -> Vec<ProcessKey> {
+    let misses = |known: &&Known| match known.rounded {
+        Some(_) => is_inferred(known.key),
+        None => known.io.is_none(),
+    };
+    known.iter().filter(misses).map(|known| known.key).collect()
 }
 
 /// What a process did between its last sight and its end is missing, unless that
@@ -1023,7 +1057,7 @@ fn give_cpu_tails(exits: &Exits, movement: &mut Movement) {
     movement.processes.extend(exits.cpu_tails.iter().map(|tail| {
         let mut usage = UsageDelta::ZERO;
         usage.0[UsageCounter::CpuSystemNs as usize] = tail.cpu_ns;
-        ProcessDelta { key: tail.key, io: Some(IoDelta::ZERO), usage, rounded_records: 0 }
+        ProcessDelta { usage, ..ProcessDelta::nothing(tail.key) }
     }));
 }
 
@@ -1095,6 +1129,7 @@ impl Known {
                 total: *total,
                 threads: KnownThreads::of(process.key, *total, process.io.threads.value()),
             }),
+            rounded: process.io.rounded_threads().cloned().map(Box::new),
             is_unread_from_birth: false,
             held_sweeps: 0,
             unread_sweeps: UnreadSweeps::default(),
@@ -1131,7 +1166,11 @@ impl Known {
             return None;
         }
         let io = match (&self.io, process.io.total.value()) {
-            (None, None) => None,
+            (None, None) => match (&self.rounded, process.io.rounded_threads()) {
+                (None, None) => None,
+                (Some(then), Some(now)) => Some(quiet_growth_of_threads(then, now)?),
+                _ => return None,
+            },
             (Some(then), Some(now)) => {
                 let threads = process.io.threads.value();
                 Some(then.quiet_growth(self.key, *now, threads, ends)?)
@@ -1163,13 +1202,20 @@ impl Known {
         if let (Some(known), Some(total)) = (&mut self.io, process.io.total.value()) {
             known.follow(self.key, *total, process.io.threads.value());
         }
-        (!is_unchanged).then_some(ProcessDelta { key: self.key, io, usage, rounded_records: 0 })
+        if let (Some(known), Some(threads)) = (&mut self.rounded, process.io.rounded_threads())
+            && **known != *threads
+        {
+            **known = raised(threads, known);
+        }
+        let is_rounded = self.rounded.is_some();
+        let nothing = ProcessDelta::nothing(self.key);
+        (!is_unchanged).then_some(ProcessDelta { io, usage, is_rounded, ..nothing })
     }
 
     /// Hands itself out, and leaves its place behind.
     fn take_out(&mut self) -> Known {
-        let (io, ahead) = (self.io.take(), self.ahead.take());
-        let taken = Known { io, ahead, overdrawn: self.overdrawn.take(), ..*self };
+        let (io, rounded, ahead) = (self.io.take(), self.rounded.take(), self.ahead.take());
+        let taken = Known { io, rounded, ahead, overdrawn: self.overdrawn.take(), ..*self };
         self.is_taken_out = true;
         taken
     }
@@ -1253,6 +1299,9 @@ impl Known {
 
     /// The threads that were read, none where they were not.
     fn threads(&self) -> ThreadList {
+        if let Some(rounded) = &self.rounded {
+            return ThreadList::clone(rounded);
+        }
         let list = self.io.as_ref().and_then(|io| io.threads.list(self.key, io.total));
         list.unwrap_or_default()
     }
@@ -1276,7 +1325,26 @@ impl Known {
 
     /// Whether the threads were read.
     fn has_threads(&self) -> bool {
-        self.io.as_ref().is_some_and(|io| !matches!(io.threads, KnownThreads::Unread))
+        let is_listed = |io: &KnownIo| !matches!(io.threads, KnownThreads::Unread);
+        self.rounded.is_some() || self.io.as_ref().is_some_and(is_listed)
+    }
+
+    /// Whether anything is known of its I/O.
+    fn is_readable(&self) -> bool {
+        self.io.is_some() || self.rounded.is_some()
+    }
+
+    /// What its threads did at least, where T is out of sight.
+    fn rounded_sum(&self) -> IoDelta {
+        let threads = self.rounded.iter().flat_map(|threads| threads.iter());
+        threads.fold(IoDelta::ZERO, |sum, thread| sum.plus(thread.total.as_delta()))
+    }
+
+    /// Lets no thread whose bytes are rounded by now have done less than it had.
+    fn raise_rounded_to(&mut self, previous: &Known) {
+        if let Some(now) = &mut self.rounded {
+            **now = raised(now, &previous.threads());
+        }
     }
 
     /// Whether this can be a later reading of the same process: it started at the same moment,
@@ -1302,7 +1370,8 @@ impl Known {
     /// Whether the I/O of this reading can follow the one before. Of a process that is
     /// just being released the kernel shows less than it did a moment ago.
     fn io_follows(&self, previous: &Known) -> bool {
-        let was_lost = self.io.is_none() && previous.io.is_some();
+        let was_lost = self.io.is_none()
+            && (previous.io.is_some() || previous.rounded.is_some() && self.rounded.is_none());
         !was_lost && !self.io_fell(previous)
     }
 
@@ -1366,6 +1435,7 @@ impl Pending {
             is_zombie: false,
             usage: Usage { own: ended.own_usage.without_cpu(), ..Usage::default() },
             io: Some(KnownIo::without_threads(IoTotals::ZERO.plus(own))),
+            rounded: None,
             is_unread_from_birth: false,
             held_sweeps: 0,
             unread_sweeps: UnreadSweeps::default(),
@@ -1394,7 +1464,7 @@ impl Pending {
             Reap::Into(reaper) => {
                 let reaper = &mut accounts[reaper];
                 reaper.take_out(&self.last, tick_ns);
-                if reaper.io_left.is_none() && self.last.io.is_some() {
+                if reaper.io_left.is_none() && self.last.is_readable() {
                     note_lost(&self.last, movement);
                 }
                 (self.settlement, self.sweeps) = (Settlement::In(reaper.current.key), 0);
@@ -1515,6 +1585,29 @@ fn is_main_alone(key: ProcessKey, total: IoTotals, threads: &[ThreadIo]) -> bool
     matches!(threads, [main] if main.key == leader_of(key) && main.total == total)
 }
 
+/// Threads as they are told now, but none with less than it was told to have done before, where only
+/// rounding makes the difference: who told of it then did not round. Where it is more, another
+/// thread has called exec and taken the main one's place.
+fn raised(now: &[ThreadIo], then: &[ThreadIo]) -> ThreadList {
+    let raised = now.iter().map(|thread| {
+        let position = then.binary_search_by_key(&thread.key, |then| then.key);
+        let then = position.ok().and_then(|position| then.get(position));
+        let then = then.filter(|then| is_hidden_by_rounding(then.total, thread.total));
+        let total = then.map_or(thread.total, |then| thread.total.raised_to(then.total));
+        ThreadIo { total, ..*thread }
+    });
+    raised.collect()
+}
+
+/// Whether a thread that had done `then` may be told, rounded, to have done `now`.
+fn is_hidden_by_rounding(then: IoTotals, now: IoTotals) -> bool {
+    let mut hidden = then.since_clamped(now);
+    // How often it read and wrote is not told at all.
+    hidden.0[IoCounter::ReadCount as usize] = 0;
+    hidden.0[IoCounter::WriteCount as usize] = 0;
+    hidden.0.into_iter().all(|bytes| bytes < ROUNDED_TO_BYTES)
+}
+
 /// What threads did themselves of which none is new and none has ended since `then`; `None`
 /// where that is not so.
 fn quiet_growth_of_threads(then: &[ThreadIo], now: &[ThreadIo]) -> Option<IoDelta> {
@@ -1540,11 +1633,13 @@ impl Account {
         current.usage.own = previous.usage.own.advanced_to(current.usage.own);
         if !current.io_follows(&previous) {
             let is_told_by_threads = current.has_threads() && previous.has_threads();
-            if ends == Ends::Inferred || !is_told_by_threads {
+            let may_be_told = ends != Ends::Inferred || current.rounded.is_some();
+            if !may_be_told || !is_told_by_threads {
                 return Account::unreadable(current, previous);
             }
             current.raise_total_to(&previous);
         }
+        current.raise_rounded_to(&previous);
         let io_left = match (&current.io, &previous.io) {
             (Some(now), Some(then)) => {
                 Some(now.total.since_clamped(then.total).less(previous.ahead()))
@@ -1559,7 +1654,8 @@ impl Account {
         let nothing = Known {
             usage: Usage::default(),
             io: current.io.is_some().then(|| KnownIo::without_threads(IoTotals::ZERO)),
-            is_unread_from_birth: current.io.is_none(),
+            rounded: current.rounded.is_some().then(Box::default),
+            is_unread_from_birth: !current.is_readable(),
             ..current.clone()
         };
         Account::continued(current, nothing, Ends::Inferred)
@@ -1588,6 +1684,7 @@ impl Account {
         }
         current.usage.reaped = previous.usage.reaped;
         current.io.clone_from(&previous.io);
+        current.rounded.clone_from(&previous.rounded);
         current.ahead.clone_from(&previous.ahead);
         current.held_sweeps = previous.held_sweeps + 1;
         current.unread_sweeps.io = previous.unread_sweeps.io.saturating_add(1);
@@ -1603,7 +1700,7 @@ impl Account {
         let reaped = current.usage.reaped.since_clamped(previous.usage.reaped);
         let overdrawn = previous.overdrawn();
         current.overdraw(overdrawn.less_in_all(reaped));
-        current.is_unread_from_birth = previous.is_unread_from_birth && current.io.is_none();
+        current.is_unread_from_birth = previous.is_unread_from_birth && !current.is_readable();
         Account {
             has_reaped: reaped[UsageCounter::MinorFaults] > 0,
             reaped_left: reaped.less_in_all(overdrawn),
@@ -1632,7 +1729,8 @@ impl Account {
         self.current.has_ended = self.previous.has_ended;
         self.current.was_told_ended = self.previous.has_ended;
         self.current.fate = self.previous.fate;
-        if movement.is_inferred(key) || self.standing == Standing::Held {
+        let is_polled = movement.is_inferred(key) && !self.is_told_by_threads();
+        if is_polled || self.standing == Standing::Held {
             return;
         }
         let none = Batch::default();
@@ -1643,8 +1741,10 @@ impl Account {
             let threads = self.current.threads();
             let threads = records.threads(batch, &self.previous, &threads, look.exec_count);
             self.recorded_io = Some(batch.own(&threads));
+            // Of T it can only be ahead where that is known.
             let ahead = threads.ahead(look.ticks);
-            self.current.ahead = (!ahead.is_zero()).then(|| Box::new(ahead));
+            let is_ahead = self.current.io.is_some() && !ahead.is_zero();
+            self.current.ahead = is_ahead.then(|| Box::new(ahead));
         } else {
             self.recorded_io = self.current.recorded_alone(batch);
         }
@@ -1659,6 +1759,13 @@ impl Account {
             self.current.learn_end(ended, total, movement.ends);
             self.current.was_told_ended = true;
         }
+    }
+
+    /// Whether it is counted by its threads and their records although some may be missing: T is
+    /// out of sight, or was.
+    fn is_told_by_threads(&self) -> bool {
+        let has_lost_total = self.previous.rounded.is_some() || self.current.rounded.is_some();
+        has_lost_total && self.previous.has_threads() && self.current.has_threads()
     }
 
     /// Whether all that a pending child was last seen to have done fits into what this process
@@ -1693,7 +1800,11 @@ impl Account {
                 *left = left.less(io.total.as_delta());
                 self.taken_io = self.taken_io.plus(io.total.as_delta());
             }
-            (Some(_), None) => {
+            (Some(left), None) => {
+                // So much of it was counted.
+                let rounded = child.rounded_sum().min(*left);
+                *left = left.less(rounded);
+                self.taken_io = self.taken_io.plus(rounded);
                 self.took_unread_io = true;
                 self.took_older_io |= !child.is_unread_from_birth;
             }
@@ -1715,6 +1826,7 @@ impl Account {
             io: own_io,
             usage: own_usage,
             rounded_records: self.recorded_io.map_or(0, |own| own.rounded_records),
+            is_rounded: self.previous.rounded.is_some() || self.current.rounded.is_some(),
         };
         let unread = self.previous.unread_sweeps;
         let residual = Residual {

@@ -222,6 +222,9 @@ pub struct Usage {
 }
 
 /// I/O of one process.
+///
+/// Where `total` is absent and `threads` are not, the kernel has told of each thread by itself: see
+/// [`ProcessIo::rounded_threads`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessIo {
     /// `/proc/PID/io`: living threads, exited threads and reaped children, together.
@@ -230,6 +233,23 @@ pub struct ProcessIo {
     /// Each living thread's own I/O, KERNEL's L. `NotRequested` where a process never
     /// had children: then its `total` is all its own.
     pub threads: Reading<ThreadList>,
+}
+
+impl ProcessIo {
+    /// The threads of a process whose total is out of sight: the bytes of each are rounded down to
+    /// [`ROUNDED_TO_BYTES`](crate::exit::ROUNDED_TO_BYTES), how often they read and wrote is not
+    /// told, and what ended threads and reaped children did before anybody looked is not known.
+    /// `None` where the total is known, or nothing is.
+    #[must_use]
+    pub fn rounded_threads(&self) -> Option<&ThreadList> {
+        self.threads.value().filter(|_| self.total.value().is_none())
+    }
+
+    /// Why nothing at all is known of what it did.
+    #[must_use]
+    pub fn absence(&self) -> Option<Absence> {
+        self.total.absence().filter(|_| self.threads.value().is_none())
+    }
 }
 
 /// One living thread's own I/O, `/proc/PID/task/TID/io`. Never receives a child's.
