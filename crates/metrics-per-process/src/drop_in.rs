@@ -30,7 +30,7 @@ use mpp_collect::{
     Seen, Step,
 };
 
-use self::kept::{Interest, Programs};
+use self::kept::{Interest, IsOfInterest, Programs};
 use crate::error::Error;
 
 /// From so many processes on they are read by programs in the kernel, where we may load them:
@@ -301,7 +301,7 @@ pub fn get_processes_stats_ex_waiting<E: From<Error>>(
     let filter = Filter::new(selection);
     let mut session = Session::open(selection.identity_needs(), measures(options.connections))?;
     session.load_programs(PROGRAMS_PAY);
-    let first = session.sweep(&filter, HashSet::new())?;
+    let first = session.sweep(&filter, Members::default())?;
     let mut sums = Sums::default();
     let rates = if options.interval.is_zero() {
         for process in first.processes.iter().filter(|process| filter.matches(process)) {
@@ -315,7 +315,7 @@ pub fn get_processes_stats_ex_waiting<E: From<Error>>(
         let members = filter.members(&first);
         let second = session.sweep(&filter, members.clone())?;
         let movement = ledger.advance(&second);
-        sums.add_interval(&filter, members, &first, &second, &movement);
+        sums.add_interval(&filter, &members, &first, &second, &movement);
         Rates::Measured
     };
     let mut stats = sums.finish(options.zeros, rates);
@@ -389,13 +389,16 @@ impl Session {
 
     /// Reads all processes; what they hold only of those that may match, or did before. Where the
     /// thread of the programs has ended, this and all later readings are made by files.
-    fn sweep(&mut self, filter: &Filter, former: HashSet<ProcessKey>) -> Result<Snapshot, Error> {
-        let filter = filter.clone();
-        let may_match: Arc<Interest> = Arc::new(move |key, identity| {
-            filter.matches_by_name_and_user(identity) || former.contains(&key)
+    fn sweep(&mut self, filter: &Filter, former: Members) -> Result<Arc<Snapshot>, Error> {
+        let matching = filter.clone();
+        let may_match: Arc<IsOfInterest> = Arc::new(move |key, identity| {
+            matching.matches_by_name_and_user(identity) || former.contains(key)
         });
         if let Some(programs) = &self.programs {
-            match programs.sweep(&self.needs, Arc::clone(&may_match)) {
+            // Whoever matched before and does not match any more has run since.
+            let (is_of_interest, filter) = (Arc::clone(&may_match), Some(filter.clone()));
+            let interest = Interest { is_of_interest, filter };
+            match programs.sweep(&self.needs, interest) {
                 Err(Error::MeterGone) => self.programs = None,
                 outcome => return outcome,
             }
@@ -403,27 +406,28 @@ impl Session {
         let mut snapshot = Snapshot::default();
         let wait = self.wait();
         self.collector.sweep_of_interest(&self.needs, &*may_match, wait, &mut snapshot)?;
-        Ok(snapshot)
+        Ok(Arc::new(snapshot))
     }
 
     /// One reading of all processes by programs in the kernel, where these are loaded or there are
     /// so many processes that it pays. `None` where it does not, or they cannot be had.
-    fn sweep_once(&self, processes: u64, is_of_interest: Arc<Interest>) -> Option<Snapshot> {
+    fn sweep_once(&self, processes: u64, interest: Interest) -> Option<Arc<Snapshot>> {
         let programs = Programs::loaded().or_else(|| {
             let is_paid = self.collector.processes_about() >= processes;
             is_paid.then(|| Programs::load(exit_room()).ok()).flatten()
         })?;
-        programs.sweep(&self.needs, is_of_interest).ok()
+        programs.sweep(&self.needs, interest).ok()
     }
 
     /// One reading of all processes by programs in the kernel, where that costs less than reading
     /// these.
-    fn sweep_for(&self, pids: &[u32]) -> Option<Snapshot> {
+    fn sweep_for(&self, pids: &[u32]) -> Option<Arc<Snapshot>> {
         let count = pids.len() as u64;
         let is_large =
             count >= PROGRAMS_PAY && count * PART_MIN >= self.collector.processes_about();
         let wanted: HashSet<u32> = is_large.then(|| pids.iter().copied().collect())?;
-        self.sweep_once(PROGRAMS_PAY, Arc::new(move |key, _| wanted.contains(&key.pid)))
+        let is_of_interest: Arc<IsOfInterest> = Arc::new(move |key, _| wanted.contains(&key.pid));
+        self.sweep_once(PROGRAMS_PAY, Interest { is_of_interest, filter: None })
     }
 
     /// The PIDs of the processes that match, where the environment is asked for.
@@ -501,7 +505,7 @@ impl Selection {
 }
 
 /// A selection with its users looked up.
-#[derive(Clone)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Filter {
     selection: Arc<Selection>,
     uids: Arc<HashSet<u32>>,
@@ -547,15 +551,18 @@ impl Filter {
     }
 
     /// Whether it may match, as it is asked of every process.
-    fn interest(&self) -> Arc<Interest> {
+    fn interest(&self) -> Interest {
         let filter = self.clone();
-        Arc::new(move |_, identity| filter.matches_by_name_and_user(identity))
+        Interest {
+            is_of_interest: Arc::new(move |_, identity| filter.matches_by_name_and_user(identity)),
+            filter: Some(self.clone()),
+        }
     }
 
     /// The processes of a snapshot that match.
-    fn members(&self, snapshot: &Snapshot) -> HashSet<ProcessKey> {
+    fn members(&self, snapshot: &Snapshot) -> Members {
         let members = snapshot.processes.iter().filter(|process| self.matches(process));
-        members.map(|process| process.key).collect()
+        Members::of(members.map(|process| process.key))
     }
 
     fn matches_by_name_and_user(&self, identity: &Identity) -> bool {
@@ -568,6 +575,22 @@ impl Filter {
 
     fn matches_user(&self, uid: u32) -> bool {
         self.selection.users.is_empty() || self.uids.contains(&uid)
+    }
+}
+
+/// Processes that have matched, ascending by key.
+#[derive(Clone, Debug, Default)]
+struct Members(Arc<[ProcessKey]>);
+
+impl Members {
+    fn of(keys: impl IntoIterator<Item = ProcessKey>) -> Self {
+        let mut keys: Vec<ProcessKey> = keys.into_iter().collect();
+        keys.sort_unstable();
+        Members(keys.into())
+    }
+
+    fn contains(&self, key: ProcessKey) -> bool {
+        self.0.binary_search(&key).is_ok()
     }
 }
 
@@ -757,40 +780,60 @@ impl Sums {
     fn add_interval(
         &mut self,
         filter: &Filter,
-        mut members: HashSet<ProcessKey>,
+        members: &Members,
         first: &Snapshot,
         second: &Snapshot,
         movement: &Movement,
     ) {
-        // Both ascend by key.
-        let mut earlier = first.processes.iter().peekable();
-        for process in &second.processes {
-            while earlier.next_if(|before| before.key < process.key).is_some() {}
-            let before = earlier.next_if(|before| before.key == process.key);
-            if let Some(before) = before.filter(|before| members.contains(&before.key)) {
-                self.add_survivor(before, process, second.host.memory_total_bytes);
-            }
-        }
-        // One that lived before without matching brings nothing of this interval.
-        let is_born = |key: &ProcessKey| first.by_key(*key).is_none();
-        members.extend(filter.members(second).into_iter().filter(is_born));
+        let mut born = self.add_survivors(filter, members, first, second);
         // Where ends are told, those that nobody saw alive are known by name.
         let ended = second.exits.processes.iter().map(|exit| &exit.sample);
         let ended = ended.filter(|process| filter.matches(process)).map(|process| process.key);
-        members.extend(ended.filter(is_born));
-        let (io, usage) = moved(movement, |key| members.contains(&key));
+        born.extend(ended.filter(|key| first.by_key(*key).is_none()));
+        let born = Members::of(born);
+        let (io, usage) = moved(movement, |key| members.contains(key) || born.contains(key));
+        let has_members = !members.0.is_empty() || !born.0.is_empty();
         let elapsed = second.taken_at.since(first.taken_at);
         let io_is_unknown = io == IoDelta::ZERO && !self.has_total(MetricId::IoWriteBytes);
         let of_the_ledger = |column: &&mut Column| OF_THE_LEDGER.contains(&column.metric.id);
         for column in self.columns.iter_mut().filter(of_the_ledger) {
             let id = column.metric.id;
-            if members.is_empty() || (is_io(id) && io_is_unknown) {
+            if !has_members || (is_io(id) && io_is_unknown) {
                 continue;
             }
             if let Some(rate) = rate::per_second(growth(id, io, usage), elapsed) {
                 add(&mut column.rate, StatValue::Float(rate));
             }
         }
+    }
+
+    /// Adds the members that both readings saw. Returns who of the second one matches and was not
+    /// in the first.
+    fn add_survivors(
+        &mut self,
+        filter: &Filter,
+        members: &Members,
+        first: &Snapshot,
+        second: &Snapshot,
+    ) -> Vec<ProcessKey> {
+        // All three ascend by key.
+        let mut earlier = first.processes.iter().peekable();
+        let mut matched = members.0.iter().peekable();
+        let mut born = Vec::new();
+        for process in &second.processes {
+            while earlier.next_if(|before| before.key < process.key).is_some() {}
+            while matched.next_if(|key| **key < process.key).is_some() {}
+            match earlier.next_if(|before| before.key == process.key) {
+                Some(before) if matched.next_if(|key| **key == process.key).is_some() => {
+                    self.add_survivor(before, process, second.host.memory_total_bytes);
+                }
+                // One that lived before without matching brings nothing of this interval.
+                Some(_) => {}
+                None if filter.matches(process) => born.push(process.key),
+                None => {}
+            }
+        }
+        born
     }
 
     fn add_survivor(
@@ -959,7 +1002,7 @@ mod tests {
         let mut other = session();
         other.load_programs(0);
         assert!(other.programs.is_none());
-        let found = other.sweep(&Filter::new(&Selection::default()), HashSet::new()).unwrap();
+        let found = other.sweep(&Filter::new(&Selection::default()), Members::default()).unwrap();
         assert_eq!(found.exits.source, ExitSource::Nobody, "it has no second set of its own");
     }
 
@@ -990,7 +1033,7 @@ mod tests {
         let filter = Filter::new(&selection);
         let mut read = session();
         let stats = [&mut told, &mut read].map(|session| {
-            let snapshot = session.sweep(&filter, HashSet::new()).unwrap();
+            let snapshot = session.sweep(&filter, Members::default()).unwrap();
             let process = snapshot.processes.iter().find(|p| p.key.pid == child.id()).unwrap();
             assert!(filter.matches(process), "{:?}", process.identity);
             assert_eq!(process.identity.executable, Reading::Absent(Absence::NotRequested));
@@ -1018,14 +1061,14 @@ mod tests {
         let Some(mut session) = by_programs() else { return };
         let (_folder, mut command, selection) = writer("mpp-born-ended", 3);
         let filter = Filter::new(&selection);
-        let first = session.sweep(&filter, HashSet::new()).unwrap();
+        let first = session.sweep(&filter, Members::default()).unwrap();
         let mut ledger = Ledger::new();
         ledger.advance(&first);
         assert!(command.status().unwrap().success());
-        let second = session.sweep(&filter, HashSet::new()).unwrap();
+        let second = session.sweep(&filter, Members::default()).unwrap();
         let movement = ledger.advance(&second);
         let mut sums = Sums::default();
-        sums.add_interval(&filter, HashSet::new(), &first, &second, &movement);
+        sums.add_interval(&filter, &Members::default(), &first, &second, &movement);
         let elapsed = second.taken_at.since(first.taken_at).as_secs_f64();
         let column = sums.columns.iter().find(|c| c.metric.id == MetricId::IoWriteBytes).unwrap();
         let rate = column.rate.as_ref().unwrap().as_f64().unwrap();
@@ -1037,7 +1080,9 @@ mod tests {
     /// Ends the thread that has the programs, as a defect would.
     fn end_programs(session: &Session) {
         let programs = session.programs.as_ref().unwrap();
-        let outcome = programs.sweep(&session.needs, Arc::new(|_, _| panic!("what a defect does")));
+        let is_of_interest: Arc<IsOfInterest> = Arc::new(|_, _| panic!("what a defect does"));
+        let fails = Interest { is_of_interest, filter: None };
+        let outcome = programs.sweep(&session.needs, fails);
         assert!(matches!(outcome, Err(Error::MeterGone)), "{outcome:?}");
     }
 
@@ -1046,7 +1091,7 @@ mod tests {
         let filter = Filter::new(&Selection::default());
         let Some(mut session) = by_programs() else { return };
         end_programs(&session);
-        let found = session.sweep(&filter, HashSet::new()).unwrap();
+        let found = session.sweep(&filter, Members::default()).unwrap();
         assert_eq!(found.exits.source, ExitSource::Nobody);
         assert!(found.by_pid(std::process::id()).is_some());
     }
@@ -1059,7 +1104,7 @@ mod tests {
         let mut writer = std::process::Command::new("cat");
         let mut writer = writer.stdin(std::process::Stdio::piped()).stdout(file).spawn().unwrap();
         let filter = Filter::new(&Selection::default());
-        let first = session.sweep(&filter, HashSet::new()).unwrap();
+        let first = session.sweep(&filter, Members::default()).unwrap();
         let key = first.by_pid(writer.id()).unwrap().key;
         let mut ledger = Ledger::new();
         ledger.advance(&first);
@@ -1069,7 +1114,7 @@ mod tests {
         while std::fs::metadata(folder.path().join("written")).unwrap().len() < 3 << 20 {
             std::thread::yield_now();
         }
-        let second = session.sweep(&filter, [key].into()).unwrap();
+        let second = session.sweep(&filter, Members::of([key])).unwrap();
         drop(input);
         assert!(writer.wait().unwrap().success());
         let (io, _) = moved(&ledger.advance(&second), |moved| moved == key);

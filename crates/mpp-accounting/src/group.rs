@@ -34,8 +34,9 @@ use crate::walk::Walk;
 /// there are no more rows.
 const ROUNDS_DESERTED: u32 = 60;
 
-/// After a process has become another, got another parent or come into sight, those without a place look for so
-/// many sweeps whether they inherit one now: an ended parent is still spoken of in the next.
+/// After a process has become another, got another parent or come into sight, those without a
+/// place look for so many sweeps whether they inherit one now: an ended parent is still spoken of
+/// in the next.
 const RESTLESS_ROUNDS: u32 = 3;
 
 /// The row that takes everything beyond the largest number of rows.
@@ -583,6 +584,7 @@ impl GroupBook {
             + snapshot.exits.processes.len();
         let (mut newcomers, walk) = (Vec::new(), Walk::default());
         slack::make_room(&mut newcomers, expected);
+        slack::make_room(turns, expected);
         let (round, looks_at_ports) = (self.round, self.looks_at_ports);
         let mut has_placeless = false;
         for (position, process) in snapshot.processes.iter().enumerate() {
@@ -892,7 +894,7 @@ impl GroupBook {
         match owner? {
             Owner::Row(row) => self.groups.get_mut(row).map(|row| &mut row.totals),
             Owner::Undecided(key) => {
-                let totals = self.undecided.totals_of(key);
+                let totals = self.undecided.totals_of(key, self.marks);
                 if totals.is_none()
                     && let Some(member) = self.members.get_mut(key)
                 {
@@ -904,12 +906,13 @@ impl GroupBook {
         }
     }
 
-    /// What the members had done before anyone looked.
+    /// What the members had done before anyone looked. Of those who may turn out to be members it
+    /// will be missing.
     fn start_totals(&mut self, snapshot: &Snapshot) {
         for process in &snapshot.processes {
-            let Some(place) = self.members.get(process.key).and_then(|member| member.place) else {
-                continue;
-            };
+            let Some(member) = self.members.get_mut(process.key) else { continue };
+            member.has_lost_deeds = member.is_undecided();
+            let Some(place) = member.place else { continue };
             let has_foreign_parent = snapshot
                 .by_pid(process.parent_pid)
                 .and_then(|parent| self.members.get(parent.key)?.place)
@@ -997,7 +1000,7 @@ impl GroupBook {
                 (None, Decision::Doubtful(row)) => {
                     undecided += 1;
                     if switched.has_happened() {
-                        let totals = self.undecided.totals_of(process.key);
+                        let totals = self.undecided.totals_of(process.key, self.marks);
                         member.has_lost_deeds |= totals.is_none();
                         totals.into_iter().for_each(|totals| totals.switch_as(switched));
                     }

@@ -320,7 +320,7 @@ impl GroupTotals {
 /// What a process did itself: its living threads, or all where these were not read.
 fn own_of(process: &ProcessSample) -> IoTotals {
     let total = process.io.total.value().copied().unwrap_or_default();
-    process.io.threads.value().map_or(total, |threads| {
+    process.threads().value().map_or(total, |threads| {
         threads.iter().fold(IoTotals::ZERO, |sum, thread| sum.plus(thread.total.as_delta()))
     })
 }

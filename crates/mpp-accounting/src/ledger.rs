@@ -34,10 +34,10 @@ mod records;
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use self::late::{Inherited, Newness, Outlook, Settlement};
-use self::records::{Batch, Ended, Missing, OwnIo, Records, has_all_of, leader_of};
+use self::records::{Batch, Ended, Missing, OwnIo, Records, has_all_of};
 use crate::exit::{ExitSource, Exits, ROUNDED_TO_BYTES, Spill};
 use crate::process::{
-    ProcessKey, ProcessSample, ProcessState, ThreadIo, ThreadKey, ThreadList, Usage,
+    ProcessKey, ProcessSample, ProcessState, ThreadIo, ThreadKey, ThreadList, ThreadView, Usage,
 };
 use crate::slack::{self, Slack};
 use crate::snapshot::{Snapshot, Visibility};
@@ -282,9 +282,8 @@ struct Known {
     usage: Usage,
     /// The last readable T; `None` where it was never readable, or the threads alone are by now.
     io: Option<KnownIo>,
-    /// L where T is out of sight: never to be taken for T. Boxed, since nobody has any where T can
-    /// be read.
-    rounded: Option<Box<ThreadList>>,
+    /// L where T is out of sight, written out: never to be taken for T.
+    rounded: Option<ThreadList>,
     /// Whether it began while somebody looked and was never readable: then all that is recorded
     /// of it counts.
     is_unread_from_birth: bool,
@@ -346,10 +345,8 @@ enum KnownThreads {
     Unread,
     /// None was seen, and there was none to be seen.
     Nobody,
-    /// The main thread alone, and T is all its own: as of nearly every process.
-    MainAlone { has_exited: bool },
-    /// Boxed, since there are few.
-    Listed(Box<ThreadList>),
+    /// Of nearly every process the main thread alone.
+    Read(ThreadList),
 }
 
 /// A vanished process whose reaper is not found yet, or of which something may still be heard.
@@ -1127,9 +1124,9 @@ impl Known {
             usage: process.usage,
             io: process.io.total.value().map(|total| KnownIo {
                 total: *total,
-                threads: KnownThreads::of(process.key, *total, process.io.threads.value()),
+                threads: KnownThreads::of(process.io.threads.value()),
             }),
-            rounded: process.io.rounded_threads().cloned().map(Box::new),
+            rounded: process.io.rounded_threads().and(process.io.threads.value().cloned()),
             is_unread_from_birth: false,
             held_sweeps: 0,
             unread_sweeps: UnreadSweeps::default(),
@@ -1168,7 +1165,7 @@ impl Known {
         let io = match (&self.io, process.io.total.value()) {
             (None, None) => match (&self.rounded, process.io.rounded_threads()) {
                 (None, None) => None,
-                (Some(then), Some(now)) => Some(quiet_growth_of_threads(then, now)?),
+                (Some(_), Some(now)) => Some(quiet_growth_of_threads(&self.threads(), now)?),
                 _ => return None,
             },
             (Some(then), Some(now)) => {
@@ -1200,12 +1197,13 @@ impl Known {
         self.usage.own = self.usage.own.advanced_to(process.usage.own);
         self.usage.reaped = process.usage.reaped;
         if let (Some(known), Some(total)) = (&mut self.io, process.io.total.value()) {
-            known.follow(self.key, *total, process.io.threads.value());
+            known.follow(*total, process.io.threads.value());
         }
-        if let (Some(known), Some(threads)) = (&mut self.rounded, process.io.rounded_threads())
-            && **known != *threads
+        if self.rounded.is_some()
+            && let Some(now) = process.io.rounded_threads()
+            && *self.threads() != *now
         {
-            **known = raised(threads, known);
+            self.rounded = Some(raised(now, &self.threads()));
         }
         let is_rounded = self.rounded.is_some();
         let nothing = ProcessDelta::nothing(self.key);
@@ -1298,23 +1296,25 @@ impl Known {
     }
 
     /// The threads that were read, none where they were not.
-    fn threads(&self) -> ThreadList {
+    fn threads(&self) -> ThreadView<'_> {
         if let Some(rounded) = &self.rounded {
-            return ThreadList::clone(rounded);
+            return rounded.of(self.key, IoTotals::ZERO);
         }
         let list = self.io.as_ref().and_then(|io| io.threads.list(self.key, io.total));
         list.unwrap_or_default()
     }
 
-    /// Whether the same threads are there, and live or have exited as before. Of nearly every
-    /// process that is asked of its main thread alone.
-    fn has_same_threads(&self, now: &[ThreadIo]) -> bool {
-        match (self.io.as_ref().map(|io| &io.threads), now) {
-            (Some(KnownThreads::MainAlone { has_exited }), [main]) => {
-                main.key == leader_of(self.key) && main.has_exited == *has_exited
-            }
-            (Some(KnownThreads::Listed(then)), now) => has_all_of(now, then),
-            _ => has_all_of(now, &self.threads()),
+    /// Whether the same threads are there, and live or have exited as before; `None` where they
+    /// were not read. Of nearly every process that is asked of its main thread alone.
+    fn has_same_threads(&self, process: &ProcessSample) -> Option<bool> {
+        let now = process.io.threads.value()?;
+        let then = match self.io.as_ref().map(|io| &io.threads) {
+            Some(KnownThreads::Read(then)) => lone_main_threads(then, now),
+            _ => None,
+        };
+        match then {
+            Some([then, now]) => Some(then == now),
+            None => Some(has_all_of(process.threads().value()?, &self.threads())),
         }
     }
 
@@ -1336,14 +1336,15 @@ impl Known {
 
     /// What its threads did at least, where T is out of sight.
     fn rounded_sum(&self) -> IoDelta {
-        let threads = self.rounded.iter().flat_map(|threads| threads.iter());
+        let threads = self.rounded.iter().filter_map(ThreadList::written_out).flatten();
         threads.fold(IoDelta::ZERO, |sum, thread| sum.plus(thread.total.as_delta()))
     }
 
     /// Lets no thread whose bytes are rounded by now have done less than it had.
     fn raise_rounded_to(&mut self, previous: &Known) {
-        if let Some(now) = &mut self.rounded {
-            **now = raised(now, &previous.threads());
+        let now = self.rounded.as_ref().and_then(ThreadList::written_out);
+        if let Some(raised) = now.map(|now| raised(now, &previous.threads())) {
+            self.rounded = Some(raised);
         }
     }
 
@@ -1501,39 +1502,37 @@ impl KnownIo {
         let growth = total.since(self.total)?;
         let own = match (&self.threads, threads) {
             (KnownThreads::Unread, None) => return Some(growth),
-            (KnownThreads::MainAlone { has_exited }, Some(now)) => {
-                let then = ThreadIo { has_exited: *has_exited, ..main_alone(key, self.total) };
-                quiet_growth_of_threads(&[then], now)?
-            }
-            (KnownThreads::Nobody, Some(now)) => quiet_growth_of_threads(&[], now)?,
-            (KnownThreads::Listed(then), Some(now)) => quiet_growth_of_threads(then, now)?,
-            _ => return None,
+            (KnownThreads::Unread, _) | (_, None) => return None,
+            (KnownThreads::Read(then), Some(now)) => match lone_main_threads(then, now) {
+                Some([then, now]) if then != now => return None,
+                Some([_, true]) => IoDelta::ZERO,
+                Some([_, false]) => growth,
+                None => quiet_growth_of_threads(&self.threads(key)?, &now.of(key, total))?,
+            },
+            (KnownThreads::Nobody, Some(now)) => quiet_growth_of_threads(&[], &now.of(key, total))?,
         };
         Some(if ends == Ends::Inferred { growth } else { own })
     }
 
-    fn follow(&mut self, key: ProcessKey, total: IoTotals, threads: Option<&ThreadList>) {
+    fn follow(&mut self, total: IoTotals, threads: Option<&ThreadList>) {
         self.total = total;
-        match (&mut self.threads, threads) {
-            (KnownThreads::Listed(known), Some(now)) if !is_main_alone(key, total, now) => {
-                if **known != *now {
-                    **known = now.clone();
-                }
-            }
-            (known, now) => *known = KnownThreads::of(key, total, now),
-        }
+        self.threads = KnownThreads::of(threads);
+    }
+
+    fn threads(&self, key: ProcessKey) -> Option<ThreadView<'_>> {
+        self.threads.list(key, self.total)
     }
 
     /// F: what the total holds beyond the living threads' own; `None` where L was not read.
     fn folded(&self, key: ProcessKey) -> Option<IoDelta> {
-        let threads = self.threads.list(key, self.total)?;
+        let threads = self.threads(key)?;
         let own = threads.iter().fold(IoTotals::ZERO, |sum, t| sum.plus(t.total.as_delta()));
         Some(self.total.since_clamped(own))
     }
 
     /// The last own I/O of the threads that `later` no longer has.
     fn ended_threads(&self, key: ProcessKey, later: &KnownIo) -> IoDelta {
-        let lists = (self.threads.list(key, self.total), later.threads.list(key, later.total));
+        let lists = (self.threads(key), later.threads(key));
         let (Some(before), Some(after)) = lists else { return IoDelta::ZERO };
         let living: HashSet<_> = after.iter().map(|thread| thread.key).collect();
         before
@@ -1544,59 +1543,45 @@ impl KnownIo {
 }
 
 impl KnownThreads {
-    fn of(key: ProcessKey, total: IoTotals, threads: Option<&ThreadList>) -> Self {
-        match threads {
-            None => KnownThreads::Unread,
-            Some(threads) if is_main_alone(key, total, threads) => {
-                KnownThreads::MainAlone { has_exited: threads.iter().all(|main| main.has_exited) }
-            }
-            Some(threads) => KnownThreads::Listed(Box::new(threads.clone())),
-        }
+    fn of(threads: Option<&ThreadList>) -> Self {
+        threads.cloned().map_or(KnownThreads::Unread, KnownThreads::Read)
     }
 
     /// The threads of this process, whose T this was; `None` where they were not read.
-    fn list(&self, key: ProcessKey, total: IoTotals) -> Option<ThreadList> {
+    fn list(&self, key: ProcessKey, total: IoTotals) -> Option<ThreadView<'_>> {
         match self {
             KnownThreads::Unread => None,
-            KnownThreads::Nobody => Some(ThreadList::default()),
-            KnownThreads::MainAlone { has_exited } => {
-                let main = ThreadIo { has_exited: *has_exited, ..main_alone(key, total) };
-                Some(ThreadList::from(main))
-            }
-            KnownThreads::Listed(threads) => Some(ThreadList::clone(threads)),
+            KnownThreads::Nobody => Some(ThreadView::default()),
+            KnownThreads::Read(threads) => Some(threads.of(key, total)),
         }
     }
 
     /// The same, though T goes on without them.
     fn as_listed(&self, key: ProcessKey, total: IoTotals) -> Self {
         match self.list(key, total) {
-            Some(threads) => KnownThreads::Listed(Box::new(threads)),
+            Some(threads) => KnownThreads::Read(ThreadList::listed(&threads)),
             None => KnownThreads::Unread,
         }
     }
 }
 
-/// A living main thread that did all that its process did.
-fn main_alone(key: ProcessKey, total: IoTotals) -> ThreadIo {
-    ThreadIo { key: leader_of(key), total, has_exited: false }
-}
-
-fn is_main_alone(key: ProcessKey, total: IoTotals, threads: &[ThreadIo]) -> bool {
-    matches!(threads, [main] if main.key == leader_of(key) && main.total == total)
+/// Whether the main thread had exited then and now, where it did all that its process did.
+fn lone_main_threads(then: &ThreadList, now: &ThreadList) -> Option<[bool; 2]> {
+    Some([then.lone_main_has_exited()?, now.lone_main_has_exited()?])
 }
 
 /// Threads as they are told now, but none with less than it was told to have done before, where only
 /// rounding makes the difference: who told of it then did not round. Where it is more, another
 /// thread has called exec and taken the main one's place.
 fn raised(now: &[ThreadIo], then: &[ThreadIo]) -> ThreadList {
-    let raised = now.iter().map(|thread| {
+    let raise = |thread: &ThreadIo| {
         let position = then.binary_search_by_key(&thread.key, |then| then.key);
         let then = position.ok().and_then(|position| then.get(position));
         let then = then.filter(|then| is_hidden_by_rounding(then.total, thread.total));
         let total = then.map_or(thread.total, |then| thread.total.raised_to(then.total));
         ThreadIo { total, ..*thread }
-    });
-    raised.collect()
+    };
+    ThreadList::listed(&now.iter().map(raise).collect::<Vec<_>>())
 }
 
 /// Whether a thread that had done `then` may be told, rounded, to have done `now`.
@@ -1654,7 +1639,7 @@ impl Account {
         let nothing = Known {
             usage: Usage::default(),
             io: current.io.is_some().then(|| KnownIo::without_threads(IoTotals::ZERO)),
-            rounded: current.rounded.is_some().then(Box::default),
+            rounded: current.rounded.is_some().then(|| ThreadList::listed(&[])),
             is_unread_from_birth: !current.is_readable(),
             ..current.clone()
         };

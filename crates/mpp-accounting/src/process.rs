@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use self::seldom::{Seldom, SeldomGauges};
-pub use self::thread_list::ThreadList;
+pub use self::thread_list::{ThreadList, ThreadView};
 use crate::units::{BootTime, DelayTotals, IoTotals, UsageTotals};
 
 /// A process for as long as the machine runs: its PID and when it started.
@@ -23,6 +23,14 @@ pub struct ProcessKey {
     pub pid: u32,
     /// Start time since boot, in clock ticks: field 22 of proc_pid_stat(5).
     pub start_time_ticks: u64,
+}
+
+impl ProcessKey {
+    /// The main thread bears its process's numbers.
+    #[must_use]
+    pub fn main_thread(self) -> ThreadKey {
+        ThreadKey { tid: self.pid, start_time_ticks: self.start_time_ticks }
+    }
 }
 
 /// A thread for as long as the machine runs.
@@ -212,6 +220,23 @@ pub struct ProcessSample {
     pub gauges: Gauges,
 }
 
+impl ProcessSample {
+    /// Each living thread's own I/O, as far as it was read: see [`ProcessIo::rounded_threads`] for
+    /// how far that is exact.
+    #[must_use]
+    pub fn threads(&self) -> Reading<ThreadView<'_>> {
+        match (&self.io.threads, &self.io.total) {
+            (Reading::Value(list), Reading::Value(total)) => {
+                Reading::Value(list.of(self.key, *total))
+            }
+            (Reading::Value(list), Reading::Absent(_)) if list.written_out().is_some() => {
+                Reading::Value(list.of(self.key, IoTotals::ZERO))
+            }
+            (Reading::Absent(why), _) | (_, Reading::Absent(why)) => Reading::Absent(*why),
+        }
+    }
+}
+
 /// CPU time and page faults of one process. All fields only grow while it lives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -230,25 +255,33 @@ pub struct ProcessIo {
     /// `/proc/PID/io`: living threads, exited threads and reaped children, together.
     /// KERNEL's T. Only grows while the process lives.
     pub total: Reading<IoTotals>,
-    /// Each living thread's own I/O, KERNEL's L. `NotRequested` where a process never
-    /// had children: then its `total` is all its own.
+    /// Each living thread's own I/O, KERNEL's L, by way of [`ProcessSample::threads`].
+    /// `NotRequested` where a process never had children: then its `total` is all its own.
     pub threads: Reading<ThreadList>,
 }
 
 impl ProcessIo {
-    /// The threads of a process whose total is out of sight: the bytes of each are rounded down to
+    /// Takes these for the living threads of the process, ascending by key, where its T was read.
+    pub fn set_threads(&mut self, process: ProcessKey, threads: &[ThreadIo]) {
+        self.threads = self.total.map(|total| ThreadList::new(process, total, threads));
+    }
+
+    /// The threads of a process whose T is out of sight: the bytes of each are rounded down to
     /// [`ROUNDED_TO_BYTES`](crate::exit::ROUNDED_TO_BYTES), how often they read and wrote is not
     /// told, and what ended threads and reaped children did before anybody looked is not known.
-    /// `None` where the total is known, or nothing is.
+    /// `None` where T is known, or nothing is.
     #[must_use]
-    pub fn rounded_threads(&self) -> Option<&ThreadList> {
-        self.threads.value().filter(|_| self.total.value().is_none())
+    pub fn rounded_threads(&self) -> Option<&[ThreadIo]> {
+        match (&self.threads, &self.total) {
+            (Reading::Value(threads), Reading::Absent(_)) => threads.written_out(),
+            _ => None,
+        }
     }
 
     /// Why nothing at all is known of what it did.
     #[must_use]
     pub fn absence(&self) -> Option<Absence> {
-        self.total.absence().filter(|_| self.threads.value().is_none())
+        self.total.absence().filter(|_| self.rounded_threads().is_none())
     }
 }
 

@@ -401,9 +401,9 @@ fn family_event(kernel: &mut Kernel, dice: &mut Dice) {
 fn lose_some(snapshot: &mut Snapshot, before: &Snapshot, dice: &mut Dice) {
     let lost = |exit: &ThreadExit, dice: &mut Dice| {
         let seen = before.by_key(exit.process).filter(|seen| *seen.identity.comm == *b"unlucky");
-        let threads = seen.and_then(|seen| seen.io.threads.value());
-        let mut threads = threads.into_iter().flat_map(|threads| threads.iter());
-        threads.any(|thread| thread.key == exit.thread && !thread.has_exited) && dice.below(3) == 0
+        let threads = seen.and_then(|seen| seen.threads().value().copied()).unwrap_or_default();
+        threads.iter().any(|thread| thread.key == exit.thread && !thread.has_exited)
+            && dice.below(3) == 0
     };
     let exits = &mut snapshot.exits;
     let gone: Vec<ThreadExit> = exits.threads.extract_if(.., |exit| lost(exit, dice)).collect();

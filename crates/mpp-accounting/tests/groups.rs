@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use model_kernel::{INIT, Kernel};
 use mpp_accounting::group::{GroupBook, Rows};
-use mpp_accounting::ledger::{Late, Ledger, Movement, ProcessDelta, Residual, Succession};
+use mpp_accounting::ledger::{Ends, Late, Ledger, Movement, ProcessDelta, Residual, Succession};
 use mpp_accounting::metric;
 use mpp_accounting::process::{
     Absence, EnvironmentEntry, Identity, ProcessKey, ProcessSample, Reading,
@@ -555,6 +555,61 @@ fn what_the_undecided_did_that_found_no_room_makes_a_lower_bound() {
     let total = |bytes, mark| Figure::Known { value: Value::Integer(bytes), mark };
     assert_eq!(written_among_the_undecided(4096), [total(20, Mark::Estimate), rate]);
     assert_eq!(written_among_the_undecided(4097), [total(10, Mark::LowerBound), rate]);
+}
+
+#[test]
+fn what_an_undecided_process_had_done_before_anybody_looked_is_missing_and_told() {
+    let (mut pid, mut start) = (0, Kernel::new().sweep());
+    let mut watch = Watch::new(tagged_row(), |kernel| {
+        pid = kernel.fork(INIT, "program");
+        kernel.write(pid, 1000);
+        start = kernel.sweep();
+    });
+    watch.book = GroupBook::new(tagged_row(), metric::choose(METRICS).expect("metrics").into());
+    for sample in &mut start.processes {
+        bear(sample, Reading::Absent(Absence::NotYetKnown));
+    }
+    let baseline = Movement { is_baseline: true, ..Movement::default() };
+    watch.book.fold(&start, &baseline, &Resolution::default());
+    let mut process = Unknown { watch, pid };
+    process.interval(|kernel, pid| kernel.write(pid, 10), |sample| bear(sample, tagged()));
+    assert_eq!(process.total("io_counters.write_bytes"), integer(10, Mark::LowerBound));
+}
+
+/// What a row made for a process promises of 500 bytes that it wrote when nobody knew yet which row
+/// is its own, in an interval whose ends were found out like this.
+fn promised_of_a_row_made_later(ends: Ends) -> Figure {
+    let selector = Box::new(selector("env:TAG", Descendants::Taken));
+    let mut watch = Watch::new(Rows::Keyed { selector, key: GroupKey::Name, rows_max: 10 }, |_| {});
+    let mut snapshot = watch.kernel.sweep();
+    let mut process = snapshot.processes[0].clone();
+    process.key = ProcessKey { pid: 4242, start_time_ticks: snapshot.taken_at_ticks };
+    Arc::make_mut(&mut process.identity).comm = b"program"[..].into();
+    let key = process.key;
+    snapshot.processes.push(process);
+    let io = Some(Delta([0, 500, 0, 1, 0, 500, 0]));
+    let delta =
+        ProcessDelta { key, io, usage: UsageDelta::ZERO, rounded_records: 0, is_rounded: false };
+    let writes = Movement { processes: vec![delta], ends, ..Movement::default() };
+    let nothing = Movement { ends: Ends::Exact, ..Movement::default() };
+    for (environment, movement) in
+        [(Reading::Absent(Absence::NotYetKnown), writes), (tagged(), nothing)]
+    {
+        for process in &mut snapshot.processes {
+            let is_it = process.key == key;
+            let none = Reading::Value(Box::default());
+            bear(process, if is_it { environment.clone() } else { none });
+        }
+        snapshot.taken_at.ns += 1_000_000_000;
+        watch.report = watch.book.fold(&snapshot, &movement, &Resolution::default());
+    }
+    watch.figure("program", "io_counters.write_bytes")
+}
+
+#[test]
+fn what_an_undecided_process_did_is_promised_as_when_it_did_it() {
+    assert_eq!(promised_of_a_row_made_later(Ends::Exact), integer(500, Mark::Exact));
+    assert_eq!(promised_of_a_row_made_later(Ends::Inferred), integer(500, Mark::Estimate));
 }
 
 #[test]

@@ -1182,9 +1182,10 @@ fn what_a_thread_did_counts_at_once_though_another_ends_while_its_process_is_rea
         watch.kernel.end_thread(process, thread);
         let mut snapshot = watch.kernel.sweep();
         let sample = snapshot.processes.iter_mut().find(|sample| sample.key == key).unwrap();
-        let threads = sample.io.threads.value().unwrap().clone();
+        let threads = sample.threads().value().unwrap().to_vec();
         let living = threads.iter().fold(IoDelta::ZERO, |sum, t| sum.plus(t.total.as_delta()));
         sample.io.total = Reading::Value(IoTotals::ZERO.plus(living));
+        sample.io.set_threads(key, &threads);
         let movement = watch.take(&snapshot);
         assert_eq!(own(&movement, key), 4096, "not an interval later");
         watch.interval(|kernel| kernel.write(process, 10));

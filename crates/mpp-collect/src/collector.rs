@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use mpp_accounting::exit::{ExitSource, ThreadExit};
 use mpp_accounting::network::Network;
 use mpp_accounting::process::{
-    Absence, Gauges, Identity, ProcessIo, ProcessKey, ProcessSample, Reading, ThreadIo, ThreadList,
+    Absence, Gauges, Identity, ProcessIo, ProcessKey, ProcessSample, Reading, ThreadIo,
 };
 use mpp_accounting::slack::{self, Slack};
 use mpp_accounting::snapshot::{Host, Snapshot, Trouble, Visibility};
@@ -232,10 +232,23 @@ struct Request<'a> {
     needs: &'a Needs,
     /// `None` where everybody is.
     is_of_interest: Option<&'a IsOfInterest<'a>>,
+    continuity: Continuity,
     scope: Scope<'a>,
 }
 
-impl Request<'_> {
+/// Whether whoever was of interest in the sweep before, and is still the same, is so now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Continuity {
+    AsBefore,
+    Unknown,
+}
+
+impl<'a> Request<'a> {
+    /// All is read of everybody.
+    fn of_all(needs: &'a Needs, scope: Scope<'a>) -> Self {
+        Request { needs, is_of_interest: None, continuity: Continuity::AsBefore, scope }
+    }
+
     fn measures_of(&self, key: ProcessKey, identity: &Identity) -> Measures {
         let measures = self.needs.measures;
         if self.is_of_interest.is_none_or(|is_of_interest| is_of_interest(key, identity)) {
@@ -245,9 +258,9 @@ impl Request<'_> {
     }
 
     /// Whether what was read for it is what the next one for the same measures wants of those who
-    /// have not changed. Who is of interest may change, and proportional memory comes later.
+    /// have not changed. Proportional memory comes later.
     fn can_be_kept(&self) -> bool {
-        self.is_of_interest.is_none() && !self.needs.measures.proportional_memory
+        !self.needs.measures.proportional_memory
     }
 }
 
@@ -430,8 +443,7 @@ impl Collector {
         wait: IdentityWait,
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
-        let scope = Scope::Everybody;
-        self.sweep_scope(&Request { needs, is_of_interest: None, scope }, wait, into)
+        self.sweep_scope(&Request::of_all(needs, Scope::Everybody), wait, into)
     }
 
     /// As [`Collector::sweep`], but what processes hold is read only of those of interest: of
@@ -449,8 +461,27 @@ impl Collector {
         wait: IdentityWait,
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
-        let (scope, is_of_interest) = (Scope::Everybody, Some(is_of_interest));
-        self.sweep_scope(&Request { needs, is_of_interest, scope }, wait, into)
+        let of_all = Request::of_all(needs, Scope::Everybody);
+        let (is_of_interest, continuity) = (Some(is_of_interest), Continuity::Unknown);
+        self.sweep_scope(&Request { is_of_interest, continuity, ..of_all }, wait, into)
+    }
+
+    /// As [`Collector::sweep_of_interest`], where all that were of interest in the sweep before and
+    /// no others are so now, but for those who have become somebody else: whoever has not run
+    /// since keeps its sample in `into`.
+    ///
+    /// # Errors
+    /// As of [`Collector::sweep`].
+    pub fn sweep_of_same_interest(
+        &mut self,
+        needs: &Needs,
+        is_of_interest: &IsOfInterest<'_>,
+        wait: IdentityWait,
+        into: &mut Snapshot,
+    ) -> Result<(), CollectError> {
+        let of_all = Request::of_all(needs, Scope::Everybody);
+        let is_of_interest = Some(is_of_interest);
+        self.sweep_scope(&Request { is_of_interest, ..of_all }, wait, into)
     }
 
     /// As [`Collector::sweep`], but of these processes alone, ascending by PID.
@@ -464,8 +495,7 @@ impl Collector {
         wait: IdentityWait,
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
-        let scope = Scope::Some(pids);
-        self.sweep_scope(&Request { needs, is_of_interest: None, scope }, wait, into)
+        self.sweep_scope(&Request::of_all(needs, Scope::Some(pids)), wait, into)
     }
 
     fn sweep_scope(
@@ -718,8 +748,7 @@ impl Collector {
         needs: &Needs,
         into: &mut Snapshot,
     ) -> Result<(), CollectError> {
-        let scope = Scope::Tree(root_pid);
-        let everyone = Request { needs, is_of_interest: None, scope };
+        let everyone = Request::of_all(needs, Scope::Tree(root_pid));
         self.sweep_scope(&everyone, IdentityWait::No, into)
     }
 
@@ -747,8 +776,7 @@ impl Collector {
             self.list()?;
             self.pids.sort_unstable();
         }
-        let scope = Scope::Some(pids);
-        let request = Request { needs, is_of_interest: None, scope };
+        let request = Request::of_all(needs, Scope::Some(pids));
         let mut samples = Vec::with_capacity(pids.len());
         for &pid in pids {
             let is_process = self.known.get(pid).is_some()
@@ -1193,11 +1221,12 @@ impl Collector {
         for ended in into.exits.threads.iter().filter(|ended| !is_main(ended)) {
             let Some(known) = self.lone(ended) else { continue };
             known.threads_max = known.threads_max.max(2);
-            let before = known.former_threads().map(ThreadList::from);
+            let before = known.former_threads().and_then(|threads| threads.first().copied());
             if let Some(sample) = sample_of(&mut into.processes, ended.process) {
                 // What it did since the sweep before its own record will tell, if it has ended.
-                let now = self.main_thread_now(sample).or(before);
-                sample.io.threads = now.map_or(sample.io.threads.clone(), Reading::Value);
+                if let Some(now) = self.main_thread_now(sample).or(before) {
+                    sample.io.set_threads(sample.key, &[now]);
+                }
             }
         }
         // A main thread that ended alone was its process. Else another one has called exec and
@@ -1207,7 +1236,7 @@ impl Collector {
                 && let Some(sample) = sample_of(&mut into.processes, ended.process)
                 && let Some(now) = self.main_thread_now(sample)
             {
-                sample.io.threads = Reading::Value(now);
+                sample.io.set_threads(sample.key, &[now]);
             }
         }
     }
@@ -1228,9 +1257,9 @@ impl Collector {
     }
 
     /// What the main thread of a process has done by now; `None` where it is no longer there.
-    fn main_thread_now(&mut self, sample: &ProcessSample) -> Option<ThreadList> {
+    fn main_thread_now(&mut self, sample: &ProcessSample) -> Option<ThreadIo> {
         let ProcessKey { pid, start_time_ticks } = sample.key;
-        let thread = *sample.io.threads.value()?.iter().find(|thread| thread.key.tid == pid)?;
+        let thread = *sample.threads().value()?.iter().find(|thread| thread.key.tid == pid)?;
         let Collector { origin, buffers, .. } = self;
         let folder = open_folder(&origin.root, Name::of(pid).as_c_str()).ok()?;
         let text = buffers.room.read_lines(&folder, c"stat", 1).ok()?;
@@ -1239,7 +1268,7 @@ impl Collector {
             return None;
         }
         let total = read_thread_total(origin, &folder, pid, buffers).value().copied()?;
-        Some(ThreadList::from(&[ThreadIo { total, ..thread }][..]))
+        Some(ThreadIo { total, ..thread })
     }
 
     fn remember_parent(&mut self, stat: &Stat<'_>) {
@@ -1534,7 +1563,7 @@ fn assemble(
         return Err(Vanished);
     }
     if !is_told_by_threads(&io) {
-        known.note_threads(io.threads.value().cloned());
+        known.note_threads(io.total.value().copied().zip(io.threads.value().cloned()));
     }
     Ok(ProcessSample {
         key: known.key,
@@ -1569,10 +1598,11 @@ fn read_counters(
     let is_alone = threads == ThreadNeeds::EachAtAnyMoment && known.threads_max <= 1;
     let is_known_alone =
         is_alone && plan.watch.is_some() && known.by_procfs().alone_since == plan.watch;
+    let known_threads = known.threads().unwrap_or_default();
     let reader = IoReader {
         subject,
         held: known.by_procfs().held_io.as_ref(),
-        known_threads: known.threads().unwrap_or_default(),
+        known_threads: &known_threads,
         lone_total: plan.lone_total.filter(|_| is_known_alone),
     };
     let is_taken = reader.lone_total.is_some() && subject.stat.num_threads == 1;
@@ -1590,9 +1620,7 @@ fn read_counters(
 /// threads that ended before.
 fn is_all_of_main_thread(io: &ProcessIo) -> bool {
     match (&io.total, &io.threads) {
-        (Reading::Value(total), Reading::Value(threads)) => {
-            threads.iter().map(|thread| thread.total).eq([*total])
-        }
+        (Reading::Value(_), Reading::Value(threads)) => threads.lone_main_has_exited().is_some(),
         _ => false,
     }
 }

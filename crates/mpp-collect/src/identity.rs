@@ -16,9 +16,9 @@ use std::sync::Arc;
 
 use mpp_accounting::process::{
     Absence, EnvironmentEntry, Identity, IdentityNeeds, ProcessKey, ProcessState,
-    ProportionalMemory, Reading, ThreadIo, ThreadList, Usage,
+    ProportionalMemory, Reading, ThreadList, ThreadView, Usage,
 };
-use mpp_accounting::units::Totals;
+use mpp_accounting::units::{IoTotals, Totals};
 use mpp_parse::proc_pid_environ::{is_clobbered, variables};
 use mpp_parse::proc_pid_stat::Stat;
 use mpp_parse::{proc_pid_cgroup, proc_pid_smaps_rollup};
@@ -103,8 +103,9 @@ pub(crate) struct Known {
     /// CPU time as it was last handed out, of its own and of its reaped children; neither may
     /// fall.
     cpu: [Totals<2>; 2],
-    /// What the kernel told of it when its identity was last looked at.
-    pub(crate) told: Option<Told>,
+    /// What the kernel told of it when its identity was last looked at, if it did.
+    told: Told,
+    is_told: bool,
     /// The number of the last sweep that saw it.
     pub(crate) swept: u64,
     /// Whether its main thread was on its way out then.
@@ -119,7 +120,8 @@ pub(crate) struct Known {
     pub(crate) is_cmdline_truncated: bool,
     is_uninterruptible: bool,
     has_memory: bool,
-    image: Image,
+    has_forked: bool,
+    places: Places,
     generation: u32,
     /// That of the keys that the environment was searched for.
     key_generation: u32,
@@ -254,44 +256,64 @@ enum Taken {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Image {
     has_forked: bool,
-    start_code: u64,
-    start_stack: u64,
+    places: Places,
+}
+
+/// Where code and stack begin, as one number: other places are another number, but for one chance
+/// in 2 to the 63rd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Places(u64);
+
+impl Places {
+    /// A process that is on its way out, or in the middle of an exec, has none; some sandboxes
+    /// print 0 for both, too.
+    const NONE: Self = Places(0);
+    /// Without the right to ptrace(2) the process they read 1 and 0.
+    const HIDDEN: Self = Places(1);
+
+    fn of(start_code: u64, start_stack: u64) -> Self {
+        match (start_code, start_stack) {
+            (0, _) => Places::NONE,
+            (1, 0) => Places::HIDDEN,
+            _ => Places(mixed(mixed(start_code) ^ start_stack) | 2),
+        }
+    }
+}
+
+/// Every bit of the number told by every bit of another one, in which no two become the same: the
+/// last steps of MurmurHash3.
+fn mixed(number: u64) -> u64 {
+    let number = (number ^ (number >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    let number = (number ^ (number >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    number ^ (number >> 33)
 }
 
 impl Image {
     fn of(stat: &Stat<'_>) -> Self {
         Image {
             has_forked: has_only_forked(stat),
-            start_code: stat.start_code,
-            start_stack: stat.start_stack,
+            places: Places::of(stat.start_code, stat.start_stack),
         }
     }
 
-    /// Without the right to ptrace(2) the process the places read 1 and 0; some sandboxes
-    /// print 0 for both.
     fn is_hidden(self) -> bool {
-        self.start_code <= 1 && self.start_stack == 0
+        matches!(self.places, Places::NONE | Places::HIDDEN)
     }
 
-    /// A process that is on its way out prints 0 for both, too.
     fn is_hidden_but_there(self) -> bool {
-        self.start_code == 1 && self.start_stack == 0
+        self.places == Places::HIDDEN
     }
 
     /// A process that is on its way out has given its memory back and has no places. One
     /// that has none yet is in the middle of its exec.
     fn was_replaced_by(self, now: Image) -> bool {
-        let has_moved = now.start_code != 0 && self.places() != now.places();
+        let has_moved = now.places != Places::NONE && self.places != now.places;
         has_moved || (self.has_forked && !now.has_forked)
     }
 
     /// Whether both come from the same exec; not known where the places are hidden.
     fn is_of_same_exec(self, other: Image) -> bool {
-        !self.is_hidden() && self.places() == other.places()
-    }
-
-    fn places(self) -> (u64, u64) {
-        (self.start_code, self.start_stack)
+        !self.is_hidden() && self.places == other.places
     }
 }
 
@@ -348,12 +370,30 @@ impl Known {
         let mut known = Known {
             is_uninterruptible: subject.is_uninterruptible(),
             is_exiting: subject.is_exiting(),
-            image: Image::of(subject.stat),
             generation: wants.generation,
             ..Known::untold(key, subject.stat.ppid, identity)
         };
+        known.set_image(Image::of(subject.stat));
         known.complete(subject, wants, buffers);
         known
+    }
+
+    fn image(&self) -> Image {
+        Image { has_forked: self.has_forked, places: self.places }
+    }
+
+    fn set_image(&mut self, image: Image) {
+        Image { has_forked: self.has_forked, places: self.places } = image;
+    }
+
+    /// What the kernel told of it when its identity was last looked at.
+    pub(crate) fn told(&self) -> Option<Told> {
+        self.is_told.then_some(self.told)
+    }
+
+    /// The kernel has told this of it.
+    pub(crate) fn note_told(&mut self, told: Told) {
+        (self.told, self.is_told) = (told, true);
     }
 
     /// What is remembered of it for the sake of procfs.
@@ -383,17 +423,19 @@ impl Known {
     }
 
     /// What its threads had done at the last sweep, where that was read.
-    pub(crate) fn threads(&self) -> Option<&[ThreadIo]> {
-        self.by_procfs().thread_readings.as_ref()?.last.as_deref()
+    pub(crate) fn threads(&self) -> Option<ThreadView<'_>> {
+        let (total, threads) = self.by_procfs().thread_readings.as_ref()?.last.as_ref()?;
+        Some(threads.of(self.key, *total))
     }
 
     /// What they had done at the sweep before that.
-    pub(crate) fn former_threads(&self) -> Option<&[ThreadIo]> {
-        self.by_procfs().thread_readings.as_ref()?.former.as_deref().map(|threads| &**threads)
+    pub(crate) fn former_threads(&self) -> Option<ThreadView<'_>> {
+        let (total, threads) = self.by_procfs().thread_readings.as_ref()?.former.as_deref()?;
+        Some(threads.of(self.key, *total))
     }
 
     /// Remembers what a sweep has read of its threads, if it has.
-    pub(crate) fn note_threads(&mut self, threads: Option<ThreadList>) {
+    pub(crate) fn note_threads(&mut self, threads: Option<(IoTotals, ThreadList)>) {
         let is_nothing = threads.is_none() && self.threads().is_none();
         let readings = &mut self.by_procfs_mut().thread_readings;
         if is_nothing {
@@ -420,7 +462,8 @@ impl Known {
             had_children: false,
             threads_max: 0,
             cpu: [Totals::ZERO; 2],
-            told: None,
+            told: Told::default(),
+            is_told: false,
             swept: 0,
             is_exiting: false,
             state: ProcessState::Living,
@@ -430,7 +473,8 @@ impl Known {
             is_cmdline_truncated: false,
             is_uninterruptible: false,
             has_memory: true,
-            image: Image { has_forked: false, start_code: 0, start_stack: 0 },
+            has_forked: false,
+            places: Places::NONE,
             generation: 0,
             key_generation: 0,
             cmdline: Ask::No,
@@ -486,7 +530,7 @@ impl Known {
         ends: Ending,
         wants: &Wants,
     ) -> bool {
-        let is_same = self.told == Some(told) && *self.identity.comm == *comm;
+        let is_same = self.told() == Some(told) && *self.identity.comm == *comm;
         if is_same && ends == Ending::NoMemory && self.has_memory {
             self.settle_without_memory();
         }
@@ -495,7 +539,7 @@ impl Known {
 
     /// Whether an exec of it may go unnoticed, so that its command line is read again in turn.
     pub(crate) fn may_execute_unnoticed(&self) -> bool {
-        self.image.is_hidden_but_there()
+        self.image().is_hidden_but_there()
     }
 
     /// Whether there is nothing of its identity that the next reading would add.
@@ -638,7 +682,7 @@ impl Known {
     fn has_executed(&self, subject: &Subject<'_>) -> bool {
         let now = Image::of(subject.stat);
         let has_new_name = *self.identity.comm != *subject.stat.comm;
-        self.image.was_replaced_by(now) || (now.is_hidden() && has_new_name)
+        self.image().was_replaced_by(now) || (now.is_hidden() && has_new_name)
     }
 
     /// After an exec nothing of what was known holds.
@@ -649,7 +693,7 @@ impl Known {
         wants: &Wants,
         buffers: &mut Buffers,
     ) {
-        self.image = Image::of(subject.stat);
+        self.set_image(Image::of(subject.stat));
         (self.overwriting, self.is_cmdline_truncated) = (Overwriting::NotSeen, false);
         let mut next = Identity::clone(&self.identity);
         next.comm = Box::from(subject.stat.comm);
@@ -682,7 +726,10 @@ impl Known {
         buffers: &mut Buffers,
     ) {
         // The mark of a fork goes with the next exec only, but places may become readable.
-        self.image = Image { has_forked: self.image.has_forked, ..self.latest_image(subject) };
+        self.places = match Image::of(subject.stat).places {
+            Places::NONE => self.places,
+            now => now,
+        };
         let has_new_name = *self.identity.comm != *subject.stat.comm;
         let has_new_user = self.identity.uid != uid;
         if !has_new_name && !has_new_user {
@@ -710,11 +757,6 @@ impl Known {
             self.environment.want();
         }
         self.replace(next);
-    }
-
-    fn latest_image(&self, subject: &Subject<'_>) -> Image {
-        let now = Image::of(subject.stat);
-        if now.start_code == 0 { self.image } else { now }
     }
 
     /// What can change without a trace: the control group, and the command line of a process
@@ -883,7 +925,7 @@ impl Known {
     /// its own copy was not read yet, or was written over before or after it was forked.
     pub(crate) fn lacks_environment(&self) -> bool {
         let is_open = self.identity.environment.absence() == Some(Absence::NotYetKnown);
-        self.image.has_forked && (is_open || self.overwriting == Overwriting::Lost)
+        self.has_forked && (is_open || self.overwriting == Overwriting::Lost)
     }
 
     /// Takes what is remembered of the environment that it was forked with; whether it is its
@@ -891,7 +933,7 @@ impl Known {
     /// are where they were.
     pub(crate) fn inherit_environment(&mut self, parent: &Known) {
         let is_parents = self.key.start_time_ticks >= parent.key.start_time_ticks
-            && self.image.is_of_same_exec(parent.image);
+            && self.image().is_of_same_exec(parent.image());
         if is_parents {
             self.take_environment_of(&parent.identity);
         }
@@ -1040,7 +1082,7 @@ mod tests {
     #[test]
     fn what_is_remembered_of_a_process_does_not_grow_unnoticed() {
         let bytes = size_of::<Known>();
-        assert!(bytes <= 168, "{bytes} bytes");
+        assert!(bytes <= 136, "{bytes} bytes");
     }
 
     #[test]
@@ -1048,16 +1090,17 @@ mod tests {
         let key = ProcessKey { pid: 7, start_time_ticks: 1 };
         let mut known = Known::untold(key, 1, named(Box::from(*b"x"), 0, Absence::NotRequested));
         let lengths = |known: &Known| {
-            (known.threads().map(<[_]>::len), known.former_threads().map(<[_]>::len))
+            let length = |threads: Option<ThreadView<'_>>| threads.map(|threads| threads.len());
+            (length(known.threads()), length(known.former_threads()))
         };
         let mut check = |read: Option<ThreadList>, expected| {
-            known.note_threads(read);
+            known.note_threads(read.map(|threads| (IoTotals::ZERO, threads)));
             assert_eq!(lengths(&known), expected);
             assert_eq!(known.by_procfs().thread_readings.is_none(), expected == (None, None));
         };
         check(None, (None, None));
-        check(Some(ThreadList::default()), (Some(0), None));
-        check(Some(ThreadList::default()), (Some(0), Some(0)));
+        check(Some(ThreadList::listed(&[])), (Some(0), None));
+        check(Some(ThreadList::listed(&[])), (Some(0), Some(0)));
         check(None, (None, Some(0)));
         check(None, (None, None));
     }
@@ -1067,8 +1110,7 @@ mod tests {
         fn check(before: (bool, u64, u64), now: (bool, u64, u64), expected: bool) {
             let image = |(has_forked, start_code, start_stack)| Image {
                 has_forked,
-                start_code,
-                start_stack,
+                places: Places::of(start_code, start_stack),
             };
             let found = image(before).was_replaced_by(image(now));
             assert_eq!(found, expected, "{before:?} -> {now:?}");

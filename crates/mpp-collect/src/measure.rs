@@ -526,17 +526,20 @@ impl IoReader<'_> {
         if let (Some(total), 1, ThreadNeeds::EachAtAnyMoment) =
             (self.lone_total, thread_count, needs)
         {
-            let threads = ThreadList::from(&[self.main_thread(total)][..]);
+            let threads = ThreadList::main_alone(self.has_exited(self.subject.pid));
             let (total, threads) = (Reading::Value(total), Reading::Value(threads));
             return Ok(Counters { usage, io: ProcessIo { total, threads } });
         }
         for _ in 0..ATTEMPTS {
-            let total = self.total(buffers);
-            if let Reading::Absent(why) = total {
-                let io = ProcessIo { total, threads: Reading::Absent(why) };
-                return Ok(Counters { usage, io });
-            }
-            let threads = self.threads(thread_count, buffers);
+            let total = match self.total(buffers) {
+                Reading::Value(total) => total,
+                Reading::Absent(why) => {
+                    let (total, threads) = (Reading::Absent(why), Reading::Absent(why));
+                    return Ok(Counters { usage, io: ProcessIo { total, threads } });
+                }
+            };
+            let threads = self.threads(thread_count, total, buffers);
+            let total = Reading::Value(total);
             if needs == ThreadNeeds::EachAtAnyMoment {
                 return Ok(Counters { usage, io: ProcessIo { total, threads } });
             }
@@ -579,14 +582,8 @@ impl IoReader<'_> {
         read_total(self.subject.origin, self.subject.folder, self.held, buffers)
     }
 
-    fn main_thread(&self, total: IoTotals) -> ThreadIo {
-        let Subject { pid, stat, .. } = *self.subject;
-        let key = ThreadKey { tid: pid, start_time_ticks: stat.start_time_ticks };
-        ThreadIo { key, total, has_exited: self.has_exited(pid) }
-    }
-
-    /// Each living thread's own part.
-    fn threads(&self, count: u64, buffers: &mut Buffers) -> Reading<ThreadList> {
+    /// Each living thread's own part of a total.
+    fn threads(&self, count: u64, total: IoTotals, buffers: &mut Buffers) -> Reading<ThreadList> {
         if let Err(why) = self.subject.list_tids(count, buffers) {
             return Reading::Absent(why);
         }
@@ -600,7 +597,9 @@ impl IoReader<'_> {
             }
         }
         buffers.threads.sort_unstable_by_key(|thread| thread.key);
-        Reading::Value(ThreadList::from(&buffers.threads[..]))
+        let Subject { pid, stat, .. } = *self.subject;
+        let process = ProcessKey { pid, start_time_ticks: stat.start_time_ticks };
+        Reading::Value(ThreadList::new(process, total, &buffers.threads))
     }
 
     fn thread(&self, tid: u32, buffers: &mut Buffers) -> Reading<ThreadIo> {

@@ -217,7 +217,7 @@ fn a_reaped_childs_bytes_are_in_the_total_and_in_no_thread() {
     load.tell(&format!("reap 2000000 {path}"));
     let after = read(&mut collector, load.pid());
     let own = |sample: &ProcessSample| {
-        let threads = sample.io.threads.value().unwrap();
+        let threads = *sample.threads().value().unwrap();
         threads.iter().map(|thread| thread.total[IoCounter::WriteChars]).sum::<u64>()
     };
     assert_eq!(own(&before), 7 + 3 * 3, "what it wrote itself, three answers included");
@@ -225,7 +225,7 @@ fn a_reaped_childs_bytes_are_in_the_total_and_in_no_thread() {
     let itself = own(&after) - own(&before);
     assert_eq!(itself, 3);
     assert_eq!(total - itself, 2_000_000);
-    let start = after.io.threads.value().unwrap()[0].key.start_time_ticks;
+    let start = after.threads().value().unwrap()[0].key.start_time_ticks;
     assert_eq!(start, after.key.start_time_ticks);
 }
 

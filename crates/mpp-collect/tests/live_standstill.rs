@@ -213,7 +213,7 @@ impl Pair {
 
 /// What each thread did is what procfs tells of that one alone, though it was perhaps not asked.
 fn check_threads(sample: &ProcessSample, what: &str) {
-    for thread in sample.io.threads.value().into_iter().flat_map(|threads| threads.iter()) {
+    for thread in sample.threads().value().copied().unwrap_or_default().iter() {
         let path = format!("/proc/{}/task/{}/io", sample.key.pid, thread.key.tid);
         let text = fs::read_to_string(path).unwrap();
         let numbers = text.lines().map(|line| line.split(' ').nth(1).unwrap().parse().unwrap());

@@ -23,6 +23,7 @@ use mpp_collect::exits::ExitRoom;
 use mpp_collect::own_thread::{Vantage, leave_descriptors, spawn_deaf};
 use mpp_collect::{CollectError, Collector, CollectorOptions, IdentityWait, Needs};
 
+use super::Filter;
 use crate::error::Error;
 
 /// They are kept for so long after a call: whoever calls every minute finds them loaded.
@@ -45,7 +46,15 @@ const TAKEN: u8 = 1;
 const GONE: u8 = 2;
 
 /// Of whom more than counters is read.
-pub(super) type Interest = dyn Fn(ProcessKey, &Identity) -> bool + Send + Sync;
+pub(super) type IsOfInterest = dyn Fn(ProcessKey, &Identity) -> bool + Send + Sync;
+
+/// The same, and whether that is whoever it was in another call.
+pub(super) struct Interest {
+    pub(super) is_of_interest: Arc<IsOfInterest>,
+    /// What it is decided by, where that is all: as long as it is the same, whoever has not become
+    /// somebody else is of interest as he was. `None` where another call may ask for others.
+    pub(super) filter: Option<Filter>,
+}
 
 /// Programs that one call has to itself.
 pub(super) struct Programs {
@@ -85,8 +94,8 @@ struct Kept {
 /// A sweep that is asked for.
 struct Request {
     needs: Needs,
-    is_of_interest: Arc<Interest>,
-    answer: SyncSender<Result<Snapshot, CollectError>>,
+    interest: Interest,
+    answer: SyncSender<Result<Arc<Snapshot>, CollectError>>,
 }
 
 impl Programs {
@@ -115,13 +124,9 @@ impl Programs {
     ///
     /// # Errors
     /// The processes cannot be listed, or the thread is gone.
-    pub(super) fn sweep(
-        &self,
-        needs: &Needs,
-        is_of_interest: Arc<Interest>,
-    ) -> Result<Snapshot, Error> {
+    pub(super) fn sweep(&self, needs: &Needs, interest: Interest) -> Result<Arc<Snapshot>, Error> {
         let (answer, hear) = sync_channel(1);
-        let request = Request { needs: needs.clone(), is_of_interest, answer };
+        let request = Request { needs: needs.clone(), interest, answer };
         self.kept.requests.send(request).map_err(|_| self.note_end())?;
         Ok(hear.recv().map_err(|_| self.note_end())??)
     }
@@ -212,25 +217,48 @@ fn open(room: ExitRoom) -> Option<Collector> {
     (collector.exit_source() == ExitSource::Exact).then_some(collector)
 }
 
+/// A collector, and what it has seen last: whoever has not run since is not told of anew.
+struct Sweeper {
+    collector: Collector,
+    last: Arc<Snapshot>,
+    filter: Option<Filter>,
+}
+
+impl Sweeper {
+    fn sweep(&mut self, needs: &Needs, interest: &Interest) -> Result<Arc<Snapshot>, CollectError> {
+        let Interest { is_of_interest, filter } = interest;
+        let is_same = filter.is_some() && *filter == self.filter;
+        // Forgotten until the sweep has succeeded.
+        self.filter = None;
+        // Copied only while the call still works with it.
+        let into = Arc::make_mut(&mut self.last);
+        let (collector, wait) = (&mut self.collector, IdentityWait::No);
+        match is_same {
+            true => collector.sweep_of_same_interest(needs, &**is_of_interest, wait, into)?,
+            false => collector.sweep_of_interest(needs, &**is_of_interest, wait, into)?,
+        }
+        self.filter.clone_from(filter);
+        Ok(Arc::clone(&self.last))
+    }
+}
+
 /// Sweeps whenever somebody asks, until nobody has for a while. Where the programs fail it goes on
 /// without them to the end of the call.
-fn serve(mut collector: Collector, requests: &Receiver<Request>, state: &AtomicU8) {
+fn serve(collector: Collector, requests: &Receiver<Request>, state: &AtomicU8) {
     let mut used_at = Instant::now();
+    let mut sweeper = Sweeper { collector, last: Arc::default(), filter: None };
     loop {
         let is_taken = state.load(Ordering::Acquire) == TAKEN;
-        let has_failed = collector.exit_source() != ExitSource::Exact;
+        let has_failed = sweeper.collector.exit_source() != ExitSource::Exact;
         let wait = if is_taken || has_failed { LISTEN_PERIOD } else { LINGER };
         match requests.recv_timeout(wait) {
-            Ok(Request { needs, is_of_interest, answer }) => {
-                let (mut snapshot, wait) = (Snapshot::default(), IdentityWait::No);
-                let outcome =
-                    collector.sweep_of_interest(&needs, &*is_of_interest, wait, &mut snapshot);
+            Ok(Request { needs, interest, answer }) => {
                 // Who asked may have gone.
-                let _ = answer.send(outcome.map(|()| snapshot));
+                let _ = answer.send(sweeper.sweep(&needs, &interest));
                 used_at = Instant::now();
             }
             Err(RecvTimeoutError::Timeout) if is_taken => {
-                collector.listen();
+                sweeper.collector.listen();
                 used_at = Instant::now();
             }
             Err(RecvTimeoutError::Timeout) => {
@@ -290,6 +318,11 @@ mod tests {
         set_capabilities(None, fewer).unwrap();
     }
 
+    /// An interest in everybody, or in nobody.
+    fn of(is_of_interest: impl Fn() -> bool + Send + Sync + 'static) -> Interest {
+        Interest { is_of_interest: Arc::new(move |_, _| is_of_interest()), filter: None }
+    }
+
     fn descriptors() -> usize {
         std::fs::read_dir("/proc/self/fd").unwrap().count()
     }
@@ -334,13 +367,12 @@ mod tests {
     fn a_thread_that_panicked_is_gone_and_the_next_call_starts_another() {
         let Some((mut slot, first)) = programs() else { return };
         let kept = Arc::clone(&first.kept);
-        let fails = Arc::new(|_: ProcessKey, _: &Identity| panic!("what a defect does"));
-        let outcome = first.sweep(&Needs::default(), fails);
+        let outcome = first.sweep(&Needs::default(), of(|| panic!("what a defect does")));
         assert!(matches!(outcome, Err(Error::MeterGone)), "{outcome:?}");
         drop(first);
         let second = slot.load(ROOM).unwrap();
         assert!(!Arc::ptr_eq(&second.kept, &kept));
-        let found = second.sweep(&Needs::default(), Arc::new(|_, _| true)).unwrap();
+        let found = second.sweep(&Needs::default(), of(|| true)).unwrap();
         assert!(found.by_pid(std::process::id()).is_some());
     }
 
@@ -351,7 +383,7 @@ mod tests {
         let needs =
             Needs { measures: Measures { fds: true, ..Measures::default() }, ..Needs::default() };
         for _ in 0..2 {
-            let found = programs.sweep(&needs, Arc::new(|_, _| true)).unwrap();
+            let found = programs.sweep(&needs, of(|| true)).unwrap();
             let own = found.by_pid(std::process::id()).unwrap();
             let fds = own.gauges.fds.value().copied().unwrap();
             // The sweep itself, and the listing that counts.

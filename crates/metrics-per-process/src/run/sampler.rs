@@ -238,9 +238,11 @@ impl Sampler {
     }
 
     /// Whether nobody is left, and there is an exact record of everybody who was there: whoever
-    /// was looked at is told of, and whoever waits to be placed belongs to somebody else.
+    /// was looked at is told of, and whoever waits to be placed belongs to somebody else. A forker
+    /// that was only added up for its parent would be missed by those that wait for its record.
     fn is_all_told(&self) -> bool {
-        self.is_told_whole() && self.left.is_empty() && !self.records.awaits_times()
+        let is_each_told = self.is_told_whole() && self.records.told().spilled_records == 0;
+        is_each_told && self.left.is_empty() && !self.records.awaits_times()
     }
 
     /// What was seen at the last look.

@@ -120,7 +120,7 @@ impl Life {
             self.io.total = total;
             return;
         }
-        let threads = sample.io.threads.value().map(|threads| &**threads).unwrap_or_default();
+        let threads = sample.threads().value().copied().unwrap_or_default();
         let own = threads.iter().fold(IoTotals::ZERO, |sum, t| sum.plus(t.total.as_delta()));
         self.io.total = own;
         if total != Some(own) {

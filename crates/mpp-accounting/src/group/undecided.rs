@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use crate::group_totals::GroupTotals;
+use crate::group_totals::{GroupTotals, Marks};
 use crate::process::{Identity, ProcessKey};
 use crate::slack::Slack;
 
@@ -23,15 +23,18 @@ pub(super) struct Undecided {
 }
 
 impl Undecided {
-    /// What a process has added up to, where there is room for it.
-    pub(super) fn totals_of(&mut self, key: ProcessKey) -> Option<&mut GroupTotals> {
+    /// What a process has added up to, where there is room for it, for adding what it did in an
+    /// interval of which so much can be promised.
+    pub(super) fn totals_of(&mut self, key: ProcessKey, marks: Marks) -> Option<&mut GroupTotals> {
         if self.totals.len() >= REMEMBERED_MAX && !self.totals.contains_key(&key) {
             return None;
         }
-        Some(self.totals.entry(key).or_default())
+        let totals = self.totals.entry(key).or_default();
+        totals.weaken(marks);
+        Some(totals)
     }
 
-    /// The same of a process that has done something.
+    /// What is kept already of a process.
     pub(super) fn known_totals_of(&mut self, key: ProcessKey) -> Option<&mut GroupTotals> {
         self.totals.get_mut(&key).map(|totals| &mut **totals)
     }

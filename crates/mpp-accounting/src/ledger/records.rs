@@ -31,7 +31,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::{Fate, Known, ProcessDelta};
 use crate::exit::{ExitSource, Exits, ProcessExit, ROUNDED_TO_BYTES, ThreadExit};
-use crate::process::{ProcessKey, ThreadIo, ThreadKey, ThreadList};
+use crate::process::{ProcessKey, ThreadIo, ThreadKey, ThreadView};
 use crate::snapshot::Snapshot;
 use crate::units::{BootTime, Delta, IoDelta, IoTotals, UsageDelta, UsageTotals};
 use crate::walk::Walk;
@@ -140,7 +140,7 @@ impl LastDeeds {
 /// The threads of one process in two sweeps, and the records between.
 pub(super) struct Threads<'a> {
     key: ProcessKey,
-    previous: ThreadList,
+    previous: ThreadView<'a>,
     current: &'a [ThreadIo],
     records: &'a [EndedThread],
     recorded: &'a HashMap<ThreadKey, ProcessKey>,
@@ -194,7 +194,7 @@ impl Records {
         self.defer(batch, |key| is_concerned(key) && snapshot.by_key(key).is_some());
         self.deferred_threads.retain(|record| {
             let Some(sample) = snapshot.by_key(record.process) else { return false };
-            sample.io.threads.value().is_none_or(|threads| {
+            sample.threads().value().is_none_or(|threads| {
                 find(threads, record.thread).is_some_and(|thread| !thread.has_exited)
             })
         });
@@ -241,7 +241,7 @@ impl Records {
     ) -> Threads<'a> {
         Threads {
             key,
-            previous: ThreadList::default(),
+            previous: ThreadView::default(),
             current,
             records: batch.of_process(key),
             recorded: &self.recorded,
@@ -254,7 +254,7 @@ impl Records {
     /// Whether the sweep before saw the main thread of a process living, and counted it to its
     /// end.
     pub(super) fn has_recorded_main_thread_of(&self, key: ProcessKey) -> bool {
-        !self.recorded.is_empty() && self.recorded.contains_key(&leader_of(key))
+        !self.recorded.is_empty() && self.recorded.contains_key(&key.main_thread())
     }
 
     /// Which threads are gone of which there is no record.
@@ -269,10 +269,11 @@ impl Records {
             }
             let unrecorded = match sample {
                 Some(sample) => {
-                    let Some(current) = sample.io.threads.value() else { continue };
-                    if known.has_same_threads(current) {
+                    if known.has_same_threads(sample) != Some(false) {
                         continue;
                     }
+                    let current = sample.threads();
+                    let current = current.value().map_or(&[][..], |threads| threads);
                     self.threads(batch, known, current, sample.exec_count).unrecorded()
                 }
                 None if snapshot.unreadable_pids.binary_search(&known.key.pid).is_ok() => continue,
@@ -296,7 +297,8 @@ impl Records {
             let position = walk.find(&snapshot.processes, record.process, |sample| sample.key);
             let Some(position) = position else { return false };
             let sample = &snapshot.processes[position];
-            let Some(current) = sample.io.threads.value() else { return false };
+            let current = sample.threads();
+            let Some(current) = current.value() else { return false };
             if batch.is_of_another(sample.key, sample.started_at) {
                 return false;
             }
@@ -430,7 +432,7 @@ impl Ended {
 
 impl Threads<'_> {
     fn leader(&self) -> ThreadKey {
-        leader_of(self.key)
+        self.key.main_thread()
     }
 
     fn is_recorded(&self, thread: ThreadKey) -> bool {
@@ -624,11 +626,6 @@ pub(super) fn has_all_of(now: &[ThreadIo], then: &[ThreadIo]) -> bool {
         now.key == then.key && now.has_exited == then.has_exited
     };
     now.len() == then.len() && now.iter().zip(then).all(is_same)
-}
-
-/// The main thread bears its process's numbers.
-pub(super) fn leader_of(key: ProcessKey) -> ThreadKey {
-    ThreadKey { tid: key.pid, start_time_ticks: key.start_time_ticks }
 }
 
 /// Threads stand ascending by key.

@@ -18,6 +18,11 @@ use crate::units::{IoCounter, IoDelta, IoTotals, Totals, UsageCounter, UsageDelt
 /// So many looks later nobody is found any more to whom a record would belong.
 const ROUNDS_WAITED: u32 = 2;
 
+/// So many looks later nothing more is told of the CPU time that a process used after its record.
+/// It is told within 50 ms of the end, which is a look, or several where they follow each other;
+/// some of it is never told, and some ends use none.
+const TAIL_ROUNDS_WAITED: u32 = 64;
+
 /// No more processes than this are told apart; what is beyond is counted as lost.
 const MEMBERS_MAX: usize = 1 << 20;
 
@@ -36,7 +41,7 @@ pub struct TreeRecords {
     threads: HashMap<ProcessKey, ThreadSum>,
     programs: BTreeMap<Box<[u8]>, Program>,
     /// The programs of those whose last CPU time is told later.
-    tails_expected: HashMap<ProcessKey, Box<[u8]>>,
+    tails_expected: HashMap<ProcessKey, ExpectedTail>,
     /// The most memory that each had, of those that may still fork.
     peaks: HashMap<ProcessKey, u64>,
     inherited_rss_bytes: u64,
@@ -88,6 +93,13 @@ pub struct Program {
 #[derive(Debug)]
 struct Waiting {
     exit: ProcessExit,
+    rounds: u32,
+}
+
+/// CPU time that is told of later.
+#[derive(Debug)]
+struct ExpectedTail {
+    program: Box<[u8]>,
     rounds: u32,
 }
 
@@ -184,7 +196,7 @@ impl TreeRecords {
         if process.state == ProcessState::Zombie || self.ended_now.contains(&process.key) {
             return Some(IoDelta::ZERO);
         }
-        match (&process.io.threads, &process.io.total) {
+        match (process.threads(), &process.io.total) {
             (Reading::Value(threads), _) => {
                 let living = threads.iter().filter(|thread| !thread.has_exited);
                 Some(living.fold(IoDelta::ZERO, |sum, thread| sum.plus(thread.total.as_delta())))
@@ -296,7 +308,7 @@ impl TreeRecords {
                 *voluntary = voluntary.saturating_add(switches.voluntary);
                 *involuntary = involuntary.saturating_add(switches.involuntary);
             }
-            self.tails_expected.insert(key, name);
+            self.expect_tail(key, name);
         }
     }
 
@@ -326,18 +338,28 @@ impl TreeRecords {
         }
     }
 
+    fn expect_tail(&mut self, key: ProcessKey, program: Box<[u8]>) {
+        if self.tails_expected.len() < MEMBERS_MAX {
+            self.tails_expected.insert(key, ExpectedTail { program, rounds: 0 });
+        }
+    }
+
     /// CPU time after the record, of those whose counters go to nobody.
     fn take_tails(&mut self, exits: &mut Exits) {
         for tail in exits.cpu_tails.drain(..) {
-            let Some(name) = self.tails_expected.remove(&tail.key) else { continue };
+            let Some(expected) = self.tails_expected.remove(&tail.key) else { continue };
             let mut usage = UsageDelta::ZERO;
             usage.0[UsageCounter::CpuSystemNs as usize] = tail.cpu_ns;
             self.sum.usage = self.sum.usage.plus(usage);
             self.sum.unreaped_usage = self.sum.unreaped_usage.plus(usage);
-            if let Some(program) = self.programs.get_mut(&name) {
+            if let Some(program) = self.programs.get_mut(&expected.program) {
                 program.usage = program.usage.plus(usage);
             }
         }
+        self.tails_expected.retain(|_, expected| {
+            expected.rounds += 1;
+            expected.rounds <= TAIL_ROUNDS_WAITED
+        });
     }
 }
 

@@ -534,7 +534,7 @@ impl Kernel {
             || self.recorder.is_some()
         {
             let io = self.read_io_with_threads(pid, between)?;
-            if process.hides_total { rounded_io(&io) } else { io }
+            if process.hides_total { rounded_io(process.key, &io) } else { io }
         } else {
             ProcessIo {
                 total: Reading::Value(process.total()),
@@ -591,7 +591,7 @@ impl Kernel {
             if process.usage.reaped == before || self.recorder.is_some() {
                 return Some(ProcessIo {
                     total: Reading::Value(total),
-                    threads: Reading::Value(ThreadList::from(&threads[..])),
+                    threads: Reading::Value(ThreadList::new(process.key, total, &threads)),
                 });
             }
         }
@@ -611,9 +611,13 @@ fn absent_io(why: Absence) -> ProcessIo {
 }
 
 /// What is told of the threads of a process whose files may not be read.
-fn rounded_io(io: &ProcessIo) -> ProcessIo {
+fn rounded_io(process: ProcessKey, io: &ProcessIo) -> ProcessIo {
     let round = |thread: &ThreadIo| ThreadIo { total: rounded_down(thread.total), ..*thread };
-    let threads = io.threads.as_ref().map(|threads| threads.iter().map(round).collect());
+    let total = io.total.value().copied().unwrap_or_default();
+    let threads = io.threads.as_ref().map(|threads| {
+        let threads = threads.of(process, total);
+        ThreadList::listed(&threads.iter().map(round).collect::<Vec<_>>())
+    });
     ProcessIo { total: Reading::Absent(Absence::Denied), threads }
 }
 

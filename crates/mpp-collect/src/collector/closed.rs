@@ -13,6 +13,7 @@
 
 use mpp_accounting::process::{
     Absence, ProcessIo, ProcessKey, ProcessSample, Reading, ThreadIo, ThreadKey, ThreadList,
+    ThreadView,
 };
 use mpp_accounting::units::IoTotals;
 use mpp_parse::proc_pid_stat;
@@ -97,7 +98,8 @@ impl Collector {
                 Some((tids @ [_, ..], answers)) => reader.threads(tids, answers),
                 _ => Reading::Absent(Absence::Denied),
             };
-            known.note_threads(sample.io.threads.value().cloned());
+            let threads = sample.io.threads.value().cloned();
+            known.note_threads(threads.map(|threads| (IoTotals::ZERO, threads)));
         }
     }
 }
@@ -106,7 +108,7 @@ impl Collector {
 struct ThreadReader<'a> {
     process: &'a ClosedProcess,
     /// What its threads had done at the last reading.
-    known_threads: &'a [ThreadIo],
+    known_threads: ThreadView<'a>,
     /// For how long they have been listed, in nanoseconds.
     age_ns: u128,
     origin: &'a Origin,
@@ -128,7 +130,7 @@ impl ThreadReader<'_> {
             }
         }
         threads.sort_unstable_by_key(|thread| thread.key);
-        Reading::Value(ThreadList::from(&threads[..]))
+        Reading::Value(ThreadList::listed(&threads))
     }
 
     fn thread(&mut self, tid: u32, account: &ThreadAccount) -> Result<ThreadIo, Absence> {

@@ -189,7 +189,7 @@ fn what_nobody_asks_for_is_not_read() {
 fn threads_are_read_of_parents_alone() {
     fn check(pid: u32, expected: &[(u32, u64, u64)]) {
         let snapshot = services();
-        let threads = &snapshot.by_pid(pid).unwrap().io.threads;
+        let threads = snapshot.by_pid(pid).unwrap().threads();
         let parts = |thread: &ThreadIo| {
             (thread.key.tid, thread.key.start_time_ticks, thread.total[IoCounter::WriteBytes])
         };
@@ -216,7 +216,7 @@ fn every_thread_of_a_parent_is_read_with_its_own_start() {
     // It has waited for a child that caused 44 page faults.
     let tree = tree.write("950/stat", stat.replace(" 210000 0 44 ", " 210000 44 44 "));
     let snapshot = tree.sweep();
-    let threads = snapshot.processes[0].io.threads.value().unwrap().clone();
+    let threads = *snapshot.processes[0].threads().value().unwrap();
     let keys: Vec<_> =
         threads.iter().map(|thread| (thread.key.tid, thread.key.start_time_ticks)).collect();
     assert_eq!(keys, [(950, 2000), (951, 2001), (952, 2001), (960, 4000)]);
@@ -557,7 +557,7 @@ fn a_tree_that_its_path_leads_to_later_is_swept_next() {
     // The reaped child's bytes are in the parent's total, and in none of its threads.
     let of = |snapshot: &Snapshot| {
         let script = snapshot.by_pid(1010).unwrap().clone();
-        let own = script.io.threads.value().unwrap()[0].total[IoCounter::WriteBytes];
+        let own = script.threads().value().unwrap()[0].total[IoCounter::WriteBytes];
         (script.io.total.value().unwrap()[IoCounter::WriteBytes], own)
     };
     assert_eq!(of(&second).0 - of(&first).0, 20_004_864 + 262_144);
@@ -760,7 +760,7 @@ fn fields(process: &ProcessSample) -> Vec<String> {
         format!("{is_environment_incomplete} {is_kernel_thread}"),
         field(cgroup),
         field(&process.io.total),
-        field(&process.io.threads),
+        field(&process.threads()),
         field(&gauges.memory),
         field(&gauges.seldom.proportional_memory),
         field(&gauges.seldom.swap_bytes),

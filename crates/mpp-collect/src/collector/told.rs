@@ -37,7 +37,7 @@ use self::leader::{Leader, add_memory, io_of, switches, thread_io};
 use self::seats::{Seat, Seats, position};
 use self::sockets::HeldSockets;
 pub(super) use self::sweeper::Sweeper;
-use super::{Attention, Collector, Request, Unseen, has_trouble};
+use super::{Attention, Collector, Continuity, Request, Unseen, has_trouble};
 use crate::bpf::{Former, Living};
 use crate::delays::{DelaySum, ThreadDelays};
 use crate::exits::exact::plus_usage;
@@ -61,7 +61,7 @@ const PROCESSES_EXPECTED_MAX: usize = 1 << 20;
 const STRANGERS_KEPT: usize = 256;
 
 /// What tells whether the identity that is known still holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Told {
     exec_id: u64,
     euid: u32,
@@ -145,6 +145,8 @@ pub(super) struct FormerSweep {
     taken_at: BootTime,
     processes: usize,
     measures: Measures,
+    /// Whether they were read of everybody.
+    is_of_all: bool,
     generation: u32,
 }
 
@@ -155,6 +157,7 @@ impl FormerSweep {
             taken_at: snapshot.taken_at,
             processes: snapshot.processes.len(),
             measures: needs.needs.measures,
+            is_of_all: needs.is_of_interest.is_none(),
             generation: wants.generation(),
         }
     }
@@ -261,6 +264,11 @@ impl Telling<'_> {
             gauges.seldom.delays = reading(delays.as_ref(), self.delay_accounting);
         }
         let former = leader.is_crowd().then(|| self.former_threads(leader.key));
+        let threads = match &former {
+            // They are not known yet.
+            Some(_) => ThreadList::main_alone(false),
+            None => self.lone_thread(leader),
+        };
         let seat = self.seats.seat(ProcessSample {
             key: leader.key,
             parent_pid: leader.process.parent().id,
@@ -271,7 +279,7 @@ impl Telling<'_> {
             identity,
             read_at: self.read_at,
             usage,
-            io: io_of(&measures, leader.io(), ThreadList::from(leader.thread)),
+            io: io_of(&measures, leader.io(), threads),
             gauges,
         });
         if let Some(former) = former {
@@ -320,6 +328,18 @@ impl Telling<'_> {
     fn former_threads(&mut self, key: ProcessKey) -> Option<ThreadList> {
         let former = self.seats.former(key.pid).filter(|former| former.key == key)?;
         former.io.threads.value().cloned()
+    }
+
+    /// The main thread of a process that has no other one. Where that has not done all of it, the
+    /// list of the sweep before stands as long as it is right.
+    fn lone_thread(&mut self, leader: &Leader<'_>) -> ThreadList {
+        let (key, io, thread) = (leader.key, leader.io(), [leader.thread]);
+        if thread[0].total == io {
+            return ThreadList::main_alone(thread[0].has_exited);
+        }
+        let former = self.former_threads(key);
+        let former = former.filter(|former| *former.of(key, io) == thread);
+        former.unwrap_or_else(|| ThreadList::new(key, io, &thread))
     }
 
     fn open_crowd(
@@ -391,6 +411,13 @@ impl Rest {
         }
     }
 
+    /// The first sweep meets nobody but strangers, and is told of every crowd.
+    fn forget_first(&mut self) {
+        self.strangers.shrink_to(STRANGERS_KEPT);
+        self.crowds.shrink_to(STRANGERS_KEPT);
+        self.threads.shrink_to(STRANGERS_KEPT);
+    }
+
     fn clear(&mut self) {
         self.slack_of_threads.give_back(&mut self.threads);
         self.strangers.clear();
@@ -406,7 +433,8 @@ impl Collector {
     pub(super) fn read_told(&mut self, needs: &Request<'_>, into: &mut Snapshot) -> bool {
         let links_before = self.links();
         let began_ticks = self.origin.scale.ticks_at(self.origin.now().since_boot);
-        if self.known.is_empty() {
+        let is_first = self.known.is_empty();
+        if is_first {
             // As much as is needed and no more, since the first sweep needs most.
             let count = links_before.map_or(0, |links| usize::try_from(links).unwrap_or(0));
             let count = count.min(PROCESSES_EXPECTED_MAX);
@@ -416,7 +444,8 @@ impl Collector {
         }
         let mut rest = std::mem::take(&mut self.desk.rest);
         let former = FormerSweep::of(needs, &self.wants, into);
-        let outcome = match self.former == Some(former) {
+        let is_of_use = needs.continuity == Continuity::AsBefore && self.former == Some(former);
+        let outcome = match is_of_use {
             true => self.tell(Former::Remembered, needs, into, &mut rest),
             false => Outcome::Missed,
         };
@@ -441,6 +470,10 @@ impl Collector {
             self.former = Some(former).filter(|_| needs.can_be_kept());
         }
         rest.clear();
+        if is_first {
+            rest.forget_first();
+            (self.pids, self.inodes) = (Vec::new(), Vec::new());
+        }
         self.desk.rest = rest;
         is_told
     }
@@ -525,8 +558,6 @@ impl Collector {
                 sample.gauges.seldom.proportional_memory = known.proportional_memory();
             }
         }
-        // The first sweep meets nobody but strangers.
-        rest.strangers.shrink_to(STRANGERS_KEPT);
     }
 
     fn identify(&mut self, stranger: &Stranger, sample: &ProcessSample) {
@@ -543,7 +574,7 @@ impl Collector {
         let Collector { known, round, wants, .. } = self;
         if let Some(known) = known.get_mut(key.pid) {
             known.swept = *round;
-            known.told = Some(stranger.told);
+            known.note_told(stranger.told);
             if let Some(executed) = executed {
                 known.take_exec(&executed, wants);
             }
@@ -577,7 +608,7 @@ impl Collector {
             let Told { exec_id, euid, .. } = stranger.told;
             match known.get_mut(key.pid) {
                 Some(known) => {
-                    let exec = match known.told {
+                    let exec = match known.told() {
                         Some(told) if told.exec_id != exec_id => Exec::Happened,
                         _ => Exec::NotToldOf,
                     };
@@ -604,11 +635,14 @@ impl Collector {
             if let Some(known) = self.known.get_mut(crowd.pid) {
                 sample.usage = hand_out(known, &crowd.usage, sample.usage.reaped);
             }
-            let is_same =
-                |former: &ThreadList| former.iter().eq(chunk.iter().map(|(_, thread)| thread));
-            let threads = crowd.former.filter(is_same);
-            let threads =
-                threads.unwrap_or_else(|| chunk.iter().map(|(_, thread)| *thread).collect());
+            let (key, io) = (sample.key, crowd.io);
+            let is_same = |former: &ThreadList| {
+                former.of(key, io).iter().eq(chunk.iter().map(|(_, thread)| thread))
+            };
+            let threads = crowd.former.filter(is_same).unwrap_or_else(|| {
+                let threads: Vec<_> = chunk.iter().map(|(_, thread)| *thread).collect();
+                ThreadList::new(key, io, &threads)
+            });
             let measures = needs.measures_of(sample.key, &sample.identity);
             if measures.context_switches == ContextSwitchNeeds::AllThreads {
                 sample.gauges.context_switches = switches(&crowd.usage);
@@ -729,7 +763,7 @@ impl Stranger {
         Some(Stranger {
             seat,
             task,
-            told: known.told?,
+            told: known.told()?,
             comm: identity::padded(&known.identity.comm),
             is_kernel_thread: known.identity.is_kernel_thread,
             usage: None,

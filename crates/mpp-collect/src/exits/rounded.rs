@@ -346,7 +346,7 @@ fn thread_start(process: ProcessKey, heard: &Heard, population: &Population<'_>)
     let known = population.known.get(process.pid).filter(|known| known.key == process);
     let before = known.and_then(Known::former_threads).unwrap_or_default();
     let now = known.and_then(Known::threads).unwrap_or_default();
-    let seen = before.iter().chain(now).find(|thread| thread.key.tid == tid);
+    let seen = before.iter().chain(now.iter()).find(|thread| thread.key.tid == tid);
     seen.map_or_else(
         || {
             let life_ns = heard.record.elapsed_us.saturating_mul(1000);

@@ -4,6 +4,7 @@
 //! thousands of processes that is what most of them would take.
 
 use mpp_accounting::process::{ProcessKey, ProportionalMemory, Reading, ThreadList};
+use mpp_accounting::units::IoTotals;
 use rustix::fd::OwnedFd;
 
 use crate::collector::standstill::Standstill;
@@ -32,13 +33,13 @@ pub(crate) struct ProcfsMemory {
     pub(super) proportional_memory: Option<Box<Reading<ProportionalMemory>>>,
 }
 
-/// What the threads of a process had done, where that was read.
+/// What the threads of a process had done, where that was read, with its total.
 #[derive(Debug, Default)]
 pub(super) struct ThreadReadings {
     /// At the last sweep.
-    pub(super) last: Option<ThreadList>,
+    pub(super) last: Option<(IoTotals, ThreadList)>,
     /// At the one before that. Boxed, since few have done anything since.
-    pub(super) former: Option<Box<ThreadList>>,
+    pub(super) former: Option<Box<(IoTotals, ThreadList)>>,
 }
 
 impl ProcfsMemory {

@@ -20,8 +20,9 @@ use super::{
     is_thread_runnable, read_memory_file,
 };
 
-/// Reading pauses while so many bytes of answers lie about that nobody has collected.
-const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// Reading pauses while so many bytes of answers lie about that nobody has collected. To wake
+/// somebody for them costs as much as to read one or two files, and these are hundreds.
+const ANSWER_BYTES_MAX: usize = 128 << 10;
 
 /// The threads and what they share. Dropping it lets them end as soon as they can.
 #[derive(Debug)]
@@ -282,6 +283,7 @@ impl State {
     }
 
     fn deliver(&mut self, answer: MemoryAnswer) {
+        self.delivered_bytes += size_of::<Delivery>();
         if let Reading::Value(bytes) = &answer.outcome {
             self.delivered_bytes += bytes.capacity();
         }

@@ -39,12 +39,11 @@ pub(crate) fn pass(snapshot: &mut Snapshot, every: usize) {
     for process in snapshot.processes.iter_mut().step_by(every) {
         process.usage.own.0[0] += 1000;
         process.usage.own.0[2] += 1;
+        let mut threads = process.threads().value().copied().unwrap_or_default().to_vec();
+        threads[0].total.0[1] += 4096;
         let Reading::Value(total) = &mut process.io.total else { continue };
         total.0[1] += 4096;
-        let Reading::Value(threads) = &mut process.io.threads else { continue };
-        let mut list = threads.to_vec();
-        list[0].total.0[1] += 4096;
-        *threads = ThreadList::from(&list[..]);
+        process.io.set_threads(process.key, &threads);
     }
 }
 
@@ -71,6 +70,7 @@ fn sample(pid: u32, parent_pid: u32, identity: Arc<Identity>) -> ProcessSample {
         has_exited: false,
     };
     let list: Vec<ThreadIo> = (0..threads).map(thread).collect();
+    let total = Totals([64 * u64::from(threads); 7]);
     let memory = Memory { rss_bytes: 4096, vms_bytes: 8192, ..Memory::default() };
     ProcessSample {
         key,
@@ -83,8 +83,8 @@ fn sample(pid: u32, parent_pid: u32, identity: Arc<Identity>) -> ProcessSample {
         read_at: BootTime::default(),
         usage: Usage { own: Totals([9; 4]), reaped: Totals([3; 4]) },
         io: ProcessIo {
-            total: Reading::Value(Totals([64 * u64::from(threads); 7])),
-            threads: Reading::Value(ThreadList::from(&list[..])),
+            total: Reading::Value(total),
+            threads: Reading::Value(ThreadList::new(key, total, &list)),
         },
         gauges: Gauges {
             memory: Reading::Value(memory),

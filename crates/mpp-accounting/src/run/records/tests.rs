@@ -164,6 +164,20 @@ fn memory_that_a_process_may_have_of_its_forker_is_not_its_own() {
 }
 
 #[test]
+fn last_cpu_time_that_is_never_told_is_not_waited_for_without_end() {
+    let mut records = begun(ExitSource::Exact);
+    let mut dropped = ended(21, ROOT, 20, "job");
+    dropped.is_reaped_automatically = true;
+    records.advance([].into_iter(), &mut exits(vec![dropped]));
+    let looks = (1..200).take_while(|_| {
+        records.advance([].into_iter(), &mut exits(Vec::new()));
+        records.awaits_times()
+    });
+    assert_eq!(looks.count(), TAIL_ROUNDS_WAITED as usize - 1);
+    assert!(records.tails_expected.is_empty());
+}
+
+#[test]
 fn what_nobody_waits_for_is_kept_apart_with_its_last_cpu_time() {
     let mut records = begun(ExitSource::Exact);
     let mut dropped = ended(21, ROOT, 20, "job");

@@ -223,7 +223,7 @@ fn sockets_of(
     source: &mut SocketSource,
 ) -> Reading<Arc<[Socket]>> {
     let key = sample.key;
-    let threads = sample.io.threads.value().map_or(&[][..], |threads| threads);
+    let threads = sample.threads().value().copied().unwrap_or_default();
     let main_lives = |thread: &ThreadIo| !thread.has_exited && thread.key.tid == key.pid;
     let living = threads.iter().find(|thread| !thread.has_exited);
     let folder = open_folder(&origin.root, Name::of(key.pid).as_c_str());
