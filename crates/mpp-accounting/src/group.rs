@@ -437,11 +437,17 @@ impl GroupBook {
     fn give_deltas(&mut self, movement: &Movement, mut earlier: Vec<Option<Owner>>) {
         let walk = Walk::default();
         for (delta, owner) in movement.processes.iter().zip(earlier.drain(..)) {
-            let owner = owner.or_else(|| self.members.find(&walk, delta.key).map(Member::owner));
+            let now = || self.members.find(&walk, delta.key).map(Member::owner);
+            let has_left = delta.rounded_threads > 0 && owner.is_some() && now() != owner;
+            let owner = owner.or_else(now);
             if let Some(group) = self.group_mut(owner) {
                 group.grow(delta.io.unwrap_or_default(), delta.usage);
                 group.round(delta.rounded_records);
-                if delta.is_rounded && delta.io.is_some_and(|io| !io.is_zero()) {
+                if has_left {
+                    // The living are told of with their group.
+                    group.round(delta.rounded_threads);
+                }
+                if delta.rounded_threads > 0 && delta.io.is_some_and(|io| !io.is_zero()) {
                     group.weaken_io(Mark::Bound);
                 }
             }

@@ -203,16 +203,16 @@ pub struct ProcessDelta {
     pub usage: UsageDelta,
     /// In how many records of its threads the bytes are rounded down.
     pub rounded_records: u64,
-    /// Whether those of its living threads are: see [`ProcessIo::rounded_threads`].
+    /// Of how many living threads they are: see [`ProcessIo::rounded_threads`].
     ///
     /// [`ProcessIo::rounded_threads`]: crate::process::ProcessIo::rounded_threads
-    pub is_rounded: bool,
+    pub rounded_threads: u64,
 }
 
 impl ProcessDelta {
     fn nothing(key: ProcessKey) -> Self {
         let (io, usage) = (Some(IoDelta::ZERO), UsageDelta::ZERO);
-        ProcessDelta { key, io, usage, rounded_records: 0, is_rounded: false }
+        ProcessDelta { key, io, usage, rounded_records: 0, rounded_threads: 0 }
     }
 }
 
@@ -1205,9 +1205,9 @@ impl Known {
         {
             self.rounded = Some(raised(now, &self.threads()));
         }
-        let is_rounded = self.rounded.is_some();
+        let rounded_threads = self.rounded_threads();
         let nothing = ProcessDelta::nothing(self.key);
-        (!is_unchanged).then_some(ProcessDelta { io, usage, is_rounded, ..nothing })
+        (!is_unchanged).then_some(ProcessDelta { io, usage, rounded_threads, ..nothing })
     }
 
     /// Hands itself out, and leaves its place behind.
@@ -1334,7 +1334,13 @@ impl Known {
         self.io.is_some() || self.rounded.is_some()
     }
 
-    /// What its threads did at least, where T is out of sight.
+    /// How many threads it has, where T is out of sight.
+    fn rounded_threads(&self) -> u64 {
+        let threads = self.rounded.as_ref().and_then(ThreadList::written_out);
+        threads.map_or(0, |threads| threads.len() as u64)
+    }
+
+    /// What these did at least.
     fn rounded_sum(&self) -> IoDelta {
         let threads = self.rounded.iter().filter_map(ThreadList::written_out).flatten();
         threads.fold(IoDelta::ZERO, |sum, thread| sum.plus(thread.total.as_delta()))
@@ -1811,7 +1817,7 @@ impl Account {
             io: own_io,
             usage: own_usage,
             rounded_records: self.recorded_io.map_or(0, |own| own.rounded_records),
-            is_rounded: self.previous.rounded.is_some() || self.current.rounded.is_some(),
+            rounded_threads: self.previous.rounded_threads().max(self.current.rounded_threads()),
         };
         let unread = self.previous.unread_sweeps;
         let residual = Residual {
