@@ -304,8 +304,8 @@ struct Known {
     /// CPU time of children that were taken out of it before the kernel, which shows whole
     /// ticks, had shown all of it as inherited. Boxed, since there is seldom any.
     overdrawn: Option<Box<UsageDelta>>,
-    /// What records of its threads have told beyond T: they ended after it was read. Boxed, since
-    /// there is seldom any.
+    /// What records of its threads have told beyond T, or beyond its threads where T is out of
+    /// sight: they ended after it was read. Boxed, since there is seldom any.
     ahead: Option<Box<IoDelta>>,
 }
 
@@ -1247,6 +1247,8 @@ impl Known {
     /// Takes a record for the last sight, of one that is gone and did this since it was seen.
     /// Returns what of its CPU time is by another clock than its reaper's.
     fn end_with(&mut self, ended: &Ended, delta: &ProcessDelta, ends: Ends) -> UsageDelta {
+        let counted = self.counted_by_threads().plus(delta.io.unwrap_or_default());
+        self.note_counted(counted);
         self.learn_end(ended, self.total_after(delta), ends);
         self.learn_last_cpu(ended, ends)
     }
@@ -1289,7 +1291,9 @@ impl Known {
 
     /// Takes that into T, of one that no later sweep will see.
     fn reach_ahead(&mut self) {
-        if let (Some(ahead), Some(io)) = (self.ahead.take(), &mut self.io) {
+        if let Some(io) = &mut self.io
+            && let Some(ahead) = self.ahead.take()
+        {
             io.threads = io.threads.as_listed(self.key, io.total);
             io.total = io.total.plus(*ahead);
         }
@@ -1340,10 +1344,20 @@ impl Known {
         threads.map_or(0, |threads| threads.len() as u64)
     }
 
-    /// What these did at least.
-    fn rounded_sum(&self) -> IoDelta {
-        let threads = self.rounded.iter().filter_map(ThreadList::written_out).flatten();
-        threads.fold(IoDelta::ZERO, |sum, thread| sum.plus(thread.total.as_delta()))
+    /// What was counted of it, as far as that is remembered.
+    fn counted_by_threads(&self) -> IoDelta {
+        let threads = self.threads();
+        threads.iter().fold(self.ahead(), |sum, thread| sum.plus(thread.total.as_delta()))
+    }
+
+    /// Remembers that so much was counted, where T is out of sight: this much is to be found with
+    /// whoever waits for it.
+    fn note_counted(&mut self, counted: IoDelta) {
+        if self.rounded.is_some() {
+            self.ahead = None;
+            let ahead = counted.less(self.counted_by_threads());
+            self.ahead = (!ahead.is_zero()).then(|| Box::new(ahead));
+        }
     }
 
     /// Lets no thread whose bytes are rounded by now have done less than it had.
@@ -1747,6 +1761,7 @@ impl Account {
             let total = self.previous.io.as_ref().map(|io| io.total.plus(self.previous.ahead()));
             let total = total.map(|total| total.plus(own));
             self.current.ahead = None;
+            self.current.note_counted(self.previous.counted_by_threads().plus(own));
             self.current.learn_end(ended, total, movement.ends);
             self.current.was_told_ended = true;
         }
@@ -1793,9 +1808,9 @@ impl Account {
             }
             (Some(left), None) => {
                 // So much of it was counted.
-                let rounded = child.rounded_sum().min(*left);
-                *left = left.less(rounded);
-                self.taken_io = self.taken_io.plus(rounded);
+                let counted = child.counted_by_threads().min(*left);
+                *left = left.less(counted);
+                self.taken_io = self.taken_io.plus(counted);
                 self.took_unread_io = true;
                 self.took_older_io |= !child.is_unread_from_birth;
             }

@@ -166,3 +166,77 @@ impl ThreadReader<'_> {
         stat.map(|stat| stat.start_time_ticks).map_err(|_| Absence::Malformed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proc_fs::Room;
+    use crate::taskstats::ThreadIo as ToldIo;
+
+    /// Asked for its threads, which were listed a second ago, a process of this PID has those that
+    /// bear it since, and no others.
+    #[test]
+    fn a_thread_id_that_has_passed_on_is_left_to_the_next_sweep() {
+        let origin = Origin::open("/proc".as_ref(), &mut Room::default()).unwrap();
+        let own = std::process::id();
+        let process = ClosedProcess {
+            key: ProcessKey { pid: own, start_time_ticks: 7 },
+            threads: 1,
+            has_leader_exited: false,
+        };
+        let check = |tgid, elapsed_us, expected: &[u32]| {
+            let io = ToldIo {
+                read_char_bytes: 1024,
+                write_char_bytes: 0,
+                read_bytes: 0,
+                write_bytes: 0,
+                cancelled_write_bytes: 0,
+            };
+            let mut reader = ThreadReader {
+                process: &process,
+                known_threads: ThreadView::default(),
+                age_ns: 1_000_000_000,
+                origin: &origin,
+                buffers: &mut Buffers::new(),
+            };
+            let threads = reader.threads(&[own], &[Ok(ThreadAccount { tgid, elapsed_us, io })]);
+            let threads = threads.value().and_then(ThreadList::written_out).unwrap();
+            let found: Vec<u32> = threads.iter().map(|thread| thread.key.tid).collect();
+            assert_eq!(found, expected, "{tgid:?} {elapsed_us}");
+        };
+        check(Some(own), 2_000_000, &[own]);
+        check(Some(own), 1_000_000, &[own]);
+        check(Some(own), 999_998, &[]);
+        check(Some(own + 1), 2_000_000, &[]);
+        // An older kernel does not say whose it is.
+        check(None, 2_000_000, &[own]);
+        check(None, 999_998, &[]);
+    }
+
+    #[test]
+    fn a_process_of_whose_threads_one_is_refused_is_not_known_by_the_others() {
+        let origin = Origin::open("/proc".as_ref(), &mut Room::default()).unwrap();
+        let process = ClosedProcess {
+            key: ProcessKey { pid: 1, start_time_ticks: 7 },
+            threads: 2,
+            has_leader_exited: false,
+        };
+        let check = |answers: [Absence; 2], expected: Result<usize, Absence>| {
+            let mut reader = ThreadReader {
+                process: &process,
+                known_threads: ThreadView::default(),
+                age_ns: 0,
+                origin: &origin,
+                buffers: &mut Buffers::new(),
+            };
+            let threads = reader.threads(&[1, 2], &answers.map(Err));
+            let found = match threads {
+                Reading::Value(list) => Ok(list.written_out().unwrap().len()),
+                Reading::Absent(why) => Err(why),
+            };
+            assert_eq!(found, expected);
+        };
+        check([Absence::Vanished, Absence::Vanished], Ok(0));
+        check([Absence::Vanished, Absence::Denied], Err(Absence::Denied));
+    }
+}
