@@ -375,15 +375,15 @@ static double cpu_us(void)
 	       (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
 }
 
-/* The most memory that this program held, in KiB: VmHWM of its status. */
-static long peak_rss_kib(void)
+/* A line of this program's status, in KiB. */
+static long status_kib(const char *key)
 {
 	int self = open("/proc/self", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	const char *line;
 	long kib = 0;
 
-	if (self >= 0 && read_file(self, "status") && (line = strstr(buffer, "VmHWM:")))
-		kib = strtol(line + 6, NULL, 10);
+	if (self >= 0 && read_file(self, "status") && (line = strstr(buffer, key)))
+		kib = strtol(line + strlen(key), NULL, 10);
 	if (self >= 0)
 		close(self);
 	return kib;
@@ -431,7 +431,8 @@ int main(int argc, char **argv)
 	}
 	if (processes == 0)
 		return 1;
-	printf("cpu_us_per_process=%.3f processes=%ld peak_rss_kib=%ld\n",
-	       (cpu_us() - before) / (double)processes, processes / samples, peak_rss_kib());
+	printf("cpu_us_per_process=%.3f processes=%ld peak_rss_kib=%ld anonymous_kib=%ld\n",
+	       (cpu_us() - before) / (double)processes, processes / samples,
+	       status_kib("VmHWM:"), status_kib("RssAnon:"));
 	return 0;
 }

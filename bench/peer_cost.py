@@ -166,9 +166,9 @@ class Watched:
         threads = Path(f"/proc/{self.process.pid}/task").iterdir()
         return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e3
 
-    def peak_rss_kib(self):
+    def status_kib(self, key):
         with open(f"/proc/{self.process.pid}/status") as status:
-            return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
+            return next(int(line.split()[1]) for line in status if line.startswith(key))
 
     def end(self):
         self.process.terminate()
@@ -192,7 +192,11 @@ def measure(tool, place, samples):
         watched.await_samples(first + samples)
         spent, taken = watched.cpu_us() - before, watched.samples - first
         count = processes()
-        return f"cpu_us_per_process={spent / taken / count:.3f} processes={count} peak_rss_kib={watched.peak_rss_kib()}"
+        peak, anonymous = watched.status_kib("VmHWM:"), watched.status_kib("RssAnon:")
+        return (
+            f"cpu_us_per_process={spent / taken / count:.3f} processes={count}"
+            f" peak_rss_kib={peak} anonymous_kib={anonymous}"
+        )
     finally:
         watched.end()
 

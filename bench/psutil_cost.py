@@ -36,13 +36,11 @@ def cpu_us():
     return (usage.ru_utime + usage.ru_stime) * 1e6
 
 
-def peak_rss_kib():
-    """VmHWM, since ru_maxrss is inherited from whoever started this."""
+def status_kib(key):
+    """A line of our own status; of the peak too, since ru_maxrss is inherited from whoever
+    started this."""
     with open("/proc/self/status") as status:
-        for line in status:
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1])
-    return 0
+        return next(int(line.split()[1]) for line in status if line.startswith(key))
 
 
 def main():
@@ -62,7 +60,7 @@ def main():
         time.sleep(arguments.interval)
     cost = (cpu_us() - before) / processes
     print(f"cpu_us_per_process={cost:.3f} processes={processes // arguments.samples}"
-          f" peak_rss_kib={peak_rss_kib()}")
+          f" peak_rss_kib={status_kib('VmHWM:')} anonymous_kib={status_kib('RssAnon:')}")
 
 
 if __name__ == "__main__":

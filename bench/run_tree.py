@@ -6,10 +6,16 @@ Run after `cargo build --release -p mpp-cli -p mpp-load`; what is not installed 
     apt-get install time hyperfine
     bench/.venv/bin/pip install psrecord             # the environment that `cargo xtask bench` makes
     bench/.venv/bin/python bench/run_tree.py
+    bench/.venv/bin/python bench/run_tree.py --part build --jobs 2 --pairs 48
+
+What a build costs more under `mpp run` is less than what two equal builds differ by: only many
+pairs on a machine with nothing else to do tell it.
 """
 
+import argparse
 import json
 import os
+import random
 import re
 import resource
 import shutil
@@ -19,6 +25,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 MPP = ROOT / "target/release/mpp"
@@ -37,6 +44,8 @@ program: $(OBJECTS)
 """
 # The same number of processes in the shortest of times: each computes for two milliseconds.
 LOOP = 'i=0; while [ $i -lt 1000 ]; do awk "BEGIN{for(i=0;i<30000;i++)x+=i}" </dev/null; i=$((i+1)); done'
+
+RESAMPLES = 2000
 
 
 def command(directory):
@@ -105,41 +114,76 @@ def compare():
         print(f"| {name} | {number(peak)} | {true_peak:.1f} | {number(written)} | {true_written:.1f} |")
 
 
-def timed(prefix, line):
+class Ran(NamedTuple):
+    wall: float
+    # User and system time of everything that was started and waited for.
+    cpu: float
+
+
+class Pair(NamedTuple):
+    alone: Ran
+    under: Ran
+    # CPU time of `mpp run` itself: that of both, less what it says of the command.
+    own: float
+
+
+def timed(line):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     begun = time.monotonic()
-    subprocess.run([*prefix, *line], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(line, check=True, stdout=subprocess.DEVNULL)
     wall = time.monotonic() - begun
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Ran(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
-def overhead(name, line, rounds):
-    """Side by side and in turn, so that a busy machine is as busy for both."""
+def pairs_of(line, count, cost):
+    """One after the other in turn, ABBA, so that what drifts or is busy beside them is so for both."""
+    under_mpp = [MPP, "run", "-o", cost, "--", *line]
+    timed(line)
+    pairs = []
+    for number in range(count):
+        if number % 2 == 0:
+            alone, under = timed(line), timed(under_mpp)
+        else:
+            under, alone = timed(under_mpp), timed(line)
+        metrics = json.loads(Path(cost).read_text())["metrics"]
+        pairs.append(Pair(alone, under, under.cpu - metrics["cpu.user"] - metrics["cpu.system"]))
+    return pairs
+
+
+def middle(values):
+    """The mean of the middle half: as deaf to outliers as a median nearly, and less noisy."""
+    ordered = sorted(values)
+    cut = len(ordered) // 4
+    return statistics.fmean(ordered[cut : len(ordered) - cut])
+
+
+def interval(values):
+    """Where 95 of 100 such middles lie, by drawing as many values again and again."""
+    draw = random.Random(1)
+    middles = sorted(middle(draw.choices(values, k=len(values))) for _ in range(RESAMPLES))
+    return middles[RESAMPLES * 25 // 1000], middles[RESAMPLES * 975 // 1000]
+
+
+def overhead(name, line, count):
     with tempfile.NamedTemporaryFile(dir=ROOT / "target") as cost:
-        under = [MPP, "run", "-o", cost.name, "--"]
-        timed([], line)
-        pairs = []
-        for number in range(rounds):
-            order = [[], under] if number % 2 == 0 else [under, []]
-            measured = [timed(prefix, line) for prefix in order]
-            pairs.append(measured if number % 2 == 0 else measured[::-1])
+        pairs = pairs_of(line, count, cost.name)
         found = json.loads(Path(cost.name).read_text())
     print(f"\n| {name} | wall s | CPU s |\n|---|---:|---:|")
-    for position, way in enumerate(["alone", "under `mpp run`"]):
-        wall = statistics.median(pair[position][0] for pair in pairs)
-        cpu = statistics.median(pair[position][1] for pair in pairs)
-        print(f"| {way} | {wall:.3f} | {cpu:.3f} |")
+    for way, runs in [("alone", [pair.alone for pair in pairs]), ("under `mpp run`", [pair.under for pair in pairs])]:
+        print(f"| {way} | {middle(run.wall for run in runs):.3f} | {middle(run.cpu for run in runs):.3f} |")
     print()
-    for position, what in enumerate(["wall", "CPU"]):
-        ratios = [pair[1][position] / pair[0][position] for pair in pairs]
-        least = min(pair[1][position] for pair in pairs) / min(pair[0][position] for pair in pairs)
+    for what, ratios in [
+        ("wall", [pair.under.wall / pair.alone.wall for pair in pairs]),
+        ("CPU", [pair.under.cpu / pair.alone.cpu for pair in pairs]),
+    ]:
+        low, high = interval(ratios)
         print(
-            f"- {what}: median ratio {statistics.median(ratios):.4f} ({min(ratios):.4f} to {max(ratios):.4f}), "
-            f"of the fastest of each {least:.4f}"
+            f"- {what}: {(middle(ratios) - 1) * 100:+.2f} % ({(low - 1) * 100:+.2f} to {(high - 1) * 100:+.2f} at 95 %, "
+            f"{count} pairs in turn, single ones {(min(ratios) - 1) * 100:+.1f} to {(max(ratios) - 1) * 100:+.1f})"
         )
     print(f"- {found['samples']} looks, {found['metrics']['processes.ended']} processes, tier {found['tier']}")
-    own_cost(line, rounds=5)
+    say_own_cost(line, pairs)
 
 
 def hooks_ms(line):
@@ -163,35 +207,41 @@ def hooks_ms(line):
     return sum(program.get("run_time_ns", 0) for program in newest.values()) / 1e6
 
 
-def own_cost(line, rounds):
-    """CPU time of `mpp run` itself: that of both, less what it says of the command."""
-    own = []
-    with tempfile.NamedTemporaryFile(dir=ROOT / "target") as cost:
-        for _ in range(rounds):
-            _, both = timed([MPP, "run", "-o", cost.name, "--"], line)
-            metrics = json.loads(Path(cost.name).read_text())["metrics"]
-            tree = metrics["cpu.user"] + metrics["cpu.system"]
-            own.append((both - tree, tree))
-    own_seconds, tree_seconds = (statistics.median(column) for column in zip(*own))
+def say_own_cost(line, pairs):
+    own = [pair.own for pair in pairs]
+    tree = middle(pair.under.cpu - pair.own for pair in pairs)
+    low, high = interval(own)
     hooks = hooks_ms(line)
-    said = "not known here" if hooks is None else f"{hooks:.1f} ms, {hooks / tree_seconds / 10:.2f} %"
+    said = "not known here" if hooks is None else f"{hooks:.1f} ms, {hooks / tree / 10:.2f} %"
     print(
-        f"- of the command's {tree_seconds:.2f} s of CPU time `mpp run` itself takes {own_seconds * 1e3:.1f} ms, "
-        f"{own_seconds / tree_seconds * 100:.2f} % (median of {rounds}); its programs in the kernel {said}"
+        f"- of the command's {tree:.2f} s of CPU time `mpp run` itself takes {middle(own) * 1e3:.1f} ms "
+        f"({low * 1e3:.1f} to {high * 1e3:.1f}), {middle(own) / tree * 100:.2f} %; its programs in the kernel {said}"
     )
 
 
-def overheads():
-    overhead("a loop of 1,000 programs", ["sh", "-c", LOOP], rounds=11)
-    for jobs in [1, 2]:
-        with tempfile.TemporaryDirectory(dir=ROOT / "target") as folder:
-            for number in range(FILES):
-                Path(folder, f"f{number}.c").write_text(SOURCE % (number, number))
-            Path(folder, "Makefile").write_text(MAKEFILE)
-            line = ["make", "--silent", "--always-make", "--directory", folder, f"-j{jobs}"]
-            overhead(f"`make -j{jobs}` of {FILES} files", line, rounds=9)
+def build_overhead(jobs, count):
+    with tempfile.TemporaryDirectory(dir=ROOT / "target") as folder:
+        for number in range(FILES):
+            Path(folder, f"f{number}.c").write_text(SOURCE % (number, number))
+        Path(folder, "Makefile").write_text(MAKEFILE)
+        line = ["make", "--silent", "--always-make", "--directory", folder, f"-j{jobs}"]
+        overhead(f"`make -j{jobs}` of {FILES} files", line, count)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--part", nargs="+", choices=["table", "loop", "build"], default=["table", "loop", "build"])
+    parser.add_argument("--pairs", type=int, default=32, help="of each command, alone and under mpp run")
+    parser.add_argument("--jobs", nargs="+", type=int, default=[1, 2], help="of the build")
+    asked = parser.parse_args()
+    if "table" in asked.part:
+        compare()
+    if "loop" in asked.part:
+        overhead("a loop of 1,000 programs", ["sh", "-c", LOOP], asked.pairs)
+    if "build" in asked.part:
+        for jobs in asked.jobs:
+            build_overhead(jobs, asked.pairs)
 
 
 if __name__ == "__main__":
-    compare()
-    overheads()
+    main()

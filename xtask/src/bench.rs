@@ -16,7 +16,7 @@ use std::process::{Child, ChildStdin, Stdio};
 use anyhow::{Context as _, Result, bail};
 
 use crate::step::Program;
-use crate::{USAGE, complain, number, target_folder, value};
+use crate::{USAGE, complain, number, static_programs, target_folder, value};
 
 /// What to measure.
 pub(crate) struct Plan {
@@ -84,6 +84,14 @@ const SAMPLERS: &[Sampler] = &[
         name: TIER_A,
         what: "full sample, ledger and groups, switches of all threads",
         program: Bench::own,
+        arguments: &["--tier", "a", "--switches"],
+        processes_max: u64::MAX,
+        rights: Rights::OfTheKernel,
+    },
+    Sampler {
+        name: "metrics-per-process, tier A, linked statically",
+        what: "the same, as a program that needs no other file",
+        program: Bench::own_static,
         arguments: &["--tier", "a", "--switches"],
         processes_max: u64::MAX,
         rights: Rights::OfTheKernel,
@@ -247,6 +255,8 @@ struct Measured {
     processes: u64,
     cpu_us: f64,
     peak_rss_kib: u64,
+    /// Of its memory at the end, what is no part of a file.
+    anonymous_kib: u64,
 }
 
 /// The programs, built.
@@ -254,12 +264,15 @@ struct Bench {
     root: PathBuf,
     folder: PathBuf,
     release: PathBuf,
+    /// Ours without shared libraries.
+    own_static: PathBuf,
     python: PathBuf,
 }
 
 /// Builds everything, measures, prints the table and writes it to `bench/results`.
 pub(crate) fn run(root: &Path, plan: &Plan) -> Result<()> {
     let bench = Bench::build(root)?;
+    static_programs::build_sample_cost(root)?;
     bench.fetch_peers()?;
     let mut report = heading(root)?;
     for &processes in &plan.processes {
@@ -291,7 +304,8 @@ impl Bench {
         let compile = Program::new(&folder, "gcc -O2 -Wall -o").arg(release.join("limit"));
         compile.arg("limit.c").run()?;
         let python = folder.join(".venv/bin/python");
-        Ok(Bench { root: root.to_path_buf(), folder, release, python })
+        let own_static = static_programs::sample_cost(root)?;
+        Ok(Bench { root: root.to_path_buf(), folder, release, own_static, python })
     }
 
     /// Brings psutil here, and builds the programs on other crates where their crates can be had.
@@ -311,6 +325,10 @@ impl Bench {
 
     fn own(&self) -> Program {
         Program::at(&self.folder, self.release.join("examples/sample_cost"))
+    }
+
+    fn own_static(&self) -> Program {
+        Program::at(&self.folder, &self.own_static)
     }
 
     fn limit(&self) -> Program {
@@ -361,6 +379,7 @@ impl Bench {
             processes: figure("processes")?.parse()?,
             cpu_us: figure("cpu_us_per_process")?.parse()?,
             peak_rss_kib: figure("peak_rss_kib")?.parse()?,
+            anonymous_kib: figure("anonymous_kib")?.parse()?,
         })
     }
 }
@@ -423,7 +442,8 @@ fn heading(root: &Path) -> Result<String> {
         "# What a sample costs\n\n\
          Written by `cargo xtask bench`. CPU microseconds, user and system, per process of a full\n\
          sample, one second between samples, all samplers in one run. Ratios carry over to other\n\
-         machines, absolute times do not.\n\n\
+         machines, absolute times do not. Memory of no file is `RssAnon` at the end; the rest is\n\
+         pages of programs and libraries, which all that run them share.\n\n\
          Machine: {}.\n",
         machine(root)?
     ))
@@ -444,16 +464,16 @@ fn table(processes: u64, active: u64, rows: &[Measured]) -> String {
     let (psutil, best) = (cost_of(PSUTIL), cost_of(TIER_A));
     let mut text = format!(
         "\n## {processes} processes, {active} percent active\n\n\
-         | sampler | reads | CPU us per process | against psutil | against tier A | processes | peak memory, KiB |\n\
-         |---|---|---:|---:|---:|---:|---:|\n"
+         | sampler | reads | CPU us per process | against psutil | against tier A | processes | peak memory, KiB | of no file, KiB |\n\
+         |---|---|---:|---:|---:|---:|---:|---:|\n"
     );
-    for Measured { sampler, processes, cpu_us, peak_rss_kib } in rows {
+    for Measured { sampler, processes, cpu_us, peak_rss_kib, anonymous_kib } in rows {
         let faster = times(psutil.map(|cost| cost / cpu_us));
         let dearer = times(best.map(|cost| cpu_us / cost));
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "| {} | {} | {cpu_us:.2} | {faster} | {dearer} | {processes} | {peak_rss_kib} |",
+            "| {} | {} | {cpu_us:.2} | {faster} | {dearer} | {processes} | {peak_rss_kib} | {anonymous_kib} |",
             sampler.name, sampler.what
         );
     }
@@ -479,14 +499,20 @@ mod tests {
     #[test]
     fn psutil_is_the_measure_of_the_table() {
         let of = |name: &str| SAMPLERS.iter().find(|sampler| sampler.name == name).unwrap();
-        let row =
-            |name, cpu_us| Measured { sampler: of(name), processes: 7, cpu_us, peak_rss_kib: 9 };
+        let (peak_rss_kib, anonymous_kib) = (9, 4);
+        let row = |name, cpu_us| Measured {
+            sampler: of(name),
+            processes: 7,
+            cpu_us,
+            peak_rss_kib,
+            anonymous_kib,
+        };
         let text = table(7, 10, &[row("C limit", 20.0), row(PSUTIL, 150.0)]);
-        assert!(text.contains("| five files and nothing kept | 20.00 | 7.5x | - | 7 | 9 |"));
+        assert!(text.contains("| five files and nothing kept | 20.00 | 7.5x | - | 7 | 9 | 4 |"));
         assert!(text.contains("| 150.00 | 1.0x | - |"));
         assert!(table(7, 10, &[row("C limit", 20.0)]).contains("| 20.00 | - | - |"));
         let text = table(7, 10, &[row(TIER_A, 2.0), row("top", 30.0)]);
-        assert!(text.contains("| 30.00 | - | 15.0x | 7 | 9 |"));
+        assert!(text.contains("| 30.00 | - | 15.0x | 7 | 9 | 4 |"));
     }
 
     #[test]

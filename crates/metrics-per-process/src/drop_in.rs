@@ -1018,29 +1018,44 @@ mod tests {
         (folder, command, Selection { process_names, ..Selection::default() })
     }
 
+    /// A process that sleeps, until it is dropped.
+    struct Sleeper(std::process::Child);
+
+    impl Sleeper {
+        fn start(stdin: std::process::Stdio) -> Self {
+            let mut command = std::process::Command::new("sleep");
+            let child = command.arg("1000").stdin(stdin).spawn().unwrap();
+            let stat = format!("/proc/{}/stat", child.id());
+            while !std::fs::read_to_string(&stat).unwrap().contains("(sleep) S") {
+                std::thread::yield_now();
+            }
+            Sleeper(child)
+        }
+    }
+
+    impl Drop for Sleeper {
+        fn drop(&mut self) {
+            self.0.kill().unwrap();
+            self.0.wait().unwrap();
+        }
+    }
+
     #[test]
     fn programs_in_the_kernel_say_of_a_process_what_its_files_say() {
         let Some(mut told) = by_programs() else { return };
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let stdin = std::os::fd::OwnedFd::from(listener.try_clone().unwrap());
-        let mut child =
-            std::process::Command::new("sleep").arg("1000").stdin(stdin).spawn().unwrap();
-        let stat = format!("/proc/{}/stat", child.id());
-        while !std::fs::read_to_string(&stat).unwrap().contains("(sleep) S") {
-            std::thread::yield_now();
-        }
+        let sleeper = Sleeper::start(stdin.into());
         let selection = Selection { process_names: vec![b"sleep".into()], ..Selection::default() };
         let filter = Filter::new(&selection);
         let mut read = session();
         let stats = [&mut told, &mut read].map(|session| {
             let snapshot = session.sweep(&filter, Members::default()).unwrap();
-            let process = snapshot.processes.iter().find(|p| p.key.pid == child.id()).unwrap();
+            let process = snapshot.by_pid(sleeper.0.id()).unwrap();
             assert!(filter.matches(process), "{:?}", process.identity);
             assert_eq!(process.identity.executable, Reading::Absent(Absence::NotRequested));
             stats_of(process, snapshot.host.memory_total_bytes)
         });
-        child.kill().unwrap();
-        child.wait().unwrap();
         let [told, read] = stats;
         assert_eq!(told.len(), read.len());
         for ((metric, value), (other, expected)) in told.iter().zip(&read) {
@@ -1054,6 +1069,30 @@ mod tests {
                 metric.name
             );
         }
+    }
+
+    #[test]
+    fn whoever_comes_to_be_of_interest_is_read_though_it_has_not_run_since() {
+        let Some(mut session) = by_programs() else { return };
+        let sleeper = Sleeper::start(std::process::Stdio::null());
+        let named = |name: &[u8]| {
+            Filter::new(&Selection { process_names: vec![name.to_vec()], ..Selection::default() })
+        };
+        let mut check = |name: &[u8], is_read: bool| {
+            let found = session.sweep(&named(name), Members::default()).unwrap();
+            let sample = found.by_pid(sleeper.0.id()).unwrap();
+            assert_eq!(sample.gauges.memory.value().is_some(), is_read, "of interest: {name:?}");
+            (Arc::clone(&found), sample.read_at)
+        };
+        let (first, read_at) = check(b"sleep", true);
+        let (second, read_again_at) = check(b"sleep", true);
+        assert!(read_again_at > read_at, "it is read at every sweep, also by not having run");
+        // What the call holds is not changed under it.
+        assert_eq!(first.by_pid(sleeper.0.id()).unwrap().read_at, read_at);
+        assert!(second.taken_at > first.taken_at);
+        check(b"another", false);
+        check(b"another", false);
+        check(b"sleep", true);
     }
 
     #[test]

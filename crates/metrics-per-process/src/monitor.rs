@@ -60,6 +60,8 @@ pub struct Monitor {
     /// Whom the first sample looks for, where it need not look at anybody else.
     sought: Option<Vec<Selector>>,
     wait: Duration,
+    /// Whether the next sample is the first of many.
+    begins_many: bool,
     /// `None` where nobody asks who ended.
     ended_book: Option<EndedBook>,
     ended: EndedReport,
@@ -128,6 +130,9 @@ impl Monitor {
                 self.collector.sweep_some(&pids, &self.needs, wait, &mut self.snapshot)?;
             }
             None => self.collector.sweep(&self.needs, wait, &mut self.snapshot)?,
+        }
+        if std::mem::take(&mut self.begins_many) {
+            self.collector.give_back_free_memory();
         }
         if self.names_users {
             self.resolver.name_users(&self.snapshot);
@@ -375,6 +380,7 @@ impl MonitorBuilder {
             names_users,
             sought,
             wait: FIRST_WAIT,
+            begins_many: self.samples == Samples::Many,
             ended_book: self.ended.map(|ended| EndedBook::keeping(ended.processes_max)),
             ended: EndedReport::default(),
         })

@@ -17,6 +17,7 @@
 //! # }
 //! ```
 
+mod held;
 mod programs;
 mod sampler;
 mod total;
@@ -112,6 +113,12 @@ pub trait Observer {
     /// [`sample_columns`].
     fn sampled(&mut self, _report: &Report) {}
 
+    /// Whether somebody wants to be told of every look. Where not, most looks are at memory and
+    /// descriptors alone, if the kernel tells of all that end.
+    fn is_shown_every_look(&self) -> bool {
+        true
+    }
+
     /// The command ended a while ago, and these are what is still waited for.
     fn still_waiting(&mut self, _left: &[Survivor]) {}
 }
@@ -123,7 +130,11 @@ pub use sampler::sample_columns;
 #[derive(Debug)]
 struct Nobody;
 
-impl Observer for Nobody {}
+impl Observer for Nobody {
+    fn is_shown_every_look(&self) -> bool {
+        false
+    }
+}
 
 impl Run {
     /// Nothing to run yet; everything that is started is waited for.
@@ -238,7 +249,7 @@ impl Watch<'_> {
         while self.reap()? == Progress::GoesOn {
             let now = Instant::now();
             if now >= self.next_sample {
-                self.sample();
+                self.look();
             } else if now >= self.next_listening {
                 self.sampler.listen();
                 self.next_listening = now + LISTEN_PERIOD;
@@ -276,11 +287,24 @@ impl Watch<'_> {
         }
     }
 
+    /// Looks at no more than somebody wants to know.
+    fn look(&mut self) {
+        if self.observer.is_shown_every_look() || self.sampler.glance().is_err() {
+            self.sample();
+        } else {
+            self.plan_next_look();
+        }
+    }
+
     /// A look that fails is no reason to leave the command alone.
     fn sample(&mut self) {
         if let Ok(report) = self.sampler.sample() {
             self.observer.sampled(report);
         }
+        self.plan_next_look();
+    }
+
+    fn plan_next_look(&mut self) {
         let elapsed = self.began.elapsed();
         let period = self.run.period.min(FIRST_PERIOD + elapsed / 4);
         let now = Instant::now();

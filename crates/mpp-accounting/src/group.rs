@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use self::members::{Member, Members};
-use self::undecided::{Undecided, is_another_program};
+use self::undecided::{ProgramMark, Undecided, is_another_program};
 
 use crate::group_totals::{DelaysMissing, GroupTotals, Marks, Switched};
 use crate::ledger::{Ends, Late, Movement, Residual};
@@ -682,7 +682,9 @@ impl GroupBook {
         let round = self.round;
         let Some(member) = self.members.next(&walks.members, process.key) else { return };
         let was_undecided = member.is_undecided();
-        let is_another = was_undecided && is_another_program(&member.identity, &process.identity);
+        let has_executed = member.program.follow(ProgramMark::of(process));
+        let is_another = was_undecided
+            && (has_executed || is_another_program(&member.identity, &process.identity));
         (member.place, member.decision, member.round) = (place, decision, round);
         member.identity.clone_from(&process.identity);
         if is_another {
@@ -1004,12 +1006,16 @@ impl GroupBook {
                     row.totals.switch_as(switched);
                 }
                 (None, Decision::Doubtful(row)) => {
-                    undecided += 1;
                     if switched.has_happened() {
                         let totals = self.undecided.totals_of(process.key, self.marks);
                         member.has_lost_deeds |= totals.is_none();
                         totals.into_iter().for_each(|totals| totals.switch_as(switched));
                     }
+                    // It holds nothing any more, and whose its deeds are is told with its end.
+                    if process.identity.has_vanished() {
+                        continue;
+                    }
+                    undecided += 1;
                     match &self.rows {
                         Rows::Named(_) => tallies[row].add_undecided(),
                         Rows::Keyed { .. } => tallies.iter_mut().for_each(Tally::add_undecided),

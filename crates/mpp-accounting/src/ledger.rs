@@ -28,16 +28,20 @@
 //! The ledger knows no groups. What came with reaped children and no one was seen
 //! doing leaves it as a [`Residual`], and the group fold decides whose it is.
 
+mod aftermath;
+mod kept;
 mod late;
 mod records;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
+use self::aftermath::Aftermath;
+use self::kept::{KeptKey, KeptStart, KeptUsage};
 use self::late::{Inherited, Newness, Outlook, Settlement};
 use self::records::{Batch, Ended, Missing, OwnIo, Records, has_all_of};
 use crate::exit::{ExitSource, Exits, ROUNDED_TO_BYTES, Spill};
 use crate::process::{
-    ProcessKey, ProcessSample, ProcessState, ThreadIo, ThreadKey, ThreadList, ThreadView, Usage,
+    ProcessKey, ProcessSample, ProcessState, ThreadIo, ThreadKey, ThreadList, ThreadView,
 };
 use crate::slack::{self, Slack};
 use crate::snapshot::{Snapshot, Visibility};
@@ -87,6 +91,8 @@ pub struct Ledger {
     inherited: Vec<Inherited>,
     /// Exit records that are not done with.
     records: Records,
+    /// How long ago a sweep had to do without them.
+    aftermath: Aftermath,
     known_slack: Slack,
     pending_slack: Slack,
 }
@@ -124,7 +130,8 @@ pub struct Movement {
     /// How the I/O of those that ended was found out.
     pub ends: Ends,
     /// Processes of which it was inferred all the same, ascending: threads of theirs are gone
-    /// without a record, or they may have waited for whoever is.
+    /// without a record, or they may have waited for whoever is, or they have inherited what no
+    /// record tells, though some had been lost in the interval before.
     pub inferred: Vec<ProcessKey>,
     /// Threads that ended without a record that reached us.
     pub missing_records: u64,
@@ -276,14 +283,15 @@ pub struct TakenOut {
 #[derive(Clone, Debug)]
 struct Known {
     key: ProcessKey,
-    /// Its parent when last seen; `None` where that was out of sight.
-    parent: Option<ProcessKey>,
+    /// Its parent when last seen; none where that was out of sight.
+    parent: KeptKey,
     is_zombie: bool,
-    usage: Usage,
+    usage: KeptUsage,
     /// The last readable T; `None` where it was never readable, or the threads alone are by now.
     io: Option<KnownIo>,
-    /// L where T is out of sight, written out: never to be taken for T.
-    rounded: Option<ThreadList>,
+    /// L where T is out of sight, written out: never to be taken for T. Boxed, since nobody has any
+    /// where T can be read.
+    rounded: Option<Box<ThreadList>>,
     /// Whether it began while somebody looked and was never readable: then all that is recorded
     /// of it counts.
     is_unread_from_birth: bool,
@@ -300,7 +308,7 @@ struct Known {
     /// Where its counters go when it ends, as far as its record has said.
     fate: Fate,
     /// When it started, to the nanosecond, where that is known.
-    started_at: Option<BootTime>,
+    started_at: KeptStart,
     /// CPU time of children that were taken out of it before the kernel, which shows whole
     /// ticks, had shown all of it as inherited. Boxed, since there is seldom any.
     overdrawn: Option<Box<UsageDelta>>,
@@ -328,6 +336,17 @@ struct QuietStep {
     usage: UsageDelta,
     /// Whether its CPU time went back.
     has_fallen: bool,
+}
+
+/// Which reading tells what such a process did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum QuietLaw {
+    /// T.
+    Total,
+    /// L.
+    Threads,
+    /// L, where T has not grown by more.
+    Either,
 }
 
 /// A readable I/O reading.
@@ -363,6 +382,10 @@ struct Pending {
     /// Whether what it did at last may have been counted without a record of its own, in the sum
     /// for its parent.
     may_be_spilled: bool,
+    /// Whether its total may hold what no record tells and nobody has seen there.
+    may_hold_unrecorded: bool,
+    /// In how many records of its last deeds the bytes are rounded down.
+    rounded_records: u64,
 }
 
 /// Where the counters of a process go that ends.
@@ -396,6 +419,14 @@ struct Account {
     took_older_io: bool,
     /// What it did itself by its threads and their records, where none is missing.
     recorded_io: Option<OwnIo>,
+    /// What of that was done for certain after its total was read.
+    recorded_behind_look: IoDelta,
+    /// Whether the total may have grown by what was lost in an earlier interval.
+    is_in_aftermath: bool,
+    /// What those did that it may have waited for, and that were not taken out.
+    disputed_io: IoDelta,
+    /// In how many records of those taken out the bytes are rounded down.
+    taken_rounded_records: u64,
 }
 
 /// How an account's growth counts.
@@ -474,6 +505,9 @@ impl Ledger {
     /// baseline: everything in it stands, and nothing of it counts as having moved.
     pub fn advance(&mut self, snapshot: &Snapshot) -> Movement {
         let mut movement = Movement::default();
+        if self.aftermath.is_beginning() {
+            self.records.leave_to_reapers(&self.known, snapshot);
+        }
         let mut batch = self.records.take(&snapshot.exits);
         self.sweep_times.note(snapshot.taken_at);
         let previous_sweep = self.previous_sweep.replace(PreviousSweep::of(snapshot));
@@ -500,9 +534,12 @@ impl Ledger {
         self.settle_pending(&mut accounts, snapshot, tick_ns, &mut movement);
         movement.processes.reserve(quiet.len() + accounts.len());
         movement.processes.extend(quiet);
+        let spilled = spilled_io(&snapshot.exits, &movement);
         for account in &mut accounts {
-            account.emit(&self.sweep_times, &mut movement);
+            account.emit(&self.sweep_times, spilled, &mut movement);
         }
+        movement.inferred.sort_unstable();
+        movement.inferred.dedup();
         self.note_inherited(&movement);
         if movement.spilled_records > 0 {
             give_spills(&snapshot.exits, &missing, &mut movement);
@@ -562,7 +599,9 @@ impl Ledger {
             false => exits.lost_records,
         };
         let is_whose_known = exits.lost_records == 0 && spilled == 0;
+        self.aftermath.age();
         if !batch.covers_interval || (movement.missing_records > 0 && !is_whose_known) {
+            self.aftermath.begin();
             let Ledger { records, known, .. } = self;
             let covers_interval = batch.covers_interval;
             let is_polled = |key| !(covers_interval && is_told_by_threads(known, snapshot, key));
@@ -612,7 +651,7 @@ impl Ledger {
         }
         let tick_ns = 1_000_000_000 / snapshot.host.ticks_per_second.max(1);
         for pending in open {
-            let reapers = ancestors.candidates(pending.last.parent).filter(|key| {
+            let reapers = ancestors.candidates(pending.last.parent.get()).filter(|key| {
                 let seen = snapshot.by_key(*key);
                 seen.is_some_and(|seen| self.may_have_waited(seen, &pending.last, tick_ns))
             });
@@ -628,7 +667,7 @@ impl Ledger {
     fn may_have_waited(&self, seen: &ProcessSample, child: &Known, tick_ns: u64) -> bool {
         let known = self.known.binary_search_by_key(&seen.key, |known| known.key);
         let known = known.ok().and_then(|position| self.known.get(position));
-        let then = known.map_or(UsageTotals::ZERO, |known| known.usage.reaped);
+        let then = known.map_or(UsageTotals::ZERO, |known| *known.usage.reaped);
         let inherited = seen.usage.reaped.since_clamped(then);
         let slack = UsageDelta::from_cpu_ns(tick_ns);
         if inherited[UsageCounter::MinorFaults] == 0
@@ -666,7 +705,8 @@ impl Ledger {
             let previous = known.get_mut(position).filter(|known| known.key == process.key);
             if let Some(previous) = previous {
                 position += 1;
-                let step = previous.quiet_step(process, &self.records, batch, movement.ends);
+                let law = self.quiet_law(previous, movement.ends);
+                let step = previous.quiet_step(process, &self.records, batch, law);
                 if let Some(step) = step {
                     movement.fallen += u64::from(step.has_fallen);
                     quiet.extend(previous.follow(process, snapshot, step));
@@ -686,6 +726,7 @@ impl Ledger {
                 true => Account::born(current),
                 false => Account::baseline(current),
             };
+            account.is_in_aftermath = self.aftermath.concerns(&account.previous);
             account.take_records(&self.records, batch, Look::at(process, snapshot), movement);
             accounts.push(account);
         }
@@ -695,6 +736,14 @@ impl Ledger {
         self.known = known;
         accounts.sort_by_key(|account| account.current.key);
         (accounts, quiet)
+    }
+
+    fn quiet_law(&self, previous: &Known, ends: Ends) -> QuietLaw {
+        match ends {
+            Ends::Inferred => QuietLaw::Total,
+            _ if self.aftermath.concerns(previous) => QuietLaw::Either,
+            Ends::Rounded | Ends::Exact => QuietLaw::Threads,
+        }
     }
 
     /// Opens the account of a key that both sweeps saw, be it the same process or another.
@@ -718,11 +767,12 @@ impl Ledger {
             if batch.is_of_another(process.key, process.started_at) {
                 self.leave(previous, snapshot, batch, accounts, movement);
             } else {
-                self.make_pending(previous, UsageDelta::ZERO, movement);
+                self.make_pending(previous, UsageDelta::ZERO, 0, movement);
             }
             movement.succeed(Succession { key: process.key, ends_now });
             Account::born(current)
         };
+        account.is_in_aftermath = self.aftermath.concerns(&account.previous);
         account.take_records(&self.records, batch, Look::at(process, snapshot), movement);
         account
     }
@@ -757,18 +807,19 @@ impl Ledger {
             return;
         }
         known.reach_ahead();
-        let mut foreign_cpu = UsageDelta::ZERO;
+        let (mut foreign_cpu, mut rounded_records) = (UsageDelta::ZERO, 0);
         let ended = batch.ended(known.key);
         if ended.is_some() || !movement.is_inferred(known.key) {
             let delta = batch.last_deeds(&self.records, &known).delta(known.key);
             let unread = known.unread_sweeps;
             movement.note_late(&delta, self.sweep_times.late(unread, delta.io, delta.usage));
             movement.processes.push(delta);
+            rounded_records = delta.rounded_records;
             if let Some(ended) = ended {
                 foreign_cpu = known.end_with(ended, &delta, movement.ends);
             }
         }
-        self.make_pending(known, foreign_cpu, movement);
+        self.make_pending(known, foreign_cpu, rounded_records, movement);
     }
 
     /// Counts those that no sweep ever saw.
@@ -815,7 +866,9 @@ impl Ledger {
             });
             movement.ended.push(ended.key);
             let outlook = Outlook::of_unseen(ended, snapshot);
-            self.pending.push(Pending::unseen(ended, own.io, movement.ends, outlook));
+            let may_hold_unrecorded = self.aftermath.is_under_way();
+            let unseen = Pending::unseen(ended, own, movement.ends, outlook);
+            self.pending.push(Pending { may_hold_unrecorded, ..unseen });
         }
         if movement.ends == Ends::Inferred {
             return;
@@ -829,21 +882,29 @@ impl Ledger {
         movement.processes.extend(batch.of_others(is_strange));
     }
 
-    fn make_pending(&mut self, last: Known, foreign_cpu: UsageDelta, movement: &mut Movement) {
+    fn make_pending(
+        &mut self,
+        last: Known,
+        foreign_cpu: UsageDelta,
+        rounded_records: u64,
+        movement: &mut Movement,
+    ) {
         if !last.was_told_ended {
             movement.ended.push(last.key);
         }
         let outlook = Outlook::of_gone(&last, &self.records);
         let settlement = Settlement::Open;
         let may_be_spilled = movement.spilled_records > 0;
-        let sweeps = 0;
+        let may_hold_unrecorded = self.aftermath.is_under_way();
         self.pending.push(Pending {
             last,
             foreign_cpu,
-            sweeps,
+            sweeps: 0,
             settlement,
             outlook,
             may_be_spilled,
+            may_hold_unrecorded,
+            rounded_records,
         });
     }
 
@@ -900,10 +961,10 @@ impl Ledger {
         let is_settled = |parent: &ProcessKey| settled.binary_search(parent).is_ok();
         for pending in &mut self.pending {
             let mut steps = 0;
-            while let Some(parent) = pending.last.parent.filter(is_settled)
+            while let Some(parent) = pending.last.parent.get().filter(is_settled)
                 && steps <= parents.len()
             {
-                pending.last.parent = parents.of_pending(parent).flatten();
+                pending.last.parent = parents.of_pending(parent).flatten().into();
                 steps += 1;
             }
         }
@@ -921,9 +982,9 @@ struct Ancestors<'a> {
 impl<'a> Ancestors<'a> {
     fn of(ledger: &Ledger, snapshot: &'a Snapshot, batch: &Batch) -> Self {
         let parents = (ledger.pending.iter())
-            .map(|pending| (pending.last.key, pending.last.parent))
+            .map(|pending| (pending.last.key, pending.last.parent.get()))
             .chain(batch.processes().iter().map(|ended| (ended.key, ended.parent)))
-            .chain(ledger.known.iter().map(|known| (known.key, known.parent)))
+            .chain(ledger.known.iter().map(|known| (known.key, known.parent.get())))
             .collect();
         let init = snapshot.by_pid(INIT).map(|init| init.key);
         Ancestors { snapshot, parents, init }
@@ -958,7 +1019,7 @@ struct Parents {
 
 impl Parents {
     fn of(pending: &[Pending]) -> Self {
-        let mut of: Vec<_> = pending.iter().map(|p| (p.last.key, p.last.parent)).collect();
+        let mut of: Vec<_> = pending.iter().map(|p| (p.last.key, p.last.parent.get())).collect();
         of.sort_by_key(|(key, _)| *key);
         Parents { of }
     }
@@ -1038,6 +1099,12 @@ fn give_spills(exits: &Exits, missing: &Missing, movement: &mut Movement) {
     movement.residuals.extend(residuals);
 }
 
+/// The I/O of all those for whose records there was no room, where that counts.
+fn spilled_io(exits: &Exits, movement: &Movement) -> IoDelta {
+    let spills = if movement.spilled_records > 0 { &*exits.spills } else { &[] };
+    spills.iter().fold(IoDelta::ZERO, |sum, spill| sum.plus(spill.io.as_delta()))
+}
+
 fn residual_of(spill: &Spill) -> Residual {
     Residual {
         reaper: spill.parent,
@@ -1063,25 +1130,26 @@ fn give_cpu_tails(exits: &Exits, movement: &mut Movement) {
 /// `quiet` are those without an account, who waited for nobody.
 fn find_reaper(
     pending: &Pending,
-    accounts: &[Account],
+    accounts: &mut [Account],
     quiet: &[Known],
     parents: &Parents,
     tick_ns: u64,
 ) -> Reap {
-    let mut candidate = pending.last.parent;
+    let mut candidate = pending.last.parent.get();
     let mut is_orphaned = false;
     // A frozen tree may hold a circle of parents.
     for _ in 0..=accounts.len() + quiet.len() + parents.len() {
         let Some(key) = candidate else { return Reap::Nobody };
         let seen = match accounts.binary_search_by_key(&key, |account| account.current.key) {
             Ok(position) => {
-                let account = &accounts[position];
+                let account = &mut accounts[position];
                 if account.standing == Standing::Held {
                     return Reap::Unreadable;
                 }
                 if account.has_room_for(pending, tick_ns) {
                     return Reap::Into(position);
                 }
+                account.dispute(&pending.last);
                 Some(&account.current)
             }
             Err(_) => find_quiet(quiet, key),
@@ -1099,7 +1167,7 @@ fn find_reaper(
         if !is_orphaned {
             return Reap::Nobody;
         }
-        candidate = seen.parent;
+        candidate = seen.parent.get();
     }
     Reap::Nobody
 }
@@ -1119,14 +1187,18 @@ impl Known {
     fn of(process: &ProcessSample, snapshot: &Snapshot) -> Self {
         Known {
             key: process.key,
-            parent: snapshot.by_pid(process.parent_pid).map(|parent| parent.key),
+            parent: snapshot.by_pid(process.parent_pid).map(|parent| parent.key).into(),
             is_zombie: process.state == ProcessState::Zombie,
-            usage: process.usage,
+            usage: process.usage.into(),
             io: process.io.total.value().map(|total| KnownIo {
                 total: *total,
                 threads: KnownThreads::of(process.io.threads.value()),
             }),
-            rounded: process.io.rounded_threads().and(process.io.threads.value().cloned()),
+            rounded: process
+                .io
+                .rounded_threads()
+                .and_then(|_| process.io.threads.value().cloned())
+                .map(Box::new),
             is_unread_from_birth: false,
             held_sweeps: 0,
             unread_sweeps: UnreadSweeps::default(),
@@ -1134,7 +1206,7 @@ impl Known {
             has_ended: false,
             was_told_ended: false,
             fate: Fate::Reaped,
-            started_at: process.started_at,
+            started_at: process.started_at.into(),
             overdrawn: None,
             ahead: None,
         }
@@ -1147,7 +1219,7 @@ impl Known {
         process: &ProcessSample,
         records: &Records,
         batch: &Batch,
-        ends: Ends,
+        law: QuietLaw,
     ) -> Option<QuietStep> {
         let faults = |usage: UsageTotals| usage.without_cpu();
         let is_strange = self.held_sweeps > 0
@@ -1155,7 +1227,7 @@ impl Known {
             || self.has_ended
             || self.ahead.is_some()
             || self.is_another(process.started_at)
-            || self.usage.reaped != process.usage.reaped
+            || *self.usage.reaped != process.usage.reaped
             || faults(process.usage.own).since(faults(self.usage.own)).is_none()
             || batch.concerns(self.key)
             || records.has_recorded_main_thread_of(self.key);
@@ -1170,7 +1242,7 @@ impl Known {
             },
             (Some(then), Some(now)) => {
                 let threads = process.io.threads.value();
-                Some(then.quiet_growth(self.key, *now, threads, ends)?)
+                Some(then.quiet_growth(self.key, *now, threads, law)?)
             }
             _ => return None,
         };
@@ -1188,14 +1260,13 @@ impl Known {
     ) -> Option<ProcessDelta> {
         let QuietStep { io, usage, .. } = step;
         let mut is_unchanged = usage.is_zero() && io.is_some_and(IoDelta::is_zero);
-        if self.parent.map(|parent| parent.pid) != Some(process.parent_pid) {
-            let parent = snapshot.by_pid(process.parent_pid).map(|parent| parent.key);
+        if self.parent.get().map(|parent| parent.pid) != Some(process.parent_pid) {
+            let parent = snapshot.by_pid(process.parent_pid).map(|parent| parent.key).into();
             is_unchanged &= self.parent == parent;
             self.parent = parent;
         }
         self.is_zombie = process.state == ProcessState::Zombie;
         self.usage.own = self.usage.own.advanced_to(process.usage.own);
-        self.usage.reaped = process.usage.reaped;
         if let (Some(known), Some(total)) = (&mut self.io, process.io.total.value()) {
             known.follow(*total, process.io.threads.value());
         }
@@ -1203,7 +1274,7 @@ impl Known {
             && let Some(now) = process.io.rounded_threads()
             && *self.threads() != *now
         {
-            self.rounded = Some(raised(now, &self.threads()));
+            self.rounded = Some(Box::new(raised(now, &self.threads())));
         }
         let rounded_threads = self.rounded_threads();
         let nothing = ProcessDelta::nothing(self.key);
@@ -1213,7 +1284,8 @@ impl Known {
     /// Hands itself out, and leaves its place behind.
     fn take_out(&mut self) -> Known {
         let (io, rounded, ahead) = (self.io.take(), self.rounded.take(), self.ahead.take());
-        let taken = Known { io, rounded, ahead, overdrawn: self.overdrawn.take(), ..*self };
+        let (usage, overdrawn) = (self.usage.clone(), self.overdrawn.take());
+        let taken = Known { io, rounded, ahead, usage, overdrawn, ..*self };
         self.is_taken_out = true;
         taken
     }
@@ -1225,7 +1297,7 @@ impl Known {
     fn learn_end(&mut self, ended: &Ended, total: Option<IoTotals>, ends: Ends) {
         self.has_ended = true;
         self.fate = ended.fate();
-        self.parent = self.parent.or(ended.parent);
+        self.parent = self.parent.get().or(ended.parent).into();
         self.usage.own = self.usage.own.advanced_to(match ends {
             Ends::Exact => ended.own_usage,
             Ends::Rounded | Ends::Inferred => ended.own_usage.without_cpu(),
@@ -1340,7 +1412,7 @@ impl Known {
 
     /// How many threads it has, where T is out of sight.
     fn rounded_threads(&self) -> u64 {
-        let threads = self.rounded.as_ref().and_then(ThreadList::written_out);
+        let threads = self.rounded.as_deref().and_then(ThreadList::written_out);
         threads.map_or(0, |threads| threads.len() as u64)
     }
 
@@ -1362,9 +1434,9 @@ impl Known {
 
     /// Lets no thread whose bytes are rounded by now have done less than it had.
     fn raise_rounded_to(&mut self, previous: &Known) {
-        let now = self.rounded.as_ref().and_then(ThreadList::written_out);
+        let now = self.rounded.as_deref().and_then(ThreadList::written_out);
         if let Some(raised) = now.map(|now| raised(now, &previous.threads())) {
-            self.rounded = Some(raised);
+            self.rounded = Some(Box::new(raised));
         }
     }
 
@@ -1372,11 +1444,11 @@ impl Known {
     /// and its faults did not fall. CPU time is left out, since the kernel scales it anew at
     /// each reading.
     fn continues(&self, previous: &Known) -> bool {
-        if previous.is_another(self.started_at) {
+        if previous.is_another(self.started_at.get()) {
             return false;
         }
-        let faults = |usage: &Usage| {
-            [usage.own, usage.reaped]
+        let faults = |usage: &KeptUsage| {
+            [usage.own, *usage.reaped]
                 .map(|u| (u[UsageCounter::MinorFaults], u[UsageCounter::MajorFaults]))
         };
         let (now, then) = (faults(&self.usage), faults(&previous.usage));
@@ -1385,7 +1457,7 @@ impl Known {
 
     /// Whether one with the same key, that started at this moment, is another.
     fn is_another(&self, started_at: Option<BootTime>) -> bool {
-        late::is_another(self.started_at, started_at)
+        late::is_another(self.started_at.get(), started_at)
     }
 
     /// Whether the I/O of this reading can follow the one before. Of a process that is
@@ -1399,7 +1471,8 @@ impl Known {
     /// Whether any counter of the same process went back.
     fn has_fallen(&self, previous: &Known) -> bool {
         let (now, then) = (&self.usage, &previous.usage);
-        let cpu_fell = now.own.since(then.own).is_none() || now.reaped.since(then.reaped).is_none();
+        let cpu_fell =
+            now.own.since(then.own).is_none() || now.reaped.since(*then.reaped).is_none();
         cpu_fell || self.io_fell(previous)
     }
 
@@ -1449,13 +1522,13 @@ impl SweepTimes {
 
 impl Pending {
     /// One that only its record tells of.
-    fn unseen(ended: &Ended, own: IoDelta, ends: Ends, outlook: Outlook) -> Self {
+    fn unseen(ended: &Ended, own: OwnIo, ends: Ends, outlook: Outlook) -> Self {
         let mut last = Known {
             key: ended.key,
-            parent: ended.parent,
+            parent: ended.parent.into(),
             is_zombie: false,
-            usage: Usage { own: ended.own_usage.without_cpu(), ..Usage::default() },
-            io: Some(KnownIo::without_threads(IoTotals::ZERO.plus(own))),
+            usage: KeptUsage { own: ended.own_usage.without_cpu(), ..KeptUsage::default() },
+            io: Some(KnownIo::without_threads(IoTotals::ZERO.plus(own.io))),
             rounded: None,
             is_unread_from_birth: false,
             held_sweeps: 0,
@@ -1464,13 +1537,21 @@ impl Pending {
             has_ended: true,
             was_told_ended: true,
             fate: ended.fate(),
-            started_at: ended.started_at,
+            started_at: ended.started_at.into(),
             overdrawn: None,
             ahead: None,
         };
         let foreign_cpu = last.learn_last_cpu(ended, ends);
-        let settlement = Settlement::Open;
-        Pending { last, foreign_cpu, sweeps: 0, settlement, outlook, may_be_spilled: false }
+        Pending {
+            last,
+            foreign_cpu,
+            sweeps: 0,
+            settlement: Settlement::Open,
+            outlook,
+            may_be_spilled: false,
+            may_hold_unrecorded: false,
+            rounded_records: own.rounded_records,
+        }
     }
 
     /// Takes it out of its reaper, or waits for one, or gives it up.
@@ -1485,6 +1566,7 @@ impl Pending {
             Reap::Into(reaper) => {
                 let reaper = &mut accounts[reaper];
                 reaper.take_out(&self.last, tick_ns);
+                self.leave_aftermath(reaper);
                 if reaper.io_left.is_none() && self.last.is_readable() {
                     note_lost(&self.last, movement);
                 }
@@ -1517,7 +1599,7 @@ impl KnownIo {
         key: ProcessKey,
         total: IoTotals,
         threads: Option<&ThreadList>,
-        ends: Ends,
+        law: QuietLaw,
     ) -> Option<IoDelta> {
         let growth = total.since(self.total)?;
         let own = match (&self.threads, threads) {
@@ -1531,7 +1613,11 @@ impl KnownIo {
             },
             (KnownThreads::Nobody, Some(now)) => quiet_growth_of_threads(&[], &now.of(key, total))?,
         };
-        Some(if ends == Ends::Inferred { growth } else { own })
+        match law {
+            QuietLaw::Total => Some(growth),
+            QuietLaw::Threads => Some(own),
+            QuietLaw::Either => growth.less(own).is_zero().then_some(own),
+        }
     }
 
     fn follow(&mut self, total: IoTotals, threads: Option<&ThreadList>) {
@@ -1657,9 +1743,9 @@ impl Account {
     /// Of a process that began after the last sweep did: everything it did counts.
     fn born(current: Known) -> Self {
         let nothing = Known {
-            usage: Usage::default(),
+            usage: KeptUsage::default(),
             io: current.io.is_some().then(|| KnownIo::without_threads(IoTotals::ZERO)),
-            rounded: current.rounded.is_some().then(|| ThreadList::listed(&[])),
+            rounded: current.rounded.is_some().then(|| Box::new(ThreadList::listed(&[]))),
             is_unread_from_birth: !current.is_readable(),
             ..current.clone()
         };
@@ -1687,7 +1773,7 @@ impl Account {
         if previous.held_sweeps >= HELD_SWEEPS_MAX {
             return Account::open(current, previous, None, Standing::Continued);
         }
-        current.usage.reaped = previous.usage.reaped;
+        current.usage.reaped = previous.usage.reaped.clone();
         current.io.clone_from(&previous.io);
         current.rounded.clone_from(&previous.rounded);
         current.ahead.clone_from(&previous.ahead);
@@ -1702,7 +1788,7 @@ impl Account {
         io_left: Option<IoDelta>,
         standing: Standing,
     ) -> Self {
-        let reaped = current.usage.reaped.since_clamped(previous.usage.reaped);
+        let reaped = current.usage.reaped.since_clamped(*previous.usage.reaped);
         let overdrawn = previous.overdrawn();
         current.overdraw(overdrawn.less_in_all(reaped));
         current.is_unread_from_birth = previous.is_unread_from_birth && !current.is_readable();
@@ -1718,6 +1804,10 @@ impl Account {
             took_unread_io: false,
             took_older_io: false,
             recorded_io: None,
+            recorded_behind_look: IoDelta::ZERO,
+            is_in_aftermath: false,
+            disputed_io: IoDelta::ZERO,
+            taken_rounded_records: 0,
         }
     }
 
@@ -1739,13 +1829,15 @@ impl Account {
             return;
         }
         let none = Batch::default();
-        let is_of_another = batch.is_of_another(key, self.current.started_at);
+        let is_of_another = batch.is_of_another(key, self.current.started_at.get());
         let batch = if is_of_another { &none } else { batch };
         let is_readable = self.previous.has_threads() && self.current.has_threads();
         if is_readable && self.standing == Standing::Continued {
             let threads = self.current.threads();
             let threads = records.threads(batch, &self.previous, &threads, look.exec_count);
             self.recorded_io = Some(batch.own(&threads));
+            // What began in the tick of the look may have ended before it.
+            self.recorded_behind_look = threads.ahead(look.ticks + 1);
             // Of T it can only be ahead where that is known.
             let ahead = threads.ahead(look.ticks);
             let is_ahead = self.current.io.is_some() && !ahead.is_zero();
@@ -1820,13 +1912,18 @@ impl Account {
         self.taken_out.push(TakenOut { key: child.key, was_zombie });
     }
 
-    /// Splits the credit into what the process did itself and what it inherited.
-    fn emit(&mut self, times: &SweepTimes, movement: &mut Movement) {
+    /// Splits the credit into what the process did itself and what it inherited. `spilled` is
+    /// what is told of those without records, whosever it is.
+    fn emit(&mut self, times: &SweepTimes, spilled: IoDelta, movement: &mut Movement) {
         if self.standing == Standing::Baseline {
             return;
         }
         let own_usage = self.current.usage.own.since_clamped(self.previous.usage.own);
-        let (own_io, inherited_io) = self.split_io();
+        let unrecorded = self.unrecorded_io();
+        if !unrecorded.is_zero() {
+            movement.inferred.push(self.current.key);
+        }
+        let (own_io, inherited_io) = self.split_io(unrecorded, spilled);
         let mut delta = ProcessDelta {
             key: self.current.key,
             io: own_io,
@@ -1853,17 +1950,25 @@ impl Account {
     }
 
     /// What it did itself, and what came with reaped children. Where threads and records say
-    /// the first, the children's own records say the second.
-    fn split_io(&self) -> (Option<IoDelta>, Option<IoDelta>) {
-        if let Some(own) = self.recorded_io {
-            return (Some(own.io), Some(IoDelta::ZERO));
+    /// the first, the children's own records say the second, but for what is `unrecorded`. What
+    /// was `spilled` is told of by itself, and may be in the second.
+    fn split_io(
+        &self,
+        unrecorded: IoDelta,
+        spilled: IoDelta,
+    ) -> (Option<IoDelta>, Option<IoDelta>) {
+        let unrecorded = unrecorded.less(spilled);
+        match self.recorded_io {
+            Some(own) if self.has_reaped => return (Some(own.io), Some(unrecorded)),
+            Some(own) => return (Some(own.io.plus(unrecorded)), Some(IoDelta::ZERO)),
+            None => {}
         }
         let Some(credit) = self.io_left else { return (None, None) };
         if !self.has_reaped {
             return (Some(credit), Some(IoDelta::ZERO));
         }
         let inherited = self.inherited_io(credit);
-        (Some(credit.less(inherited)), Some(inherited))
+        (Some(credit.less(inherited)), Some(inherited.less(spilled)))
     }
 
     /// The part of the credit that came from reaped children: growth of T outside the
@@ -1898,6 +2003,6 @@ mod tests {
     /// Whoever adds a field decides here that ten thousand processes are worth it.
     #[test]
     fn what_is_remembered_of_a_process_does_not_grow_unnoticed() {
-        assert!(size_of::<Known>() <= 240, "{} bytes", size_of::<Known>());
+        assert!(size_of::<Known>() <= 192, "{} bytes", size_of::<Known>());
     }
 }

@@ -182,6 +182,19 @@ pub struct Identity {
     pub is_kernel_thread: bool,
 }
 
+impl Identity {
+    /// Whether the process ended while it was asked who it is.
+    pub(crate) fn has_vanished(&self) -> bool {
+        let absences = [
+            self.executable.absence(),
+            self.cmdline.absence(),
+            self.environment.absence(),
+            self.cgroup.absence(),
+        ];
+        absences.contains(&Some(Absence::Vanished))
+    }
+}
+
 /// One variable of a process's environment.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EnvironmentEntry {

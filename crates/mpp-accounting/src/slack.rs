@@ -29,6 +29,10 @@ pub fn make_room<T>(list: &mut Vec<T>, count: usize) {
     }
 }
 
+/// So many rows are put into their places one by one: to sort even the keys of all takes room for
+/// them.
+const FEW: usize = 32;
+
 /// Takes rows over into a list that ascends by key, each into its place.
 ///
 /// Rows are moved by their keys alone: to merge them would take room for as many again.
@@ -42,8 +46,16 @@ pub fn merge<T, K: Ord>(list: &mut Vec<T>, newcomers: &mut Vec<T>, key_of: impl 
         make_room(list, newcomers.len());
         list.append(newcomers);
     }
-    if !list.is_sorted_by_key(&key_of) {
+    let ascending = list.windows(2).position(|pair| key_of(&pair[1]) < key_of(&pair[0]));
+    let Some(ascending) = ascending else { return };
+    if list.len() - ascending > FEW {
         list.sort_by_cached_key(key_of);
+        return;
+    }
+    for from in ascending + 1..list.len() {
+        let (before, rest) = list.split_at(from);
+        let to = before.partition_point(|row| key_of(row) <= key_of(&rest[0]));
+        list[to..=from].rotate_right(1);
     }
 }
 
@@ -176,6 +188,10 @@ mod tests {
         check(&[1, 2], &[]);
         check(&[1, 2], &[3, 9]);
         check(&[1, 5, 9], &[0, 3, 7, 10]);
+        check(&[], &[4, 5, 6, 1]);
+        let many: Vec<u32> = (0..100).map(|number| number * 7 % 101).collect();
+        check(&[50, 200], &many[..FEW]);
+        check(&[50, 200], &many);
         let mut many: Vec<u32> = (0..10_000).collect();
         merge(&mut many, &mut vec![10_000], |row| *row);
         assert!(many.capacity() < 11_000, "{}", many.capacity());

@@ -323,6 +323,19 @@ fn a_process_that_may_belong_makes_a_lower_bound() {
     assert_eq!(members, Figure::Known { value: Value::Integer(0), mark: Mark::LowerBound });
 }
 
+#[test]
+fn one_that_ended_while_it_was_asked_who_it_is_leaves_the_others_as_exact_as_they_were() {
+    let mut process = Unknown::new();
+    process.interval(
+        |kernel, pid| kernel.write(pid, 500),
+        |sample| bear(sample, Reading::Absent(Absence::Vanished)),
+    );
+    assert_eq!(process.watch.report.accuracy.undecided, 0);
+    assert_eq!(process.total("processes.total"), integer(0, Mark::Exact));
+    process.turn_out_to_be_a_member();
+    assert_eq!(process.total("io_counters.write_bytes"), integer(500, Mark::Estimate));
+}
+
 /// A process of which nobody knows for some intervals whether it bears a variable.
 struct Unknown {
     watch: Watch,
@@ -479,6 +492,34 @@ fn what_another_program_or_user_did_before_is_not_the_groups() {
     assert_eq!(written_before_it_became(|now| now.uid = 0), 0);
 }
 
+/// What is in the group of what a process did when so many programs had been executed, of which the
+/// last was the same one with another environment.
+fn written_at(exec_counts: [Option<u64>; 3]) -> u64 {
+    let [at_deed, later, known] = exec_counts;
+    let mut process = Unknown::new();
+    let unknown = Reading::Absent(Absence::NotYetKnown);
+    let mut see = |exec_count, bytes, environment| {
+        let happen = |kernel: &mut Kernel, pid| kernel.write(pid, bytes);
+        process.interval(happen, |sample| {
+            sample.exec_count = exec_count;
+            bear(sample, environment);
+        });
+    };
+    see(at_deed, 500, unknown.clone());
+    see(later, 0, unknown);
+    see(known, 0, tagged());
+    process.watch.written("tagged")
+}
+
+#[test]
+fn what_the_same_program_did_with_another_environment_is_not_the_groups() {
+    assert_eq!(written_at([Some(7), Some(7), Some(7)]), 500);
+    assert_eq!(written_at([Some(7), Some(8), Some(8)]), 0);
+    assert_eq!(written_at([Some(7), Some(7), Some(8)]), 0);
+    assert_eq!(written_at([Some(7), None, Some(8)]), 0, "not told for a while");
+    assert_eq!(written_at([None, Some(8), Some(8)]), 500, "nobody can say");
+}
+
 /// One that nobody could judge does this and leaves its key to another; what is in the group of
 /// the other, which writes nothing, when that one is judged.
 fn left_to_a_successor(before: Movement, at_its_end: Movement) -> u64 {
@@ -518,12 +559,14 @@ fn what_an_undecided_process_did_is_not_that_of_the_next_bearer_of_its_key() {
 }
 
 /// So many processes write 10 bytes each, and 10 more until their environments can be read: the last
-/// of them bears a variable. Returns what its group has then, in total and by the second.
-fn written_among_the_undecided(count: u32) -> [Figure; 2] {
+/// of them bears a variable. Beside them there are idle ones, of which something may be missing since
+/// an earlier interval. Returns what the group has then, in total and by the second.
+fn written_among_the_undecided(idle: u32, count: u32) -> [Figure; 2] {
     let mut watch = Watch::new(tagged_row(), |_| {});
     let template = watch.kernel.sweep().processes.remove(0);
     let key = |pid| ProcessKey { pid, start_time_ticks: 2000 };
-    let keys: Vec<ProcessKey> = (2..2 + count).map(key).collect();
+    let keys: Vec<ProcessKey> = (2..2 + idle + count).map(key).collect();
+    let (doubtful, busy) = keys.split_at(idle as usize);
     let delta = |key: &ProcessKey| ProcessDelta {
         key: *key,
         io: Some(Delta([0, 10, 0, 1, 0, 10, 0])),
@@ -531,15 +574,17 @@ fn written_among_the_undecided(count: u32) -> [Figure; 2] {
         rounded_records: 0,
         rounded_threads: 0,
     };
-    let movement = Movement { processes: keys.iter().map(delta).collect(), ..Movement::default() };
+    let (inferred, unread) = (doubtful.to_vec(), doubtful.to_vec());
+    let doubts = Movement { inferred, unread, ..Movement::default() };
+    let deeds = Movement { processes: busy.iter().map(delta).collect(), ..Movement::default() };
     let sample = |key: &ProcessKey| ProcessSample { key: *key, ..template.clone() };
     let mut snapshot = watch.kernel.sweep();
     snapshot.processes = keys.iter().map(sample).collect();
-    for is_known in [false, true] {
+    for (movement, is_known) in [(doubts, false), (deeds.clone(), false), (deeds, true)] {
         snapshot.taken_at.ns += 1_000_000_000;
         for sample in snapshot.processes.iter_mut().filter(|_| is_known) {
             let variable = EnvironmentEntry { key: b"TAG"[..].into(), value: [].into() };
-            let entries = [variable].into_iter().filter(|_| sample.key.pid == count + 1);
+            let entries = [variable].into_iter().filter(|_| sample.key.pid == idle + count + 1);
             let environment = Reading::Value(entries.collect());
             Arc::make_mut(&mut sample.identity).environment = environment;
         }
@@ -553,8 +598,15 @@ fn written_among_the_undecided(count: u32) -> [Figure; 2] {
 fn what_the_undecided_did_that_found_no_room_makes_a_lower_bound() {
     let rate = Figure::Known { value: Value::Float(10.0), mark: Mark::Estimate };
     let total = |bytes, mark| Figure::Known { value: Value::Integer(bytes), mark };
-    assert_eq!(written_among_the_undecided(4096), [total(20, Mark::Estimate), rate]);
-    assert_eq!(written_among_the_undecided(4097), [total(10, Mark::LowerBound), rate]);
+    assert_eq!(written_among_the_undecided(0, 4096), [total(20, Mark::Estimate), rate]);
+    assert_eq!(written_among_the_undecided(0, 4097), [total(10, Mark::LowerBound), rate]);
+}
+
+#[test]
+fn the_undecided_that_cannot_be_read_and_do_nothing_take_no_room() {
+    let rate = Figure::Known { value: Value::Float(10.0), mark: Mark::Estimate };
+    let total = Figure::Known { value: Value::Integer(20), mark: Mark::Estimate };
+    assert_eq!(written_among_the_undecided(4097, 1), [total, rate]);
 }
 
 #[test]

@@ -1951,3 +1951,222 @@ fn a_lost_record_beside_hidden_children_doubles_nothing_with_their_parent() {
     let all = bytes(own.plus(watch.inherited.0));
     assert!(all <= bytes(done), "{all} of {}", bytes(done));
 }
+
+/// The record of a process that no sweep sees alive is lost, and somebody tells. It did all that it
+/// did after its parent had been read.
+fn lose_behind_a_look(watch: &mut Watch, parent: u32, happen: impl Fn(&mut Kernel)) {
+    let lossless = recorder(watch.source);
+    let movement = watch.interval_with_late(parent, |kernel| {
+        kernel.record_ends(Recorder { room: 0, ..lossless });
+        happen(kernel);
+        kernel.record_ends(lossless);
+    });
+    assert_eq!(movement.ends, Ends::Inferred);
+    assert!(movement.missing_records > 0);
+}
+
+/// Something is lost behind the look at a parent, and `meanwhile` happens in the interval after
+/// that, in which nothing is lost. Of that one `inferred` says, of the parent and of everybody else
+/// who is there at its end, whether more is inferred than records tell.
+fn check_behind_a_look(
+    lost: impl Fn(&mut Kernel, u32),
+    meanwhile: impl Fn(&mut Kernel, u32),
+    inferred: &[&str],
+) {
+    for source in [ExitSource::Exact, ExitSource::Rounded] {
+        let watch = tell(source, |watch| {
+            let (parent, _) = family(&mut watch.kernel, 2);
+            let (other, strangers) = family(&mut watch.kernel, 2);
+            watch.begin();
+            lose_behind_a_look(watch, parent, |kernel| lost(kernel, parent));
+            let movement = watch.interval(|kernel| {
+                kernel.write(parent, 30);
+                meanwhile(kernel, parent);
+                kernel.write(strangers[0], 4096);
+                kernel.exit_and_wait(strangers[0]);
+                kernel.write(other, 5);
+            });
+            assert_eq!((movement.ends, movement.missing_records), (ends_of(source), 0));
+            let processes = watch.kernel.processes.values();
+            let found = processes.filter(|process| movement.is_inferred(process.key));
+            let found: Vec<&str> = found.map(|process| process.comm).collect();
+            assert_eq!(found, inferred, "{source:?}");
+            let movement = watch.interval(|kernel| reap_another(kernel, parent));
+            assert!(movement.inferred.is_empty(), "{source:?}");
+        });
+        assert_all_is_credited(&watch);
+    }
+}
+
+/// All together are credited with what they did, less what rounding hides.
+fn assert_all_is_credited(watch: &Watch) {
+    let truth = watch.truth().into_values().fold(IoDelta::ZERO, |sum, t| sum.plus(t.0));
+    let own = watch.own.values().fold(IoDelta::ZERO, |sum, own| sum.plus(own.0));
+    let credited = own.plus(watch.inherited.0)[IoCounter::WriteBytes];
+    let truth = truth[IoCounter::WriteBytes];
+    let hidden = watch.rounded_records.values().sum::<u64>() * (ROUNDED_TO_BYTES - 1);
+    assert!(credited <= truth && truth - credited <= hidden, "{credited} of {truth}");
+    watch.assert_usage();
+}
+
+/// One that writes, ends, and is waited for or not.
+fn unseen_child(kernel: &mut Kernel, parent: u32) -> u32 {
+    let child = kernel.fork(parent, "unseen");
+    kernel.write(child, 50_000);
+    kernel.use_cpu(child, 3, 20);
+    child
+}
+
+fn reap_unseen(kernel: &mut Kernel, parent: u32) {
+    let child = unseen_child(kernel, parent);
+    kernel.exit_and_wait(child);
+}
+
+#[test]
+fn what_a_child_never_seen_did_whose_record_was_lost_is_found_with_a_reaper_read_before() {
+    check_behind_a_look(reap_unseen, |_, _| {}, &["parent"]);
+    check_behind_a_look(reap_unseen, reap_another, &["parent"]);
+    let waits_later = |kernel: &mut Kernel, parent| {
+        let child = kernel.zombies_of(parent)[0];
+        kernel.wait(parent, child);
+    };
+    let ends = |kernel: &mut Kernel, parent| {
+        let child = unseen_child(kernel, parent);
+        kernel.exit(child);
+    };
+    check_behind_a_look(ends, waits_later, &["parent"]);
+}
+
+#[test]
+fn what_a_thread_never_seen_did_whose_record_was_lost_is_found_with_its_process() {
+    let thread = |kernel: &mut Kernel, process| {
+        let thread = kernel.start_thread(process);
+        kernel.write_in(process, thread, 50_000);
+        kernel.end_thread(process, thread);
+    };
+    check_behind_a_look(thread, |_, _| {}, &["parent"]);
+    let of_a_newcomer = |kernel: &mut Kernel, parent| {
+        let child = unseen_child(kernel, parent);
+        thread(kernel, child);
+    };
+    check_behind_a_look(of_a_newcomer, |_, _| {}, &["unseen"]);
+}
+
+/// Of its record nothing came, but of one of its threads: that is kept for when its process is seen,
+/// and never will be. Its reaper has all.
+#[test]
+fn a_thread_whose_process_has_no_record_is_found_with_the_reaper_alone() {
+    for source in [ExitSource::Exact, ExitSource::Rounded] {
+        let watch = tell(source, |watch| {
+            let (parent, _) = family(&mut watch.kernel, 1);
+            watch.begin();
+            let movement = watch.interval(|kernel| {
+                let child = unseen_child(kernel, parent);
+                let thread = kernel.start_thread(child);
+                kernel.write_in(child, thread, 40_960);
+                kernel.end_thread(child, thread);
+                kernel.record_ends(Recorder { room: 0, ..recorder(source) });
+                kernel.exit_and_wait(child);
+                kernel.record_ends(recorder(source));
+            });
+            assert_eq!((movement.ends, movement.missing_records), (Ends::Inferred, 1));
+        });
+        assert_all_is_credited(&watch);
+    }
+}
+
+#[test]
+fn a_zombie_never_seen_before_whose_record_was_lost_counts_whole() {
+    let ends = |kernel: &mut Kernel, parent| {
+        let child = unseen_child(kernel, parent);
+        kernel.exit(child);
+    };
+    check_behind_a_look(ends, |_, _| {}, &["unseen"]);
+}
+
+/// What was lost goes through the hands of one that ends, too, and again behind the look at its
+/// reaper.
+#[test]
+fn what_was_lost_is_found_though_its_reaper_ends_behind_another_look() {
+    for source in [ExitSource::Exact, ExitSource::Rounded] {
+        let watch = tell(source, |watch| {
+            let (grandparent, parents) = family(&mut watch.kernel, 1);
+            let parent = parents[0];
+            watch.begin();
+            lose_behind_a_look(watch, parent, |kernel| reap_unseen(kernel, parent));
+            let movement = watch.interval_with_late(grandparent, |kernel| {
+                kernel.write(parent, 4096);
+                kernel.exit_and_wait(parent);
+            });
+            assert!(movement.inferred.is_empty(), "nobody shows anything yet");
+            let movement = watch.interval(|_| {});
+            assert_eq!(movement.inferred, [watch.kernel.process(grandparent).key]);
+        });
+        assert_all_is_credited(&watch);
+    }
+}
+
+/// Of one that cannot be read in the interval after, what was lost is found when it can.
+#[test]
+fn what_was_lost_is_found_when_its_reaper_is_readable_again() {
+    for source in [ExitSource::Exact, ExitSource::Rounded] {
+        let watch = tell(source, |watch| {
+            let (parent, _) = family(&mut watch.kernel, 1);
+            watch.begin();
+            lose_behind_a_look(watch, parent, |kernel| reap_unseen(kernel, parent));
+            for _ in 0..3 {
+                watch.interval(|kernel| kernel.process(parent).is_readable = false);
+            }
+            let movement = watch.interval(|kernel| kernel.process(parent).is_readable = true);
+            assert_eq!(movement.inferred, [watch.kernel.process(parent).key]);
+        });
+        assert_all_is_credited(&watch);
+    }
+}
+
+/// A sum for a parent holds what those did that were waited for since; they may be what its
+/// total has grown by, and nothing of that is found a second time.
+#[test]
+fn what_is_summed_up_after_a_loss_counts_nothing_twice() {
+    let watch = tell(ExitSource::Exact, |watch| {
+        let (parent, _) = family(&mut watch.kernel, 1);
+        let exact = recorder(ExitSource::Exact);
+        watch.begin();
+        lose_behind_a_look(watch, parent, |kernel| reap_unseen(kernel, parent));
+        let movement = watch.interval(|kernel| {
+            let on_overflow = Overflow::Spilled;
+            kernel.record_ends(Recorder { room: 0, on_overflow, ..exact });
+            reap_another(kernel, parent);
+            kernel.record_ends(exact);
+        });
+        assert_eq!((movement.ends, movement.spilled_records), (Ends::Exact, 1));
+        assert_eq!(movement.inferred, [watch.kernel.process(parent).key]);
+    });
+    assert_all_is_credited(&watch);
+}
+
+/// A child's records never come, and its reaper, read before, is polled in the next interval; there
+/// records of other children of it are summed up. Its total holds them, too.
+#[test]
+fn what_is_summed_up_for_one_who_is_polled_counts_once() {
+    let watch = tell(ExitSource::Exact, |watch| {
+        let (parent, children) = family(&mut watch.kernel, 1);
+        let exact = recorder(ExitSource::Exact);
+        watch.begin();
+        let key = watch.kernel.process(children[0]).key;
+        watch.kernel.pass(100);
+        let mut snapshot = sweep_past(&mut watch.kernel, parent, |kernel| {
+            kernel.write(children[0], 50_000);
+            kernel.exit_and_wait(children[0]);
+        });
+        take_records_of(&mut snapshot, key);
+        assert_eq!(watch.take(&snapshot).missing_records, 1);
+        let movement = watch.interval(|kernel| {
+            kernel.record_ends(Recorder { room: 0, on_overflow: Overflow::Spilled, ..exact });
+            reap_another(kernel, parent);
+            kernel.record_ends(exact);
+        });
+        assert!(movement.is_inferred(watch.kernel.process(parent).key));
+    });
+    assert_all_is_credited(&watch);
+}

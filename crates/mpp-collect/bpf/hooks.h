@@ -12,6 +12,12 @@
 #include "delays.h"
 #include "settings.h"
 
+/* Whose descendants alone are told of; 0: everybody. Those have an origin from their birth on, and
+ * nobody else has one. */
+#ifndef ROOT
+#define ROOT 0
+#endif
+
 /* Beyond half a ring, this many bytes in which a record wakes up whoever waits for the ring. */
 #define WAKE_BYTES 8192
 #define SPILL_PARENTS_MAX 4096
@@ -70,7 +76,8 @@ ALWAYS_INLINE struct losses *losses(void)
 }
 
 /* What is remembered of a process, with this thread of it. Of one that began before we watched its
- * own key stands for whatever it executed before, with an exec time of 0. */
+ * own key stands for whatever it executed before, with an exec time of 0. NULL where nothing could
+ * be kept, or nothing is told of it. */
 ALWAYS_INLINE struct origin *origin_of(struct task_struct *task,
 				       const struct signal_struct *signal)
 {
@@ -80,7 +87,40 @@ ALWAYS_INLINE struct origin *origin_of(struct task_struct *task,
 		.reported = signal->sum_sched_runtime,
 	};
 
+	if (ROOT)
+		return bpf_task_storage_get(&origins, task, NULL, 0);
 	return bpf_task_storage_get(&origins, task, &before, BPF_LOCAL_STORAGE_GET_F_CREATE);
+}
+
+/* Tells of a descendant's birth. It comes before its end in the same ring. */
+ALWAYS_INLINE void write_birth(const struct task_struct *child, const struct origin *born)
+{
+	struct record_birth record = {
+		.header = header_of(RECORD_BIRTH, sizeof(record)),
+		.key = { .tgid = child->tgid, .start = child->start_boottime },
+		.exec = born->exec,
+		.exec_time = born->exec_time,
+	};
+	struct losses *lost;
+
+	if (bpf_ringbuf_output(&exits, &record, sizeof(record), BPF_RB_NO_WAKEUP)) {
+		lost = losses();
+		if (lost)
+			COUNT_ONE(lost->execs_dropped);
+	}
+}
+
+/* Remembers where a child comes from. Of a descendant of whom this is not possible nothing will be
+ * told. */
+ALWAYS_INLINE void keep_origin(struct task_struct *child, struct origin *born)
+{
+	struct losses *lost;
+
+	if (bpf_task_storage_get(&origins, child, born, BPF_LOCAL_STORAGE_GET_F_CREATE) || !ROOT)
+		return;
+	lost = losses();
+	if (lost)
+		COUNT_ONE(lost->dropped);
 }
 
 /* A child inherits its parent's identity, a thread its process's. What is remembered with the
@@ -96,15 +136,21 @@ SECTION("tp_btf/sched_process_fork") int remember_fork(u64 *context)
 	if (!with_fork)
 		return 0;
 	known = origin_of(parent, untrusted(parent)->signal);
-	if (!known)
+	if (known) {
+		born.exec = known->exec;
+		born.exec_time = known->exec_time;
+	} else if (ROOT && parent->tgid == ROOT && child->tgid != ROOT) {
+		born.exec = key_of(parent);
+	} else {
 		return 0;
-	born.exec = known->exec;
-	born.exec_time = known->exec_time;
+	}
 	if (child->tgid == parent->tgid)
-		born.forker = known->forker;
+		born.forker = known ? known->forker : (struct record_key){};
 	else
 		born.forker = key_of(parent);
-	bpf_task_storage_get(&origins, child, &born, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	keep_origin(child, &born);
+	if (ROOT && child->tgid != parent->tgid)
+		write_birth(child, &born);
 	return 0;
 }
 
@@ -177,6 +223,8 @@ SECTION("tp_btf/sched_process_exec") int write_exec(u64 *context)
 	u64 size;
 
 	if (!with_exec)
+		return 0;
+	if (ROOT && !origin_of(task, seen->signal))
 		return 0;
 	scratch = bpf_map_lookup_elem(&exec_scratches, &zero);
 	if (!scratch)
@@ -417,6 +465,8 @@ SECTION("tp_btf/sched_process_exit") int write_exit(u64 *context)
 	struct record_exit *exit;
 	u32 marks = 0;
 
+	if (ROOT && !origin)
+		return 0;
 	copy_last_sight(&sight, task, of.signal, origin);
 	if (is_group_dead(context, of.signal))
 		marks = is_auto_reaped(of.leader, parent) ? EXIT_GROUP_DEAD | EXIT_AUTO_REAPED

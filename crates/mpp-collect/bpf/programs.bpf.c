@@ -2,7 +2,7 @@
 /*
  * All programs in one object, because the iterator tells what the hooks remember.
  */
-#include "tasks.h"
+#include "survey.h"
 #include "hooks.h"
 #include "files.h"
 

@@ -25,6 +25,7 @@ enum record_kind {
 	RECORD_FREE = 3,
 	RECORD_EXEC = 4,
 	RECORD_STILL = 5,
+	RECORD_BIRTH = 6,
 };
 
 #define COMM_BYTES 16
@@ -161,6 +162,14 @@ struct record_still {
 	u64 start;
 };
 
+/* A process that was forked, told only where its ancestors are watched from their begin. */
+struct record_birth {
+	struct record_header header;
+	struct record_key key;
+	struct record_key exec; /* whose exec gave it its program */
+	u64 exec_time; /* 0: before we watched */
+};
+
 #define EXIT_GROUP_DEAD 1 /* the process's last thread: record_group follows */
 #define EXIT_AUTO_REAPED 2 /* nobody will wait for the process */
 #define EXIT_ORIGIN_UNKNOWN 4 /* who forked it, and whose exec it runs, could not be kept */
@@ -241,7 +250,7 @@ struct losses {
 	u64 spilled; /* exits whose record found no room, but whose counters are in a spill */
 	u64 dropped; /* exits of which nothing is left */
 	u64 tails_dropped;
-	u64 execs_dropped;
+	u64 execs_dropped; /* and births */
 };
 
 #define SETTING_CMDLINE 1
@@ -254,6 +263,7 @@ _Static_assert(sizeof(struct record_process) == 240, "as in bpf_record.rs");
 _Static_assert(sizeof(struct record_memory) == 72, "as in bpf_record.rs");
 _Static_assert(sizeof(struct record_task_delays) == 72, "as in bpf_record.rs");
 _Static_assert(sizeof(struct record_still) == 24, "as in bpf_record.rs");
+_Static_assert(sizeof(struct record_birth) == 48, "as in bpf_record.rs");
 _Static_assert(sizeof(struct record_exit) == 280, "as in bpf_record.rs");
 _Static_assert(sizeof(struct record_group) == 176, "as in bpf_record.rs");
 _Static_assert(sizeof(struct record_free) == 56, "as in bpf_record.rs");

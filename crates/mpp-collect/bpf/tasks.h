@@ -264,17 +264,21 @@ ALWAYS_INLINE void copy_task_delays(struct record_task_delays *to, struct task_s
 	to->zero = 0;
 }
 
+/* All that is told of a process that has stood still. */
+ALWAYS_INLINE void copy_still(struct record_still *to, const struct task_struct *task)
+{
+	to->header = header_of(RECORD_STILL, sizeof(*to));
+	to->tgid = task->tgid;
+	to->zero = 0;
+	to->start = task->start_boottime;
+}
+
 /* Tells in a few bytes of a process that has stood still. */
 ALWAYS_INLINE void write_still(struct scratch *scratch, const struct task_struct *task,
 			       struct seq_file *seq)
 {
-	struct record_still *still = &scratch->still;
-
-	still->header = header_of(RECORD_STILL, sizeof(*still));
-	still->tgid = task->tgid;
-	still->zero = 0;
-	still->start = task->start_boottime;
-	bpf_seq_write(seq, still, sizeof(*still));
+	copy_still(&scratch->still, task);
+	bpf_seq_write(seq, &scratch->still, sizeof(scratch->still));
 }
 
 /* Whether a thread need not be told, because its process stands still, by what is known before
@@ -326,11 +330,28 @@ ALWAYS_INLINE void copy_parts(struct scratch *scratch, struct task_struct *task)
 	scratch->task.parts = parts;
 }
 
+/* Fills in what was not looked at on the way: a thread, and with a leader its process. */
+ALWAYS_INLINE void copy_rest(struct scratch *scratch, struct task_struct *task)
+{
+	copy_thread(&scratch->task, task);
+	if (scratch->task.parts & TASK_HAS_PROCESS)
+		copy_process(&scratch->process, task);
+	FORGET_MEMORY();
+}
+
+/* Bytes that lie together at the beginning: a thread, and with a leader its process. */
+ALWAYS_INLINE u32 first_bytes(const struct scratch *scratch)
+{
+	if (scratch->task.parts & TASK_HAS_PROCESS)
+		return sizeof(struct record_task) + sizeof(struct record_process);
+	return sizeof(struct record_task);
+}
+
 SECTION("iter/task") int write_task(struct bpf_iter__task *context)
 {
 	struct task_struct *task = context->task;
 	struct seq_file *seq = context->meta->seq;
-	u32 zero = 0, first = sizeof(struct record_task), second = 0, third = 0;
+	u32 zero = 0, first, second = 0, third = 0;
 	struct scratch *scratch;
 
 	if (!task)
@@ -347,17 +368,13 @@ SECTION("iter/task") int write_task(struct bpf_iter__task *context)
 	FORGET_MEMORY();
 	if (is_told_by_print(scratch, task, seq))
 		return 0;
-	copy_thread(&scratch->task, task);
-	if (scratch->task.parts & TASK_HAS_PROCESS)
-		copy_process(&scratch->process, task);
-	FORGET_MEMORY();
+	copy_rest(scratch, task);
 	if (setting() & SETTING_DELAYS) {
 		copy_task_delays(&scratch->delays, task);
 		scratch->task.parts |= TASK_HAS_DELAYS;
 	}
 	FORGET_MEMORY();
-	if (scratch->task.parts & TASK_HAS_PROCESS)
-		first += sizeof(struct record_process);
+	first = first_bytes(scratch);
 	if (scratch->task.parts & TASK_HAS_MEMORY)
 		second = sizeof(struct record_memory);
 	if (scratch->task.parts & TASK_HAS_DELAYS)

@@ -17,6 +17,7 @@ mod hooks;
 mod refusal;
 mod ring;
 mod skeleton;
+mod survey;
 mod syscall;
 mod tasks;
 
@@ -52,9 +53,9 @@ pub enum Programs {
     /// The hooks, and the iterators that tell of all that live and of their sockets.
     #[default]
     All,
-    /// The hooks alone, for whoever looks at a few of the living by himself: they take less than
-    /// half the time to load.
-    Hooks,
+    /// The hooks alone, and of the descendants of this process, from their birth on, for whoever
+    /// looks at the living himself: they take less than half the time to load.
+    Descendants,
 }
 
 /// What is loaded, and how much room there is for what waits to be read.
@@ -82,6 +83,7 @@ pub(crate) struct Bpf {
     /// `None` where it was not asked for, or the kernel did not take it.
     files: Option<Files>,
     hooks: Hooks,
+    programs: Programs,
 }
 
 impl Bpf {
@@ -121,9 +123,16 @@ impl Bpf {
                 let tasks = Tasks::attach(&mut loaded)?;
                 (Some(tasks), Files::attach(&mut loaded, &mut missing)?)
             }
-            Programs::Hooks => (None, None),
+            Programs::Descendants => (None, None),
         };
-        Ok(Bpf { tasks, files, hooks: Hooks::attach(loaded, missing)? })
+        let hooks = Hooks::attach(loaded, missing, options.programs)?;
+        Ok(Bpf { tasks, files, hooks, programs: options.programs })
+    }
+
+    /// Whether births are told, and of the descendants of this process alone anything.
+    pub(crate) fn tells_of_births(&self) -> bool {
+        let lacks_fork = self.missing_hooks().iter().any(|(hook, _)| *hook == Hook::Fork);
+        self.programs == Programs::Descendants && !lacks_fork
     }
 
     /// Whether the iterators were loaded.
@@ -276,6 +285,14 @@ impl Bpf {
     #[cfg(test)]
     pub(crate) fn exit_link(&self) -> BorrowedFd<'_> {
         self.hooks.exit_link()
+    }
+
+    /// From now on changes are told as where the kernel takes no survey.
+    #[cfg(test)]
+    pub(crate) fn forgo_survey(&mut self) {
+        if let Some(tasks) = &mut self.tasks {
+            tasks.forgo_survey();
+        }
     }
 
     /// What tells of the living, for tests that close it.

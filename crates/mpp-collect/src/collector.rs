@@ -27,6 +27,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Resource, getrlimit, pidfd_open};
 
 use self::closed::{Closed, is_told_by_threads};
+pub use self::glimpse::{Glimpse, NeedsSweep};
 use self::standstill::Turn;
 use crate::allocator;
 use crate::child::descendants::ChildLists;
@@ -72,8 +73,8 @@ pub struct CollectorOptions {
     pub memory_reader: MemoryReaderKind,
     /// The best source of exit records that is looked for. Only sweeps have them.
     pub exits: ExitSource,
-    /// Which programs tell, where that source is the exact one. With the hooks alone everybody
-    /// who lives is read of in the procfs.
+    /// Which programs tell, where that source is the exact one. Without iterators everybody who
+    /// lives is read of in the procfs.
     pub programs: Programs,
     /// How much of what that source tells may wait for the next sweep.
     pub exit_room: ExitRoom,
@@ -626,6 +627,13 @@ impl Collector {
             self.next_look = None;
         }
         self.witness.listen(self.origin.scale);
+    }
+
+    /// Gives memory on to the kernel that the first sweep, which finds out who everybody is, has
+    /// used and left free: before ledger and groups take as much again for long. Sweeps do so by
+    /// themselves now and then.
+    pub fn give_back_free_memory(&self) {
+        allocator::give_back_free_pages();
     }
 
     /// About how many processes there are, kernel threads included, without listing them; 0 where
@@ -1349,7 +1357,7 @@ impl Collector {
     }
 
     /// Has processes that wrote over their environment, or of which it was not read yet, take that
-    /// of whoever forked them.
+    /// of whoever forked them, or of an older one that was.
     fn inherit_environments(&mut self, attention: &Attention) -> Learned {
         let heir = |known: &Known| {
             let is_heir = known.lacks_environment() && known.parent_pid != known.key.pid;
@@ -1368,6 +1376,7 @@ impl Collector {
                 heir.inherit_environment(parent);
             }
         }
+        self.inherit_from_kin(heirs.iter().map(|(_, pid, _)| *pid));
         if heirs.is_empty() { Learned::Nothing } else { Learned::Something }
     }
 
@@ -1705,6 +1714,8 @@ fn thread_group(status: &[u8]) -> Option<u32> {
 }
 
 mod closed;
+mod glimpse;
+mod kin;
 pub(crate) mod standstill;
 pub(crate) mod told;
 

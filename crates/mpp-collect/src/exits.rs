@@ -21,7 +21,7 @@ use mpp_accounting::units::BootTime;
 use mpp_parse::bpf_record::TaskKey;
 use rustix::io::Errno;
 
-use self::exact::{ExactWitness, Executed};
+use self::exact::{Descendant, ExactWitness, Executed};
 use self::health::Failure;
 use self::rounded::RoundedWitness;
 pub use crate::bpf::Programs;
@@ -308,6 +308,23 @@ impl Witness {
         match self {
             Witness::Exact(witness) => witness.bequest(forker, forked_at),
             Witness::Nobody | Witness::Rounded(_) => None,
+        }
+    }
+
+    /// Which descendants of this process live; `None` where that is not told, or not as a whole.
+    pub(crate) fn living(&self) -> Option<impl Iterator<Item = Descendant<'_>>> {
+        match self {
+            Witness::Exact(witness) => witness.living(),
+            Witness::Nobody | Witness::Rounded(_) => None,
+        }
+    }
+
+    /// How many processes that have ended wait for the next sweep to be handed out; 0 where
+    /// nobody tells exactly.
+    pub(crate) fn ends_waiting(&self) -> usize {
+        match self {
+            Witness::Exact(witness) => witness.ends_waiting(),
+            Witness::Nobody | Witness::Rounded(_) => 0,
         }
     }
 

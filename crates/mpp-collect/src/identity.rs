@@ -261,8 +261,8 @@ struct Image {
 
 /// Where code and stack begin, as one number: other places are another number, but for one chance
 /// in 2 to the 63rd.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Places(u64);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Places(u64);
 
 impl Places {
     /// A process that is on its way out, or in the middle of an exec, has none; some sandboxes
@@ -880,7 +880,7 @@ impl Known {
     fn accept_cmdline(&mut self, bytes: Reading<&[u8]>) -> Taken {
         let found = bytes.map(Box::from);
         if found.absence() == Some(Absence::Vanished) {
-            // Whom we asked has ended; the next sweep will tell whether the process has.
+            self.miss(|identity| &mut identity.cmdline);
             return Taken::Not;
         }
         if found == self.identity.cmdline || has_better(&self.identity.cmdline, &found) {
@@ -894,7 +894,7 @@ impl Known {
 
     fn accept_environment(&mut self, bytes: Reading<&[u8]>, keys: &[Box<[u8]>]) {
         if bytes.absence() == Some(Absence::Vanished) {
-            return;
+            return self.miss(|identity| &mut identity.environment);
         }
         let mut next = Identity::clone(&self.identity);
         let is_all_known = next.environment.value().is_some() && !next.is_environment_incomplete;
@@ -921,10 +921,22 @@ impl Known {
         self.replace(next);
     }
 
+    /// Whom we asked for this has ended; the next sweep will tell whether the process has. What
+    /// was known already stays.
+    fn miss<T: Clone>(&mut self, part: impl Fn(&mut Identity) -> &mut Reading<T>) {
+        let mut next = Identity::clone(&self.identity);
+        let reading = part(&mut next);
+        if reading.absence() == Some(Absence::NotYetKnown) {
+            *reading = Reading::Absent(Absence::Vanished);
+            self.replace(next);
+        }
+    }
+
     /// Whether it shares the environment of its last exec with the process that forked it, while
     /// its own copy was not read yet, or was written over before or after it was forked.
     pub(crate) fn lacks_environment(&self) -> bool {
-        let is_open = self.identity.environment.absence() == Some(Absence::NotYetKnown);
+        let absence = self.identity.environment.absence();
+        let is_open = matches!(absence, Some(Absence::NotYetKnown | Absence::Vanished));
         self.has_forked && (is_open || self.overwriting == Overwriting::Lost)
     }
 
@@ -937,6 +949,23 @@ impl Known {
         if is_parents {
             self.take_environment_of(&parent.identity);
         }
+    }
+
+    /// Whether it was forked after its environment had been written over, and nobody is known who
+    /// had it whole.
+    pub(crate) fn has_lost_environment(&self) -> bool {
+        self.overwriting == Overwriting::Lost && self.image().has_forked
+    }
+
+    /// Whether all that was asked of its environment is known.
+    pub(crate) fn has_whole_environment(&self) -> bool {
+        !self.identity.is_environment_incomplete && self.identity.environment.value().is_some()
+    }
+
+    /// Where its exec has put code and stack; `None` where that is hidden.
+    pub(crate) fn exec_places(&self) -> Option<Places> {
+        let image = self.image();
+        (!image.is_hidden()).then_some(image.places)
     }
 
     /// Takes the environment of one that it was forked from, as that was then.

@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mpp_accounting::process::{
     Absence, IdentityNeeds, ProcessKey, ProcessSample, ProcessState, Reading,
@@ -121,6 +121,25 @@ fn sweep(collector: &mut Collector, needs: &Needs) -> Snapshot {
     let mut snapshot = Snapshot::default();
     collector.sweep(needs, LONG, &mut snapshot).unwrap();
     snapshot
+}
+
+/// Sweeps until this is so of a process's only child. Its memory may be busy at first: a reading is
+/// given up after a while then, and asked for again a second later.
+fn child_when(
+    collector: &mut Collector,
+    parent: u32,
+    is_so: impl Fn(&ProcessSample, Trouble) -> bool,
+) -> ProcessSample {
+    let awaited = Instant::now() + Duration::from_secs(20);
+    loop {
+        let snapshot = sweep(collector, &everything());
+        let child = snapshot.processes.iter().find(|sample| sample.parent_pid == parent).unwrap();
+        if is_so(child, collector.trouble()) {
+            return child.clone();
+        }
+        assert!(Instant::now() < awaited, "{:?} {:?}", child.identity, collector.trouble());
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 fn write_chars(sample: &ProcessSample) -> u64 {
@@ -327,16 +346,15 @@ fn a_worker_forked_after_a_title_has_the_environment_of_its_parent() {
     let parent = read(&mut collector, load.pid()).identity.environment.clone();
     assert_eq!(parent.value().unwrap().len(), 2);
     load.tell("title").tell("worker");
-    let worker_in = |snapshot: &Snapshot| {
-        let worker = snapshot.processes.iter().find(|sample| sample.parent_pid == load.pid());
-        worker.unwrap().clone()
-    };
-    let worker = worker_in(&sweep(&mut collector, &everything()));
+    // By its parent it is known at once; that it needs to be, once its own has been read.
+    let is_remembered = |_: &ProcessSample, trouble: Trouble| trouble.remembered_environments >= 1;
+    let worker = child_when(&mut collector, load.pid(), is_remembered);
     assert_eq!(worker.identity.environment, parent);
     assert!(!worker.identity.is_environment_incomplete);
-    assert!(collector.trouble().remembered_environments >= 1);
-    let late = worker_in(&sweep(&mut self::collector(), &everything()));
-    assert_eq!(late.identity.environment, Reading::Absent(Absence::Malformed));
+    let is_malformed = |worker: &ProcessSample, _| {
+        worker.identity.environment == Reading::Absent(Absence::Malformed)
+    };
+    let late = child_when(&mut self::collector(), load.pid(), is_malformed);
     assert!(late.identity.is_environment_incomplete);
 }
 

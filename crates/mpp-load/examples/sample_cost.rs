@@ -48,9 +48,11 @@ fn main() -> Result<()> {
     }
     let spent = Duration::from_micros(spent_us.iter().sum()).as_secs_f64() * 1e6;
     let cost = spent / f64::from(u32::try_from(processes.max(1))?);
-    let (each, peak) = (processes / plan.samples.max(1), peak_rss_kib()?);
+    let each = processes / plan.samples.max(1);
+    let (peak, anonymous) = (status_kib("VmHWM:")?, status_kib("RssAnon:")?);
     let mut out = std::io::stdout().lock();
     write!(out, "cpu_us_per_process={cost:.3} processes={each} peak_rss_kib={peak} ")?;
+    write!(out, "anonymous_kib={anonymous} ")?;
     let per_sample = spent / f64::from(u32::try_from(plan.samples.max(1))?);
     spent_us.sort_unstable();
     let median = spent_us.get(spent_us.len() / 2).copied().unwrap_or(0);
@@ -144,10 +146,13 @@ fn cpu_us() -> u64 {
     (sum(usage.ru_utime) + sum(usage.ru_stime)).cast_unsigned()
 }
 
-/// The most memory that this program held: `VmHWM` of `proc_pid_status(5)`.
-fn peak_rss_kib() -> Result<u64> {
+/// A line of this program's proc_pid_status(5).
+fn status_kib(key: &str) -> Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(key));
     let digits = line.and_then(|line| line.split_whitespace().next());
-    digits.context("no VmHWM in /proc/self/status")?.parse().context("VmHWM is no number")
+    digits
+        .with_context(|| format!("no `{key}` in /proc/self/status"))?
+        .parse()
+        .context(key.to_owned())
 }

@@ -1,8 +1,8 @@
 //! What our own BPF programs hand over: `crates/mpp-collect/bpf/record.h`.
 //!
-//! Every record begins with its length and is of one of five kinds: a living thread, a
+//! Every record begins with its length and is of one of six kinds: a living thread, a
 //! process that has stood still, a thread's end, the release of a process that nobody waited for,
-//! and an exec. The bytes come
+//! an exec, and a birth. The bytes come
 //! from programs that were compiled together with this reader, but not from the same process:
 //! so version, kind and every length are held against the bytes that are there.
 //!
@@ -31,6 +31,7 @@ const KIND_EXIT: u16 = 2;
 const KIND_FREE: u16 = 3;
 const KIND_EXEC: u16 = 4;
 const KIND_STILL: u16 = 5;
+const KIND_BIRTH: u16 = 6;
 
 const TASK_HAS_PROCESS: u32 = 1;
 const TASK_HAS_MEMORY: u32 = 2;
@@ -63,6 +64,8 @@ pub enum Record<'a> {
     Exec(ExecRecord<'a>),
     /// A process of which no thread has run since the reading before.
     Still(TaskKey),
+    /// A process was forked.
+    Birth(BirthRecord),
 }
 
 /// A process or a thread for as long as the machine runs: its ID, and when it started.
@@ -278,6 +281,17 @@ pub struct ExecRecord<'a> {
     environment: Text<'a>,
 }
 
+/// A process was forked, by one whose descendants are watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BirthRecord {
+    /// The process.
+    pub process: TaskKey,
+    /// Whose exec gave it its program: an ancestor.
+    pub exec: TaskKey,
+    /// When that was, nanoseconds since boot; `None` where it was before anybody watched.
+    pub exec_time_ns: Option<u64>,
+}
+
 /// Reads the first of several records; also returns what follows it.
 ///
 /// Returns `None` where the record is not there as a whole, as at the end of a buffer.
@@ -296,7 +310,8 @@ pub fn split_first(bytes: &[u8]) -> Result<Option<(Record<'_>, &[u8])>, ParseErr
         KIND_EXIT => Record::Exit(ExitRecord::parse(record)?),
         KIND_FREE => Record::Free(FreeRecord { free: exactly(record)? }),
         KIND_EXEC => Record::Exec(ExecRecord::parse(record)?),
-        _ => Record::Still(exactly::<RawStill>(record)?.key.get()),
+        KIND_STILL => Record::Still(exactly::<RawStill>(record)?.key.get()),
+        _ => Record::Birth(exactly::<RawBirth>(record)?.get()),
     };
     Ok(Some((record, rest)))
 }
@@ -851,6 +866,24 @@ struct RawStill {
     Clone, Copy, Debug, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
 )]
 #[repr(C)]
+struct RawBirth {
+    header: RawHeader,
+    key: RawKey,
+    exec: RawKey,
+    exec_time: U64,
+}
+
+impl RawBirth {
+    fn get(&self) -> BirthRecord {
+        let exec_time_ns = Some(self.exec_time.get()).filter(|ns| *ns != 0);
+        BirthRecord { process: self.key.get(), exec: self.exec.get(), exec_time_ns }
+    }
+}
+
+#[derive(
+    Clone, Copy, Debug, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
+#[repr(C)]
 struct RawFree {
     header: RawHeader,
     key: RawKey,
@@ -894,14 +927,14 @@ impl RawHeader {
         match (kind_high, version_high) {
             (0, 0) => {}
             (0, found) => return error("version", 3, "version 5", found),
-            (found, _) => return error("kind", 1, "a kind from 1 to 5", found),
+            (found, _) => return error("kind", 1, "a kind from 1 to 6", found),
         }
         if u16::from(version) != VERSION {
             return error("version", 2, "version 5", version);
         }
         match u16::from(kind) {
-            KIND_TASK..=KIND_STILL => Ok(()),
-            _ => error("kind", 0, "a kind from 1 to 5", kind),
+            KIND_TASK..=KIND_BIRTH => Ok(()),
+            _ => error("kind", 0, "a kind from 1 to 6", kind),
         }
     }
 }
@@ -1123,6 +1156,24 @@ mod tests {
     }
 
     #[test]
+    fn a_birth_tells_whose_exec_gave_the_child_its_program() {
+        let mut bytes = record(KIND_BIRTH, 8, 77, 48);
+        bytes[16..24].copy_from_slice(&9_u64.to_le_bytes());
+        bytes[24..28].copy_from_slice(&5_u32.to_le_bytes());
+        bytes[32..40].copy_from_slice(&3_u64.to_le_bytes());
+        let (process, exec) = (TaskKey { id: 77, start_ns: 9 }, TaskKey { id: 5, start_ns: 3 });
+        let mut birth = BirthRecord { process, exec, exec_time_ns: None };
+        assert_eq!(parse(&bytes), Ok(Record::Birth(birth)));
+        bytes[40..].copy_from_slice(&4_u64.to_le_bytes());
+        birth.exec_time_ns = Some(4);
+        assert_eq!(parse(&bytes), Ok(Record::Birth(birth)));
+        check_error(
+            &record(KIND_BIRTH, 8, 77, 40),
+            "record.h: expected a length of at least 48 in field `size`, but found 40 at byte 4",
+        );
+    }
+
+    #[test]
     fn delays_are_told_with_what_they_count_and_only_where_they_were_asked_for() {
         let mut bytes = record(KIND_TASK, 36, TASK_HAS_DELAYS, 152 + 72);
         let mut delays = RawTaskDelays::new_zeroed();
@@ -1162,10 +1213,10 @@ mod tests {
             &bytes,
             "record.h: expected version 5 in field `version`, but found `\\x01` at byte 3",
         );
-        let bytes = record(6, 8, 0, 56);
+        let bytes = record(7, 8, 0, 56);
         check_error(
             &bytes,
-            "record.h: expected a kind from 1 to 5 in field `kind`, but found `\\x06` at byte 0",
+            "record.h: expected a kind from 1 to 6 in field `kind`, but found `\\x07` at byte 0",
         );
     }
 

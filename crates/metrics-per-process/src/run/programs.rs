@@ -38,7 +38,11 @@ pub(super) fn told(sampler: &Sampler, whole: UsageTotals, seen: Report) -> Repor
     }
     let row = |(name, program): (&[u8], &Program)| {
         let same = |group: &&GroupReport| *group.name == *name;
-        row(name, program, seen.groups.iter().find(same), marks)
+        let program = Program {
+            largest_rss_bytes: program.largest_rss_bytes.max(sampler.held_by(name)),
+            ..*program
+        };
+        row(name, &program, seen.groups.iter().find(same), marks)
     };
     let groups = programs.iter().map(|(name, program)| row((name, program))).collect();
     Report { groups, ..seen }

@@ -1,7 +1,7 @@
 //! Looks at a command's tree while it runs: what it holds at most, and which programs did what.
 
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mpp_accounting::exit::ExitSource;
 use mpp_accounting::group::{GroupBook, Rows};
@@ -15,17 +15,25 @@ use mpp_accounting::selector::{GroupKey, Resolution, Selector};
 use mpp_accounting::snapshot::Snapshot;
 use mpp_accounting::units::{IoDelta, UsageDelta, UsageTotals};
 use mpp_collect::child::{ignores_children, inherited_rss_bytes, thread_cpu_time};
+use mpp_collect::collector::NeedsSweep;
 use mpp_collect::exits::{ExitRoom, Programs};
 use mpp_collect::{Collector, CollectorOptions, Measures, Needs};
 
+use super::held::Held;
 use super::{Error, programs, weakest};
 
 /// No more programs than this are told apart.
 const PROGRAMS_MAX: usize = 200;
 
-/// Room for some 10,000 ends, of anybody on the machine, until it is next taken in who has ended.
-/// Each MiB takes a quarter of a millisecond to be had.
-const ROOM: ExitRoom = ExitRoom { ring_bytes: 4 << 20, socket_bytes: 32 << 20 };
+/// Room for some 2,000 births and ends in the tree until it is next taken in who has ended. Each
+/// MiB takes a quarter of a millisecond to be had.
+const ROOM: ExitRoom = ExitRoom { ring_bytes: 1 << 20, socket_bytes: 32 << 20 };
+
+/// Between two sweeps of the tree it may be glanced at for so long.
+const GLANCING_MAX: Duration = Duration::from_secs(1);
+
+/// No more that have ended than this are kept until the next sweep.
+const ENDS_WAITING_MAX: usize = 2048;
 
 /// Whoever has been there for so many samples is asked no sooner than so many later whether it
 /// ignores its children's ends.
@@ -119,6 +127,9 @@ pub(super) struct Sampler {
     pub(super) processes: Peak,
     pub(super) memory: Peak,
     pub(super) fds: Peak,
+    /// What each program's processes held together at a glance.
+    held: Held,
+    swept_at: Instant,
     seen: HashSet<ProcessKey>,
     seen_pids: HashSet<u32>,
     reaped_unseen: u64,
@@ -141,7 +152,7 @@ pub(super) struct Sampler {
 impl Sampler {
     pub(super) fn open(tier_max: Tier) -> Result<Self, Error> {
         let exits = exit_source(tier_max);
-        let programs = Programs::Hooks;
+        let programs = Programs::Descendants;
         let options =
             CollectorOptions { exits, programs, exit_room: ROOM, ..CollectorOptions::default() };
         let collector = Collector::open(options)?;
@@ -175,6 +186,8 @@ impl Sampler {
             processes: Peak(None),
             memory: Peak(None),
             fds: Peak(None),
+            held: Held::default(),
+            swept_at: Instant::now(),
             seen: HashSet::new(),
             seen_pids: HashSet::new(),
             reaped_unseen: 0,
@@ -214,8 +227,44 @@ impl Sampler {
         }
         self.remember_processes();
         self.samples += 1;
+        self.swept_at = Instant::now();
         self.cost = thread_cpu_time().saturating_sub(before);
         Ok(self.tree_report.insert(report))
+    }
+
+    /// Looks only at what the tree holds, where its records tell all else.
+    ///
+    /// # Errors
+    /// Somebody has to be looked at more closely, or it is time to.
+    pub(super) fn glance(&mut self) -> Result<(), NeedsSweep> {
+        if !self.is_told_whole() || self.swept_at.elapsed() >= GLANCING_MAX {
+            return Err(NeedsSweep);
+        }
+        let before = thread_cpu_time();
+        let Sampler { collector, records, held, .. } = self;
+        held.begin();
+        let waiting = collector.look_at_descendants(&mut |glimpse| {
+            records.see(glimpse.key, glimpse.rss_bytes);
+            held.add(&glimpse);
+        })?;
+        if waiting > ENDS_WAITING_MAX {
+            return Err(NeedsSweep);
+        }
+        if let Some(sum) = self.held.end() {
+            let fds = if sum.is_partial { Mark::LowerBound } else { Mark::Exact };
+            self.processes.raise(count(sum.processes, Mark::Exact));
+            self.memory.raise(count(sum.rss_bytes, Mark::Exact));
+            self.fds.raise(count(sum.fds, fds));
+        }
+        self.samples += 1;
+        self.cost = thread_cpu_time().saturating_sub(before);
+        Ok(())
+    }
+
+    /// The most memory that processes of one program held together at a glance, bytes; 0 where it
+    /// was never glanced at.
+    pub(super) fn held_by(&self, program: &[u8]) -> u64 {
+        self.held.peak_of(program)
     }
 
     /// Takes in what is told of those that have ended, so that there is room for others.

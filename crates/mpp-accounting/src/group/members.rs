@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::undecided::ProgramMark;
 use super::{Decision, Place};
 use crate::process::{ContextSwitches, Identity, ProcessKey, ProcessSample};
 use crate::slack::{self, Slack};
@@ -19,6 +20,8 @@ pub(super) struct Member {
     pub(super) identity: Arc<Identity>,
     /// Which conditions could be decided.
     pub(super) decision: Decision,
+    /// Which of the programs that it executed it ran when it was last looked at.
+    pub(super) program: ProgramMark,
     /// Whether it did something while it was undecided that is not remembered.
     pub(super) has_lost_deeds: bool,
     /// Its parent when it was last looked at.
@@ -42,6 +45,7 @@ impl Member {
             place: None,
             identity: Arc::clone(&process.identity),
             decision: Decision::Doubtful(0),
+            program: ProgramMark::of(process),
             has_lost_deeds: false,
             parent_pid: process.parent_pid,
             switches: None,

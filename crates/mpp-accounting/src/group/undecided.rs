@@ -6,9 +6,10 @@
 //! interval, or nobody's.
 
 use std::collections::HashMap;
+use std::num::NonZeroU16;
 
 use crate::group_totals::{GroupTotals, Marks};
-use crate::process::{Identity, ProcessKey};
+use crate::process::{Identity, ProcessKey, ProcessSample};
 use crate::slack::Slack;
 
 /// No more processes than this are kept account of. Of more the deeds are nobody's, and the totals
@@ -57,8 +58,31 @@ impl Undecided {
     }
 }
 
+/// Which of the programs that a process executed one after the other it runs: the last bits of how
+/// many there were. `None` where nobody counts them, which only hooks in the kernel do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ProgramMark(Option<NonZeroU16>);
+
+impl ProgramMark {
+    pub(super) fn of(process: &ProcessSample) -> Self {
+        // No process executes thirty thousand programs between two sweeps.
+        let last_bits = process.exec_count.map(|count| (count & 0x7fff) as u16);
+        ProgramMark(last_bits.and_then(|bits| NonZeroU16::new(bits + 1)))
+    }
+
+    /// Takes over a later one, if there is one. Returns whether that is another program.
+    pub(super) fn follow(&mut self, later: ProgramMark) -> bool {
+        let before = self.0;
+        self.0 = later.0.or(before);
+        before.is_some_and(|before| self.0 != Some(before))
+    }
+}
+
 /// Whether a process has become another program, or another user's, so that what it did before is
 /// the former one's. A name that it gave itself, and a reading that has arrived, are no such change.
+///
+/// The same program executed anew with another environment does not show here: see [`ProgramMark`].
+/// Where nobody counts, what it did before counts with what it did then.
 pub(super) fn is_another_program(before: &Identity, now: &Identity) -> bool {
     let executables = before.executable.value().zip(now.executable.value());
     let lines = before.cmdline.value().zip(now.cmdline.value());

@@ -63,7 +63,8 @@ pub(super) struct Inherited {
 
 impl Newness {
     pub(super) fn after(previous_sweep: PreviousSweep, pending: &[Pending]) -> Self {
-        let pending = pending.iter().map(|pending| (pending.last.key, pending.last.started_at));
+        let pending =
+            pending.iter().map(|pending| (pending.last.key, pending.last.started_at.get()));
         let mut pending: Vec<_> = pending.collect();
         pending.sort_unstable();
         Newness { previous_sweep, pending }
@@ -161,15 +162,16 @@ impl Ledger {
     ) {
         let Ledger { pending, records, inherited, .. } = self;
         for pending in pending.iter_mut().filter(|pending| pending.outlook == Outlook::Record) {
-            let Pending { last, foreign_cpu, settlement, .. } = pending;
+            let Pending { last, foreign_cpu, settlement, rounded_records, .. } = pending;
             let key = last.key;
             if !batch.concerns(key)
                 || snapshot.by_key(key).is_some()
-                || batch.is_of_another(key, last.started_at)
+                || batch.is_of_another(key, last.started_at.get())
             {
                 continue;
             }
             let mut delta = batch.last_deeds(records, last).delta(key);
+            *rounded_records += delta.rounded_records;
             if let Some(ended) = batch.ended(key) {
                 *foreign_cpu = last.end_with(ended, &delta, movement.ends);
                 pending.outlook = Outlook::Nothing;

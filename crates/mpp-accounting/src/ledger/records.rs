@@ -26,6 +26,9 @@
 //!    at all, and of `SA_NOCLDWAIT` procfs shows nothing. Nor can the known threads be set off
 //!    against what was told, since a full socket tells that records were lost, but how many
 //!    only with later ones. Then everybody is polled and marked, with records as better sights.
+//!
+//! What was lost may show one sweep later only, when the records are whole again: see
+//! `aftermath.rs`.
 
 use std::collections::{HashMap, HashSet};
 
@@ -214,6 +217,21 @@ impl Records {
         };
         self.deferred_threads.extend(threads.extract_if(.., is_late));
         batch.threads = threads;
+    }
+
+    /// Forgets what was kept over a sweep without records, of threads whose processes have not been
+    /// seen since and have no record either: that one was lost. What they did is in what their
+    /// reapers have inherited, or will.
+    pub(super) fn leave_to_reapers(&mut self, known: &[Known], snapshot: &Snapshot) {
+        let Records { deferred_threads, deferred_processes, .. } = self;
+        deferred_threads.retain(|record| {
+            let key = record.process;
+            snapshot.by_key(key).is_some()
+                || snapshot.exits.by_key(key).is_some()
+                || snapshot.unreadable_pids.binary_search(&key.pid).is_ok()
+                || known.binary_search_by_key(&key, |known| known.key).is_ok()
+                || deferred_processes.iter().any(|ended| ended.key == key)
+        });
     }
 
     /// Looks at the threads of a process that the sweep before saw. `current` is empty where
@@ -603,7 +621,7 @@ impl Missing {
         self.threads += unrecorded.len() as u64;
         self.processes.push(MissingThreads {
             key: known.key,
-            parent: known.parent,
+            parent: known.parent.get(),
             counted: counted.fold(IoDelta::ZERO, IoDelta::plus),
             is_gone: snapshot.by_key(known.key).is_none(),
         });

@@ -146,10 +146,8 @@ impl TreeRecords {
         self.is_interrupted |= exits.source != self.source;
         self.ended_now.clear();
         for process in seen {
-            self.admit(process.key);
             let rss_bytes = process.gauges.memory.value().map_or(0, |memory| memory.rss_bytes);
-            let peak = self.peaks.entry(process.key).or_default();
-            *peak = rss_bytes.max(*peak);
+            self.see(process.key, rss_bytes);
         }
         self.sum.lost_records = self.sum.lost_records.saturating_add(exits.lost_records);
         for record in exits.threads.drain(..) {
@@ -163,6 +161,15 @@ impl TreeRecords {
         self.place_all();
         self.take_spills(exits);
         self.take_tails(exits);
+    }
+
+    /// Takes in that one of the tree was seen, with so much resident memory, between two looks.
+    pub fn see(&mut self, process: ProcessKey, rss_bytes: u64) {
+        self.admit(process);
+        if self.peaks.len() < MEMBERS_MAX || self.peaks.contains_key(&process) {
+            let peak = self.peaks.entry(process).or_default();
+            *peak = rss_bytes.max(*peak);
+        }
     }
 
     /// Who writes the records; nobody if that has changed on the way, so that some are missing.

@@ -525,6 +525,10 @@ impl Kernel {
     /// Reads one process as the collector does: threads only where it has or had children.
     fn read(&mut self, pid: u32, between: Between<'_>) -> Option<ProcessSample> {
         let process = self.processes.get(&pid)?.clone();
+        if self.is_watched() && process.is_readable {
+            let io = self.io_told(&process, between);
+            return Some(self.sample(&process, io));
+        }
         let has_children = self.processes.values().any(|child| child.parent == pid);
         let tells_threads = self.recorder.is_some_and(|r| r.source == ExitSource::Rounded);
         let io = if !process.is_readable || (process.hides_total && !tells_threads) {
@@ -571,6 +575,25 @@ impl Kernel {
         }
     }
 
+    /// A hook in the kernel tells of a process, its pool and its main thread at one moment, and of its
+    /// other threads one by one after that. T is the sum of them.
+    fn io_told(&mut self, process: &Process, between: Between<'_>) -> ProcessIo {
+        let mut told = process.clone();
+        told.threads.clear();
+        for (tid, thread) in &process.threads {
+            let is_leader = *tid == process.key.pid;
+            if !is_leader {
+                between(self);
+            }
+            let now = self.processes.get(&process.key.pid).and_then(|now| now.threads.get(tid));
+            let seen = if is_leader { Some(thread) } else { now };
+            told.threads.extend(seen.map(|seen| (*tid, seen.clone())));
+        }
+        let total = told.total();
+        let threads = Reading::Value(thread_list(&told, total));
+        ProcessIo { total: Reading::Value(total), threads }
+    }
+
     /// stat, T, L, stat, until nobody was reaped in between.
     fn read_io_with_threads(&mut self, pid: u32, between: Between<'_>) -> Option<ProcessIo> {
         for _ in 0..3 {
@@ -578,20 +601,12 @@ impl Kernel {
             let total = self.processes.get(&pid)?.total();
             between(self);
             let process = self.processes.get(&pid)?;
-            let threads: Vec<ThreadIo> = process
-                .threads
-                .iter()
-                .map(|(tid, thread)| ThreadIo {
-                    key: ThreadKey { tid: *tid, start_time_ticks: thread.start_ticks },
-                    total: thread.io,
-                    has_exited: thread.has_exited,
-                })
-                .collect();
+            let threads = thread_list(process, total);
             // With records nothing rests on total and threads being one moment.
             if process.usage.reaped == before || self.recorder.is_some() {
                 return Some(ProcessIo {
                     total: Reading::Value(total),
-                    threads: Reading::Value(ThreadList::new(process.key, total, &threads)),
+                    threads: Reading::Value(threads),
                 });
             }
         }
@@ -627,6 +642,16 @@ fn rounded_down(io: IoTotals) -> IoTotals {
     rounded.0[IoCounter::ReadCount as usize] = 0;
     rounded.0[IoCounter::WriteCount as usize] = 0;
     rounded
+}
+
+/// Its threads beside this reading of its total.
+fn thread_list(process: &Process, total: IoTotals) -> ThreadList {
+    let threads = process.threads.iter().map(|(tid, thread)| ThreadIo {
+        key: ThreadKey { tid: *tid, start_time_ticks: thread.start_ticks },
+        total: thread.io,
+        has_exited: thread.has_exited,
+    });
+    ThreadList::new(process.key, total, &threads.collect::<Vec<_>>())
 }
 
 fn identity(comm: &str) -> Arc<Identity> {

@@ -173,6 +173,10 @@ impl Observer for Watcher {
         }
     }
 
+    fn is_shown_every_look(&self) -> bool {
+        self.series.is_some()
+    }
+
     fn still_waiting(&mut self, left: &[Survivor]) {
         const NAMED_MAX: usize = 5;
         if self.words == Words::Trouble || left.is_empty() {

@@ -134,6 +134,20 @@ pub(crate) fn unique_name(letter: char) -> String {
     format!("{letter}mpp{}", std::process::id())
 }
 
+/// What a command has to say of ended processes on a machine that keeps it from its CPU.
+const OF_ENDS: [&str; 4] = [
+    "mpp: tier ",
+    "mpp: exit records were lost: ",
+    "mpp: threads ended faster ",
+    "mpp: processes ended faster ",
+];
+
+/// The words of a command, but for those of how well ended processes were seen meanwhile.
+pub(crate) fn words_beside_ends(stderr: &str) -> Vec<&str> {
+    let is_of_ends = |line: &&str| OF_ENDS.iter().any(|begin| line.starts_with(begin));
+    stderr.lines().filter(|line| !is_of_ends(line)).collect()
+}
+
 /// Everything that a reader still holds, to its end.
 pub(crate) fn rest(mut reader: impl Read) -> String {
     let mut text = String::new();

@@ -8,12 +8,13 @@ use super::skeleton::Skeleton;
 /// `bpf/programs.bpf.c`.
 pub(super) const PROGRAMS: Skeleton = Skeleton {
     bytes: include_bytes!("../../bpf/programs.skel"),
-    data_length: 77496,
+    data_length: 110016,
     maps: &[
         "scratches",
-        "origins",
+        "told",
         "exec_scratches",
         "execs",
+        "origins",
         "exits",
         "walkers",
         "settings",
@@ -21,6 +22,8 @@ pub(super) const PROGRAMS: Skeleton = Skeleton {
         "rounds",
         "cpu_distances",
         "yardstick",
+        "met",
+        "asked",
         "spills_even",
         "spills_odd",
         "counts",
@@ -28,6 +31,8 @@ pub(super) const PROGRAMS: Skeleton = Skeleton {
     ],
     programs: &[
         "write_task",
+        "survey_processes",
+        "tell_asked",
         "remember_fork",
         "write_exec",
         "write_exit",
@@ -39,11 +44,11 @@ pub(super) const PROGRAMS: Skeleton = Skeleton {
 /// `bpf/hooks.bpf.c`.
 pub(super) const HOOKS: Skeleton = Skeleton {
     bytes: include_bytes!("../../bpf/hooks.skel"),
-    data_length: 38920,
+    data_length: 42800,
     maps: &[
-        "origins",
         "exec_scratches",
         "execs",
+        "origins",
         "exits",
         "settings",
         "spills_even",

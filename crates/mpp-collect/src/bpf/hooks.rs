@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 use std::os::fd::{AsFd, OwnedFd};
 
 use mpp_parse::bpf_record::{
-    self, ExecRecord, ExitRecord, FreeRecord, Record, TaskKey, ThreadUsage,
+    self, BirthRecord, ExecRecord, ExitRecord, FreeRecord, Record, TaskKey, ThreadUsage,
 };
 use mpp_parse::proc_pid_io::Io;
 use rustix::io::Errno;
@@ -83,9 +83,11 @@ pub(crate) struct Capture {
     pub(crate) environment: bool,
 }
 
-/// Something that has ended.
+/// Something that has ended, or begun.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum ExitEvent<'a> {
+    /// A descendant was forked. It comes before anything else that is told of it here.
+    Birth(BirthRecord),
     /// A thread.
     Exit(ExitRecord<'a>),
     /// The CPU time of an auto-reaped process is final.
@@ -114,7 +116,7 @@ pub(crate) struct Lost {
     pub(crate) dropped: u64,
     /// Auto-reaped processes whose final CPU time found no room.
     pub(crate) tails_dropped: u64,
-    /// Execs that found no room.
+    /// Execs and births that found no room.
     pub(crate) execs_dropped: u64,
 }
 
@@ -134,7 +136,8 @@ pub(super) struct Hooks {
     /// Whether the spills that are not filled any more are still to be taken.
     is_closing: bool,
     missing: Vec<(Hook, Errno)>,
-    exit_program: OwnedFd,
+    /// Those of which a run that was left out is a loss.
+    needed_programs: Vec<OwnedFd>,
     /// Programs run while these are open.
     links: Vec<OwnedFd>,
 }
@@ -144,8 +147,10 @@ impl Hooks {
     pub(super) fn attach(
         mut loaded: Loaded,
         mut missing: Vec<(Hook, Errno)>,
+        programs: Programs,
     ) -> Result<Self, Failure> {
         let mut links = Vec::new();
+        let mut needed_programs = Vec::new();
         for hook in Hook::AT_TRACEPOINTS {
             let program = loaded.program(hook.program())?;
             if missing.iter().any(|(known, _)| *known == hook) {
@@ -153,13 +158,21 @@ impl Hooks {
             }
             match syscall::attach_to_tracepoint(program.as_fd()) {
                 Ok(link) => links.push(link),
+                // Of whom it does not remember nothing would be told.
+                Err(errno) if hook == Hook::Fork && programs == Programs::Descendants => {
+                    return Err(Failure { step: Step::Attach, errno });
+                }
                 Err(errno) => missing.push((hook, errno)),
+            }
+            if hook == Hook::Fork && programs == Programs::Descendants {
+                needed_programs.push(program);
             }
         }
         // The last one: what it tells of, the others have seen begin.
         let exit_program = loaded.program("write_exit")?;
         let link = syscall::attach_to_tracepoint(exit_program.as_fd());
         links.push(link.map_err(Failure::at(Step::Attach))?);
+        needed_programs.push(exit_program);
         let ring = |map| Ring::open(map).map_err(Failure::at(Step::Other));
         Ok(Hooks {
             exits: ring(loaded.map("exits")?)?,
@@ -171,7 +184,7 @@ impl Hooks {
             spills_seen: 0,
             is_closing: false,
             missing,
-            exit_program,
+            needed_programs,
             links,
         })
     }
@@ -212,12 +225,14 @@ impl Hooks {
         Ok(())
     }
 
-    /// Hands out and forgets everything that has ended.
+    /// Hands out and forgets everything that has ended, and each birth before the end that belongs
+    /// to it.
     pub(super) fn drain_exits(&mut self, each: &mut dyn FnMut(ExitEvent<'_>)) -> Result<(), Errno> {
         let mut outcome = Ok(());
         self.exits.drain(|bytes| match bpf_record::parse(bytes) {
             Ok(Record::Exit(exit)) => each(ExitEvent::Exit(exit)),
             Ok(Record::Free(free)) => each(ExitEvent::Free(free)),
+            Ok(Record::Birth(birth)) => each(ExitEvent::Birth(birth)),
             _ => outcome = Err(Errno::BADMSG),
         })?;
         outcome
@@ -269,8 +284,10 @@ impl Hooks {
     /// What was lost since the programs were loaded.
     pub(super) fn lost(&self) -> Result<Lost, Errno> {
         let mut lost = self.read_losses()?;
-        let misses = syscall::recursion_misses(self.exit_program.as_fd())?;
-        lost.dropped = lost.dropped.saturating_add(misses);
+        for program in &self.needed_programs {
+            let misses = syscall::recursion_misses(program.as_fd())?;
+            lost.dropped = lost.dropped.saturating_add(misses);
+        }
         Ok(lost)
     }
 
@@ -297,7 +314,7 @@ impl Hooks {
     /// What keeps the hook at exits running: it was attached last.
     #[cfg(test)]
     pub(super) fn exit_link(&self) -> BorrowedFd<'_> {
-        self.links.last().map_or(self.exit_program.as_fd(), AsFd::as_fd)
+        self.links.last().map_or(self.exits.as_fd(), AsFd::as_fd)
     }
 }
 
@@ -305,6 +322,7 @@ impl Hooks {
 #[derive(Clone, Copy, Debug)]
 struct Adaptation {
     casts: Casts,
+    survey: Survey,
     without: &'static [Hook],
 }
 
@@ -317,19 +335,35 @@ enum Casts {
     Refused,
 }
 
-const AS_THEY_ARE: Adaptation = Adaptation { casts: Casts::Taken, without: &[] };
+/// Whether there are the programs of `bpf/survey.h`, without which changes are told at their price.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Survey {
+    /// As Linux takes them since about 6.10.
+    Taken,
+    /// Emptied.
+    Refused,
+}
+
+const AS_THEY_ARE: Adaptation =
+    Adaptation { casts: Casts::Taken, survey: Survey::Taken, without: &[] };
 
 /// What is tried where a kernel does not take the programs as they are, one after the other.
-const ADAPTATIONS: [Adaptation; 6] = [
-    Adaptation { casts: Casts::Refused, without: &[] },
-    Adaptation { casts: Casts::Refused, without: &[Hook::Sockets] },
-    Adaptation { casts: Casts::Refused, without: &[Hook::Exec] },
-    Adaptation { casts: Casts::Refused, without: &[Hook::Fork] },
-    Adaptation { casts: Casts::Refused, without: &[Hook::Free] },
-    Adaptation { casts: Casts::Refused, without: &Hook::ALL },
+const ADAPTATIONS: [Adaptation; 7] = [
+    Adaptation { survey: Survey::Refused, ..AS_THEY_ARE },
+    as_old(&[]),
+    as_old(&[Hook::Sockets]),
+    as_old(&[Hook::Exec]),
+    as_old(&[Hook::Fork]),
+    as_old(&[Hook::Free]),
+    as_old(&Hook::ALL),
 ];
 
-/// Loads the programs; where that fails, without casts, then without one hook, then without any.
+/// As every kernel takes them, without these hooks.
+const fn as_old(without: &'static [Hook]) -> Adaptation {
+    Adaptation { casts: Casts::Refused, survey: Survey::Refused, without }
+}
+
+/// Loads the programs; where that fails, without the survey, then without casts, then without one hook, then without any.
 /// Also returns the hooks that were left out, and why.
 pub(super) fn load(
     programs: Programs,
@@ -358,14 +392,22 @@ fn load_adapted(
     sizes: &[(&'static str, u32)],
 ) -> Result<Loaded, Failure> {
     let casts = u32::from(how.casts == Casts::Taken);
+    let survey = u32::from(how.survey == Survey::Taken);
     let [fork, exec, free, files] = Hook::ALL.map(|hook| u32::from(!how.without.contains(&hook)));
     // In the order of their definition in the sources.
     match programs {
         Programs::All => {
             let cpus = tasks::possible_cpus().map_err(Failure::at(Step::Other))?;
-            PROGRAMS.load(Settings { constants: &[casts, cpus, fork, exec, free, files], sizes })
+            PROGRAMS.load(Settings {
+                constants: &[casts, cpus, survey, fork, exec, free, files],
+                sizes,
+            })
         }
-        Programs::Hooks => HOOKS.load(Settings { constants: &[casts, fork, exec, free], sizes }),
+        Programs::Descendants => {
+            // Without the hook nobody knows whose descendants are ours, and all are told of.
+            let root = fork * std::process::id();
+            HOOKS.load(Settings { constants: &[casts, root, fork, exec, free], sizes })
+        }
     }
 }
 
@@ -408,7 +450,7 @@ mod tests {
             println!("not measured here: {refusal}");
             return;
         }
-        for programs in [Programs::All, Programs::Hooks] {
+        for programs in [Programs::All, Programs::Descendants] {
             for how in ADAPTATIONS.into_iter().chain([AS_THEY_ARE]) {
                 let loaded = load_adapted(programs, how, &[("exits", 4096), ("execs", 4096)]);
                 assert!(loaded.is_ok(), "{programs:?}, {how:?}: {:?}", loaded.err());

@@ -42,31 +42,58 @@ struct Process {
 
 fn threads_of(bpf: &mut Bpf, pid: u32) -> Vec<Thread> {
     let mut threads = Vec::new();
-    bpf.read_tasks(&mut |task| {
-        if task.tgid() != pid {
-            return;
+    bpf.read_tasks(&mut |task| threads.extend(thread_of(pid, task))).unwrap();
+    threads
+}
+
+/// The same, as a reading of changes tells it of one of whom nothing is known.
+fn threads_told_anew(bpf: &mut Bpf, pid: u32) -> Vec<Thread> {
+    let (mut threads, mut leaders) = (Vec::new(), Vec::new());
+    bpf.read_changes(Former::Forgotten, &mut |living| match living {
+        Living::Task(task) => {
+            leaders.extend(task.process().map(|_| task.tgid()));
+            threads.extend(thread_of(pid, &task));
         }
-        assert!(!task.is_kernel_thread());
-        let process = task.process().map(|process| Process {
-            parent: process.parent(),
-            comm: process.comm().to_vec(),
-            euid: process.euid(),
-            threads: process.thread_count(),
-            cgroup_id: process.cgroup_id(),
-            fd_limit: process.fd_limit(),
-            pool: process.pool(),
-        });
-        threads.push(Thread {
-            key: task.thread(),
-            io: task.io(),
-            usage: task.usage(),
-            memory: task.memory(),
-            process,
-            has_ended: task.has_ended(),
-        });
+        Living::Still(process) => panic!("of {process:?} nothing was told so far"),
     })
     .unwrap();
+    assert!(leaders.is_sorted(), "{leaders:?}");
     threads
+}
+
+/// A thread of this process.
+fn thread_of(pid: u32, task: &TaskRecord<'_>) -> Option<Thread> {
+    if task.tgid() != pid {
+        return None;
+    }
+    assert!(!task.is_kernel_thread());
+    let process = task.process().map(|process| Process {
+        parent: process.parent(),
+        comm: process.comm().to_vec(),
+        euid: process.euid(),
+        threads: process.thread_count(),
+        cgroup_id: process.cgroup_id(),
+        fd_limit: process.fd_limit(),
+        pool: process.pool(),
+    });
+    Some(Thread {
+        key: task.thread(),
+        io: task.io(),
+        usage: task.usage(),
+        memory: task.memory(),
+        process,
+        has_ended: task.has_ended(),
+    })
+}
+
+/// Whether a reading of changes says the same of a process, but for the order of its threads.
+fn compare_readings(bpf: &mut Bpf, pid: u32) -> Result<(), String> {
+    let [one, other] = [threads_of, threads_told_anew].map(|read| {
+        let mut threads = read(bpf, pid);
+        threads.sort_by_key(|thread| thread.key.id);
+        threads
+    });
+    if one == other { Ok(()) } else { Err(format!("{one:?} by the iterator, or {other:?}")) }
 }
 
 fn read(pid: u32, file: &str) -> Vec<u8> {
@@ -203,6 +230,7 @@ fn check(commands: &[&str]) {
         load.tell(command);
     }
     once_still(|| (), |()| compare(&mut bpf, load.pid()));
+    once_still(|| (), |()| compare_readings(&mut bpf, load.pid()));
 }
 
 #[test]
@@ -214,6 +242,14 @@ fn a_sleeping_process_has_the_numbers_of_its_files() {
 #[test]
 fn every_thread_has_its_own_numbers() {
     check(&["threads 5", "memory 100000"]);
+}
+
+/// As many as are told together with their process, and more.
+#[test]
+fn a_process_is_told_as_a_whole_however_many_threads_it_has() {
+    for count in [62, 63, 64, 65, 300] {
+        check(&[&format!("threads {count}")]);
+    }
 }
 
 #[test]
@@ -257,6 +293,39 @@ fn where_the_leader_has_ended_the_others_tell_what_the_process_holds() {
     assert!(resident * rustix::param::page_size() as u64 > 8_388_608, "{memory:?}");
     let fds = fs::read_dir(format!("/proc/{pid}/task/{}/fd", other.key.id)).unwrap().count();
     assert_eq!(memory.fds, Fds::Exactly(u32::try_from(fds).unwrap()));
+    once_still(|| (), |()| compare_readings(&mut bpf, pid));
+}
+
+/// Where a kernel takes no survey, both are the iterator.
+#[test]
+fn who_has_not_run_stands_still_whichever_way_he_is_told_of() {
+    let Some(mut bpf) = open(&BpfOptions::default()) else { return };
+    let load = Load::start();
+    let pid = load.pid();
+    for is_surveyed in [true, false] {
+        if !is_surveyed {
+            bpf.forgo_survey();
+        }
+        threads_told_anew(&mut bpf, pid);
+        let told = |bpf: &mut Bpf| {
+            let mut told = Vec::new();
+            bpf.read_changes(Former::Remembered, &mut |living| match living {
+                Living::Still(process) => told.push((process.id, true)),
+                Living::Task(task) => told.extend(task.process().map(|_| (task.tgid(), false))),
+            })
+            .unwrap();
+            assert!(told.is_sorted(), "{told:?}");
+            told
+        };
+        let is_expected = |told: &Vec<(u32, bool)>| {
+            // It may have run once more while it was waited for.
+            match told.contains(&(pid, true)) && told.contains(&(std::process::id(), false)) {
+                true => Ok(()),
+                false => Err(format!("surveyed: {is_surveyed}, {told:?}")),
+            }
+        };
+        once_still(|| (), |()| is_expected(&told(&mut bpf)));
+    }
 }
 
 #[test]

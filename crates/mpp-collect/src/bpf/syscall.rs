@@ -137,6 +137,9 @@ struct LinkCreate {
     target_fd: u32,
     attach_type: u32,
     flags: u32,
+    iter_info: u64,
+    iter_info_len: u32,
+    padding: u32,
 }
 
 #[repr(C)]
@@ -388,6 +391,21 @@ pub(super) fn link_iterator(program: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     let mut attribute =
         LinkCreate { prog_fd: number(program), attach_type: ATTACH_ITER, ..LinkCreate::default() };
     // SAFETY: there is no address in it.
+    owned(unsafe { bpf(LINK_CREATE, &mut attribute) }?)
+}
+
+/// As [`link_iterator`], over the threads of one process. Since Linux 6.1.
+pub(super) fn link_iterator_of(program: BorrowedFd<'_>, pid: u32) -> Result<OwnedFd, Errno> {
+    // `union bpf_iter_link_info`: of which thread, of which process.
+    let of = [0, pid, 0, 0];
+    let mut attribute = LinkCreate {
+        prog_fd: number(program),
+        attach_type: ATTACH_ITER,
+        iter_info: address(&of),
+        iter_info_len: 16,
+        ..LinkCreate::default()
+    };
+    // SAFETY: there are as many bytes as are said, which are only read.
     owned(unsafe { bpf(LINK_CREATE, &mut attribute) }?)
 }
 

@@ -3,21 +3,22 @@
 //! Whoever remembers what was told in the reading before is told in a few bytes that a process has
 //! not run since: `bpf/still.h`.
 
-#[cfg(test)]
-use std::os::fd::BorrowedFd;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use mpp_parse::bpf_record::{self, Record, TaskKey, TaskRecord};
 use rustix::fs::CWD;
 use rustix::io::Errno;
 
 use super::skeleton::{Failure, Loaded, Step};
+use super::survey::{self, Survey};
 use super::syscall::{self, Map};
 use crate::proc_fs::{FileError, Room};
 use crate::sys;
 
-/// The kernel hands out at most 32 KiB at a time; a record that was cut needs room, too.
+/// The kernel hands out at most 32 KiB at a time; a record that was cut needs room, too. A survey
+/// needs less.
 const BUFFER: usize = 40 << 10;
+const _: () = assert!(BUFFER >= survey::ROOM);
 /// The numbers of all CPUs that there may ever be, `0-63`.
 const POSSIBLE_CPUS: &std::ffi::CStr = c"/sys/devices/system/cpu/possible";
 
@@ -42,7 +43,10 @@ pub(crate) enum Former {
 /// The iterator, for as long as this lives.
 #[derive(Debug)]
 pub(super) struct Tasks {
+    program: OwnedFd,
     link: OwnedFd,
+    /// What tells of changes for less; `None` where the kernel does not take it.
+    survey: Option<Box<Survey>>,
     /// Where the program finds the number of the reading.
     rounds: Map,
     /// That of the last reading of changes; 1 before the first, since what was never told says 0.
@@ -55,13 +59,27 @@ impl Tasks {
     pub(super) fn attach(loaded: &mut Loaded) -> Result<Self, Failure> {
         let program = loaded.program("write_task")?;
         let link = syscall::link_iterator(program.as_fd()).map_err(Failure::at(Step::Attach))?;
-        Ok(Tasks { link, rounds: loaded.map("rounds")?, round: 1, buffer: vec![0; BUFFER] })
+        Ok(Tasks {
+            program,
+            link,
+            survey: Some(Box::new(Survey::attach(loaded)?)),
+            rounds: loaded.map("rounds")?,
+            round: 1,
+            buffer: vec![0; BUFFER],
+        })
     }
 
     /// What is asked for the living.
     #[cfg(test)]
     pub(super) fn link(&self) -> BorrowedFd<'_> {
         self.link.as_fd()
+    }
+
+    /// From now on asks the iterator for changes, too, as where no survey is taken.
+    #[cfg(test)]
+    pub(super) fn forgo_survey(&mut self) {
+        self.survey = None;
+        self.skip_round();
     }
 
     /// Hands out every thread, those of a process after their leader.
@@ -71,7 +89,7 @@ impl Tasks {
     /// Threads that were handed out until then are right.
     pub(super) fn read(&mut self, each: &mut dyn FnMut(&TaskRecord<'_>)) -> Result<(), Errno> {
         let mut is_whole = true;
-        self.iterate(&mut |living| match living {
+        iterate(self.link.as_fd(), &mut self.buffer, &mut |living| match living {
             Living::Task(task) => each(&task),
             Living::Still(_) => is_whole = false,
         })?;
@@ -91,41 +109,82 @@ impl Tasks {
         if former == Former::Forgotten {
             self.skip_round();
         }
-        self.skip_round();
-        self.rounds.set(0, &self.round.to_ne_bytes())?;
-        let outcome = self.iterate(each);
-        // Whoever else reads is to leave no trace.
-        let outcome = outcome.and(self.rounds.set(0, &0_u32.to_ne_bytes()));
+        let outcome = match self.survey() {
+            Surveyed::All(mut survey) => {
+                let outcome = survey.tell(self.program.as_fd(), &mut self.buffer, each);
+                self.survey = Some(survey);
+                outcome
+            }
+            Surveyed::Nobody => {
+                self.in_round(|tasks| iterate(tasks.link.as_fd(), &mut tasks.buffer, each))
+            }
+        };
         if outcome.is_err() {
             self.skip_round();
         }
         outcome
     }
 
+    /// Goes along all processes, where that can be done. Where it failed half-way, all is to be
+    /// told anew: who was met stands remembered as somebody who was told.
+    fn survey(&mut self) -> Surveyed {
+        let Some(mut survey) = self.survey.take() else { return Surveyed::Nobody };
+        match self.in_round(|tasks| survey.go_along(&mut tasks.buffer)) {
+            Ok(()) => return Surveyed::All(survey),
+            Err(Errno::SRCH | Errno::OPNOTSUPP) => self.survey = Some(survey),
+            // It is not taken here, or not any more.
+            Err(_) => {}
+        }
+        self.skip_round();
+        Surveyed::Nobody
+    }
+
+    /// Does something as the next reading.
+    fn in_round(&mut self, read: impl FnOnce(&mut Self) -> Result<(), Errno>) -> Result<(), Errno> {
+        self.skip_round();
+        self.rounds.set(0, &self.round.to_ne_bytes())?;
+        let outcome = read(self);
+        // Whoever else reads is to leave no trace.
+        outcome.and(self.rounds.set(0, &0_u32.to_ne_bytes()))
+    }
+
     /// What was kept in the round before is of no use in the one after the next.
     fn skip_round(&mut self) {
         self.round = self.round.checked_add(1).unwrap_or(1);
     }
+}
 
-    fn iterate(&mut self, each: &mut dyn FnMut(Living<'_>)) -> Result<(), Errno> {
-        let iteration = syscall::begin_iteration(self.link.as_fd())?;
-        let mut kept = 0;
-        loop {
-            let room = self.buffer.get_mut(kept..).unwrap_or_default();
-            let count = sys::retrying(|| rustix::io::read(&iteration, &mut *room))?;
-            if count == 0 {
-                return if kept == 0 { Ok(()) } else { Err(Errno::BADMSG) };
-            }
-            let filled = kept + count;
-            let rest = records(self.buffer.get(..filled).unwrap_or_default(), each)?;
-            self.buffer.copy_within(filled - rest..filled, 0);
-            kept = rest;
+/// What became of a survey.
+enum Surveyed {
+    /// Everybody was met.
+    All(Box<Survey>),
+    /// The iterator is to be asked.
+    Nobody,
+}
+
+/// Hands out what an iterator tells.
+pub(super) fn iterate(
+    link: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    each: &mut dyn FnMut(Living<'_>),
+) -> Result<(), Errno> {
+    let iteration = syscall::begin_iteration(link)?;
+    let mut kept = 0;
+    loop {
+        let room = buffer.get_mut(kept..).unwrap_or_default();
+        let count = sys::retrying(|| rustix::io::read(&iteration, &mut *room))?;
+        if count == 0 {
+            return if kept == 0 { Ok(()) } else { Err(Errno::BADMSG) };
         }
+        let filled = kept + count;
+        let rest = records(buffer.get(..filled).unwrap_or_default(), each)?;
+        buffer.copy_within(filled - rest..filled, 0);
+        kept = rest;
     }
 }
 
 /// Hands out every whole record; returns how many bytes of another one are left.
-fn records(bytes: &[u8], each: &mut dyn FnMut(Living<'_>)) -> Result<usize, Errno> {
+pub(super) fn records(bytes: &[u8], each: &mut dyn FnMut(Living<'_>)) -> Result<usize, Errno> {
     let mut rest = bytes;
     loop {
         match bpf_record::split_first(rest) {

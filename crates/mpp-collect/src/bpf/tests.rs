@@ -373,6 +373,7 @@ fn ends_and_final_times(bpf: &mut Bpf, parent: u32) -> (Vec<Exit>, BTreeMap<u32,
     while freed.is_empty() || (freed.len() < UNAWAITED && begin.elapsed() < FREED_WITHIN) {
         assert!(begin.elapsed() < DEADLINE, "no final time has come: {found:?}");
         bpf.drain_exits(&mut |event| match event {
+            ExitEvent::Birth(_) => {}
             ExitEvent::Exit(exit) => found.push(Exit::of(&exit)),
             ExitEvent::Free(free) => {
                 let is_its =
@@ -625,7 +626,7 @@ fn two_at_once_see_the_same() {
 #[test]
 fn hooks_alone_tell_of_ends_as_all_programs_do_and_of_nobody_who_lives() {
     let Some(mut all) = open(&BpfOptions::default()) else { return };
-    let options = BpfOptions { programs: Programs::Hooks, ..BpfOptions::default() };
+    let options = BpfOptions { programs: Programs::Descendants, ..BpfOptions::default() };
     let mut hooks = Bpf::open(&options).unwrap();
     assert_eq!((all.tells_of_living(), hooks.tells_of_living()), (true, false));
     let mut load = Load::start();
@@ -645,6 +646,41 @@ fn hooks_alone_tell_of_ends_as_all_programs_do_and_of_nobody_who_lives() {
     let until = Instant::now() + DEADLINE;
     assert_eq!(hooks.read_sockets(until, &mut |_| ()), Ok(false));
     assert_eq!((hooks.lost().unwrap(), hooks.missing_hooks()), (Lost::default(), &[][..]));
+}
+
+#[test]
+fn of_descendants_every_birth_and_end_is_told_and_nobody_elses() {
+    let options = BpfOptions { programs: Programs::Descendants, ..BpfOptions::default() };
+    if open(&options).is_none() {
+        return;
+    }
+    let piped = std::process::Stdio::piped();
+    let mut before = std::process::Command::new("cat").stdin(piped).spawn().unwrap();
+    let mut bpf = Bpf::open(&options).unwrap();
+    let mut shell = std::process::Command::new("sh");
+    let mut after = shell.args(["-c", "(/bin/true; exit 3)"]).spawn().unwrap();
+    drop(before.stdin.take());
+    before.wait().unwrap();
+    after.wait().unwrap();
+    let (mut living, mut ended) = (Vec::new(), Vec::new());
+    bpf.drain_exits(&mut |event| match event {
+        ExitEvent::Birth(birth) => living.push(birth.process),
+        ExitEvent::Exit(exit) if exit.group().is_some() => {
+            // Each end comes behind the birth.
+            living.retain(|process| *process != exit.process());
+            ended.push((exit.process().id, exit.parent().id));
+        }
+        ExitEvent::Exit(_) | ExitEvent::Free(_) => {}
+    })
+    .unwrap();
+    assert_eq!((living, bpf.lost().unwrap()), (Vec::new(), Lost::default()));
+    assert!(bpf.tells_of_births());
+    let parents_of = |pid: u32| ended.iter().filter(move |(other, _)| *other == pid);
+    assert_eq!(parents_of(before.id()).count(), 0);
+    let (own, shell) = (std::process::id(), after.id());
+    assert_eq!(parents_of(shell).collect::<Vec<_>>(), [&(shell, own)]);
+    let below = |above: u32| ended.iter().find(move |(_, parent)| *parent == above);
+    assert!(below(shell).is_some_and(|(subshell, _)| below(*subshell).is_some()), "{ended:?}");
 }
 
 #[test]

@@ -8,6 +8,7 @@
 //! what was told is kept, up to a bound.
 
 mod bequests;
+mod living;
 mod orphans;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -20,11 +21,14 @@ use mpp_accounting::process::{
 };
 use mpp_accounting::slack::{self, Slack};
 use mpp_accounting::units::{BootTime, Totals};
-use mpp_parse::bpf_record::{ExecRecord, ExitRecord, FreeRecord, Pool, TaskKey, Text, ThreadUsage};
+use mpp_parse::bpf_record::{
+    BirthRecord, ExecRecord, ExitRecord, FreeRecord, Pool, TaskKey, Text, ThreadUsage,
+};
 use mpp_parse::proc_pid_environ::variables;
 use rustix::io::Errno;
 
 use self::bequests::Bequests;
+use self::living::Living;
 use self::orphans::ToldEnds;
 use super::Population;
 use super::health::{Failure, Health};
@@ -56,6 +60,7 @@ pub(crate) struct ExactWitness {
     told: ToldEnds,
     bequests: Bequests,
     execs: Execs,
+    living: Living,
     captured: Capture,
     keys: Vec<Box<[u8]>>,
     /// How many records had been dropped when last asked.
@@ -151,6 +156,7 @@ impl ExactWitness {
             told: ToldEnds::default(),
             bequests: Bequests::default(),
             execs: Execs::default(),
+            living: Living::default(),
             captured: Capture::default(),
             keys: Vec::new(),
             dropped: 0,
@@ -176,11 +182,17 @@ impl ExactWitness {
 
     /// Takes in what has been told so far.
     pub(super) fn listen(&mut self, scale: Scale) {
-        let ExactWitness { bpf, execs, keys, threads, processes, cpu_tails, spills, .. } = self;
+        let ExactWitness {
+            bpf, execs, living, keys, threads, processes, cpu_tails, spills, ..
+        } = self;
         // An exec comes before the end of whoever it made.
         let heard_execs = bpf.drain_execs(&mut |record| execs.remember(record, keys));
         let mut take = |event: ExitEvent<'_>| match event {
+            ExitEvent::Birth(birth) => living.is_born(birth),
             ExitEvent::Exit(record) => {
+                if record.group().is_some() {
+                    living.has_ended(record.process());
+                }
                 let process_start = BootTime { ns: record.process().start_ns };
                 threads.push(EndedThread { process_start, exit: thread_exit(&record, scale) });
                 processes.extend(Ended::of(&record, scale));
@@ -205,6 +217,9 @@ impl ExactWitness {
     fn count_losses(&mut self) {
         let attached = self.bpf.are_hooks_attached();
         let lost = self.bpf.lost().map(|lost| {
+            if lost.spilled + lost.dropped + lost.execs_dropped > 0 {
+                self.living.doubt();
+            }
             self.lost += lost.dropped.saturating_sub(self.dropped);
             self.dropped = lost.dropped;
         });
@@ -336,10 +351,34 @@ impl ExactWitness {
         renamed
     }
 
+    /// Which descendants live, as of when they were last told of; `None` where nobody tells.
+    pub(crate) fn living(&self) -> Option<impl Iterator<Item = Descendant<'_>>> {
+        if !self.bpf.tells_of_births() || self.lost > 0 {
+            return None;
+        }
+        Some(self.living.all()?.map(|birth| Descendant {
+            process: birth.process,
+            program: self.execs.program_of(birth),
+        }))
+    }
+
+    /// How many processes that have ended wait to be handed out.
+    pub(crate) fn ends_waiting(&self) -> usize {
+        self.processes.len()
+    }
+
     /// What is known of the last exec of a process.
     pub(crate) fn executed(&self, process: TaskKey) -> Option<&Executed> {
         self.execs.by_process.get(&process)
     }
+}
+
+/// A descendant that lives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Descendant<'a> {
+    pub(crate) process: TaskKey,
+    /// The name of the program that it executes, where that was told.
+    pub(crate) program: Option<&'a [u8]>,
 }
 
 /// Whether this sweep saw the process of this key that started at this moment.
@@ -432,6 +471,16 @@ impl Execs {
                 self.by_process.remove(&oldest);
             }
         }
+    }
+
+    /// The name of the program that a process executes: the last part of a path.
+    fn program_of(&self, birth: &BirthRecord) -> Option<&[u8]> {
+        let inherited = || {
+            let executed = self.by_process.get(&birth.exec)?;
+            (Some(executed.time_ns) == birth.exec_time_ns).then_some(executed)
+        };
+        let executed = self.by_process.get(&birth.process).or_else(inherited)?;
+        executed.filename.rsplit(|byte| *byte == b'/').next()
     }
 
     /// Forgets, now and then, what those executed that two sweeps have not seen any more. Who

@@ -81,7 +81,8 @@ fn sample(pid: u32, parent_pid: u32, identity: Arc<Identity>) -> ProcessSample {
         state: ProcessState::Living,
         identity,
         read_at: BootTime::default(),
-        usage: Usage { own: Totals([9; 4]), reaped: Totals([3; 4]) },
+        // Only a parent has waited for anybody.
+        usage: Usage { own: Totals([9; 4]), reaped: Totals([u64::from(parent_pid == 0); 4]) },
         io: ProcessIo {
             total: Reading::Value(total),
             threads: Reading::Value(ThreadList::new(key, total, &list)),
