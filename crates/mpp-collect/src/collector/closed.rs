@@ -8,8 +8,7 @@
 //!
 //! The trap is a thread ID that has passed on since it was listed. The answer names its process,
 //! and says how long the thread has lived: one that is younger than the reading of its process is
-//! left to the next sweep. The live tests are in
-//! `mpp-load/tests/live_closed.rs`.
+//! left to the next sweep. The live tests are in `mpp-load/tests/live_closed.rs`.
 
 use mpp_accounting::process::{
     Absence, ProcessIo, ProcessKey, ProcessSample, Reading, ThreadIo, ThreadKey, ThreadList,
