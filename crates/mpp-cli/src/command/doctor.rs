@@ -21,8 +21,10 @@ pub(crate) fn run(typed: &args::Doctor, out: &mut dyn Write) -> Result<Status, F
     let procfs = selection::procfs(&typed.procfs)?;
     let mut found = examine(&procfs)?;
     let ends = ends(&procfs)?;
-    if ends.0 == Tier::A {
-        found.note_loaded_programs();
+    match ends.0 {
+        Tier::A => found.note_loaded_programs(),
+        Tier::B => found.note_told_threads(),
+        Tier::C => {}
     }
     let mut page = page(&found, &procfs, &ends);
     push_self_test(&mut page, &procfs);
