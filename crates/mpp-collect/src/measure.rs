@@ -516,7 +516,9 @@ impl IoReader<'_> {
         if let (Some(total), 1, ThreadNeeds::EachAtAnyMoment) =
             (self.lone_total, thread_count, needs)
         {
-            let threads = ThreadList::main_alone(self.has_exited(self.subject.pid));
+            let process = self.process();
+            let (key, has_exited) = (process.main_thread(), self.has_exited(process.pid));
+            let threads = ThreadList::new(process, total, &[ThreadIo { key, total, has_exited }]);
             let (total, threads) = (Reading::Value(total), Reading::Value(threads));
             return Ok(Counters { usage, io: ProcessIo { total, threads } });
         }
@@ -572,6 +574,11 @@ impl IoReader<'_> {
         read_total(self.subject.origin, self.subject.folder, self.held, buffers)
     }
 
+    fn process(&self) -> ProcessKey {
+        let Subject { pid, stat, .. } = *self.subject;
+        ProcessKey { pid, start_time_ticks: stat.start_time_ticks }
+    }
+
     /// Each living thread's own part of a total. A process with one thread needs no listing.
     fn threads(&self, count: u64, total: IoTotals, buffers: &mut Buffers) -> Reading<ThreadList> {
         if count <= 1 {
@@ -590,9 +597,7 @@ impl IoReader<'_> {
             }
         }
         buffers.threads.sort_unstable_by_key(|thread| thread.key);
-        let Subject { pid, stat, .. } = *self.subject;
-        let process = ProcessKey { pid, start_time_ticks: stat.start_time_ticks };
-        Reading::Value(ThreadList::new(process, total, &buffers.threads))
+        Reading::Value(ThreadList::new(self.process(), total, &buffers.threads))
     }
 
     fn thread(&self, tid: u32, buffers: &mut Buffers) -> Reading<ThreadIo> {

@@ -124,8 +124,8 @@ fn ledger_and_groups_hold_little_of_a_process_and_hardly_more_for_a_moment() {
         assert!(held <= held_max, "{held} bytes held of a process");
         assert!(peak <= peak_max, "{peak} bytes of a process at the most");
     }
-    check(10_000, 10_000, 375, 435);
-    check(10_000, 10, 375, 435);
+    check(10_000, 10_000, 330, 365);
+    check(10_000, 10, 330, 365);
 }
 
 /// Sleeping processes, until they are dropped.
@@ -217,9 +217,9 @@ fn a_monitor_holds_little_of_a_process_at_any_tier() {
         let Some(bytes) = held_of_a_process(tier) else { return };
         assert!(bytes <= bytes_max, "{tier:?}: {bytes} bytes of a process");
     }
-    check(Tier::A, 950);
-    check(Tier::B, 1250);
-    check(Tier::C, 1200);
+    check(Tier::A, 800);
+    check(Tier::B, 1200);
+    check(Tier::C, 1020);
 }
 
 /// Children that end at once, by the thousand, and whoever has begun them.
@@ -348,6 +348,6 @@ fn what_is_held_of_a_process_does_not_grow_unnoticed() {
         let found = size_of::<T>();
         assert!(found <= bytes_max, "{}: {found} bytes", std::any::type_name::<T>());
     }
-    check::<ProcessSample>(416);
+    check::<ProcessSample>(352);
     check::<Gauges>(112);
 }

@@ -25,9 +25,9 @@ use super::{Error, programs, weakest};
 /// No more programs than this are told apart.
 const PROGRAMS_MAX: usize = 200;
 
-/// Room for some 2,000 births and ends in the tree until it is next taken in who has ended. Each
+/// Room for some 4,000 births and ends in the tree until it is next taken in who has ended. Each
 /// MiB takes a quarter of a millisecond to be had.
-const ROOM: ExitRoom = ExitRoom { ring_bytes: 1 << 20, socket_bytes: 32 << 20 };
+const ROOM: ExitRoom = ExitRoom { ring_bytes: 2 << 20, socket_bytes: 32 << 20 };
 
 /// Between two sweeps of the tree it may be glanced at for so long.
 const GLANCING_MAX: Duration = Duration::from_secs(1);

@@ -41,16 +41,10 @@ impl ThreadList {
     pub fn new(process: ProcessKey, total: IoTotals, threads: &[ThreadIo]) -> Self {
         match threads {
             [main] if main.key == process.main_thread() && main.total == total => {
-                ThreadList::main_alone(main.has_exited)
+                ThreadList(Form::MainAlone { has_exited: main.has_exited })
             }
             others => ThreadList::listed(others),
         }
-    }
-
-    /// The main thread, which did all that its process did.
-    #[must_use]
-    pub fn main_alone(has_exited: bool) -> Self {
-        ThreadList(Form::MainAlone { has_exited })
     }
 
     /// These threads, ascending by key, whatever T becomes.

@@ -265,8 +265,8 @@ impl Telling<'_> {
         }
         let former = leader.is_crowd().then(|| self.former_threads(leader.key));
         let threads = match &former {
-            // They are not known yet.
-            Some(_) => ThreadList::main_alone(false),
+            // The others are not known yet.
+            Some(_) => ThreadList::new(leader.key, leader.thread.total, &[leader.thread]),
             None => self.lone_thread(leader),
         };
         let seat = self.seats.seat(ProcessSample {
@@ -333,13 +333,12 @@ impl Telling<'_> {
     /// The main thread of a process that has no other one. Where that has not done all of it, the
     /// list of the sweep before stands as long as it is right.
     fn lone_thread(&mut self, leader: &Leader<'_>) -> ThreadList {
-        let (key, io, thread) = (leader.key, leader.io(), [leader.thread]);
-        if thread[0].total == io {
-            return ThreadList::main_alone(thread[0].has_exited);
-        }
-        let former = self.former_threads(key);
-        let former = former.filter(|former| *former.of(key, io) == thread);
-        former.unwrap_or_else(|| ThreadList::new(key, io, &thread))
+        let (key, io, threads) = (leader.key, leader.io(), [leader.thread]);
+        let former = match leader.thread.total == io {
+            true => None,
+            false => self.former_threads(key).filter(|former| *former.of(key, io) == threads),
+        };
+        former.unwrap_or_else(|| ThreadList::new(key, io, &threads))
     }
 
     fn open_crowd(
