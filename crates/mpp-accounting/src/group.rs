@@ -384,7 +384,7 @@ impl GroupBook {
             lost: self.settle(snapshot, movement),
             lost_records: movement.missing_records,
             lost_records_total: self.lost_records_total,
-            io_bound_bytes: self.io_bound_bytes(),
+            io_bound_bytes: self.io_bound_bytes(&census.tallies),
             unattributed_io_bytes: storage_bytes(nobodys_io),
             unattributed_tcp_bytes,
             unattributed_cpu_ns: nobodys_usage.cpu_ns(),
@@ -437,10 +437,19 @@ impl GroupBook {
     fn give_deltas(&mut self, movement: &Movement, mut earlier: Vec<Option<Owner>>) {
         let walk = Walk::default();
         for (delta, owner) in movement.processes.iter().zip(earlier.drain(..)) {
-            let owner = owner.or_else(|| self.members.find(&walk, delta.key).map(Member::owner));
+            let now = || self.members.find(&walk, delta.key).map(Member::owner);
+            let has_left = delta.rounded_threads > 0 && owner.is_some() && now() != owner;
+            let owner = owner.or_else(now);
             if let Some(group) = self.group_mut(owner) {
                 group.grow(delta.io.unwrap_or_default(), delta.usage);
                 group.round(delta.rounded_records);
+                if has_left {
+                    // The living are told of with their group.
+                    group.round(delta.rounded_threads);
+                }
+                if delta.rounded_threads > 0 && delta.io.is_some_and(|io| !io.is_zero()) {
+                    group.weaken_io(Mark::Bound);
+                }
             }
         }
         self.earlier = earlier;
@@ -1131,9 +1140,11 @@ impl GroupBook {
         movement.unattributed_bytes
     }
 
-    /// The largest error that rounded records may have brought into a group's I/O.
-    fn io_bound_bytes(&self) -> u64 {
-        self.groups.iter().map(|row| row.totals.io_bound_bytes).max().unwrap_or(0)
+    /// The largest error that rounded bytes may have brought into a group's I/O.
+    fn io_bound_bytes(&self, tallies: &[Tally]) -> u64 {
+        let ended = self.groups.iter().map(|row| row.totals.io_bound_bytes);
+        let living = tallies.iter().map(Tally::io_bound_bytes);
+        ended.zip(living).map(|(ended, living)| ended.saturating_add(living)).max().unwrap_or(0)
     }
 
     /// Counts what ended, and forgets those of whom nothing more will be heard. Returns

@@ -295,9 +295,11 @@ impl GroupTotals {
         self.io_bound_bytes = self.io_bound_bytes.saturating_add(deserted.io_bound_bytes);
     }
 
-    /// Everything a member did, and what its reaped children had done.
+    /// Everything a member did, and what its reaped children had done; its living threads alone
+    /// where no more is known.
     pub(crate) fn start_with_inherited(&mut self, process: &ProcessSample) {
-        let io = process.io.total.value().copied().unwrap_or_default();
+        let io = process.io.total.value().copied().unwrap_or_else(|| own_of(process));
+        self.start_is_partial |= process.io.rounded_threads().is_some();
         self.io = self.io.plus(io.as_delta());
         self.usage = self.usage.plus(process.usage.own.as_delta());
         self.usage = self.usage.plus(process.usage.reaped.as_delta());
@@ -305,12 +307,20 @@ impl GroupTotals {
 
     /// What a member did itself: its living threads where children were folded in.
     pub(crate) fn start_with_own(&mut self, process: &ProcessSample) {
-        let total = process.io.total.value().copied().unwrap_or_default();
-        let own = process.threads().value().map_or(total, |threads| {
-            threads.iter().fold(IoTotals::ZERO, |sum, thread| sum.plus(thread.total.as_delta()))
-        });
-        self.start_is_partial |= own != total;
+        let own = own_of(process);
+        self.start_is_partial |= match process.io.total.value() {
+            Some(total) => own != *total,
+            None => process.io.rounded_threads().is_some(),
+        };
         self.io = self.io.plus(own.as_delta());
         self.usage = self.usage.plus(process.usage.own.as_delta());
     }
+}
+
+/// What a process did itself: its living threads, or all where these were not read.
+fn own_of(process: &ProcessSample) -> IoTotals {
+    let total = process.io.total.value().copied().unwrap_or_default();
+    process.threads().value().map_or(total, |threads| {
+        threads.iter().fold(IoTotals::ZERO, |sum, thread| sum.plus(thread.total.as_delta()))
+    })
 }

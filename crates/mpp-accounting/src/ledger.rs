@@ -39,13 +39,15 @@ use self::aftermath::Aftermath;
 use self::kept::{KeptKey, KeptStart, KeptUsage};
 use self::late::{Inherited, Newness, Outlook, Settlement};
 use self::records::{Batch, Ended, Missing, OwnIo, Records, has_all_of};
-use crate::exit::{ExitSource, Exits, Spill};
+use crate::exit::{ExitSource, Exits, ROUNDED_TO_BYTES, Spill};
 use crate::process::{
     ProcessKey, ProcessSample, ProcessState, ThreadIo, ThreadKey, ThreadList, ThreadView,
 };
 use crate::slack::{self, Slack};
 use crate::snapshot::{Snapshot, Visibility};
-use crate::units::{BootTime, Delta, IoDelta, IoTotals, UsageCounter, UsageDelta, UsageTotals};
+use crate::units::{
+    BootTime, Delta, IoCounter, IoDelta, IoTotals, UsageCounter, UsageDelta, UsageTotals,
+};
 use crate::walk::Walk;
 
 /// A pending process is given up after this many sweeps in which its candidate
@@ -115,7 +117,8 @@ pub struct Movement {
     /// Ended processes of which nothing more will be heard: taken out, or given up.
     pub settled: Vec<ProcessKey>,
     /// Living processes whose I/O has never been readable, or not for long: should it be one
-    /// day, what they did until then will be missing.
+    /// day, what they did until then will be missing. And those that threads and records alone tell
+    /// of, in an interval in which records may be missing: what these held is missing for good.
     pub unread: Vec<ProcessKey>,
     /// Counters that went back, and were taken for another process's.
     pub replaced: u64,
@@ -207,12 +210,16 @@ pub struct ProcessDelta {
     pub usage: UsageDelta,
     /// In how many records of its threads the bytes are rounded down.
     pub rounded_records: u64,
+    /// Of how many living threads they are: see [`ProcessIo::rounded_threads`].
+    ///
+    /// [`ProcessIo::rounded_threads`]: crate::process::ProcessIo::rounded_threads
+    pub rounded_threads: u64,
 }
 
 impl ProcessDelta {
     fn nothing(key: ProcessKey) -> Self {
         let (io, usage) = (Some(IoDelta::ZERO), UsageDelta::ZERO);
-        ProcessDelta { key, io, usage, rounded_records: 0 }
+        ProcessDelta { key, io, usage, rounded_records: 0, rounded_threads: 0 }
     }
 }
 
@@ -280,8 +287,11 @@ struct Known {
     parent: KeptKey,
     is_zombie: bool,
     usage: KeptUsage,
-    /// The last readable I/O; `None` where it was never readable.
+    /// The last readable T; `None` where it was never readable, or the threads alone are by now.
     io: Option<KnownIo>,
+    /// L where T is out of sight, written out: never to be taken for T. Boxed, since nobody has any
+    /// where T can be read.
+    rounded: Option<Box<ThreadList>>,
     /// Whether it began while somebody looked and was never readable: then all that is recorded
     /// of it counts.
     is_unread_from_birth: bool,
@@ -302,8 +312,8 @@ struct Known {
     /// CPU time of children that were taken out of it before the kernel, which shows whole
     /// ticks, had shown all of it as inherited. Boxed, since there is seldom any.
     overdrawn: Option<Box<UsageDelta>>,
-    /// What records of its threads have told beyond T: they ended after it was read. Boxed, since
-    /// there is seldom any.
+    /// What records of its threads have told beyond T, or beyond its threads where T is out of
+    /// sight: they ended after it was read. Boxed, since there is seldom any.
     ahead: Option<Box<IoDelta>>,
 }
 
@@ -541,7 +551,7 @@ impl Ledger {
         self.close_accounts(accounts);
         self.known_slack.give_back(&mut self.known);
         self.records.remember(recorded, &held);
-        movement.unread = unread(&self.known);
+        movement.unread = unread(&self.known, |key| movement.is_inferred(key));
         movement
     }
 
@@ -552,7 +562,7 @@ impl Ledger {
         self.known.extend(snapshot.processes.iter().map(|p| Known::of(p, snapshot)));
         movement.is_baseline = true;
         movement.ends = ends_of(snapshot.exits.source);
-        movement.unread = unread(&self.known);
+        movement.unread = unread(&self.known, |_| false);
         self.records.defer_unread(batch, snapshot, |_| true);
         self.records.defer(batch, |key| key.start_time_ticks >= snapshot.taken_at_ticks);
         movement.settled.extend(batch.processes().iter().map(|ended| ended.key));
@@ -592,15 +602,22 @@ impl Ledger {
         self.aftermath.age();
         if !batch.covers_interval || (movement.missing_records > 0 && !is_whose_known) {
             self.aftermath.begin();
-            self.records.defer_unread(batch, snapshot, |_| true);
-            return HashMap::new();
+            let Ledger { records, known, .. } = self;
+            let covers_interval = batch.covers_interval;
+            let is_polled = |key| !(covers_interval && is_told_by_threads(known, snapshot, key));
+            records.defer_unread(batch, snapshot, is_polled);
+            return records.recorded_in(batch, known, snapshot);
         }
         movement.ends = ends_of(exits.source);
         movement.spilled_records = spilled;
         movement.inferred = self.concerned(missing, snapshot, batch, movement.missing_records);
         if !movement.inferred.is_empty() {
-            let is_concerned = |key| movement.inferred.binary_search(&key).is_ok();
-            self.records.defer_unread(batch, snapshot, is_concerned);
+            let Ledger { records, known, .. } = self;
+            let is_concerned = |key| {
+                movement.inferred.binary_search(&key).is_ok()
+                    && !is_told_by_threads(known, snapshot, key)
+            };
+            records.defer_unread(batch, snapshot, is_concerned);
         }
         self.records.recorded_in(batch, &self.known, snapshot)
     }
@@ -842,10 +859,10 @@ impl Ledger {
             }
             let own = batch.own_of_unseen(ended.key);
             movement.processes.push(ProcessDelta {
-                key: ended.key,
                 io: Some(own.io),
                 usage: ended.own_usage.as_delta(),
                 rounded_records: own.rounded_records,
+                ..ProcessDelta::nothing(ended.key)
             });
             movement.ended.push(ended.key);
             let outlook = Outlook::of_unseen(ended, snapshot);
@@ -1025,8 +1042,25 @@ impl Look {
     }
 }
 
-fn unread(known: &[Known]) -> Vec<ProcessKey> {
-    known.iter().filter(|known| known.io.is_none()).map(|known| known.key).collect()
+/// Whether a process that the sweep saw is counted by its threads and their records although some
+/// may be missing, since nobody knows how its T has grown.
+fn is_told_by_threads(known: &[Known], snapshot: &Snapshot, key: ProcessKey) -> bool {
+    let Some(seen) = snapshot.by_key(key) else { return false };
+    let is_rounded = seen.io.rounded_threads().is_some();
+    let position = known.binary_search_by_key(&key, |known| known.key);
+    match position.ok().and_then(|position| known.get(position)) {
+        Some(known) => known.has_threads() && (is_rounded || known.rounded.is_some()),
+        None => is_rounded,
+    }
+}
+
+/// Of whose I/O something is missing now, or will be: see [`Movement::unread`].
+fn unread(known: &[Known], is_inferred: impl Fn(ProcessKey) -> bool) -> Vec<ProcessKey> {
+    let misses = |known: &&Known| match known.rounded {
+        Some(_) => is_inferred(known.key),
+        None => known.io.is_none(),
+    };
+    known.iter().filter(misses).map(|known| known.key).collect()
 }
 
 /// What a process did between its last sight and its end is missing, unless that
@@ -1087,7 +1121,7 @@ fn give_cpu_tails(exits: &Exits, movement: &mut Movement) {
     movement.processes.extend(exits.cpu_tails.iter().map(|tail| {
         let mut usage = UsageDelta::ZERO;
         usage.0[UsageCounter::CpuSystemNs as usize] = tail.cpu_ns;
-        ProcessDelta { key: tail.key, io: Some(IoDelta::ZERO), usage, rounded_records: 0 }
+        ProcessDelta { usage, ..ProcessDelta::nothing(tail.key) }
     }));
 }
 
@@ -1160,6 +1194,11 @@ impl Known {
                 total: *total,
                 threads: KnownThreads::of(process.io.threads.value()),
             }),
+            rounded: process
+                .io
+                .rounded_threads()
+                .and_then(|_| process.io.threads.value().cloned())
+                .map(Box::new),
             is_unread_from_birth: false,
             held_sweeps: 0,
             unread_sweeps: UnreadSweeps::default(),
@@ -1196,7 +1235,11 @@ impl Known {
             return None;
         }
         let io = match (&self.io, process.io.total.value()) {
-            (None, None) => None,
+            (None, None) => match (&self.rounded, process.io.rounded_threads()) {
+                (None, None) => None,
+                (Some(_), Some(now)) => Some(quiet_growth_of_threads(&self.threads(), now)?),
+                _ => return None,
+            },
             (Some(then), Some(now)) => {
                 let threads = process.io.threads.value();
                 Some(then.quiet_growth(self.key, *now, threads, law)?)
@@ -1227,14 +1270,22 @@ impl Known {
         if let (Some(known), Some(total)) = (&mut self.io, process.io.total.value()) {
             known.follow(*total, process.io.threads.value());
         }
-        (!is_unchanged).then_some(ProcessDelta { key: self.key, io, usage, rounded_records: 0 })
+        if self.rounded.is_some()
+            && let Some(now) = process.io.rounded_threads()
+            && *self.threads() != *now
+        {
+            self.rounded = Some(Box::new(raised(now, &self.threads())));
+        }
+        let rounded_threads = self.rounded_threads();
+        let nothing = ProcessDelta::nothing(self.key);
+        (!is_unchanged).then_some(ProcessDelta { io, usage, rounded_threads, ..nothing })
     }
 
     /// Hands itself out, and leaves its place behind.
     fn take_out(&mut self) -> Known {
-        let (io, ahead) = (self.io.take(), self.ahead.take());
+        let (io, rounded, ahead) = (self.io.take(), self.rounded.take(), self.ahead.take());
         let (usage, overdrawn) = (self.usage.clone(), self.overdrawn.take());
-        let taken = Known { io, ahead, usage, overdrawn, ..*self };
+        let taken = Known { io, rounded, ahead, usage, overdrawn, ..*self };
         self.is_taken_out = true;
         taken
     }
@@ -1268,6 +1319,8 @@ impl Known {
     /// Takes a record for the last sight, of one that is gone and did this since it was seen.
     /// Returns what of its CPU time is by another clock than its reaper's.
     fn end_with(&mut self, ended: &Ended, delta: &ProcessDelta, ends: Ends) -> UsageDelta {
+        let counted = self.counted_by_threads().plus(delta.io.unwrap_or_default());
+        self.note_counted(counted);
         self.learn_end(ended, self.total_after(delta), ends);
         self.learn_last_cpu(ended, ends)
     }
@@ -1310,7 +1363,9 @@ impl Known {
 
     /// Takes that into T, of one that no later sweep will see.
     fn reach_ahead(&mut self) {
-        if let (Some(ahead), Some(io)) = (self.ahead.take(), &mut self.io) {
+        if let Some(io) = &mut self.io
+            && let Some(ahead) = self.ahead.take()
+        {
             io.threads = io.threads.as_listed(self.key, io.total);
             io.total = io.total.plus(*ahead);
         }
@@ -1318,6 +1373,9 @@ impl Known {
 
     /// The threads that were read, none where they were not.
     fn threads(&self) -> ThreadView<'_> {
+        if let Some(rounded) = &self.rounded {
+            return rounded.of(self.key, IoTotals::ZERO);
+        }
         let list = self.io.as_ref().and_then(|io| io.threads.list(self.key, io.total));
         list.unwrap_or_default()
     }
@@ -1343,7 +1401,43 @@ impl Known {
 
     /// Whether the threads were read.
     fn has_threads(&self) -> bool {
-        self.io.as_ref().is_some_and(|io| !matches!(io.threads, KnownThreads::Unread))
+        let is_listed = |io: &KnownIo| !matches!(io.threads, KnownThreads::Unread);
+        self.rounded.is_some() || self.io.as_ref().is_some_and(is_listed)
+    }
+
+    /// Whether anything is known of its I/O.
+    fn is_readable(&self) -> bool {
+        self.io.is_some() || self.rounded.is_some()
+    }
+
+    /// How many threads it has, where T is out of sight.
+    fn rounded_threads(&self) -> u64 {
+        let threads = self.rounded.as_deref().and_then(ThreadList::written_out);
+        threads.map_or(0, |threads| threads.len() as u64)
+    }
+
+    /// What was counted of it, as far as that is remembered.
+    fn counted_by_threads(&self) -> IoDelta {
+        let threads = self.threads();
+        threads.iter().fold(self.ahead(), |sum, thread| sum.plus(thread.total.as_delta()))
+    }
+
+    /// Remembers that so much was counted, where T is out of sight: this much is to be found with
+    /// whoever waits for it.
+    fn note_counted(&mut self, counted: IoDelta) {
+        if self.rounded.is_some() {
+            self.ahead = None;
+            let ahead = counted.less(self.counted_by_threads());
+            self.ahead = (!ahead.is_zero()).then(|| Box::new(ahead));
+        }
+    }
+
+    /// Lets no thread whose bytes are rounded by now have done less than it had.
+    fn raise_rounded_to(&mut self, previous: &Known) {
+        let now = self.rounded.as_deref().and_then(ThreadList::written_out);
+        if let Some(raised) = now.map(|now| raised(now, &previous.threads())) {
+            self.rounded = Some(Box::new(raised));
+        }
     }
 
     /// Whether this can be a later reading of the same process: it started at the same moment,
@@ -1369,7 +1463,8 @@ impl Known {
     /// Whether the I/O of this reading can follow the one before. Of a process that is
     /// just being released the kernel shows less than it did a moment ago.
     fn io_follows(&self, previous: &Known) -> bool {
-        let was_lost = self.io.is_none() && previous.io.is_some();
+        let was_lost = self.io.is_none()
+            && (previous.io.is_some() || previous.rounded.is_some() && self.rounded.is_none());
         !was_lost && !self.io_fell(previous)
     }
 
@@ -1434,6 +1529,7 @@ impl Pending {
             is_zombie: false,
             usage: KeptUsage { own: ended.own_usage.without_cpu(), ..KeptUsage::default() },
             io: Some(KnownIo::without_threads(IoTotals::ZERO.plus(own.io))),
+            rounded: None,
             is_unread_from_birth: false,
             held_sweeps: 0,
             unread_sweeps: UnreadSweeps::default(),
@@ -1471,7 +1567,7 @@ impl Pending {
                 let reaper = &mut accounts[reaper];
                 reaper.take_out(&self.last, tick_ns);
                 self.leave_aftermath(reaper);
-                if reaper.io_left.is_none() && self.last.io.is_some() {
+                if reaper.io_left.is_none() && self.last.is_readable() {
                     note_lost(&self.last, movement);
                 }
                 (self.settlement, self.sweeps) = (Settlement::In(reaper.current.key), 0);
@@ -1580,6 +1676,29 @@ fn lone_main_threads(then: &ThreadList, now: &ThreadList) -> Option<[bool; 2]> {
     Some([then.lone_main_has_exited()?, now.lone_main_has_exited()?])
 }
 
+/// Threads as they are told now, but none with less than it was told to have done before, where only
+/// rounding makes the difference: who told of it then did not round. Where it is more, another
+/// thread has called exec and taken the main one's place.
+fn raised(now: &[ThreadIo], then: &[ThreadIo]) -> ThreadList {
+    let raise = |thread: &ThreadIo| {
+        let position = then.binary_search_by_key(&thread.key, |then| then.key);
+        let then = position.ok().and_then(|position| then.get(position));
+        let then = then.filter(|then| is_hidden_by_rounding(then.total, thread.total));
+        let total = then.map_or(thread.total, |then| thread.total.raised_to(then.total));
+        ThreadIo { total, ..*thread }
+    };
+    ThreadList::listed(&now.iter().map(raise).collect::<Vec<_>>())
+}
+
+/// Whether a thread that had done `then` may be told, rounded, to have done `now`.
+fn is_hidden_by_rounding(then: IoTotals, now: IoTotals) -> bool {
+    let mut hidden = then.since_clamped(now);
+    // How often it read and wrote is not told at all.
+    hidden.0[IoCounter::ReadCount as usize] = 0;
+    hidden.0[IoCounter::WriteCount as usize] = 0;
+    hidden.0.into_iter().all(|bytes| bytes < ROUNDED_TO_BYTES)
+}
+
 /// What threads did themselves of which none is new and none has ended since `then`; `None`
 /// where that is not so.
 fn quiet_growth_of_threads(then: &[ThreadIo], now: &[ThreadIo]) -> Option<IoDelta> {
@@ -1605,11 +1724,13 @@ impl Account {
         current.usage.own = previous.usage.own.advanced_to(current.usage.own);
         if !current.io_follows(&previous) {
             let is_told_by_threads = current.has_threads() && previous.has_threads();
-            if ends == Ends::Inferred || !is_told_by_threads {
+            let may_be_told = ends != Ends::Inferred || current.rounded.is_some();
+            if !may_be_told || !is_told_by_threads {
                 return Account::unreadable(current, previous);
             }
             current.raise_total_to(&previous);
         }
+        current.raise_rounded_to(&previous);
         let io_left = match (&current.io, &previous.io) {
             (Some(now), Some(then)) => {
                 Some(now.total.since_clamped(then.total).less(previous.ahead()))
@@ -1624,7 +1745,8 @@ impl Account {
         let nothing = Known {
             usage: KeptUsage::default(),
             io: current.io.is_some().then(|| KnownIo::without_threads(IoTotals::ZERO)),
-            is_unread_from_birth: current.io.is_none(),
+            rounded: current.rounded.is_some().then(|| Box::new(ThreadList::listed(&[]))),
+            is_unread_from_birth: !current.is_readable(),
             ..current.clone()
         };
         Account::continued(current, nothing, Ends::Inferred)
@@ -1653,6 +1775,7 @@ impl Account {
         }
         current.usage.reaped = previous.usage.reaped.clone();
         current.io.clone_from(&previous.io);
+        current.rounded.clone_from(&previous.rounded);
         current.ahead.clone_from(&previous.ahead);
         current.held_sweeps = previous.held_sweeps + 1;
         current.unread_sweeps.io = previous.unread_sweeps.io.saturating_add(1);
@@ -1668,7 +1791,7 @@ impl Account {
         let reaped = current.usage.reaped.since_clamped(*previous.usage.reaped);
         let overdrawn = previous.overdrawn();
         current.overdraw(overdrawn.less_in_all(reaped));
-        current.is_unread_from_birth = previous.is_unread_from_birth && current.io.is_none();
+        current.is_unread_from_birth = previous.is_unread_from_birth && !current.is_readable();
         Account {
             has_reaped: reaped[UsageCounter::MinorFaults] > 0,
             reaped_left: reaped.less_in_all(overdrawn),
@@ -1701,7 +1824,8 @@ impl Account {
         self.current.has_ended = self.previous.has_ended;
         self.current.was_told_ended = self.previous.has_ended;
         self.current.fate = self.previous.fate;
-        if movement.is_inferred(key) || self.standing == Standing::Held {
+        let is_polled = movement.is_inferred(key) && !self.is_told_by_threads();
+        if is_polled || self.standing == Standing::Held {
             return;
         }
         let none = Batch::default();
@@ -1714,8 +1838,10 @@ impl Account {
             self.recorded_io = Some(batch.own(&threads));
             // What began in the tick of the look may have ended before it.
             self.recorded_behind_look = threads.ahead(look.ticks + 1);
+            // Of T it can only be ahead where that is known.
             let ahead = threads.ahead(look.ticks);
-            self.current.ahead = (!ahead.is_zero()).then(|| Box::new(ahead));
+            let is_ahead = self.current.io.is_some() && !ahead.is_zero();
+            self.current.ahead = is_ahead.then(|| Box::new(ahead));
         } else {
             self.recorded_io = self.current.recorded_alone(batch);
         }
@@ -1727,9 +1853,17 @@ impl Account {
             let total = self.previous.io.as_ref().map(|io| io.total.plus(self.previous.ahead()));
             let total = total.map(|total| total.plus(own));
             self.current.ahead = None;
+            self.current.note_counted(self.previous.counted_by_threads().plus(own));
             self.current.learn_end(ended, total, movement.ends);
             self.current.was_told_ended = true;
         }
+    }
+
+    /// Whether it is counted by its threads and their records although some may be missing: T is
+    /// out of sight, or was.
+    fn is_told_by_threads(&self) -> bool {
+        let has_lost_total = self.previous.rounded.is_some() || self.current.rounded.is_some();
+        has_lost_total && self.previous.has_threads() && self.current.has_threads()
     }
 
     /// Whether all that a pending child was last seen to have done fits into what this process
@@ -1764,7 +1898,11 @@ impl Account {
                 *left = left.less(io.total.as_delta());
                 self.taken_io = self.taken_io.plus(io.total.as_delta());
             }
-            (Some(_), None) => {
+            (Some(left), None) => {
+                // So much of it was counted.
+                let counted = child.counted_by_threads().min(*left);
+                *left = left.less(counted);
+                self.taken_io = self.taken_io.plus(counted);
                 self.took_unread_io = true;
                 self.took_older_io |= !child.is_unread_from_birth;
             }
@@ -1791,6 +1929,7 @@ impl Account {
             io: own_io,
             usage: own_usage,
             rounded_records: self.recorded_io.map_or(0, |own| own.rounded_records),
+            rounded_threads: self.previous.rounded_threads().max(self.current.rounded_threads()),
         };
         let unread = self.previous.unread_sweeps;
         let residual = Residual {
@@ -1864,6 +2003,6 @@ mod tests {
     /// Whoever adds a field decides here that ten thousand processes are worth it.
     #[test]
     fn what_is_remembered_of_a_process_does_not_grow_unnoticed() {
-        assert!(size_of::<Known>() <= 184, "{} bytes", size_of::<Known>());
+        assert!(size_of::<Known>() <= 192, "{} bytes", size_of::<Known>());
     }
 }

@@ -234,12 +234,16 @@ pub struct ProcessSample {
 }
 
 impl ProcessSample {
-    /// Each living thread's own I/O, as far as it was read.
+    /// Each living thread's own I/O, as far as it was read: see [`ProcessIo::rounded_threads`] for
+    /// how far that is exact.
     #[must_use]
     pub fn threads(&self) -> Reading<ThreadView<'_>> {
         match (&self.io.threads, &self.io.total) {
             (Reading::Value(list), Reading::Value(total)) => {
                 Reading::Value(list.of(self.key, *total))
+            }
+            (Reading::Value(list), Reading::Absent(_)) if list.written_out().is_some() => {
+                Reading::Value(list.of(self.key, IoTotals::ZERO))
             }
             (Reading::Absent(why), _) | (_, Reading::Absent(why)) => Reading::Absent(*why),
         }
@@ -256,6 +260,9 @@ pub struct Usage {
 }
 
 /// I/O of one process.
+///
+/// Where `total` is absent and `threads` are not, the kernel has told of each thread by itself: see
+/// [`ProcessIo::rounded_threads`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessIo {
     /// `/proc/PID/io`: living threads, exited threads and reaped children, together.
@@ -270,6 +277,24 @@ impl ProcessIo {
     /// Takes these for the living threads of the process, ascending by key, where its T was read.
     pub fn set_threads(&mut self, process: ProcessKey, threads: &[ThreadIo]) {
         self.threads = self.total.map(|total| ThreadList::new(process, total, threads));
+    }
+
+    /// The threads of a process whose T is out of sight: the bytes of each are rounded down to
+    /// [`ROUNDED_TO_BYTES`](crate::exit::ROUNDED_TO_BYTES), how often they read and wrote is not
+    /// told, and what ended threads and reaped children did before anybody looked is not known.
+    /// `None` where T is known, or nothing is.
+    #[must_use]
+    pub fn rounded_threads(&self) -> Option<&[ThreadIo]> {
+        match (&self.threads, &self.total) {
+            (Reading::Value(threads), Reading::Absent(_)) => threads.written_out(),
+            _ => None,
+        }
+    }
+
+    /// Why nothing at all is known of what it did.
+    #[must_use]
+    pub fn absence(&self) -> Option<Absence> {
+        self.total.absence().filter(|_| self.rounded_threads().is_none())
     }
 }
 

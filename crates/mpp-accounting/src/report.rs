@@ -54,7 +54,9 @@ pub struct Accuracy {
     /// The same since the first report.
     pub lost_records_total: u64,
     /// By how many bytes at most a group's I/O counters are too low since the start, because
-    /// the kernel rounds the records of ended threads down: the largest of all groups.
+    /// the kernel rounds the records of ended threads down, and what it tells of living ones whose
+    /// files may not be read: the largest of all groups. What grew since some moment in the life of
+    /// such a thread may be too high by as much.
     pub io_bound_bytes: u64,
     /// Living processes that may or may not belong to a group: something that decides it
     /// could not be read.
@@ -179,7 +181,7 @@ impl Value {
 pub enum Mark {
     /// As the kernel counts it.
     Exact,
-    /// Too low by no more than a bound that is known: [`Accuracy::io_bound_bytes`]. Printed `~`.
+    /// Off by no more than a bound that is known: [`Accuracy::io_bound_bytes`]. Printed `~`.
     Bound,
     /// Close: something that ended between two sweeps was inferred. Printed `~`.
     Estimate,

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::exit::ROUNDED_TO_BYTES;
 use crate::group_totals::{DelaysMissing, GroupTotals};
 use crate::metric::{MetricId, Need};
 use crate::process::{
@@ -14,7 +15,9 @@ use crate::process::{
 use crate::rate;
 use crate::report::{Column, Figure, Form, Mark, Value};
 use crate::snapshot::{Snapshot, Visibility};
-use crate::units::{BootTime, DelayCounter, DelayDelta, IoCounter, TcpCounter, UsageCounter};
+use crate::units::{
+    BootTime, DelayCounter, DelayDelta, IoCounter, IoDelta, TcpCounter, UsageCounter,
+};
 
 /// The time between two sweeps.
 #[derive(Clone, Copy, Debug)]
@@ -101,8 +104,12 @@ pub(crate) struct Tally {
     fds: Sum,
     fds_worst: Sum,
     fds_worst_percent: f64,
-    /// Counts nothing; remembers whose I/O could be read.
+    /// These two count nothing; they remember whose I/O could be read, and of whom it is known how
+    /// often they read and wrote.
     io: Sum,
+    io_calls: Sum,
+    /// Living threads whose bytes are rounded down.
+    rounded_threads: u64,
     switches: Sum,
     /// These count nothing either.
     delays_cpu: Sum,
@@ -125,7 +132,7 @@ impl Tally {
         self.add_memory(process);
         self.threads.add(process.gauges.threads);
         self.add_fds(process);
-        self.io.add(process.io.total.map(|_| 0));
+        self.add_io(process);
         self.add_switches(process);
         self.add_delays(process);
         match &process.gauges.seldom.sockets {
@@ -150,6 +157,7 @@ impl Tally {
             &mut self.fds,
             &mut self.fds_worst,
             &mut self.io,
+            &mut self.io_calls,
             &mut self.switches,
             &mut self.delays_cpu,
             &mut self.delays_others,
@@ -210,6 +218,36 @@ impl Tally {
             }
             (Reading::Absent(why), _) | (_, Reading::Absent(why)) => self.fds_worst.miss(why),
         }
+    }
+
+    fn add_io(&mut self, process: &ProcessSample) {
+        if let Some(threads) = process.io.rounded_threads() {
+            self.rounded_threads += threads.len() as u64;
+        }
+        self.io.add(process.io.absence().map_or(Reading::Value(0), Reading::Absent));
+        self.io_calls.add(process.io.total.map(|_| 0));
+    }
+
+    /// By how many bytes at most each of the I/O counters is too low, for threads that live.
+    pub(crate) fn io_bound_bytes(&self) -> u64 {
+        self.rounded_threads.saturating_mul(ROUNDED_TO_BYTES - 1)
+    }
+
+    /// Of whom a counter could be read.
+    fn io_of(&self, counter: IoCounter) -> &Sum {
+        if is_of_calls(counter) { &self.io_calls } else { &self.io }
+    }
+
+    /// Why nothing can be said of a counter, where members are known to have done this.
+    fn io_absence(&self, counter: IoCounter, done: IoDelta) -> Option<Absence> {
+        let is_nothing = if is_of_calls(counter) { done[counter] == 0 } else { done.is_zero() };
+        self.io_of(counter).absence().filter(|_| is_nothing)
+    }
+
+    /// What is left of a promise, as far as the living are concerned.
+    fn io_mark(&self, counter: IoCounter, mark: Mark) -> Mark {
+        let living = if self.rounded_threads > 0 { Mark::Bound } else { Mark::Exact };
+        rounded(counter, mark.and(living)).and(self.io_of(counter).mark())
     }
 
     fn add_switches(&mut self, process: &ProcessSample) {
@@ -385,14 +423,15 @@ impl Tally {
                     _ => (moved as f64, self.tcp_mark(group)),
                 }
             }
-            _ => match (io_counter(id), self.io.absence()) {
-                (Some(_), Some(why)) if group.io_moved.is_zero() => return Figure::Absent(why),
-                (Some(counter), _) => (
-                    group.io_in_time()[counter] as f64,
-                    rounded(counter, marks.io).and(self.io.mark()),
-                ),
-                (None, _) => return Figure::Absent(Absence::Unsupported),
-            },
+            _ => {
+                let Some(counter) = io_counter(id) else {
+                    return Figure::Absent(Absence::Unsupported);
+                };
+                if let Some(why) = self.io_absence(counter, group.io_moved) {
+                    return Figure::Absent(why);
+                }
+                (group.io_in_time()[counter] as f64, self.io_mark(counter, marks.io))
+            }
         };
         match rate::per_second(growth, interval.elapsed) {
             Some(rate) => known(Value::Float(rate), mark),
@@ -401,12 +440,9 @@ impl Tally {
     }
 
     fn io_total(&self, group: &GroupTotals, counter: IoCounter) -> Figure {
-        match self.io.absence() {
-            Some(why) if group.io == Default::default() => Figure::Absent(why),
-            _ => known(
-                Value::Integer(group.io[counter]),
-                rounded(counter, io_mark(group)).and(self.io.mark()),
-            ),
+        match self.io_absence(counter, group.io.as_delta()) {
+            Some(why) => Figure::Absent(why),
+            None => known(Value::Integer(group.io[counter]), self.io_mark(counter, io_mark(group))),
         }
     }
 
@@ -494,7 +530,7 @@ fn is_missing(process: &ProcessSample, need: Need) -> bool {
     let why = match need {
         Need::Always => None,
         Need::Memory => gauges.memory.absence(),
-        Need::Io => process.io.total.absence(),
+        Need::Io => process.io.absence(),
         Need::Fds => gauges.fds.absence(),
         Need::FdLimit => gauges.seldom.fd_limit.absence(),
         Need::ContextSwitches => gauges.context_switches.absence(),
@@ -532,10 +568,11 @@ fn io_mark(group: &GroupTotals) -> Mark {
 
 /// Of a rounded record the bytes are known within a bound, the numbers of calls not at all.
 fn rounded(counter: IoCounter, mark: Mark) -> Mark {
-    match (counter, mark) {
-        (IoCounter::ReadCount | IoCounter::WriteCount, Mark::Bound) => Mark::LowerBound,
-        (_, mark) => mark,
-    }
+    if mark == Mark::Bound && is_of_calls(counter) { Mark::LowerBound } else { mark }
+}
+
+fn is_of_calls(counter: IoCounter) -> bool {
+    matches!(counter, IoCounter::ReadCount | IoCounter::WriteCount)
 }
 
 fn usage_mark(group: &GroupTotals) -> Mark {

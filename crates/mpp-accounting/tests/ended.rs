@@ -343,6 +343,35 @@ fn io_that_was_never_readable_is_unknown() {
 }
 
 #[test]
+fn io_that_threads_alone_told_of_is_bounded_and_what_was_before_is_not_known() {
+    let mut old = 0;
+    let rounded = recorder(ExitSource::Rounded);
+    let mut watch = Watch::new(rounded, everything(), |kernel| {
+        kernel.hide_totals();
+        old = kernel.fork(INIT, "old");
+        kernel.write(old, 5000);
+    });
+    let mut new = 0;
+    watch.interval(|kernel| {
+        new = kernel.fork(INIT, "new");
+        kernel.write(new, 5000);
+    });
+    watch.interval(|kernel| {
+        for process in [old, new] {
+            kernel.write(process, 5000);
+            kernel.exit_and_wait(process);
+        }
+    });
+    let told = |name: &str| {
+        let told = watch.told.iter().find(|ended| &*ended.identity.comm == name.as_bytes());
+        told.and_then(|ended| ended.figure(MetricId::IoWriteBytes))
+    };
+    let figure = |value, mark| Some(Figure::Known { value: Value::Integer(value), mark });
+    assert_eq!(told("new"), figure(9216, Mark::Bound));
+    assert_eq!(told("old"), figure(9216, Mark::LowerBound));
+}
+
+#[test]
 fn only_members_of_groups_are_told_of_and_descendants_with_their_group() {
     for (descendants, expected) in
         [(Descendants::Taken, ["web", "worker"].as_slice()), (Descendants::Left, &["web"])]

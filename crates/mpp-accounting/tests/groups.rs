@@ -540,7 +540,7 @@ fn what_an_undecided_process_did_is_not_that_of_the_next_bearer_of_its_key() {
     let key = Kernel::new().sweep().processes[0].key;
     let io = Some(Delta([0, 10, 0, 1, 0, 10, 0]));
     let usage = UsageDelta::from_cpu_ns(1);
-    let delta = ProcessDelta { key, io, usage, rounded_records: 0 };
+    let delta = ProcessDelta { key, io, usage, rounded_records: 0, rounded_threads: 0 };
     let does = Movement { processes: vec![delta], ..Movement::default() };
     let ends = Succession { key, ends_now: true };
     let ends = Movement { successions: vec![ends], ..does.clone() };
@@ -573,6 +573,7 @@ fn written_among_the_undecided(idle: u32, count: u32) -> [Figure; 2] {
         io: Some(Delta([0, 10, 0, 1, 0, 10, 0])),
         usage: UsageDelta::from_cpu_ns(1),
         rounded_records: 0,
+        rounded_threads: 0,
     };
     let (inferred, unread) = (doubtful.to_vec(), doubtful.to_vec());
     let doubts = Movement { inferred, unread, ..Movement::default() };
@@ -640,7 +641,8 @@ fn promised_of_a_row_made_later(ends: Ends) -> Figure {
     let key = process.key;
     snapshot.processes.push(process);
     let io = Some(Delta([0, 500, 0, 1, 0, 500, 0]));
-    let delta = ProcessDelta { key, io, usage: UsageDelta::ZERO, rounded_records: 0 };
+    let delta =
+        ProcessDelta { key, io, usage: UsageDelta::ZERO, rounded_records: 0, rounded_threads: 0 };
     let writes = Movement { processes: vec![delta], ends, ..Movement::default() };
     let nothing = Movement { ends: Ends::Exact, ..Movement::default() };
     for (environment, movement) in

@@ -8,6 +8,7 @@ use mpp_accounting::exit::{ExitSource, ROUNDED_TO_BYTES};
 use mpp_accounting::group::{GroupBook, Rows};
 use mpp_accounting::ledger::{Ledger, Movement};
 use mpp_accounting::metric;
+use mpp_accounting::process::Absence;
 use mpp_accounting::report::{Figure, Mark, Report, Tier, Value};
 use mpp_accounting::selector::{Descendants, GroupKey, Resolution, Selector};
 
@@ -245,6 +246,88 @@ fn rounded_records_leave_a_bound_only_where_they_belong() {
     watch.interval(|_| {});
     assert_eq!(watch.mark("child", WRITTEN), Mark::Bound, "a total does not become better");
     assert_eq!(watch.mark("child", RATE), Mark::Exact, "nothing was rounded in this interval");
+}
+
+/// The marks of a group's bytes, of their rate, and of how often it wrote, where that is a number.
+fn marks(watch: &Watch, group: &str) -> (Mark, Mark, Option<Mark>) {
+    let writes = match watch.figure(group, "io_counters.write_count") {
+        Figure::Known { mark, .. } => Some(mark),
+        Figure::Absent(why) => {
+            assert_eq!(why, Absence::Denied, "{group}");
+            None
+        }
+    };
+    (watch.mark(group, WRITTEN), watch.mark(group, RATE), writes)
+}
+
+#[test]
+fn a_group_that_threads_alone_tell_of_says_what_may_be_missing() {
+    let rows = Rows::Keyed {
+        selector: Box::new(Selector::parse("").expect("a selector")),
+        key: GroupKey::Name,
+        rows_max: 10,
+    };
+    let (mut old, mut thread) = (0, 0);
+    let mut watch = Watch::new(ExitSource::Rounded, rows, |kernel| {
+        kernel.hide_totals();
+        old = kernel.fork(INIT, "old");
+        thread = kernel.start_thread(old);
+        kernel.write_in(old, thread, 5000);
+        kernel.process(INIT).hides_total = false;
+    });
+    // Of what was done before there may have been more; one byte less than a KiB for each thread.
+    assert_eq!(watch.total("old", WRITTEN), 4096);
+    assert_eq!(watch.mark("old", WRITTEN), Mark::LowerBound);
+    assert_eq!(watch.report.accuracy.io_bound_bytes, 2 * (ROUNDED_TO_BYTES - 1));
+    let mut new = 0;
+    watch.interval(|kernel| {
+        new = kernel.fork(old, "new");
+        kernel.write(new, 3000);
+    });
+    assert_eq!(watch.total("new", WRITTEN), 2048);
+    assert_eq!(marks(&watch, "new"), (Mark::Bound, Mark::Bound, None));
+    // Nothing was written, as far as can be told.
+    assert_eq!(marks(&watch, "old"), (Mark::LowerBound, Mark::Bound, None));
+    // What the first process inherited before may be another group's, and that is all.
+    let inherits = Mark::Estimate;
+    assert_eq!(marks(&watch, "init"), (inherits, Mark::Exact, Some(inherits)));
+    watch.interval(|kernel| kernel.exit_and_wait(new));
+    assert_eq!((watch.total("new", WRITTEN), watch.mark("new", WRITTEN)), (2048, Mark::Bound));
+    // One that executes something takes its deeds to another group, and leaves the mark.
+    watch.interval(|kernel| kernel.write(old, 2000));
+    watch.interval(|kernel| kernel.exec(old, old, "other"));
+    assert_eq!(watch.mark("old", WRITTEN), Mark::LowerBound);
+    // The thread that ended has a record, and two lived when that group was left.
+    assert_eq!(watch.report.accuracy.io_bound_bytes, 3 * (ROUNDED_TO_BYTES - 1));
+    assert_eq!(watch.report.groups.iter().map(|group| group.unreadable).sum::<u64>(), 0);
+}
+
+#[test]
+fn where_records_were_lost_what_threads_alone_tell_is_a_lower_bound_from_then_on() {
+    let rows = named(&[("new", Descendants::Left), ("open", Descendants::Left)]);
+    let mut watch = Watch::new(ExitSource::Rounded, rows, |kernel| {
+        kernel.hide_totals();
+    });
+    let (mut new, mut open) = (0, 0);
+    watch.interval(|kernel| {
+        new = kernel.fork(INIT, "new");
+        open = kernel.fork(INIT, "open");
+        kernel.process(open).hides_total = false;
+        kernel.write(new, 4096);
+    });
+    assert_eq!(watch.mark("new", WRITTEN), Mark::Bound);
+    watch.interval(|kernel| {
+        kernel.record_ends(Recorder { room: 0, ..recorder(ExitSource::Rounded) });
+        unseen(kernel, new, "child", 10_000);
+    });
+    watch.kernel.record_ends(recorder(ExitSource::Rounded));
+    watch.interval(|kernel| kernel.write(new, 4096));
+    assert_eq!(watch.total("new", WRITTEN), 8192);
+    assert_eq!(
+        (watch.mark("new", WRITTEN), watch.mark("new", RATE)),
+        (Mark::LowerBound, Mark::Bound)
+    );
+    assert_eq!(watch.mark("open", WRITTEN), Mark::Estimate);
 }
 
 #[test]

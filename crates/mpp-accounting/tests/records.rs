@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use model_kernel::{INIT, Kernel, Overflow, Recorder};
 use mpp_accounting::exit::{ExitSource, Exits, ROUNDED_TO_BYTES};
 use mpp_accounting::ledger::{Ends, Ledger, Movement};
-use mpp_accounting::process::{ProcessKey, Reading};
+use mpp_accounting::process::{ProcessKey, ProcessSample, Reading};
 use mpp_accounting::snapshot::Snapshot;
 use mpp_accounting::units::{IoCounter, IoDelta, IoTotals, UsageDelta};
 
@@ -21,6 +21,8 @@ type Truth = BTreeMap<ProcessKey, (IoDelta, UsageDelta)>;
 struct Watch {
     kernel: Kernel,
     source: ExitSource,
+    /// How many threads lived when the first sweep was taken, by process, whose bytes are rounded.
+    rounded_before: BTreeMap<ProcessKey, u64>,
     ledger: Ledger,
     /// What each process was credited with.
     own: Truth,
@@ -44,6 +46,7 @@ impl Watch {
         Watch {
             kernel,
             source,
+            rounded_before: BTreeMap::new(),
             ledger: Ledger::new(),
             own: Truth::new(),
             inherited: Default::default(),
@@ -69,6 +72,7 @@ impl Watch {
         self.before = self.kernel.truth_of.clone();
         let snapshot = self.kernel.sweep_while(between);
         assert!(self.ledger.advance(&snapshot).is_baseline);
+        self.rounded_before = rounded_threads(&snapshot);
     }
 
     /// One interval: something happens, a second passes, a sweep is taken.
@@ -145,15 +149,19 @@ impl Watch {
         self.kernel.truth_of.iter().map(done).collect()
     }
 
-    /// Every process was credited with what it did itself, less what rounding hides.
+    /// Every process was credited with what it did itself, less what rounding hides: of bytes,
+    /// and where threads are told of by themselves of nothing else. A growth that begins with a
+    /// rounded number may be rounded up.
     fn assert_own(&self) {
+        let living = rounded_threads(&self.kernel.clone().sweep());
         for (key, (truth, _)) in self.truth() {
             let (own, _) = self.own.get(&key).copied().unwrap_or_default();
-            let records = self.rounded_records.get(&key).copied().unwrap_or(0);
-            let bound = records * (ROUNDED_TO_BYTES - 1);
+            let of = |counts: &BTreeMap<ProcessKey, u64>| counts.get(&key).copied().unwrap_or(0);
+            let below = (of(&self.rounded_records) + of(&living)) * (ROUNDED_TO_BYTES - 1);
+            let above = of(&self.rounded_before) * (ROUNDED_TO_BYTES - 1);
             for (credited, did) in own.0.into_iter().zip(truth.0) {
-                let found = (credited, did, bound);
-                assert!(credited <= did && did - credited <= bound, "{key:?}: {found:?}");
+                let found = (credited, did, below, above);
+                assert!(credited <= did + above && did <= credited + below, "{key:?}: {found:?}");
             }
         }
         assert!(self.inherited.0.is_zero(), "with records nothing is inferred");
@@ -190,6 +198,12 @@ impl Watch {
     }
 }
 
+/// By process, the threads whose bytes are rounded in a sweep.
+fn rounded_threads(snapshot: &Snapshot) -> BTreeMap<ProcessKey, u64> {
+    let count = |seen: &ProcessSample| Some((seen.key, seen.io.rounded_threads()?.len() as u64));
+    snapshot.processes.iter().filter_map(count).collect()
+}
+
 fn cpu_and_faults(usage: UsageDelta) -> [u64; 3] {
     let [user_ns, system_ns, minor, major] = usage.0;
     [user_ns + system_ns, minor, major]
@@ -209,7 +223,17 @@ fn ends_of(source: ExitSource) -> Ends {
 
 /// Tells a story under a source, and lets everything come to rest.
 fn tell(source: ExitSource, story: impl Fn(&mut Watch)) -> Watch {
-    let mut watch = Watch::new(source);
+    tell_to(Watch::new(source), story)
+}
+
+/// The same where no file of any process may be read.
+fn tell_from_outside(story: impl Fn(&mut Watch)) -> Watch {
+    let mut watch = Watch::new(ExitSource::Rounded);
+    watch.kernel.hide_totals();
+    tell_to(watch, story)
+}
+
+fn tell_to(mut watch: Watch, story: impl Fn(&mut Watch)) -> Watch {
     story(&mut watch);
     for _ in 0..5 {
         watch.interval(|_| {});
@@ -220,8 +244,12 @@ fn tell(source: ExitSource, story: impl Fn(&mut Watch)) -> Watch {
 /// Tells a story under each source of records: nothing but rounding may be missing, of any
 /// process, and no interval may do without its records.
 fn check(story: impl Fn(&mut Watch)) {
-    for source in [ExitSource::Exact, ExitSource::Rounded] {
-        let watch = tell(source, &story);
+    let watches = [
+        (ExitSource::Exact, tell(ExitSource::Exact, &story)),
+        (ExitSource::Rounded, tell(ExitSource::Rounded, &story)),
+        (ExitSource::Rounded, tell_from_outside(&story)),
+    ];
+    for (source, watch) in watches {
         watch.assert_own();
         watch.assert_usage();
         watch.assert_ends();
@@ -265,10 +293,10 @@ fn children_never_seen_alive_count_in_the_interval_in_which_they_ended() {
                 kernel.use_cpu(child, round % 3, round);
                 kernel.exit_and_wait(child);
             }
-            kernel.write(parent, 1);
+            kernel.write(parent, 1024);
         });
         assert!(children.iter().all(|child| own(&movement, *child) >= 4096));
-        assert_eq!(own(&movement, watch.kernel.process(parent).key), 1);
+        assert_eq!(own(&movement, watch.kernel.process(parent).key), 1024);
         watch.interval(|_| {});
     });
 }
@@ -283,10 +311,10 @@ fn what_a_reaped_child_wrote_is_not_its_parents() {
             let movement = watch.interval(|kernel| {
                 let child = kernel.fork(parent, "child");
                 kernel.write(child, 10_000);
-                kernel.write(parent, 3);
+                kernel.write(parent, 3072);
                 kernel.exit_and_wait(child);
             });
-            assert_eq!(own(&movement, key), 3);
+            assert_eq!(own(&movement, key), 3072);
         }
     });
 }
@@ -594,12 +622,12 @@ fn exec_from_another_thread_of_a_process_never_seen_before_counts_both_lives() {
         let thread = watch.kernel.start_thread(process);
         watch.kernel.write(process, 10_240);
         watch.kernel.exec(process, thread, "after");
-        watch.kernel.write(process, 30_000);
+        watch.kernel.write(process, 30_720);
         watch.kernel.pass(99);
         let key = watch.kernel.process(process).key;
         let snapshot = watch.kernel.sweep();
         let movement = watch.take(&snapshot);
-        assert_eq!(own(&movement, key), 40_240);
+        assert_eq!(own(&movement, key), 40_960);
     });
 }
 
@@ -1789,6 +1817,139 @@ fn a_child_without_a_record_that_nobody_waited_for_concerns_no_later_interval() 
         assert!(tail.contains(&missing_after_a_look(source, drop, |_, _| {}, [false; 2])));
         assert!(tail.contains(&missing_after_a_look(source, drop, little, [false; 2])));
     }
+}
+
+/// A process beside others whose files may be read: it changes its user, say.
+fn hide(kernel: &mut Kernel, pid: u32) {
+    kernel.process(pid).hides_total = true;
+}
+
+#[test]
+fn a_process_whose_files_close_and_open_again_counts_once() {
+    let watch = tell(ExitSource::Rounded, |watch| {
+        let parent = watch.kernel.fork(INIT, "parent");
+        let thread = watch.kernel.start_thread(parent);
+        watch.begin();
+        let key = watch.kernel.process(parent).key;
+        // Of 5,000 bytes 4,096 are told by now: the next 4 KiB must not count 904 bytes of them again.
+        watch.interval(|kernel| kernel.write_in(parent, thread, 5000));
+        assert_eq!(own(&watch.interval(|kernel| hide(kernel, parent)), key), 0);
+        assert_eq!(own(&watch.interval(|_| {}), key), 0);
+        let movement = watch.interval(|kernel| kernel.write_in(parent, thread, 4096));
+        assert_eq!(own(&movement, key), 8192 - 5000);
+        let movement = watch.interval(|kernel| {
+            kernel.write_in(parent, thread, 100);
+            kernel.process(parent).hides_total = false;
+        });
+        assert_eq!(own(&movement, key), 5000 + 4096 + 100 - 8192);
+        watch.interval(|kernel| kernel.end_thread(parent, thread));
+        watch.interval(|kernel| kernel.exit_and_wait(parent));
+    });
+    watch.assert_own();
+    watch.assert_usage();
+    watch.assert_ends();
+}
+
+#[test]
+fn a_process_of_whose_threads_nothing_is_told_for_a_while_counts_when_it_is_again() {
+    let watch = tell_from_outside(|watch| {
+        let process = watch.kernel.fork(INIT, "process");
+        let thread = watch.kernel.start_thread(process);
+        watch.begin();
+        let key = watch.kernel.process(process).key;
+        watch.interval(|kernel| {
+            kernel.write_in(process, thread, 10_000);
+            kernel.process(process).is_readable = false;
+        });
+        let movement = watch.interval(|kernel| kernel.end_thread(process, thread));
+        assert_eq!(own(&movement, key), 0);
+        let movement = watch.interval(|kernel| kernel.process(process).is_readable = true);
+        assert_eq!(own(&movement, key), 9216);
+        watch.interval(|kernel| kernel.exit_and_wait(process));
+    });
+    watch.assert_own();
+    watch.assert_usage();
+    watch.assert_ends();
+}
+
+#[test]
+fn what_a_hidden_process_grew_counts_although_records_were_lost_and_is_told_to_miss_some() {
+    let watch = tell_from_outside(|watch| {
+        let process = watch.kernel.fork(INIT, "process");
+        let (kept, lost) = (watch.kernel.start_thread(process), watch.kernel.start_thread(process));
+        let stranger = watch.kernel.fork(INIT, "stranger");
+        watch.begin();
+        let key = watch.kernel.process(process).key;
+        let movement = watch.interval(|kernel| {
+            kernel.write_in(process, kept, 20_480);
+            kernel.write_in(process, lost, 4096);
+            kernel.end_thread(process, kept);
+            kernel.record_ends(Recorder { room: 1, ..recorder(ExitSource::Rounded) });
+            kernel.end_thread(process, lost);
+            kernel.exit_and_wait(stranger);
+            kernel.write(process, 2048);
+        });
+        assert_eq!((movement.ends, own(&movement, key)), (Ends::Inferred, 20_480 + 2048));
+        assert!(movement.unread.contains(&key), "what the lost record held is missing for good");
+        watch.kernel.record_ends(recorder(ExitSource::Rounded));
+        let movement = watch.interval(|kernel| kernel.write(process, 1024));
+        assert_eq!((movement.ends, own(&movement, key)), (Ends::Rounded, 1024));
+        assert!(!movement.unread.contains(&key));
+    });
+    assert!(watch.missing_records > 0);
+}
+
+#[test]
+fn a_hidden_process_without_one_record_keeps_to_the_others() {
+    tell_from_outside(|watch| {
+        let process = watch.kernel.fork(INIT, "process");
+        let (kept, lost) = (watch.kernel.start_thread(process), watch.kernel.start_thread(process));
+        watch.begin();
+        let key = watch.kernel.process(process).key;
+        watch.kernel.pass(1);
+        for (thread, bytes) in [(kept, 20_480), (lost, 4096)] {
+            watch.kernel.write_in(process, thread, bytes);
+            watch.kernel.end_thread(process, thread);
+        }
+        watch.kernel.pass(99);
+        let mut snapshot = watch.kernel.sweep();
+        snapshot.exits.threads.retain(|exit| exit.thread.tid != lost);
+        let movement = watch.take(&snapshot);
+        assert_eq!((movement.ends, movement.missing_records), (Ends::Rounded, 1));
+        assert!(movement.is_inferred(key) && movement.unread.contains(&key));
+        assert_eq!(own(&movement, key), 20_480);
+    });
+}
+
+#[test]
+fn a_lost_record_beside_hidden_children_doubles_nothing_with_their_parent() {
+    let watch = tell(ExitSource::Rounded, |watch| {
+        let parent = watch.kernel.fork(INIT, "parent");
+        watch.kernel.hide_totals();
+        watch.kernel.process(parent).hides_total = false;
+        let children: Vec<u32> = (0..3).map(|_| watch.kernel.fork(parent, "child")).collect();
+        watch.begin();
+        watch.interval(|kernel| {
+            for child in &children {
+                kernel.write(*child, 40_960);
+            }
+        });
+        // Only the first end is told.
+        watch.interval(|kernel| {
+            kernel.record_ends(Recorder { room: 1, ..recorder(ExitSource::Rounded) });
+            for child in &children {
+                kernel.write(*child, 10_240);
+                kernel.exit_and_wait(*child);
+            }
+        });
+        watch.kernel.record_ends(recorder(ExitSource::Rounded));
+    });
+    let own = watch.own.values().fold(IoDelta::ZERO, |sum, own| sum.plus(own.0));
+    let done = watch.truth().into_values().fold(IoDelta::ZERO, |sum, truth| sum.plus(truth.0));
+    let bytes = |io: IoDelta| io[IoCounter::WriteBytes];
+    assert!(bytes(own) >= 3 * 40_960, "what was seen living stays");
+    let all = bytes(own.plus(watch.inherited.0));
+    assert!(all <= bytes(done), "{all} of {}", bytes(done));
 }
 
 /// The record of a process that no sweep sees alive is lost, and somebody tells. It did all that it

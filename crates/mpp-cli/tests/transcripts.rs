@@ -111,7 +111,7 @@ fn find_on_a_small_server() {
     check_frozen("find_children", &["find", "bash", "--children", "-d", ","]);
     check_frozen("find_port", &["find", "--port", "80,8000-8010"]);
     check_frozen("find_nothing", &["find", "nobody-is-called-so"]);
-    check_frozen("find_text_form", &["find", "name:nginx"]);
+    check_frozen("show_text_form", &["show", "name:nginx", "-i", "0"]);
 }
 
 #[test]

@@ -184,6 +184,18 @@ impl Capabilities {
             }
         }
     }
+
+    /// Takes in that the kernel's taskstats tell of ended threads, and so of living ones, too:
+    /// what these read and write is known even of processes whose files may not be read.
+    pub fn note_told_threads(&mut self) {
+        let io = self.facts.iter_mut().find(|fact| fact.id == FactId::Io);
+        let is_refused =
+            |fact: &Fact| fact.needs.starts_with("CAP_") && fact.standing != Standing::Works;
+        if let Some(io) = io.filter(|fact| is_refused(fact)) {
+            io.standing = Standing::Limited;
+            io.found.push_str("; others' I/O is told by thread, rounded down to KiB");
+        }
+    }
 }
 
 fn held(effective: CapabilitySet) -> Vec<&'static str> {
@@ -484,6 +496,25 @@ mod tests {
         check(Some((0, 2)), (Standing::Missing, "none of 2 processes could be read"));
         check(Some((0, 0)), (Standing::Untried, "there was no process to try"));
         check(None, (Standing::Missing, "not accounted by this kernel"));
+    }
+
+    #[test]
+    fn io_that_is_told_by_thread_is_limited_and_not_missing() {
+        let here = Capabilities::read("/proc".as_ref()).unwrap();
+        let check = |tries, expected: (Standing, &str)| {
+            let mut here = here.clone();
+            let (standing, found) = io_standing(Some(tries));
+            let io = here.facts.iter_mut().find(|fact| fact.id == FactId::Io).unwrap();
+            (io.standing, io.found) = (standing, found);
+            here.note_told_threads();
+            let io = here.fact(FactId::Io).unwrap();
+            assert_eq!((io.standing, io.found.as_str()), expected);
+        };
+        let told = "none of 2 processes could be read; others' I/O is told by thread, rounded down \
+            to KiB";
+        check(Tries { readable: 0, refused: 2 }, (Standing::Limited, told));
+        let whole = "all of 5 processes could be read";
+        check(Tries { readable: 5, refused: 0 }, (Standing::Works, whole));
     }
 
     #[test]

@@ -26,6 +26,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Resource, getrlimit, pidfd_open};
 
+use self::closed::{Closed, is_told_by_threads};
 pub use self::glimpse::{Glimpse, NeedsSweep};
 use self::standstill::Turn;
 use crate::allocator;
@@ -148,6 +149,7 @@ pub struct Collector {
     inodes: Vec<u64>,
     /// In the order of reading.
     order: Vec<Turn>,
+    closed: Closed,
     /// Which samples of the sweep before are of this one, too, kept for its room.
     current: Vec<bool>,
     stat_room: Room,
@@ -420,6 +422,7 @@ impl Collector {
             pids: Vec::new(),
             inodes: Vec::new(),
             order: Vec::new(),
+            closed: Closed::default(),
             current: Vec::new(),
             stat_room: Room::default(),
             buffers,
@@ -555,6 +558,7 @@ impl Collector {
         self.attention = Attention::Everybody;
         self.put_in_order(needs.needs, &into.processes);
         self.read_all(needs, into);
+        self.ask_closed(&mut into.processes);
         self.witness.ask_delays(self.origin.scale, &mut into.processes);
         self.witness.ask_switches(&mut into.processes);
         Ok(())
@@ -944,6 +948,7 @@ impl Collector {
         self.trouble = Trouble::default();
         self.wants.grow(needs);
         self.witness.capture(&self.wants.needs);
+        self.closed.begin();
         mem::swap(&mut self.parents, &mut self.former_parents);
         self.parents.clear();
         let scope = table_scope(needs);
@@ -1143,7 +1148,8 @@ impl Collector {
         let key = ProcessKey { pid, start_time_ticks: stat.start_time_ticks };
         self.remember_parent(stat);
         self.forget_former_bearer(key);
-        let Collector { origin, known, identities, buffers, wants, round, sockets, .. } = self;
+        let Collector { origin, known, identities, buffers, wants, round, sockets, closed, .. } =
+            self;
         let subject = Subject { origin, folder, pid, stat, phase };
         match known.get_mut(pid) {
             Some(known) => known.refresh(uid, &subject, wants, *round, buffers),
@@ -1178,6 +1184,9 @@ impl Collector {
         let is_wanted = measures.sockets || needs.needs.identity.listening_ports;
         let sockets = sockets.as_mut().filter(|_| is_wanted);
         let mut sample = assemble(known, &subject, &measures, &plan, sockets, buffers)?;
+        if is_told_by_threads(&sample.io) {
+            closed.enter(key, &subject, buffers)?;
+        }
         if leaves_switches {
             // The file that tells them costs three times what the kernel takes to be asked.
             sample.gauges.context_switches = Reading::Absent(Absence::NeedsRecords);
@@ -1549,7 +1558,10 @@ fn assemble(
     buffers: &mut Buffers,
 ) -> Result<ProcessSample, Vanished> {
     let read_at = subject.origin.since_boot();
-    let Counters { usage, io } = read_counters(known, subject, measures, plan, buffers)?;
+    let Counters { usage, mut io } = read_counters(known, subject, measures, plan, buffers)?;
+    if plan.watch.is_some() && io.total.absence() == Some(Absence::Denied) {
+        io.threads = Reading::Absent(Absence::NeedsRecords);
+    }
     let usage = known.hand_out(usage);
     let mut gauges = subject.gauges(measures, u64::from(known.threads_max), buffers);
     if measures.proportional_memory {
@@ -1565,7 +1577,9 @@ fn assemble(
     if has_vanished(&io, &gauges) {
         return Err(Vanished);
     }
-    known.note_threads(io.total.value().copied().zip(io.threads.value().cloned()));
+    if !is_told_by_threads(&io) {
+        known.note_threads(io.total.value().copied().zip(io.threads.value().cloned()));
+    }
     Ok(ProcessSample {
         key: known.key,
         parent_pid: subject.stat.ppid,
@@ -1668,7 +1682,7 @@ fn count_absences(sample: &ProcessSample, trouble: &mut Trouble) {
         cmdline.absence(),
         environment.absence(),
         cgroup.absence(),
-        sample.io.total.absence(),
+        sample.io.absence(),
         sample.io.threads.absence(),
         gauges.memory.absence(),
         gauges.seldom.proportional_memory.absence(),
@@ -1709,6 +1723,7 @@ fn thread_group(status: &[u8]) -> Option<u32> {
     u32::try_from(number).ok()
 }
 
+mod closed;
 mod glimpse;
 mod kin;
 pub(crate) mod standstill;

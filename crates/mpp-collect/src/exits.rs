@@ -16,7 +16,7 @@ mod health;
 mod rounded;
 
 use mpp_accounting::exit::{ExitSource, Exits, ProcessExit};
-use mpp_accounting::process::{Identity, IdentityNeeds, ProcessKey, ProcessSample};
+use mpp_accounting::process::{Absence, Identity, IdentityNeeds, ProcessKey, ProcessSample};
 use mpp_accounting::units::BootTime;
 use mpp_parse::bpf_record::TaskKey;
 use rustix::io::Errno;
@@ -30,7 +30,7 @@ use crate::cure::Cure;
 use crate::identity::roster::Roster;
 use crate::origin::{Origin, ProcfsKind};
 use crate::scale::Scale;
-use crate::taskstats::{DelayAccounting, Taskstats, TaskstatsOptions};
+use crate::taskstats::{DelayAccounting, Taskstats, TaskstatsOptions, ThreadAccount};
 
 /// Why ends are not seen better than they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -214,6 +214,17 @@ impl Witness {
     pub(crate) fn ask_switches(&mut self, processes: &mut [ProcessSample]) {
         if let Witness::Rounded(witness) = self {
             witness.ask_switches(processes);
+        }
+    }
+
+    /// Says what each of these threads did itself, in their order.
+    pub(crate) fn ask_threads(
+        &mut self,
+        tids: &[u32],
+        each: &mut dyn FnMut(Result<&ThreadAccount, Absence>),
+    ) {
+        if let Witness::Rounded(witness) = self {
+            witness.taskstats.of_threads(tids, &mut |_, account| each(account));
         }
     }
 

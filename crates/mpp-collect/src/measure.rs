@@ -72,7 +72,7 @@ pub(crate) enum Phase {
 pub(crate) struct Buffers {
     pub(crate) room: Room,
     pub(crate) listing: Listing,
-    tids: Vec<u32>,
+    pub(crate) tids: Vec<u32>,
     threads: Vec<ThreadIo>,
 }
 
@@ -275,6 +275,16 @@ impl Subject<'_> {
         self.reading(buffers, c"limits", |text| {
             proc_pid_limits::parse(text).map(|limits| limits.open_files.soft).ok()
         })
+    }
+
+    /// Lists its threads, of which there are so many: one needs no listing.
+    pub(crate) fn list_tids(&self, count: u64, buffers: &mut Buffers) -> Result<(), Absence> {
+        if count <= 1 {
+            buffers.tids.clear();
+            buffers.tids.push(self.pid);
+            return Ok(());
+        }
+        list_threads(self.folder, buffers).map_err(|errno| missing_in(self.origin, errno.into()))
     }
 
     /// What stands in `status`, which is read once for all of it.
@@ -579,13 +589,10 @@ impl IoReader<'_> {
         ProcessKey { pid, start_time_ticks: stat.start_time_ticks }
     }
 
-    /// Each living thread's own part of a total. A process with one thread needs no listing.
+    /// Each living thread's own part of a total.
     fn threads(&self, count: u64, total: IoTotals, buffers: &mut Buffers) -> Reading<ThreadList> {
-        if count <= 1 {
-            buffers.tids.clear();
-            buffers.tids.push(self.subject.pid);
-        } else if let Err(errno) = list_threads(self.subject.folder, buffers) {
-            return Reading::Absent(missing_in(self.subject.origin, errno.into()));
+        if let Err(why) = self.subject.list_tids(count, buffers) {
+            return Reading::Absent(why);
         }
         buffers.threads.clear();
         for position in 0..buffers.tids.len() {

@@ -30,7 +30,8 @@ use mpp_accounting::process::Absence;
 use mpp_parse::genetlink::{CONTROL_FAMILY, family_request, parse_family};
 use mpp_parse::netlink::{Body, Message, messages};
 use mpp_parse::taskstats::{
-    FAMILY_NAME, REQUEST_LENGTH, deregister_request, of_process_request, parse, register_request,
+    FAMILY_NAME, REQUEST_LENGTH, Taskstats as Answer, deregister_request, of_process_request,
+    of_thread_request, parse, register_request,
 };
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
@@ -46,10 +47,10 @@ use crate::sys;
 pub(crate) use self::delays::DelayAccounting;
 #[cfg(test)]
 pub(crate) use self::record::ThreadIo;
-pub(crate) use self::record::{Delays, ProcessAccount, ThreadExitRecord};
+pub(crate) use self::record::{Delays, ProcessAccount, ThreadAccount, ThreadExitRecord};
 pub(crate) use self::refusal::Refusal;
 
-/// Processes asked for with one system call.
+/// Processes or threads asked for with one system call.
 const REQUESTS_PER_DATAGRAM: usize = 16;
 /// Bytes that a request for one CPU takes at most.
 const REGISTRATION_BYTES: usize = 64;
@@ -208,43 +209,66 @@ impl Taskstats {
         tgids: &[u32],
         each: &mut dyn FnMut(u32, Result<&ProcessAccount, Absence>),
     ) {
-        for tgids in tgids.chunks(REQUESTS_PER_DATAGRAM) {
+        self.of_each(&PROCESS, tgids, each);
+    }
+
+    /// Hands out what each thread has done itself, in the order of `tids`. A main thread that has
+    /// ended is told as long as its process is there, any other one is [`Absence::Vanished`].
+    ///
+    /// It costs about 3 microseconds a thread, and needs no access to its `/proc` directory. The
+    /// bytes are rounded as those of a record.
+    pub(crate) fn of_threads(
+        &mut self,
+        tids: &[u32],
+        each: &mut dyn FnMut(u32, Result<&ThreadAccount, Absence>),
+    ) {
+        self.of_each(&THREAD, tids, each);
+    }
+
+    fn of_each<T: Copy>(
+        &mut self,
+        question: &Question<T>,
+        ids: &[u32],
+        each: &mut dyn FnMut(u32, Result<&T, Absence>),
+    ) {
+        for ids in ids.chunks(REQUESTS_PER_DATAGRAM) {
             let mut answers = [Err(Absence::Unstable); REQUESTS_PER_DATAGRAM];
-            if let Err(why) = self.ask(tgids, &mut answers) {
+            if let Err(why) = self.ask(question, ids, &mut answers) {
                 answers.fill(Err(why));
             }
-            for (tgid, answer) in tgids.iter().zip(&answers) {
-                each(*tgid, answer.as_ref().map_err(|why| *why));
+            for (id, answer) in ids.iter().zip(&answers) {
+                each(*id, answer.as_ref().map_err(|why| *why));
             }
         }
     }
 
-    /// Asks for at most [`REQUESTS_PER_DATAGRAM`] processes with one system call, and takes the
+    /// Asks for at most [`REQUESTS_PER_DATAGRAM`] of them with one system call, and takes the
     /// answers with another. What is not answered keeps what it is.
-    fn ask(
+    fn ask<T>(
         &mut self,
-        tgids: &[u32],
-        answers: &mut [Result<ProcessAccount, Absence>],
+        question: &Question<T>,
+        ids: &[u32],
+        answers: &mut [Result<T, Absence>],
     ) -> Result<(), Absence> {
         let first = self.sequence.wrapping_add(1);
         let mut datagram = [0; REQUESTS_PER_DATAGRAM * REQUEST_LENGTH];
         let mut length = 0;
-        for tgid in tgids {
+        for id in ids {
             self.sequence = self.sequence.wrapping_add(1);
             let rest = datagram.get_mut(length..).unwrap_or_default();
-            let request = of_process_request(rest, self.family, *tgid, self.sequence);
+            let request = (question.request)(rest, self.family, *id, self.sequence);
             length += request.ok_or(Absence::TooLarge)?.len();
         }
         self.asking.send(datagram.get(..length).unwrap_or_default()).map_err(absence_of)?;
-        let mut pending = tgids.len();
+        let mut pending = ids.len();
         while pending > 0 && self.inbox.fill(&self.asking).map_err(absence_of)? > 0 {
             for message in self.inbox.datagrams().flat_map(messages).flatten() {
                 let position = message.header.sequence.wrapping_sub(first);
                 let Ok(position) = usize::try_from(position) else { continue };
                 // What is neither is left of an earlier question.
-                if let (Some(tgid), Some(answer)) = (tgids.get(position), answers.get_mut(position))
-                {
-                    *answer = account(message, self.family, *tgid, self.delays);
+                if let (Some(id), Some(answer)) = (ids.get(position), answers.get_mut(position)) {
+                    *answer = answer_of(message, self.family)
+                        .and_then(|told| (question.read)(&told, *id, self.delays));
                     pending = pending.saturating_sub(1);
                 }
             }
@@ -389,22 +413,42 @@ fn records(
     Ok(())
 }
 
-/// What the answer to a question about a process says.
-fn account(
-    message: Message<'_>,
-    family: u16,
-    tgid: u32,
-    delays: DelayAccounting,
-) -> Result<ProcessAccount, Absence> {
+/// Writes a question of this family about somebody, with this number, into a buffer.
+type Ask = fn(&mut [u8], u16, u32, u32) -> Option<&[u8]>;
+
+/// What is asked of the kernel, and how its answer is read.
+struct Question<T> {
+    request: Ask,
+    read: fn(&Answer<'_>, u32, DelayAccounting) -> Result<T, Absence>,
+}
+
+/// What has a process done, ended threads included?
+const PROCESS: Question<ProcessAccount> = Question {
+    request: of_process_request,
+    read: |answer, tgid, delays| {
+        let account = answer.process.filter(|account| account.id == tgid);
+        let account = ProcessAccount::of(&account.ok_or(Absence::Malformed)?, delays);
+        if account.is_empty() { Err(Absence::Vanished) } else { Ok(account) }
+    },
+};
+
+/// What has a thread done?
+const THREAD: Question<ThreadAccount> = Question {
+    request: of_thread_request,
+    read: |answer, tid, _| {
+        let account = answer.thread.filter(|account| account.id == tid);
+        account.map(|account| ThreadAccount::of(&account)).ok_or(Absence::Malformed)
+    },
+};
+
+/// What the answer to a question says.
+fn answer_of(message: Message<'_>, family: u16) -> Result<Answer<'_>, Absence> {
     let payload = match message.body() {
         Ok(Body::Payload(payload)) if message.header.kind == family => payload,
         Ok(Body::Error { errno }) => return Err(absence_of(errno_of(errno))),
         _ => return Err(Absence::Malformed),
     };
-    let answer = parse(payload).map_err(|_| Absence::Malformed)?;
-    let account = answer.process.filter(|account| account.id == tgid).ok_or(Absence::Malformed)?;
-    let account = ProcessAccount::of(&account, delays);
-    if account.is_empty() { Err(Absence::Vanished) } else { Ok(account) }
+    parse(payload).map_err(|_| Absence::Malformed)
 }
 
 /// Asks for the family's number.

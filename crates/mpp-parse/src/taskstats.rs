@@ -31,11 +31,13 @@ pub const FLAG_SIGNAL: u8 = 0x10;
 /// never set.
 pub const FLAG_LAST_THREAD: u8 = 0x20;
 
-/// Bytes of a request made by [`of_process_request`]: several of them make one datagram.
+/// Bytes of a request made by [`of_process_request`] or [`of_thread_request`]: several of them make
+/// one datagram.
 pub const REQUEST_LENGTH: usize = 28;
 
 const CMD_GET: u8 = 1;
 const CMD_NEW: u8 = 2;
+const CMD_ATTR_PID: u16 = 1;
 const CMD_ATTR_TGID: u16 = 2;
 const CMD_ATTR_REGISTER_CPUMASK: u16 = 3;
 const CMD_ATTR_DEREGISTER_CPUMASK: u16 = 4;
@@ -126,6 +128,15 @@ pub fn of_process_request(
 ) -> Option<&[u8]> {
     let header = header(family, FLAG_REQUEST, sequence);
     request(buffer, header, (CMD_ATTR_TGID, &tgid.to_ne_bytes()))
+}
+
+/// The message that asks for the account of a thread, [`REQUEST_LENGTH`] bytes.
+///
+/// Returns `None` when the buffer is too small for it.
+#[must_use]
+pub fn of_thread_request(buffer: &mut [u8], family: u16, tid: u32, sequence: u32) -> Option<&[u8]> {
+    let header = header(family, FLAG_REQUEST, sequence);
+    request(buffer, header, (CMD_ATTR_PID, &tid.to_ne_bytes()))
 }
 
 /// Reads the payload of a message of the family.
@@ -719,6 +730,9 @@ mod tests {
         );
         let message = messages(request).next().expect("is one").expect("is whole");
         assert_eq!((message.header.kind, message.header.sequence), (31, 5));
+        let request = of_thread_request(&mut buffer, 31, 4242, 5).expect("there is room");
+        assert_eq!(request.len(), REQUEST_LENGTH);
+        assert_eq!(request[20..24], [8, 0, 1, 0]);
         let request = register_request(&mut buffer, 31, b"0-3\0", 6).expect("there is room");
         assert_eq!(request[20..], *b"\x08\0\x03\x000-3\0");
         assert_eq!(request[6..8], [5, 0]);

@@ -107,23 +107,23 @@ impl Life {
     pub(super) fn begin_with(&mut self, sample: &ProcessSample) {
         self.was_zombie_at_first = sample.state == ProcessState::Zombie;
         self.usage = sample.usage.own;
-        let total = match &sample.io.total {
-            Reading::Value(total) => *total,
-            Reading::Absent(why) => {
-                self.io.absence = Some(*why);
-                self.io.weaken(Mark::LowerBound);
-                return;
-            }
-        };
+        if let Some(why) = sample.io.absence() {
+            self.io.absence = Some(why);
+            self.io.weaken(Mark::LowerBound);
+            return;
+        }
         self.io.is_known = true;
-        if sample.usage.reaped[UsageCounter::MinorFaults] == 0 {
+        let total = sample.io.total.value().copied();
+        if let Some(total) = total
+            && sample.usage.reaped[UsageCounter::MinorFaults] == 0
+        {
             self.io.total = total;
             return;
         }
         let threads = sample.threads().value().copied().unwrap_or_default();
         let own = threads.iter().fold(IoTotals::ZERO, |sum, t| sum.plus(t.total.as_delta()));
         self.io.total = own;
-        if own != total {
+        if total != Some(own) {
             self.io.weaken(Mark::LowerBound);
         }
     }

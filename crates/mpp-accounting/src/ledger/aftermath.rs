@@ -57,7 +57,8 @@ impl Account {
         let (Some(own), Some(left)) = (self.recorded_io, self.io_left) else {
             return IoDelta::ZERO;
         };
-        if !self.is_in_aftermath {
+        // What a child had done before anybody looked is no loss.
+        if !self.is_in_aftermath || self.took_older_io {
             return IoDelta::ZERO;
         }
         let recorded = own.io.less(self.recorded_behind_look).plus(self.disputed_io);

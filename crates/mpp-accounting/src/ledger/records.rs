@@ -132,10 +132,10 @@ pub(super) struct LastDeeds {
 impl LastDeeds {
     pub(super) fn delta(&self, key: ProcessKey) -> ProcessDelta {
         ProcessDelta {
-            key,
             io: self.own.map(|own| own.io),
             usage: self.usage,
             rounded_records: self.own.map_or(0, |own| own.rounded_records),
+            ..ProcessDelta::nothing(key)
         }
     }
 }
@@ -403,10 +403,9 @@ impl Batch {
     ) -> impl Iterator<Item = ProcessDelta> {
         self.threads.iter().filter(move |record| is_strange(record.process)).map(|record| {
             ProcessDelta {
-                key: record.process,
                 io: Some(record.io.as_delta()),
-                usage: UsageDelta::ZERO,
                 rounded_records: self.rounded(1),
+                ..ProcessDelta::nothing(record.process)
             }
         })
     }

@@ -66,6 +66,16 @@ impl ThreadList {
         })
     }
 
+    /// The threads, where they do not depend on T; `None` of a main thread that did all that its
+    /// process did.
+    #[must_use]
+    pub fn written_out(&self) -> Option<&[ThreadIo]> {
+        match &self.0 {
+            Form::MainAlone { .. } => None,
+            Form::Listed(threads) => Some(threads),
+        }
+    }
+
     /// Whether the main thread has exited, if that did all that its process did; `None` of other
     /// lists.
     #[must_use]

@@ -18,7 +18,7 @@ use mpp_accounting::process::{
 };
 use mpp_accounting::snapshot::{Host, Snapshot};
 use mpp_accounting::units::{
-    BootTime, DelayTotals, Delta, IoDelta, IoTotals, Totals, UsageDelta, UsageTotals,
+    BootTime, DelayTotals, Delta, IoCounter, IoDelta, IoTotals, Totals, UsageDelta, UsageTotals,
 };
 
 pub(crate) const TICKS_PER_SECOND: u64 = 100;
@@ -79,6 +79,8 @@ pub(crate) struct Process {
     /// SIGCHLD is ignored: children vanish without being waited for.
     pub(crate) reaps_automatically: bool,
     pub(crate) is_readable: bool,
+    /// Its files may not be read, but who rounds records tells of its threads.
+    pub(crate) hides_total: bool,
 }
 
 impl Process {
@@ -123,6 +125,8 @@ pub(crate) struct Kernel {
     /// Who was last read in the sweep that is under way.
     pub(crate) last_read: Option<u32>,
     pub(crate) recorder: Option<Recorder>,
+    /// Whether processes hide their totals from their beginning.
+    hides_totals: bool,
     exits: Exits,
 }
 
@@ -151,10 +155,17 @@ impl Kernel {
             seen_starts: BTreeMap::new(),
             last_read: None,
             recorder: None,
+            hides_totals: false,
             exits: Exits::default(),
         };
         kernel.create(0, "init");
         kernel
+    }
+
+    /// From now on the files of no process may be read.
+    pub(crate) fn hide_totals(&mut self) {
+        self.hides_totals = true;
+        self.processes.values_mut().for_each(|process| process.hides_total = true);
     }
 
     pub(crate) fn pass(&mut self, ticks: u64) {
@@ -193,6 +204,7 @@ impl Kernel {
             is_subreaper: false,
             reaps_automatically: false,
             is_readable: true,
+            hides_total: self.hides_totals,
         };
         self.processes.insert(pid, process);
         self.use_cpu(pid, 0, FORK_FAULTS);
@@ -224,7 +236,7 @@ impl Kernel {
         let key = ThreadKey { tid, start_time_ticks: thread.start_ticks };
         if self.exits.threads.len() < recorder.room {
             let io = match recorder.source {
-                ExitSource::Rounded => Totals(std::array::from_fn(|i| thread.io.0[i] & !1023)),
+                ExitSource::Rounded => rounded_down(thread.io),
                 ExitSource::Exact | ExitSource::Nobody => thread.io,
             };
             let delays = Reading::Value(self.delays(process, process.ended_delays));
@@ -518,13 +530,15 @@ impl Kernel {
             return Some(self.sample(&process, io));
         }
         let has_children = self.processes.values().any(|child| child.parent == pid);
-        let io = if !process.is_readable {
+        let tells_threads = self.recorder.is_some_and(|r| r.source == ExitSource::Rounded);
+        let io = if !process.is_readable || (process.hides_total && !tells_threads) {
             absent_io(Absence::Denied)
         } else if has_children
             || process.usage.reaped != UsageTotals::ZERO
             || self.recorder.is_some()
         {
-            self.read_io_with_threads(pid, between)?
+            let io = self.read_io_with_threads(pid, between)?;
+            if process.hides_total { rounded_io(process.key, &io) } else { io }
         } else {
             ProcessIo {
                 total: Reading::Value(process.total()),
@@ -609,6 +623,25 @@ impl Kernel {
 
 fn absent_io(why: Absence) -> ProcessIo {
     ProcessIo { total: Reading::Absent(why), threads: Reading::Absent(why) }
+}
+
+/// What is told of the threads of a process whose files may not be read.
+fn rounded_io(process: ProcessKey, io: &ProcessIo) -> ProcessIo {
+    let round = |thread: &ThreadIo| ThreadIo { total: rounded_down(thread.total), ..*thread };
+    let total = io.total.value().copied().unwrap_or_default();
+    let threads = io.threads.as_ref().map(|threads| {
+        let threads = threads.of(process, total);
+        ThreadList::listed(&threads.iter().map(round).collect::<Vec<_>>())
+    });
+    ProcessIo { total: Reading::Absent(Absence::Denied), threads }
+}
+
+/// As the kernel rounds; how often a thread read and wrote is not told.
+fn rounded_down(io: IoTotals) -> IoTotals {
+    let mut rounded = Totals(io.0.map(|bytes| bytes & !1023));
+    rounded.0[IoCounter::ReadCount as usize] = 0;
+    rounded.0[IoCounter::WriteCount as usize] = 0;
+    rounded
 }
 
 /// Its threads beside this reading of its total.

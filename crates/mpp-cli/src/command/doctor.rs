@@ -23,6 +23,9 @@ pub(crate) fn run(typed: &args::Doctor, out: &mut dyn Write) -> Result<Status, F
     let ends = ends(&procfs)?;
     if found.procfs == ProcfsKind::OwnNamespace {
         found.note_tier(ends.0);
+        if ends.0 == Tier::B {
+            found.note_told_threads();
+        }
     }
     let mut page = page(&found, &procfs, &ends);
     push_self_test(&mut page, &procfs);

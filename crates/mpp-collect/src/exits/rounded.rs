@@ -331,20 +331,10 @@ fn thread_exit(
         true => process.start_time_ticks,
         false => thread_start(process, heard, population),
     };
-    let io = &record.io;
     ThreadExit {
         process,
         thread: ThreadKey { tid: record.tid, start_time_ticks },
-        // The kernel rounds the numbers of calls down to KiB, too: they say nothing.
-        io: Totals([
-            io.read_char_bytes,
-            io.write_char_bytes,
-            0,
-            0,
-            io.read_bytes,
-            io.write_bytes,
-            io.cancelled_write_bytes,
-        ]),
+        io: record.io.totals(),
         exec_count: None,
         delays,
     }

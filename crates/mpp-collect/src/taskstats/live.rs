@@ -376,6 +376,53 @@ fn the_account_of_a_process_has_the_switches_that_procfs_has() {
 }
 
 #[test]
+fn the_account_of_a_thread_is_what_it_wrote_itself_rounded_down() {
+    let Some(mut taskstats) = open() else { return };
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let mut pages = tempfile::tempfile().unwrap();
+    // Beside a main thread that does nothing; a zombie's main thread is told like a living one.
+    let child = Forked::start(|| {
+        let mut pages = pages.try_clone().unwrap();
+        let writes = move || {
+            pages.write_all(&[7; 5000]).unwrap();
+            writer
+                .write_all(&rustix::thread::gettid().as_raw_nonzero().get().to_ne_bytes())
+                .unwrap();
+            thread::sleep(Duration::from_secs(600));
+        };
+        thread::spawn(writes).join().map_or(1, |()| 0)
+    });
+    let mut tid = [0; 4];
+    (&reader).read_exact(&mut tid).unwrap();
+    let (pid, tid) = (child.pid(), u32::from_ne_bytes(tid));
+    let mut told = Vec::new();
+    let mut ask = |tids: &[u32]| {
+        told.clear();
+        taskstats.of_threads(tids, &mut |id, account| {
+            let account = account.map(|account| (account.tgid, account.io.write_char_bytes));
+            told.push((id, account));
+        });
+        told.clone()
+    };
+    // 5,000 and 4 bytes are 4 KiB and a part of the fifth.
+    let expected = [
+        (tid, Ok((Some(pid), 4 * IO_FLOOR_BYTES))),
+        (pid, Ok((Some(pid), 0))),
+        (1 << 30, Err(Absence::Vanished)),
+    ];
+    assert_eq!(ask(&[tid, pid, 1 << 30]), expected);
+    // SAFETY: it is a child that was not reaped.
+    unsafe { libc::kill(child.0, libc::SIGKILL) };
+    while !status_of(pid).contains("State:\tZ (zombie)") || status_of(pid).contains("Threads:\t2") {
+        thread::yield_now();
+    }
+    assert_eq!(ask(&[tid, pid]), [(tid, Err(Absence::Vanished)), (pid, Ok((Some(pid), 0)))]);
+    child.wait();
+    assert_eq!(ask(&[pid]), [(pid, Err(Absence::Vanished))]);
+    pages.flush().unwrap();
+}
+
+#[test]
 fn a_process_that_ended_is_not_taken_for_one_that_did_nothing() {
     let Some(mut taskstats) = open() else { return };
     let child = Forked::start(|| 0);

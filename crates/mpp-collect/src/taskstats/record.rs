@@ -1,5 +1,6 @@
 //! What the kernel tells of an ended thread, and of a process that lives or has ended.
 
+use mpp_accounting::units::{IoTotals, Totals};
 use mpp_parse::taskstats::{Account, FLAG_LAST_THREAD, Stats, Taskstats};
 
 use super::DelayAccounting;
@@ -81,6 +82,17 @@ pub(crate) struct ThreadIo {
     pub(crate) cancelled_write_bytes: u64,
 }
 
+/// What a thread that can still be found has done by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ThreadAccount {
+    /// The process that it belongs to. `None` before version 12, which Linux 5.19 has.
+    pub(crate) tgid: Option<u32>,
+    /// How long ago it started, in microseconds, without the time that the machine slept.
+    pub(crate) elapsed_us: u64,
+    /// What it read and wrote.
+    pub(crate) io: ThreadIo,
+}
+
 /// An executable, by the file system that holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ExecutableId {
@@ -154,13 +166,7 @@ impl ThreadExitRecord {
             exit_status: stats.exit_code(),
             // The flag is as old as the field.
             is_last_thread: stats.tgid().map(|_| stats.flags() & FLAG_LAST_THREAD != 0),
-            io: ThreadIo {
-                read_char_bytes: stats.read_char_bytes(),
-                write_char_bytes: stats.write_char_bytes(),
-                read_bytes: stats.read_bytes(),
-                write_bytes: stats.write_bytes(),
-                cancelled_write_bytes: stats.cancelled_write_bytes(),
-            },
+            io: ThreadIo::of(&stats),
             minor_faults: stats.minor_faults(),
             major_faults: stats.major_faults(),
             cpu_user_us: stats.cpu_user_us(),
@@ -181,6 +187,45 @@ impl ThreadExitRecord {
     /// The name of the thread, any bytes but NUL.
     pub(crate) fn comm(&self) -> &[u8] {
         self.comm.split(|byte| *byte == 0).next().unwrap_or_default()
+    }
+}
+
+impl ThreadAccount {
+    /// What the kernel says of a thread.
+    pub(super) fn of(account: &Account<'_>) -> Self {
+        let Account { stats, .. } = account;
+        ThreadAccount {
+            tgid: stats.tgid(),
+            elapsed_us: stats.elapsed_us(),
+            io: ThreadIo::of(stats),
+        }
+    }
+}
+
+impl ThreadIo {
+    /// As accounting counts it. How often system calls read and wrote is 0: that is not told.
+    pub(crate) fn totals(&self) -> IoTotals {
+        let ThreadIo { read_char_bytes, write_char_bytes, .. } = *self;
+        let ThreadIo { read_bytes, write_bytes, cancelled_write_bytes, .. } = *self;
+        Totals([
+            read_char_bytes,
+            write_char_bytes,
+            0,
+            0,
+            read_bytes,
+            write_bytes,
+            cancelled_write_bytes,
+        ])
+    }
+
+    fn of(stats: &Stats<'_>) -> Self {
+        ThreadIo {
+            read_char_bytes: stats.read_char_bytes(),
+            write_char_bytes: stats.write_char_bytes(),
+            read_bytes: stats.read_bytes(),
+            write_bytes: stats.write_bytes(),
+            cancelled_write_bytes: stats.cancelled_write_bytes(),
+        }
     }
 }
 
