@@ -5,7 +5,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use mpp_accounting::slack::Slack;
+use mpp_accounting::slack::{self, Slack};
 use mpp_parse::bpf_record::TaskKey;
 use rustix::io::Errno;
 
@@ -41,11 +41,12 @@ pub(super) struct Survey {
     asks: Vec<u8>,
 }
 
-/// A process in the kernel's list of all.
+/// A process in the kernel's list of all, in as few bytes as the kernel needs for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Met {
-    process: TaskKey,
+    pid: u32,
     stand: u32,
+    start_ns: u64,
 }
 
 /// Those told after one another, and between them those of whom nothing is to be told.
@@ -91,6 +92,7 @@ impl Survey {
             let mets = room.get_mut(..MET_MAX * MET_BYTES).ok_or(Errno::INVAL)?;
             self.met.read(0, mets)?;
             let count = usize::try_from(count).map_err(|_| Errno::BADMSG)?;
+            slack::make_room(&mut self.processes, count);
             let mets = mets.as_chunks().0.iter().take(count);
             self.processes.extend(mets.map(Met::of));
             if behind == 0 {
@@ -105,10 +107,10 @@ impl Survey {
     /// Of two with one ID the first one ended meanwhile; it is told of once more, as somebody
     /// whom an iterator met just before its end.
     fn put_in_order(&mut self) {
-        if !self.processes.is_sorted_by_key(|met| met.process.id) {
-            self.processes.sort_by_key(|met| met.process.id);
+        if !self.processes.is_sorted_by_key(|met| met.pid) {
+            self.processes.sort_by_key(|met| met.pid);
         }
-        self.processes.dedup_by_key(|met| met.process.id);
+        self.processes.dedup_by_key(|met| met.pid);
     }
 
     /// Tells of all that were met, ascending. `iterator` is the program that tells of those with
@@ -193,7 +195,7 @@ fn fill<'a>(asks: &mut [u8], others: &mut impl Iterator<Item = &'a Met>) -> u32 
     let mut count = 0;
     for (place, met) in asks.chunks_exact_mut(ASKED_BYTES).zip(others) {
         let (id, stand) = place.split_at_mut(4);
-        id.copy_from_slice(&met.process.id.to_ne_bytes());
+        id.copy_from_slice(&met.pid.to_ne_bytes());
         stand.copy_from_slice(&met.stand.to_ne_bytes());
         count += 1;
     }
@@ -217,9 +219,15 @@ impl Met {
     /// As `struct met` has it.
     fn of(bytes: &[u8; MET_BYTES]) -> Self {
         let [a, b, c, d, e, f, g, h, start @ ..] = *bytes;
-        let id = u32::from_ne_bytes([a, b, c, d]);
-        let process = TaskKey { id, start_ns: u64::from_ne_bytes(start) };
-        Met { process, stand: u32::from_ne_bytes([e, f, g, h]) }
+        Met {
+            pid: u32::from_ne_bytes([a, b, c, d]),
+            stand: u32::from_ne_bytes([e, f, g, h]),
+            start_ns: u64::from_ne_bytes(start),
+        }
+    }
+
+    fn process(&self) -> TaskKey {
+        TaskKey { id: self.pid, start_ns: self.start_ns }
     }
 
     fn is_still(&self) -> bool {
@@ -235,8 +243,8 @@ impl<I: Iterator<Item = Met>> Order<'_, I> {
             Living::Task(task) => task.process().map(|_| task.tgid()),
         };
         if let Some(leader) = leader {
-            while let Some(met) = self.still.next_if(|met| met.process.id < leader) {
-                (self.each)(Living::Still(met.process));
+            while let Some(met) = self.still.next_if(|met| met.pid < leader) {
+                (self.each)(Living::Still(met.process()));
             }
         }
         (self.each)(living);
@@ -244,7 +252,7 @@ impl<I: Iterator<Item = Met>> Order<'_, I> {
 
     fn finish(self) {
         for met in self.still {
-            (self.each)(Living::Still(met.process));
+            (self.each)(Living::Still(met.process()));
         }
     }
 }
@@ -264,8 +272,7 @@ mod tests {
     /// Each by its ID and how it stands.
     fn survey_of(met: &[(u32, u32)]) -> Vec<Met> {
         let met = met.iter();
-        met.map(|&(id, stand)| Met { process: TaskKey { id, start_ns: u64::from(id) }, stand })
-            .collect()
+        met.map(|&(pid, stand)| Met { pid, stand, start_ns: u64::from(pid) }).collect()
     }
 
     #[test]
