@@ -193,7 +193,7 @@ pub enum Ends {
     #[default]
     Inferred,
     /// From a record of each thread, its bytes rounded down to
-    /// [`ROUNDED_TO_BYTES`](crate::exit::ROUNDED_TO_BYTES).
+    /// [`ROUNDED_TO_BYTES`].
     Rounded,
     /// From a record of each thread.
     Exact,
