@@ -1012,7 +1012,7 @@ impl GroupBook {
                         totals.into_iter().for_each(|totals| totals.switch_as(switched));
                     }
                     // It holds nothing any more, and whose its deeds are is told with its end.
-                    if process.identity.has_vanished() {
+                    if process.has_vanished() {
                         continue;
                     }
                     undecided += 1;

@@ -182,19 +182,6 @@ pub struct Identity {
     pub is_kernel_thread: bool,
 }
 
-impl Identity {
-    /// Whether the process ended while it was asked who it is.
-    pub(crate) fn has_vanished(&self) -> bool {
-        let absences = [
-            self.executable.absence(),
-            self.cmdline.absence(),
-            self.environment.absence(),
-            self.cgroup.absence(),
-        ];
-        absences.contains(&Some(Absence::Vanished))
-    }
-}
-
 /// One variable of a process's environment.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EnvironmentEntry {
@@ -234,6 +221,15 @@ pub struct ProcessSample {
 }
 
 impl ProcessSample {
+    /// Whether it ended while it was asked who it is. Of several threads that alone which was
+    /// asked may have ended.
+    pub(crate) fn has_vanished(&self) -> bool {
+        let Identity { executable, cmdline, environment, cgroup, .. } = &*self.identity;
+        let absences =
+            [executable.absence(), cmdline.absence(), environment.absence(), cgroup.absence()];
+        absences.contains(&Some(Absence::Vanished)) && self.gauges.threads.value() == Some(&1)
+    }
+
     /// Each living thread's own I/O, as far as it was read: see [`ProcessIo::rounded_threads`] for
     /// how far that is exact.
     #[must_use]

@@ -326,15 +326,23 @@ fn a_process_that_may_belong_makes_a_lower_bound() {
 
 #[test]
 fn one_that_ended_while_it_was_asked_who_it_is_leaves_the_others_as_exact_as_they_were() {
-    let mut process = Unknown::new();
-    process.interval(
-        |kernel, pid| kernel.write(pid, 500),
-        |sample| bear(sample, Reading::Absent(Absence::Vanished)),
-    );
-    assert_eq!(process.watch.report.accuracy.undecided, 0);
-    assert_eq!(process.total("processes.total"), integer(0, Mark::Exact));
-    process.turn_out_to_be_a_member();
-    assert_eq!(process.total("io_counters.write_bytes"), integer(500, Mark::Estimate));
+    fn check(threads: u64, undecided: u64, mark: Mark) {
+        let mut process = Unknown::new();
+        process.interval(
+            |kernel, pid| kernel.write(pid, 500),
+            |sample| {
+                bear(sample, Reading::Absent(Absence::Vanished));
+                sample.gauges.threads = Reading::Value(threads);
+            },
+        );
+        assert_eq!(process.watch.report.accuracy.undecided, undecided, "{threads} threads");
+        assert_eq!(process.total("processes.total"), integer(0, mark), "{threads} threads");
+        process.turn_out_to_be_a_member();
+        assert_eq!(process.total("io_counters.write_bytes"), integer(500, Mark::Estimate));
+    }
+    check(1, 0, Mark::Exact);
+    // Only the thread that was asked may have ended.
+    check(2, 1, Mark::LowerBound);
 }
 
 /// A process of which nobody knows for some intervals whether it bears a variable.
