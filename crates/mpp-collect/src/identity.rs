@@ -87,6 +87,20 @@ impl Wants {
         let reads = *executable || *cmdline || *cgroup || self.proportional_memory;
         !reads && environment_keys.is_empty()
     }
+
+    /// An identity of which name and user are told, and what is wanted beside is absent for this
+    /// reason.
+    pub(crate) fn absent(&self, told: Identity, why: Absence) -> Identity {
+        let unless = |is_wanted| if is_wanted { why } else { Absence::NotRequested };
+        let IdentityNeeds { executable, cmdline, cgroup, environment_keys, .. } = &self.needs;
+        Identity {
+            executable: Reading::Absent(unless(*executable)),
+            cmdline: Reading::Absent(unless(*cmdline)),
+            environment: Reading::Absent(unless(!environment_keys.is_empty())),
+            cgroup: Reading::Absent(unless(*cgroup)),
+            ..told
+        }
+    }
 }
 
 /// What is remembered of a process from one sweep to the next.
@@ -122,6 +136,8 @@ pub(crate) struct Known {
     has_memory: bool,
     has_forked: bool,
     places: Places,
+    /// How many looks at it have failed in a row.
+    missed_looks: u8,
     generation: u32,
     /// That of the keys that the environment was searched for.
     key_generation: u32,
@@ -154,6 +170,14 @@ impl Ask {
     fn want_anew(&mut self) {
         *self = match self {
             Ask::No | Ask::Wanted => Ask::Wanted,
+            Ask::Asked | Ask::AskedTooEarly => Ask::AskedTooEarly,
+        };
+    }
+
+    /// Nothing is asked any more; what was asked already is worth nothing.
+    fn forget(&mut self) {
+        *self = match self {
+            Ask::No | Ask::Wanted => Ask::No,
             Ask::Asked | Ask::AskedTooEarly => Ask::AskedTooEarly,
         };
     }
@@ -203,6 +227,13 @@ impl Overwriting {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exec {
     Happened,
+    NotToldOf,
+}
+
+/// Whether a process was put into another control group since it was last looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moved {
+    Elsewhere,
     NotToldOf,
 }
 
@@ -475,6 +506,7 @@ impl Known {
             has_memory: true,
             has_forked: false,
             places: Places::NONE,
+            missed_looks: 0,
             generation: 0,
             key_generation: 0,
             cmdline: Ask::No,
@@ -521,20 +553,59 @@ impl Known {
         self.generation = wants.generation;
     }
 
+    /// Takes in that it could not be looked at: name and user are as they are told, what else is
+    /// told of is absent as in `absent`, and nothing of it holds after an exec.
+    pub(crate) fn miss_look(&mut self, exec: Exec, is_moved: Moved, absent: Identity) {
+        self.missed_looks = self.missed_looks.saturating_add(1);
+        let cgroup = match is_moved {
+            Moved::Elsewhere => absent.cgroup.clone(),
+            Moved::NotToldOf => self.identity.cgroup.clone(),
+        };
+        if exec == Exec::Happened {
+            self.set_image(Image { has_forked: false, places: Places::NONE });
+            (self.overwriting, self.is_cmdline_truncated) = (Overwriting::NotSeen, false);
+            for ask in [&mut self.cmdline, &mut self.environment] {
+                ask.forget();
+            }
+            return self.replace(Identity { cgroup, ..absent });
+        }
+        if self.identity.comm != absent.comm && self.identity.cmdline.value().is_some() {
+            // A title was set.
+            self.cmdline.want();
+        }
+        let Identity { comm, uid, .. } = absent;
+        self.replace(Identity { comm, uid, cgroup, ..Identity::clone(&self.identity) });
+    }
+
+    /// Whether nobody could look at it since it executed something, or ever.
+    pub(crate) fn is_unseen(&self) -> bool {
+        self.missed_looks > 0 && self.places == Places::NONE
+    }
+
+    /// Whether a look at it would add something, and it is its turn: after a look that failed in
+    /// the next sweep, after more of them ever later, at last in one of sixteen.
+    pub(crate) fn is_look_due(&self, wants: &Wants, sweep: u64) -> bool {
+        let doublings = u32::from(self.missed_looks).saturating_sub(1);
+        let sweeps = 1_u64.checked_shl(doublings).unwrap_or(u64::MAX);
+        let sweeps = sweeps.min(SWEEPS_BETWEEN_REREADS);
+        let is_its_turn = sweep.wrapping_add(u64::from(self.key.pid)).is_multiple_of(sweeps);
+        is_its_turn && !self.is_identified(wants)
+    }
+
     /// Whether what is known of it holds, by what the kernel tells: the same program, name,
-    /// user and control group, and nothing left to look at.
+    /// user and control group, and nothing left to look at in this sweep.
     pub(crate) fn is_still(
         &mut self,
         comm: &[u8],
         told: Told,
         ends: Ending,
-        wants: &Wants,
+        (wants, sweep): (&Wants, u64),
     ) -> bool {
         let is_same = self.told() == Some(told) && *self.identity.comm == *comm;
         if is_same && ends == Ending::NoMemory && self.has_memory {
             self.settle_without_memory();
         }
-        is_same && self.is_identified(wants)
+        is_same && !self.is_look_due(wants, sweep)
     }
 
     /// Whether an exec of it may go unnoticed, so that its command line is read again in turn.
@@ -546,6 +617,7 @@ impl Known {
     pub(crate) fn is_identified(&self, wants: &Wants) -> bool {
         let Identity { executable, cgroup, .. } = &*self.identity;
         self.generation == wants.generation
+            && self.missed_looks == 0
             && !is_passing(executable.absence())
             && !is_passing(cgroup.absence())
     }
@@ -592,6 +664,7 @@ impl Known {
         buffers: &mut Buffers,
     ) {
         if exec == Exec::Happened && !subject.has_no_memory() {
+            self.missed_looks = 0;
             self.generation = wants.generation;
             self.forget_image(uid, subject, wants, buffers);
             self.follow_thread(subject);
@@ -615,6 +688,7 @@ impl Known {
             || is_passing(self.identity.cgroup.absence());
         self.is_uninterruptible = subject.is_uninterruptible();
         self.is_exiting = subject.is_exiting();
+        self.missed_looks = 0;
         if self.generation != wants.generation || has_failed {
             self.generation = wants.generation;
             self.complete(subject, wants, buffers);
@@ -1132,6 +1206,45 @@ mod tests {
         check(Some(ThreadList::listed(&[])), (Some(0), Some(0)));
         check(None, (None, Some(0)));
         check(None, (None, None));
+    }
+
+    #[test]
+    fn who_cannot_be_looked_at_is_looked_at_ever_less_often() {
+        let key = ProcessKey { pid: 16, start_time_ticks: 1 };
+        let absent = named(Box::from(*b"x"), 1, Absence::Denied);
+        let mut known = Known::untold(key, 1, absent.clone());
+        let wants = Wants::default();
+        let mut check = |expected: usize| {
+            let due = (0..32).filter(|sweep| known.is_look_due(&wants, *sweep)).count();
+            assert_eq!(due, expected, "after {} misses", known.missed_looks);
+            known.miss_look(Exec::NotToldOf, Moved::NotToldOf, absent.clone());
+        };
+        check(0);
+        [32, 16, 8, 4, 2, 2, 2].into_iter().for_each(check);
+    }
+
+    #[test]
+    fn of_whoever_executed_something_unseen_nothing_but_name_and_user_is_known() {
+        fn check(exec: Exec, moved: Moved, expected: Identity) {
+            let key = ProcessKey { pid: 7, start_time_ticks: 1 };
+            let mut known = Known::untold(key, 1, known_as(*b"bash", 0));
+            let absent = named(Box::from(*b"nginx"), 33, Absence::Denied);
+            known.miss_look(exec, moved, absent);
+            assert_eq!(*known.identity, expected, "{exec:?}, {moved:?}");
+        }
+        fn known_as<const N: usize>(comm: [u8; N], uid: u32) -> Identity {
+            let value = || Reading::Value(Box::from(*b"bash"));
+            let named = named(Box::from(comm), uid, Absence::NotRequested);
+            Identity { executable: value(), cmdline: value(), cgroup: value(), ..named }
+        }
+        let absent = || named(Box::from(*b"nginx"), 33, Absence::Denied);
+        let titled = || known_as(*b"nginx", 33);
+        let cgroup = Reading::Absent(Absence::Denied);
+        check(Exec::NotToldOf, Moved::NotToldOf, titled());
+        check(Exec::NotToldOf, Moved::Elsewhere, Identity { cgroup, ..titled() });
+        check(Exec::Happened, Moved::Elsewhere, absent());
+        let cgroup = titled().cgroup;
+        check(Exec::Happened, Moved::NotToldOf, Identity { cgroup, ..absent() });
     }
 
     #[test]

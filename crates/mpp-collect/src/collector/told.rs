@@ -43,8 +43,9 @@ use super::visit::Unseen;
 use super::{Collector, Continuity, Request};
 use crate::bpf::{Former, Living};
 use crate::delays::{DelaySum, ThreadDelays};
+use crate::error::absence_of;
 use crate::exits::exact::plus_usage;
-use crate::identity::{self, COMM_BYTES_MAX, Exec, Known, Wants};
+use crate::identity::{self, COMM_BYTES_MAX, Exec, Known, Moved, Wants};
 use crate::measure::{Phase, Subject};
 use crate::needs::{ContextSwitchNeeds, Measures};
 use crate::origin::since_boot;
@@ -69,6 +70,17 @@ pub(crate) struct Told {
     exec_id: u64,
     euid: u32,
     cgroup_id: u64,
+}
+
+impl Told {
+    /// Whether a process has executed something since anybody could look at it.
+    fn exec_since(&self, known: &Known) -> Exec {
+        match known.told() {
+            Some(told) if told.exec_id != self.exec_id => Exec::Happened,
+            _ if known.is_unseen() => Exec::Happened,
+            _ => Exec::NotToldOf,
+        }
+    }
 }
 
 /// What a sweep needs besides its snapshot, kept for its room.
@@ -219,7 +231,7 @@ impl Telling<'_> {
             return None;
         }
         known.swept = self.round;
-        if !known.is_identified(self.wants) {
+        if known.is_look_due(self.wants, self.round) {
             self.rest.strangers.push(Stranger::again(known, process, seat)?);
         }
         if !known.is_settled(self.wants) || has_no_fds(&sample.gauges) {
@@ -298,7 +310,8 @@ impl Telling<'_> {
         let Leader { key, told, .. } = *leader;
         let known = known_of(self.known, &mut self.walked, key.pid)?;
         let comm = leader.process.comm();
-        if known.key != key || !known.is_still(comm, told, leader.ending(), self.wants) {
+        let asked = (self.wants, self.round);
+        if known.key != key || !known.is_still(comm, told, leader.ending(), asked) {
             return None;
         }
         known.swept = self.round;
@@ -566,11 +579,8 @@ impl Collector {
         let key = sample.key;
         if self.wants.are_told() {
             self.believe(stranger, sample);
-        } else if self.visit_identity(stranger, key).is_none() && self.known.get(key.pid).is_none()
-        {
-            // It ended meanwhile, or is hidden from us.
-            let identity = stranger.identity(Absence::Vanished);
-            self.known.insert(Known::untold(key, sample.parent_pid, identity));
+        } else if let Err(why) = self.visit_identity(stranger, key) {
+            self.miss(stranger, sample, why);
         }
         let executed = self.witness.executed(stranger.task).cloned();
         let Collector { known, round, wants, .. } = self;
@@ -586,7 +596,7 @@ impl Collector {
     /// Where nothing else is wanted, name and user are as they are told.
     fn believe(&mut self, stranger: &Stranger, sample: &ProcessSample) {
         let Collector { known, wants, .. } = self;
-        let identity = stranger.identity(Absence::NotRequested);
+        let identity = stranger.identity();
         match known.get_mut(sample.key.pid) {
             Some(known) => known.believe(identity, wants),
             None => {
@@ -595,30 +605,46 @@ impl Collector {
         }
     }
 
-    fn visit_identity(&mut self, stranger: &Stranger, key: ProcessKey) -> Option<()> {
-        let folder = open_folder(&self.origin.root, Name::of(key.pid).as_c_str()).ok()?;
+    /// Of whoever ended meanwhile, or is hidden from us, no more is known than what is told.
+    fn miss(&mut self, stranger: &Stranger, sample: &ProcessSample, why: Absence) {
+        let Collector { known, wants, .. } = self;
+        let absent = wants.absent(stranger.identity(), why);
+        let key = sample.key;
+        if known.get(key.pid).is_none() {
+            known.insert(Known::untold(key, sample.parent_pid, absent.clone()));
+        }
+        if let Some(known) = known.get_mut(key.pid) {
+            let is_moved = match known.told() {
+                Some(told) if told.cgroup_id != stranger.told.cgroup_id => Moved::Elsewhere,
+                _ => Moved::NotToldOf,
+            };
+            known.miss_look(stranger.told.exec_since(known), is_moved, absent);
+        }
+    }
+
+    fn visit_identity(&mut self, stranger: &Stranger, key: ProcessKey) -> Result<(), Absence> {
+        let folder = open_folder(&self.origin.root, Name::of(key.pid).as_c_str());
+        let folder = folder.map_err(absence_of)?;
         let mut stat_room = std::mem::take(&mut self.stat_room);
-        let text = stat_room.read_lines(&folder, c"stat", 1).map_err(FileError::absence).ok();
+        let text = stat_room.read_lines(&folder, c"stat", 1).map_err(FileError::absence);
         let visited = text.and_then(|text| {
-            let stat = mpp_parse::proc_pid_stat::parse(text).ok()?;
-            let phase = Phase::of(&folder, &stat, &mut self.buffers).ok()?;
+            let stat = mpp_parse::proc_pid_stat::parse(text).map_err(|_| Absence::Malformed)?;
+            let phase = Phase::of(&folder, &stat, &mut self.buffers);
+            let phase = phase.map_err(|_| Absence::Vanished)?;
             if stat.start_time_ticks != key.start_time_ticks {
-                return None;
+                return Err(Absence::Vanished);
             }
             let Collector { origin, known, buffers, wants, round, .. } = self;
             let subject = Subject { origin, folder: &folder, pid: key.pid, stat: &stat, phase };
-            let Told { exec_id, euid, .. } = stranger.told;
+            let Told { euid, .. } = stranger.told;
             match known.get_mut(key.pid) {
                 Some(known) => {
-                    let exec = match known.told() {
-                        Some(told) if told.exec_id != exec_id => Exec::Happened,
-                        _ => Exec::NotToldOf,
-                    };
+                    let exec = stranger.told.exec_since(known);
                     known.refresh_after(exec, euid, &subject, wants, *round, buffers);
                 }
                 None => known.insert(Known::new(key, euid, &subject, wants, buffers)),
             }
-            Some(())
+            Ok(())
         });
         self.stat_room = stat_room;
         visited
@@ -772,10 +798,10 @@ impl Stranger {
         })
     }
 
-    /// Who it is, as far as that is told; the rest is absent for this reason.
-    fn identity(&self, why: Absence) -> Identity {
+    /// Who it is, as far as that is told.
+    fn identity(&self) -> Identity {
         let comm = Box::from(identity::without_padding(&self.comm));
-        let named = identity::named(comm, self.told.euid, why);
+        let named = identity::named(comm, self.told.euid, Absence::NotRequested);
         Identity { is_kernel_thread: self.is_kernel_thread, ..named }
     }
 }

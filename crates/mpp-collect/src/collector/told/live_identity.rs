@@ -1,9 +1,14 @@
 //! Who a process is, as far as that is believed and as far as it is looked at.
 
+use std::io::Write as _;
+use std::process::{Child, Command, Stdio};
+
 use mpp_accounting::process::{Absence, IdentityNeeds, Reading};
+use rustix::io::Errno;
 
 use crate::collector::live_holdings::Watch;
 use crate::needs::{ContextSwitchNeeds, Measures, Needs};
+use crate::sys::fault::with_failure;
 
 #[test]
 fn what_is_wanted_later_of_a_process_that_was_believed_is_read_then() {
@@ -44,4 +49,69 @@ fn switches_of_the_main_thread_are_its_own_and_of_all_threads_more() {
     assert!(all >= main + 100, "{main} of {all}");
     other.thread().unpark();
     other.join().unwrap();
+}
+
+/// The last word of a command line, as a sweep tells it.
+fn last_word(watch: &Watch) -> Option<Vec<u8>> {
+    let process = watch.watched().next().unwrap();
+    let cmdline = process.identity.cmdline.value()?;
+    cmdline.split(|byte| *byte == 0).rev().find(|word| !word.is_empty()).map(<[u8]>::to_vec)
+}
+
+/// A shell that executes itself anew with each line that it reads, as its last word.
+struct Renewed(Child);
+
+impl Renewed {
+    fn start() -> Self {
+        const SCRIPT: &str = "read word; exec sh -c \"$0\" \"$0\" \"$word\"";
+        let mut command = Command::new("sh");
+        let command = command.args(["-c", SCRIPT, SCRIPT, "first"]).stdin(Stdio::piped());
+        Renewed(command.spawn().unwrap())
+    }
+
+    /// Waits until it runs with this word.
+    fn execute(&mut self, word: &str) {
+        writeln!(self.0.stdin.as_mut().unwrap(), "{word}").unwrap();
+        let path = format!("/proc/{}/cmdline", self.0.id());
+        while !std::fs::read(&path).unwrap().ends_with(format!("\0{word}\0").as_bytes()) {
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Renewed {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+fn whoever_could_not_be_looked_at_after_an_exec_is_looked_at_again() {
+    let mut shell = Renewed::start();
+    let Some(mut watch) = Watch::by_programs(shell.0.id()) else { return };
+    let identity = IdentityNeeds { cmdline: true, executable: true, ..IdentityNeeds::default() };
+    let needs = Needs { identity, ..Needs::default() };
+    watch.look_for(&needs);
+    let mut missed = 0;
+    for n in 0.. {
+        let word = format!("word-{n}");
+        shell.execute(&word);
+        let (_, calls) = with_failure(n, Errno::MFILE, || watch.look_for(&needs));
+        if n >= calls {
+            break;
+        }
+        let known = last_word(&watch);
+        assert!(known.is_none_or(|known| known == word.as_bytes()), "call {n}: an old word");
+        let executable = &watch.watched().next().unwrap().identity.executable;
+        let failed = Absence::Failed(Errno::MFILE.raw_os_error());
+        missed += usize::from(executable.absence() == Some(failed));
+        let is_known_again = (0..20).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            watch.look_for(&needs);
+            last_word(&watch).is_some_and(|known| known == word.as_bytes())
+        });
+        assert!(is_known_again, "call {n}: {:?}", watch.watched().next().unwrap().identity);
+    }
+    assert!(missed >= 3, "folder, state and executable were each missed once: {missed}");
 }
