@@ -167,9 +167,9 @@ pub enum Connections {
 /// ```
 ///
 /// # Errors
-/// The processes cannot be listed at all.
+/// The processes cannot be listed at all, or nobody says who one of the users is.
 pub fn find_pids(selection: &Selection) -> Result<Vec<u32>, Error> {
-    let filter = Filter::new(selection);
+    let filter = Filter::new(selection)?;
     let mut session = Session::open(selection.identity_needs(), Measures::default())?;
     if !selection.process_env.is_empty() {
         return session.pids_with_environment(&filter);
@@ -277,7 +277,7 @@ pub fn multi_pid_process_stats(pids: &[u32]) -> Result<Stats, Error> {
 /// ```
 ///
 /// # Errors
-/// The processes cannot be listed at all.
+/// The processes cannot be listed at all, or nobody says who one of the users is.
 pub fn get_processes_stats_ex(
     selection: &Selection,
     options: &StatsOptions,
@@ -291,14 +291,15 @@ pub fn get_processes_stats_ex(
 /// [`get_processes_stats_ex`] with another way to wait, which may give up.
 ///
 /// # Errors
-/// The processes cannot be listed at all, or the wait's own error.
+/// The processes cannot be listed at all, nobody says who one of the users is, or the wait's own
+/// error.
 pub fn get_processes_stats_ex_waiting<E: From<Error>>(
     selection: &Selection,
     options: &StatsOptions,
     wait: impl FnOnce(Duration) -> Result<(), E>,
 ) -> Result<Stats, E> {
     let began = Instant::now();
-    let filter = Filter::new(selection);
+    let filter = Filter::new(selection)?;
     let mut session = Session::open(selection.identity_needs(), measures(options.connections))?;
     session.load_programs(PROGRAMS_PAY);
     let first = session.sweep(&filter, Members::default())?;
@@ -512,14 +513,24 @@ struct Filter {
 }
 
 impl Filter {
-    fn new(selection: &Selection) -> Self {
+    /// # Errors
+    /// Nobody says whether there is a user: then nobody knows how many processes match.
+    fn new(selection: &Selection) -> Result<Self, Error> {
         let mut users = UserNames::default();
-        let uid = |name: &Vec<u8>| match users.uid_of(name) {
-            Lookup::Found(uid) => Some(uid),
-            Lookup::NoSuchUser | Lookup::Unanswered => None,
+        Filter::with_users(selection, |name| users.uid_of(name))
+    }
+
+    fn with_users(
+        selection: &Selection,
+        mut uid_of: impl FnMut(&[u8]) -> Lookup<u32>,
+    ) -> Result<Self, Error> {
+        let uid = |name: &Vec<u8>| match uid_of(name) {
+            Lookup::Found(uid) => Some(Ok(uid)),
+            Lookup::NoSuchUser => None,
+            Lookup::Unanswered => Some(Err(Error::UnansweredUser { name: name[..].into() })),
         };
-        let uids = Arc::new(selection.users.iter().filter_map(uid).collect());
-        Filter { selection: Arc::new(selection.clone()), uids }
+        let uids = selection.users.iter().filter_map(uid).collect::<Result<_, Error>>()?;
+        Ok(Filter { selection: Arc::new(selection.clone()), uids: Arc::new(uids) })
     }
 
     /// As the collector asks it of every process.
@@ -1002,7 +1013,8 @@ mod tests {
         let mut other = session();
         other.load_programs(0);
         assert!(other.programs.is_none());
-        let found = other.sweep(&Filter::new(&Selection::default()), Members::default()).unwrap();
+        let found =
+            other.sweep(&Filter::new(&Selection::default()).unwrap(), Members::default()).unwrap();
         assert_eq!(found.exits.source, ExitSource::Nobody, "it has no second set of its own");
     }
 
@@ -1047,7 +1059,7 @@ mod tests {
         let stdin = std::os::fd::OwnedFd::from(listener.try_clone().unwrap());
         let sleeper = Sleeper::start(stdin.into());
         let selection = Selection { process_names: vec![b"sleep".into()], ..Selection::default() };
-        let filter = Filter::new(&selection);
+        let filter = Filter::new(&selection).unwrap();
         let mut read = session();
         let stats = [&mut told, &mut read].map(|session| {
             // A sweep that is kept from its CPU leaves sockets out, and says so.
@@ -1079,7 +1091,8 @@ mod tests {
         let Some(mut session) = by_programs() else { return };
         let sleeper = Sleeper::start(std::process::Stdio::null());
         let named = |name: &[u8]| {
-            Filter::new(&Selection { process_names: vec![name.to_vec()], ..Selection::default() })
+            let process_names = vec![name.to_vec()];
+            Filter::new(&Selection { process_names, ..Selection::default() }).unwrap()
         };
         let mut check = |name: &[u8], is_read: bool| {
             let found = session.sweep(&named(name), Members::default()).unwrap();
@@ -1102,7 +1115,7 @@ mod tests {
     fn what_is_born_and_ends_between_two_readings_counts_by_its_name() {
         let Some(mut session) = by_programs() else { return };
         let (_folder, mut command, selection) = writer("mpp-born-ended", 3);
-        let filter = Filter::new(&selection);
+        let filter = Filter::new(&selection).unwrap();
         let first = session.sweep(&filter, Members::default()).unwrap();
         let mut ledger = Ledger::new();
         ledger.advance(&first);
@@ -1130,7 +1143,7 @@ mod tests {
 
     #[test]
     fn where_the_thread_of_the_programs_has_ended_the_call_reads_files() {
-        let filter = Filter::new(&Selection::default());
+        let filter = Filter::new(&Selection::default()).unwrap();
         let Some(mut session) = by_programs() else { return };
         end_programs(&session);
         let found = session.sweep(&filter, Members::default()).unwrap();
@@ -1145,7 +1158,7 @@ mod tests {
         let file = std::fs::File::create(folder.path().join("written")).unwrap();
         let mut writer = std::process::Command::new("cat");
         let mut writer = writer.stdin(std::process::Stdio::piped()).stdout(file).spawn().unwrap();
-        let filter = Filter::new(&Selection::default());
+        let filter = Filter::new(&Selection::default()).unwrap();
         let first = session.sweep(&filter, Members::default()).unwrap();
         let key = first.by_pid(writer.id()).unwrap().key;
         let mut ledger = Ledger::new();
@@ -1194,5 +1207,25 @@ mod tests {
         let kept = Sums::default().finish(Zeros::KeptWhereImportant, Rates::Measured);
         assert_eq!(kept.len(), 17);
         assert_eq!(kept["io_counters.write_bytes_per_sec"], StatValue::Float(0.0));
+    }
+
+    #[test]
+    fn a_user_of_whom_nobody_answers_is_an_error_and_one_whom_nobody_has_matches_nothing() {
+        fn check(lookup: Lookup<u32>, expected: Result<&[u32], &str>) {
+            let selection = Selection { users: vec![b"svc".to_vec()], ..Selection::default() };
+            let found = Filter::with_users(&selection, |_| lookup.clone());
+            let found = found.map(|filter| filter.uids.iter().copied().collect::<Vec<_>>());
+            assert_eq!(
+                found.map_err(|error| error.to_string()),
+                match expected {
+                    Ok(uids) => Ok(uids.to_vec()),
+                    Err(words) => Err(words.to_owned()),
+                }
+            );
+        }
+        check(Lookup::Found(7), Ok(&[7]));
+        check(Lookup::NoSuchUser, Ok(&[]));
+        let words = "cannot look up user `svc`: the name service does not answer";
+        check(Lookup::Unanswered, Err(words));
     }
 }

@@ -19,6 +19,12 @@ pub enum Error {
         /// The name.
         name: Box<[u8]>,
     },
+    /// A selector names a user, and whoever this machine asks for users, nss(5), does not answer.
+    #[error("cannot look up user `{}`: the name service does not answer", name.escape_ascii())]
+    UnansweredUser {
+        /// The name.
+        name: Box<[u8]>,
+    },
     /// A selector names a user, but the procfs is another machine's or container's.
     #[error(
         "user: expected a number, but found `{}`: names here are not those of this procfs",
