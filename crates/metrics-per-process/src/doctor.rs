@@ -22,10 +22,10 @@ const CHILDREN: u64 = 50;
 /// Tries what can be measured on the processes of this procfs.
 ///
 /// ```
-/// use metrics_per_process::doctor;
+/// use metrics_per_process::doctor::{self, FactId};
 ///
 /// let found = doctor::examine("/proc")?;
-/// assert!(found.facts.iter().all(|fact| !fact.subject.is_empty()));
+/// assert!(found.facts.iter().any(|fact| fact.id == FactId::Processes));
 /// # Ok::<(), metrics_per_process::Error>(())
 /// ```
 ///

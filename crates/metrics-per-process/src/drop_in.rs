@@ -43,7 +43,7 @@ const PROGRAMS_PAY_FOR_NAMES: u64 = 5000;
 /// Whoever asks for a smaller part of all processes has only those read.
 const PART_MIN: u64 = 4;
 
-/// Bytes for the ends between two readings, some 10,000; of more, the sums stay right.
+/// Bytes for the ends between two readings, some 9,000; of more, the sums stay right.
 const EXIT_RING_BYTES: u32 = 4 << 20;
 
 /// How long to wait for environments at most.
@@ -1211,7 +1211,7 @@ mod tests {
 
     #[test]
     fn a_user_of_whom_nobody_answers_is_an_error_and_one_whom_nobody_has_matches_nothing() {
-        fn check(lookup: Lookup<u32>, expected: Result<&[u32], &str>) {
+        fn check(lookup: &Lookup<u32>, expected: Result<&[u32], &str>) {
             let selection = Selection { users: vec![b"svc".to_vec()], ..Selection::default() };
             let found = Filter::with_users(&selection, |_| lookup.clone());
             let found = found.map(|filter| filter.uids.iter().copied().collect::<Vec<_>>());
@@ -1223,9 +1223,9 @@ mod tests {
                 }
             );
         }
-        check(Lookup::Found(7), Ok(&[7]));
-        check(Lookup::NoSuchUser, Ok(&[]));
+        check(&Lookup::Found(7), Ok(&[7]));
+        check(&Lookup::NoSuchUser, Ok(&[]));
         let words = "cannot look up user `svc`: the name service does not answer";
-        check(Lookup::Unanswered, Err(words));
+        check(&Lookup::Unanswered, Err(words));
     }
 }

@@ -163,7 +163,9 @@ pub struct Identity {
     pub comm: Box<[u8]>,
     /// The effective user: owner of `/proc/PID`, or `Uid:` of a frozen tree.
     pub uid: u32,
-    /// The whole path of the executable, without ` (deleted)`.
+    /// The whole path of the executable, without ` (deleted)`. Of a process that has ended, and
+    /// of whose last program no sweep saw anything, it is what was given to execve(2), cut at 255
+    /// bytes: it may be relative, a link, or the name of a script.
     pub executable: Reading<Box<[u8]>>,
     /// The command line as the kernel hands it out: arguments ended by NUL, at most 64 KiB.
     /// Empty for kernel threads and zombies.

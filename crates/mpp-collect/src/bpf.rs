@@ -62,14 +62,14 @@ pub enum Programs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BpfOptions {
     pub(crate) programs: Programs,
-    /// Bytes for exits, some 440 each; made a power of two. Kernel memory.
+    /// Bytes for exits, 464 each where a process ends; made a power of two. Kernel memory.
     pub(crate) exit_ring_bytes: u32,
     /// Bytes for execs, some 150 each and the texts that are captured; likewise.
     pub(crate) exec_ring_bytes: u32,
 }
 
 impl Default for BpfOptions {
-    /// Room for some 37,000 exits.
+    /// Room for some 36,000 exits.
     fn default() -> Self {
         BpfOptions { programs: Programs::All, exit_ring_bytes: 16 << 20, exec_ring_bytes: 8 << 20 }
     }

@@ -46,7 +46,7 @@ pub struct Refusal {
 /// How much of what is told of those that end may wait to be read: kernel memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExitRoom {
-    /// Bytes for the records of our own hooks, some 410 each; made a power of two, and at least a
+    /// Bytes for the records of our own hooks, 464 for each end; made a power of two, and at least a
     /// page. What finds no room is added up for each parent. Half as much again is for what is
     /// executed.
     pub ring_bytes: u32,
@@ -56,7 +56,7 @@ pub struct ExitRoom {
 }
 
 impl Default for ExitRoom {
-    /// For some 40,000 ends, and some 50,000 on each CPU.
+    /// For some 36,000 ends, and some 50,000 on each CPU.
     fn default() -> Self {
         ExitRoom {
             ring_bytes: BpfOptions::default().exit_ring_bytes,

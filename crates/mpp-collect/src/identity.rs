@@ -1225,12 +1225,12 @@ mod tests {
 
     #[test]
     fn of_whoever_executed_something_unseen_nothing_but_name_and_user_is_known() {
-        fn check(exec: Exec, moved: Moved, expected: Identity) {
+        fn check(exec: Exec, moved: Moved, expected: &Identity) {
             let key = ProcessKey { pid: 7, start_time_ticks: 1 };
             let mut known = Known::untold(key, 1, known_as(*b"bash", 0));
             let absent = named(Box::from(*b"nginx"), 33, Absence::Denied);
             known.miss_look(exec, moved, absent);
-            assert_eq!(*known.identity, expected, "{exec:?}, {moved:?}");
+            assert_eq!(*known.identity, *expected, "{exec:?}, {moved:?}");
         }
         fn known_as<const N: usize>(comm: [u8; N], uid: u32) -> Identity {
             let value = || Reading::Value(Box::from(*b"bash"));
@@ -1240,11 +1240,11 @@ mod tests {
         let absent = || named(Box::from(*b"nginx"), 33, Absence::Denied);
         let titled = || known_as(*b"nginx", 33);
         let cgroup = Reading::Absent(Absence::Denied);
-        check(Exec::NotToldOf, Moved::NotToldOf, titled());
-        check(Exec::NotToldOf, Moved::Elsewhere, Identity { cgroup, ..titled() });
-        check(Exec::Happened, Moved::Elsewhere, absent());
+        check(Exec::NotToldOf, Moved::NotToldOf, &titled());
+        check(Exec::NotToldOf, Moved::Elsewhere, &Identity { cgroup, ..titled() });
+        check(Exec::Happened, Moved::Elsewhere, &absent());
         let cgroup = titled().cgroup;
-        check(Exec::Happened, Moved::NotToldOf, Identity { cgroup, ..absent() });
+        check(Exec::Happened, Moved::NotToldOf, &Identity { cgroup, ..absent() });
     }
 
     #[test]

@@ -44,7 +44,7 @@ use super::{Collector, Continuity, Request};
 use crate::bpf::{Former, Living};
 use crate::delays::{DelaySum, ThreadDelays};
 use crate::error::absence_of;
-use crate::exits::exact::plus_usage;
+use crate::exits::exact::{Executed, plus_usage};
 use crate::identity::{self, COMM_BYTES_MAX, Exec, Known, Moved, Wants};
 use crate::measure::{Phase, Subject};
 use crate::needs::{ContextSwitchNeeds, Measures};
@@ -73,6 +73,11 @@ pub(crate) struct Told {
 }
 
 impl Told {
+    /// How many programs were executed by then, by it and those that it comes from.
+    pub(crate) fn exec_id(self) -> u64 {
+        self.exec_id
+    }
+
     /// Whether a process has executed something since anybody could look at it.
     fn exec_since(&self, known: &Known) -> Exec {
         match known.told() {
@@ -582,7 +587,9 @@ impl Collector {
         } else if let Err(why) = self.visit_identity(stranger, key) {
             self.miss(stranger, sample, why);
         }
-        let executed = self.witness.executed(stranger.task).cloned();
+        let executed = self.witness.executed(stranger.task);
+        let is_last = |executed: &&Executed| executed.exec_id == stranger.told.exec_id;
+        let executed = executed.filter(is_last).cloned();
         let Collector { known, round, wants, .. } = self;
         if let Some(known) = known.get_mut(key.pid) {
             known.swept = *round;

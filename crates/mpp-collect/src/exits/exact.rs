@@ -4,7 +4,8 @@
 //! and whose exec gave it its program. So a process that no sweep ever saw is known as well
 //! as any: its name and user stand in the record; command line and environment are those of
 //! the exec, if somebody asked for them then, else those of the process that it was forked
-//! from. The trap: an exec is told once and may be asked for long after by a descendant, so
+//! from, where that one still ran the same program. How many programs were executed, which the
+//! kernel counts along the forks, tells whether what a sweep saw still holds. The trap: an exec is told once and may be asked for long after by a descendant, so
 //! what was told is kept, up to a bound.
 
 mod bequests;
@@ -34,6 +35,7 @@ use super::Population;
 use super::health::{Failure, Health};
 use super::rounded::bearers::listed_start;
 use crate::bpf::{Bpf, Capture, ExitEvent};
+use crate::collector::told::Told;
 use crate::identity::{COMM_BYTES_MAX, Known};
 use crate::proc_fs::Room;
 use crate::scale::{Scale, cpu_split, io_totals};
@@ -90,8 +92,12 @@ struct Ended {
     parent_pid: u32,
     parent: Option<ProcessKey>,
     forked_by: Option<ProcessKey>,
+    /// The same, as the kernel names it.
+    forker_task: Option<TaskKey>,
     /// Whose exec gave it its program, and when.
     exec: Option<(TaskKey, Option<u64>)>,
+    /// How many programs were executed from where it came on, its last one among them.
+    exec_id: u64,
     /// Filled up with zeros.
     comm: [u8; COMM_BYTES_MAX],
     uid: u32,
@@ -110,9 +116,28 @@ struct Forkers<'a> {
     /// Ascending.
     keys: Vec<ProcessKey>,
     /// In the same order; `None` as long as nobody knows.
-    identities: Vec<Option<Arc<Identity>>>,
+    sights: Vec<Option<Sight>>,
     /// Those of whom a sweep knows all but the environment.
     heirs: Vec<Heir<'a>>,
+}
+
+/// Who somebody was.
+#[derive(Debug)]
+struct Sight {
+    identity: Arc<Identity>,
+    /// How many programs had been executed by then; `None` where only procfs told of it, which
+    /// does not count them.
+    exec_id: Option<u64>,
+    seen_at: BootTime,
+}
+
+/// Who a process was once, or who forked it.
+#[derive(Clone, Copy, Debug)]
+enum Former<'a> {
+    /// Somebody with the same program.
+    Same(&'a Arc<Identity>),
+    /// Somebody with another program, as far as anybody knows.
+    Another(&'a Identity),
 }
 
 /// Somebody who may have the environment of whoever forked it.
@@ -138,6 +163,8 @@ struct Execs {
 #[derive(Clone, Debug)]
 pub(crate) struct Executed {
     time_ns: u64,
+    /// How many programs had been executed with this one, from where the process came on.
+    pub(crate) exec_id: u64,
     pub(crate) filename: Box<[u8]>,
     pub(crate) cmdline: Reading<Box<[u8]>>,
     pub(crate) environment: Reading<Box<[EnvironmentEntry]>>,
@@ -286,7 +313,7 @@ impl ExactWitness {
         forkers.inherit(&self.bequests, |_| true);
         for ended in self.processes.extract_if(.., |ended| !waits(ended.key)) {
             let identity = self.execs.identity(&ended, &forkers, &self.bequests, population);
-            forkers.learn(ended.key, &identity);
+            forkers.learn(&ended, &identity);
             if !self.keys.is_empty() {
                 self.bequests.keep(&ended, &identity);
                 forkers.inherit(&self.bequests, |heir| heir.forked_by == ended.key);
@@ -457,6 +484,7 @@ impl Execs {
     fn remember(&mut self, record: &ExecRecord<'_>, keys: &[Box<[u8]>]) {
         let executed = Executed {
             time_ns: record.time_ns(),
+            exec_id: record.self_exec_id(),
             filename: Box::from(record.filename()),
             cmdline: reading(record.cmdline()).map(Box::from),
             environment: reading(record.environment()).map(|bytes| asked_for(bytes, keys)),
@@ -505,8 +533,8 @@ impl Execs {
         self.oldest.shrink_to(room);
     }
 
-    /// Who a process was: as it was seen, where it is the same in the end; else what it has not
-    /// executed itself it has from what it was, or from its forker.
+    /// Who a process was: as it was seen, where it is the same in the end; else by what it executed
+    /// last, where that was told; else by whoever forked it, where neither executed anything since.
     fn identity(
         &self,
         ended: &Ended,
@@ -514,29 +542,54 @@ impl Execs {
         bequests: &Bequests,
         population: &Population<'_>,
     ) -> Arc<Identity> {
-        let seen;
-        let before = match population.known.get(ended.key.pid) {
-            Some(known) if known.key == ended.key => {
-                let forker = ended.forked_by.filter(|_| known.lacks_environment());
-                let bequest = forker.and_then(|forker| bequests.get(forker, ended.started_at));
-                seen = match bequest.and_then(|forker| known.with_environment_of(forker)) {
-                    Some(identity) => Arc::new(identity),
-                    None => Arc::clone(&known.identity),
-                };
-                if ended.bears_name_of(&seen) {
-                    return seen;
-                }
-                Some(&seen)
-            }
-            _ => ended.forker().and_then(|forker| forkers.get(forker)),
+        let executed = self.executed_by(ended);
+        let Some(known) = population.known.get(ended.key.pid).filter(|one| one.key == ended.key)
+        else {
+            let forker = ended.forker().and_then(|forker| forkers.get(forker));
+            let former = forker.map(|forker| match ended.runs_as_forked(forker, self) {
+                true => Former::Same(&forker.identity),
+                false => Former::Another(&forker.identity),
+            });
+            return ended.identity(executed, former);
         };
-        let executed = ended.exec.and_then(|(process, time_ns)| {
-            let executed = self.by_process.get(&process).filter(|_| time_ns.is_some())?;
-            (Some(executed.time_ns) == time_ns).then_some(executed)
-        });
-        match (executed, before) {
-            (None, Some(before)) if ended.bears_name_of(before) => Arc::clone(before),
-            (executed, before) => Arc::new(ended.identity(executed, before.map(|one| &**one))),
+        let sight = Sight::of(known, population);
+        if !ended.runs_as_seen(&sight) || (known.is_unseen() && executed.is_some()) {
+            return ended.identity(executed, Some(Former::Another(&sight.identity)));
+        }
+        let forker = ended.forked_by.filter(|_| known.lacks_environment());
+        let bequest = forker.and_then(|forker| bequests.get(forker, ended.started_at));
+        let seen = match bequest.and_then(|forker| known.with_environment_of(forker)) {
+            Some(identity) => Arc::new(identity),
+            None => sight.identity,
+        };
+        match ended.bears_name_of(&seen) {
+            true => seen,
+            false => ended.identity(executed, Some(Former::Same(&seen))),
+        }
+    }
+
+    /// The exec that gave a process its program, where it was told.
+    fn executed_by(&self, ended: &Ended) -> Option<&Executed> {
+        let (process, time_ns) = ended.exec?;
+        let executed = self.by_process.get(&process)?;
+        (Some(executed.time_ns) == time_ns).then_some(executed)
+    }
+
+    /// When a process executed something last, as far as was told.
+    fn last_exec_of(&self, process: TaskKey) -> Option<BootTime> {
+        self.by_process.get(&process).map(|executed| BootTime { ns: executed.time_ns })
+    }
+}
+
+impl Sight {
+    /// As the last sweep that saw it knows it.
+    fn of(known: &Known, population: &Population<'_>) -> Self {
+        let sample = population.sample(known.key.pid).filter(|sample| sample.key == known.key);
+        let before = || population.origin.scale.moment_at(population.previous_sweep_ticks);
+        Sight {
+            identity: Arc::clone(&known.identity),
+            exec_id: known.told().map(Told::exec_id),
+            seen_at: sample.map_or_else(before, |sample| sample.read_at),
         }
     }
 }
@@ -549,40 +602,46 @@ impl<'a> Forkers<'a> {
         keys.dedup();
         keys.sort_unstable();
         keys.dedup();
-        let identity = |forker: &ProcessKey| {
+        let sight = |forker: &ProcessKey| {
             let known = population.known.get(forker.pid).filter(|known| known.key == *forker);
-            known.map(|known| Arc::clone(&known.identity))
+            known.map(|known| Sight::of(known, population))
         };
-        let identities = keys.iter().map(identity).collect();
+        let sights = keys.iter().map(sight).collect();
         let heirs = keys.iter().filter_map(|forker| Heir::of(*forker, population)).collect();
-        Forkers { keys, identities, heirs }
+        Forkers { keys, sights, heirs }
     }
 
     /// Gives those who lack it, and whose turn it is, the environment of whoever forked them, where
     /// that one has left it.
     fn inherit(&mut self, bequests: &Bequests, is_turn: impl Fn(&Heir<'_>) -> bool) {
-        let Forkers { keys, identities, heirs } = self;
+        let Forkers { keys, sights, heirs } = self;
         heirs.retain(|heir| {
             let bequest = || bequests.get(heir.forked_by, heir.started_at);
             let Some(forker) = is_turn(heir).then(bequest).flatten() else { return true };
             let position = keys.binary_search(&heir.known.key).ok();
-            if let Some(identity) = position.and_then(|at| identities.get_mut(at)) {
-                *identity = heir.known.with_environment_of(forker).map(Arc::new);
+            if let Some(Some(sight)) = position.and_then(|at| sights.get_mut(at))
+                && let Some(identity) = heir.known.with_environment_of(forker)
+            {
+                sight.identity = Arc::new(identity);
             }
             false
         });
     }
 
-    fn get(&self, key: ProcessKey) -> Option<&Arc<Identity>> {
-        self.identities.get(self.keys.binary_search(&key).ok()?)?.as_ref()
+    fn get(&self, key: ProcessKey) -> Option<&Sight> {
+        self.sights.get(self.keys.binary_search(&key).ok()?)?.as_ref()
     }
 
     /// Takes in who one of the ended was, in case it forked another one.
-    fn learn(&mut self, key: ProcessKey, identity: &Arc<Identity>) {
-        if let Ok(position) = self.keys.binary_search(&key)
-            && let Some(slot) = self.identities.get_mut(position)
+    fn learn(&mut self, ended: &Ended, identity: &Arc<Identity>) {
+        if let Ok(position) = self.keys.binary_search(&ended.key)
+            && let Some(slot) = self.sights.get_mut(position)
         {
-            slot.get_or_insert_with(|| Arc::clone(identity));
+            slot.get_or_insert_with(|| Sight {
+                identity: Arc::clone(identity),
+                exec_id: Some(ended.exec_id),
+                seen_at: ended.ended_at,
+            });
         }
     }
 }
@@ -612,7 +671,9 @@ impl Ended {
             parent_pid: parent.id,
             parent: parent_key,
             forked_by: forker.map(|forker| scale.process_key(forker)).or(parent_key),
+            forker_task: forker.or_else(|| (parent.id != 0).then_some(parent)),
             exec: origin.map(|origin| (origin.exec, origin.exec_time_ns)),
+            exec_id: record.exec_id(),
             comm: identity::padded(record.comm()),
             uid: record.euid(),
             started_at: BootTime { ns: record.process().start_ns },
@@ -653,26 +714,61 @@ impl Ended {
         *self.comm() == *identity.comm && self.uid == identity.uid
     }
 
-    /// Who it was by its record, by what it executed, and by what it was before or was forked
-    /// from.
-    fn identity(&self, executed: Option<&Executed>, before: Option<&Identity>) -> Identity {
+    /// Whether it ran the program in the end that it was seen with.
+    fn runs_as_seen(&self, sight: &Sight) -> bool {
+        match sight.exec_id {
+            Some(exec_id) => exec_id == self.exec_id,
+            None => self.executed_at().is_none_or(|ns| BootTime { ns } <= sight.seen_at),
+        }
+    }
+
+    /// Whether it ran the program in the end that its forker was seen with. Numbers of execs alone
+    /// do not tell where both have executed something.
+    fn runs_as_forked(&self, forker: &Sight, execs: &Execs) -> bool {
+        let may_have_executed = match self.exec {
+            Some((process, _)) => process.id == self.key.pid,
+            None => !self.bears_name_of(&forker.identity),
+        };
+        if may_have_executed {
+            return false;
+        }
+        match forker.exec_id {
+            Some(exec_id) => exec_id == self.exec_id,
+            // It executed nothing between the two moments, whichever came first.
+            None => self.forker_task.and_then(|forker| execs.last_exec_of(forker)).is_none_or(
+                |executed_at| (executed_at > forker.seen_at) == (executed_at > self.started_at),
+            ),
+        }
+    }
+
+    /// Who it was by its record, by what gave it its program, where that is told, and by what it
+    /// was before or was forked from. What nobody knows is not there any more to be asked for.
+    fn identity(&self, executed: Option<&Executed>, former: Option<Former<'_>>) -> Arc<Identity> {
         let gone = Absence::Vanished;
-        let named = identity::named(Box::from(self.comm()), self.uid, Absence::Vanished);
-        let cgroup = before.map_or(Reading::Absent(gone), |before| before.cgroup.clone());
-        match (executed, before) {
+        let named = || identity::named(Box::from(self.comm()), self.uid, gone);
+        let cgroup = match former {
+            Some(Former::Same(former)) => former.cgroup.clone(),
+            Some(Former::Another(former)) => former.cgroup.clone(),
+            None => Reading::Absent(gone),
+        };
+        let identity = match (executed, former) {
             (Some(executed), _) => Identity {
                 executable: Reading::Value(executed.filename.clone()),
                 cmdline: executed.cmdline.clone(),
                 environment: executed.environment.clone(),
                 is_environment_incomplete: executed.is_environment_cut,
                 cgroup,
-                ..named
+                ..named()
             },
-            (None, Some(before)) => {
-                Identity { comm: named.comm, uid: self.uid, ..Identity::clone(before) }
+            (None, Some(Former::Same(former))) if self.bears_name_of(former) => {
+                return Arc::clone(former);
             }
-            (None, None) => named,
-        }
+            (None, Some(Former::Same(former))) => {
+                Identity { comm: Box::from(self.comm()), uid: self.uid, ..Identity::clone(former) }
+            }
+            (None, Some(Former::Another(_)) | None) => Identity { cgroup, ..named() },
+        };
+        Arc::new(identity)
     }
 
     /// What is handed out of it.
