@@ -41,8 +41,12 @@ use crate::proc_fs::Room;
 use crate::scale::{Scale, cpu_split, io_totals};
 use crate::{delays, identity};
 
-/// No more execs than this are remembered; beyond it the oldest are forgotten.
+/// No more execs than this are remembered; beyond it the oldest are forgotten that were there
+/// already when ends were told of last.
 const EXECS_MAX: usize = 16_384;
+
+/// Nor more than this, though whoever executed them has not been told of since.
+const FRESH_EXECS_MAX: usize = 4 * EXECS_MAX;
 
 /// With so few there is nothing to gain by looking for those of processes that are gone.
 const EXECS_KEPT_MIN: usize = 64;
@@ -152,7 +156,11 @@ struct Heir<'a> {
 #[derive(Debug, Default)]
 struct Execs {
     by_process: HashMap<TaskKey, Executed>,
-    oldest: VecDeque<TaskKey>,
+    /// Each with its time: what a process executed before its last exec counts for nothing.
+    oldest: VecDeque<(TaskKey, u64)>,
+    /// When the last exec was that was known when ends were told of last, since boot.
+    told_until_ns: u64,
+    latest_ns: u64,
     /// Those of processes that are gone are looked for when there are so many, or so many sweeps
     /// later.
     look_over_at: usize,
@@ -298,7 +306,7 @@ impl ExactWitness {
         self.told.remember(exits.processes.iter().map(ProcessExit::key), population);
         self.processes.extend(held.processes);
         self.threads.extend(held.threads);
-        self.execs.forget_gone(population);
+        self.execs.end_round(population);
     }
 
     /// Hands out those of the ended that do not wait, each with who it was.
@@ -490,15 +498,46 @@ impl Execs {
             environment: reading(record.environment()).map(|bytes| asked_for(bytes, keys)),
             is_environment_cut: matches!(record.environment(), Text::Cut(_)),
         };
-        let process = record.process();
-        if self.by_process.insert(process, executed).is_none() {
-            self.oldest.push_back(process);
-        }
-        while self.oldest.len() > EXECS_MAX {
-            if let Some(oldest) = self.oldest.pop_front() {
-                self.by_process.remove(&oldest);
+        self.insert(record.process(), executed);
+    }
+
+    fn insert(&mut self, process: TaskKey, executed: Executed) {
+        self.latest_ns = self.latest_ns.max(executed.time_ns);
+        self.oldest.push_back((process, executed.time_ns));
+        self.by_process.insert(process, executed);
+        while let Some((process, time_ns)) = self.oldest.front().copied() {
+            let is_last = self.is_last_exec(process, time_ns);
+            let is_fresh = time_ns > self.told_until_ns;
+            let room = if is_fresh { FRESH_EXECS_MAX } else { EXECS_MAX };
+            if is_last && self.by_process.len() <= room {
+                break;
+            }
+            self.oldest.pop_front();
+            if is_last {
+                self.by_process.remove(&process);
             }
         }
+        if self.oldest.len() > 2 * self.by_process.len().max(EXECS_MAX) {
+            self.forget_former();
+        }
+    }
+
+    /// Forgets when those executed something before that have executed something since, or are
+    /// forgotten.
+    fn forget_former(&mut self) {
+        let mut oldest = std::mem::take(&mut self.oldest);
+        oldest.retain(|(process, time_ns)| self.is_last_exec(*process, *time_ns));
+        self.oldest = oldest;
+    }
+
+    fn is_last_exec(&self, process: TaskKey, time_ns: u64) -> bool {
+        self.by_process.get(&process).is_some_and(|executed| executed.time_ns == time_ns)
+    }
+
+    /// Whoever has ended so far has been told of.
+    fn end_round(&mut self, population: &Population<'_>) {
+        self.told_until_ns = self.latest_ns;
+        self.forget_gone(population);
     }
 
     /// The name of the program that a process executes: the last part of a path.
@@ -526,7 +565,7 @@ impl Execs {
             scale.ticks_at(executed_at) >= population.previous_sweep_ticks
                 || population.has_seen(scale.process_key(*process))
         });
-        self.oldest.retain(|process| self.by_process.contains_key(process));
+        self.forget_former();
         self.look_over_at = self.by_process.len() * 2;
         let room = self.look_over_at.max(EXECS_KEPT_MIN);
         self.by_process.shrink_to(room);
@@ -872,5 +911,59 @@ impl Scale {
     pub(crate) fn thread_key(self, key: TaskKey) -> ThreadKey {
         let start_time_ticks = self.ticks_at(BootTime { ns: key.start_ns });
         ThreadKey { tid: key.id, start_time_ticks }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Has each of these processes execute something, one after another.
+    fn execute(execs: &mut Execs, ids: impl IntoIterator<Item = usize>) {
+        for id in ids {
+            let executed = Executed {
+                time_ns: execs.latest_ns + 1,
+                exec_id: 1,
+                filename: Box::default(),
+                cmdline: Reading::Absent(Absence::NotRequested),
+                environment: Reading::Absent(Absence::NotRequested),
+                is_environment_cut: false,
+            };
+            execs.insert(process(id), executed);
+        }
+    }
+
+    fn process(id: usize) -> TaskKey {
+        TaskKey { id: u32::try_from(id).unwrap(), start_ns: 0 }
+    }
+
+    fn check(execs: &Execs, count: usize, remembered: &[usize], forgotten: &[usize]) {
+        let is_remembered = |id: &usize| execs.by_process.contains_key(&process(*id));
+        assert_eq!(execs.by_process.len(), count);
+        assert!(remembered.iter().all(is_remembered), "{remembered:?} of {count}");
+        assert!(!forgotten.iter().any(is_remembered), "{forgotten:?} of {count}");
+        assert!(execs.oldest.len() <= 2 * count.max(EXECS_MAX));
+    }
+
+    #[test]
+    fn execs_that_nobody_has_been_told_with_are_kept_longer_and_then_the_oldest_are_forgotten() {
+        let mut execs = Execs::default();
+        execute(&mut execs, 0..EXECS_MAX + 10);
+        check(&execs, EXECS_MAX + 10, &[0], &[]);
+        execs.told_until_ns = execs.latest_ns;
+        execute(&mut execs, [0, EXECS_MAX + 10]);
+        check(&execs, EXECS_MAX, &[0, 12, EXECS_MAX + 10], &[1, 11]);
+        execs.told_until_ns = 0;
+        execute(&mut execs, EXECS_MAX..EXECS_MAX + FRESH_EXECS_MAX);
+        check(&execs, FRESH_EXECS_MAX, &[EXECS_MAX + FRESH_EXECS_MAX - 1], &[12]);
+    }
+
+    #[test]
+    fn whoever_executes_something_again_and_again_pushes_nobody_out() {
+        let mut execs = Execs::default();
+        execute(&mut execs, [1]);
+        execs.told_until_ns = execs.latest_ns;
+        execute(&mut execs, std::iter::repeat_n(2, 3 * FRESH_EXECS_MAX));
+        check(&execs, 2, &[1, 2], &[]);
     }
 }
