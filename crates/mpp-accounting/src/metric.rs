@@ -383,7 +383,7 @@ fn akin(found: &str) -> Option<&'static str> {
 impl fmt::Display for UnknownMetric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let found = self.found.escape_debug();
-        write!(f, "metrics: expected the name of a metric, a glob or a preset, but found `{found}`")
+        write!(f, "expected the name of a metric, a glob or a preset, but found `{found}`")
     }
 }
 
@@ -1633,17 +1633,17 @@ mod tests {
     fn an_unknown_metric_is_named_and_asked_about() {
         check_unknown(
             "fds,memry.rss",
-            "metrics: expected the name of a metric, a glob or a preset, but found `memry.rss`",
+            "expected the name of a metric, a glob or a preset, but found `memry.rss`",
             "did you mean `memory.rss`?",
         );
         check_unknown(
             "cpu,",
-            "metrics: expected the name of a metric, a glob or a preset, but found ``",
+            "expected the name of a metric, a glob or a preset, but found ``",
             "`mpp metrics` lists all metrics",
         );
         check_unknown(
             "[",
-            "metrics: expected the name of a metric, a glob or a preset, but found `[`",
+            "expected the name of a metric, a glob or a preset, but found `[`",
             "`mpp metrics` lists all metrics",
         );
     }

@@ -254,7 +254,7 @@ mod tests {
         );
         check_refused(
             &["--format", "prometheus"],
-            "format: expected one of table, json, jsonl, csv, but found `prometheus`",
+            "`--format`: expected one of table, json, jsonl, csv, but found `prometheus`",
             None,
         );
         check_refused(

@@ -119,9 +119,12 @@ fn carry_out(parsed: Parsed) -> Result<Status, Failure> {
         Parsed::Command(command) => command,
     };
     let status = match command {
-        Command::Show(typed) => command::show::run(&typed, out),
-        Command::Find(typed) => command::find::run(&typed, out),
-        Command::Exits(typed) => command::exits::run(&typed, out),
+        Command::Show(typed) => command::show::run(&typed, out)
+            .map_err(|failure| selection::name_option(failure, &typed.selection)),
+        Command::Find(typed) => command::find::run(&typed, out)
+            .map_err(|failure| selection::name_option(failure, &typed.selection)),
+        Command::Exits(typed) => command::exits::run(&typed, out)
+            .map_err(|failure| selection::name_option(failure, &typed.selection)),
         Command::Run(typed) => command::run::run(&typed),
         Command::Sensu(typed) => command::sensu::run(&typed, out),
         Command::Metrics(typed) => command::metrics::run(&typed, out),

@@ -210,7 +210,7 @@ fn preset(word: &str) -> Result<Vec<Column>, Failure> {
 }
 
 fn unknown_metric(error: &metric::UnknownMetric) -> Failure {
-    Failure::usage(error).hint(error.hint())
+    Failure::usage(format!("`--metrics`: {error}")).hint(error.hint())
 }
 
 fn sort(typed: Option<&OsStr>, columns: &[Column]) -> Result<Sort, Failure> {
@@ -313,9 +313,9 @@ pub(crate) fn one_of<T>(option: &str, typed: &OsStr) -> Result<T, Failure>
 where
     T: FromStr<Err = UnknownWord>,
 {
-    utf8(option, typed)?
-        .parse()
-        .map_err(|unknown: UnknownWord| Failure::usage(&unknown).did_you_mean(unknown.closest()))
+    utf8(option, typed)?.parse().map_err(|unknown: UnknownWord| {
+        Failure::usage(format!("`{option}`: {unknown}")).did_you_mean(unknown.closest())
+    })
 }
 
 /// What `mpp find` is to do.
@@ -511,7 +511,7 @@ mod tests {
         );
         check_refused(
             &["--format", "josn"],
-            "format: expected one of table, json, jsonl, csv, graphite, prometheus, influx, \
+            "`--format`: expected one of table, json, jsonl, csv, graphite, prometheus, influx, \
              but found `josn`",
             Some("did you mean `json`?"),
         );

@@ -1,9 +1,11 @@
 //! Which processes were meant by the options that select.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use metrics_per_process::Error;
 use metrics_per_process::report::Report;
 use metrics_per_process::selector::{Descendants, Selector, SelectorError};
 use metrics_per_process::snapshot::Visibility;
@@ -159,7 +161,46 @@ pub(crate) fn utf8<'a>(option: &str, value: &'a OsStr) -> Result<&'a str, Failur
 pub(crate) fn refuse(option: &str, error: SelectorError) -> Failure {
     let hint = error.hint().map(str::to_owned);
     let mut failure = Failure::usage("");
-    failure.cause = anyhow::Error::new(error).context(format!("`{option}`"));
+    failure.cause = anyhow::Error::new(Named { option: option.to_owned(), error });
     failure.hint = hint;
+    failure
+}
+
+/// What the option was given, which says of what it speaks instead of the error.
+#[derive(Debug)]
+struct Named {
+    option: String,
+    error: SelectorError,
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`: {}", self.option, self.error.finding())
+    }
+}
+
+impl std::error::Error for Named {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
+    }
+}
+
+/// What the library could not look up, with the option that asked for it.
+pub(crate) fn name_option(mut failure: Failure, typed: &Selection) -> Failure {
+    let is_of = |users: &OsString, name: &[u8]| {
+        users.as_bytes().split(|byte| *byte == b',').any(|user| user == name)
+    };
+    let option = match failure.cause.downcast_ref() {
+        Some(Error::UnknownUser { name } | Error::ForeignUser { name }) => {
+            match typed.user.iter().any(|users| is_of(users, name)) {
+                true => "`--user`",
+                false => "`--exclude`",
+            }
+        }
+        Some(Error::PidFile(_)) if typed.pidfile.is_empty() => "`--exclude`",
+        Some(Error::PidFile(_)) => "`--pidfile`",
+        _ => return failure,
+    };
+    failure.cause = failure.cause.context(option);
     failure
 }

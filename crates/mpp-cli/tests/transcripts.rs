@@ -229,12 +229,12 @@ fn misspelt_words_get_one_question() {
     check_refused(&["find", "--usr", "max"], "unknown option `--usr`", "did you mean `--user`?");
     check_refused(
         &["show", "-m", "memory.rs"],
-        "metrics: expected the name of a metric, a glob or a preset, but found `memory.rs`",
+        "`--metrics`: expected the name of a metric, a glob or a preset, but found `memory.rs`",
         "did you mean `memory.rss`?",
     );
     check_refused(
         &["show", "-x", "nmae:foo"],
-        "`--exclude`: selector: expected one of name, user, cmdline, env, pid, pidfile, port, \
+        "`--exclude`: expected one of name, user, cmdline, env, pid, pidfile, port, \
          children-of, unit, cgroup, not, children, but found `nmae` at byte 0",
         "did you mean `name`?",
     );
@@ -246,28 +246,38 @@ fn conditions_that_are_none_are_refused() {
     for command in ["show", "find"] {
         check_refused(
             &[command, "-u", "nobody-is-called-so"],
-            "user: expected the name or number of a user, but found `nobody-is-called-so`",
+            "`--user`: expected the name or number of a user, but found `nobody-is-called-so`",
             "`getent passwd` lists the users",
         );
         check_refused(
+            &[command, "-x", "user:nobody-is-called-so"],
+            "`--exclude`: expected the name or number of a user, but found `nobody-is-called-so`",
+            "`getent passwd` lists the users",
+        );
+        check_refused(
+            &[command, "-F", "/nowhere/pid"],
+            "`--pidfile`: cannot read PID file /nowhere/pid: No such file or directory (os error 2)",
+            "check the path, and that you may read it",
+        );
+        check_refused(
             &[command, "-p", "12x"],
-            "`--pid`: selector: expected a PID from 1 to 4194304, but found `12x`",
+            "`--pid`: expected a PID from 1 to 4194304, but found `12x`",
             "",
         );
         check_refused(
             &[command, "-p", "-1"],
-            "`--pid`: selector: expected a PID from 1 to 4194304, but found `-1`",
+            "`--pid`: expected a PID from 1 to 4194304, but found `-1`",
             "",
         );
         check_refused(
             &[command, "--port", "80,http"],
-            "`--port`: selector: expected a port from 1 to 65535, or a range `8000-8010`, \
+            "`--port`: expected a port from 1 to 65535, or a range `8000-8010`, \
              but found `http`",
             "",
         );
         check_refused(
             &[command, "-e", "!K=x"],
-            "`--env`: selector: expected `KEY`, `KEY=VALUE` or `!KEY`, but found `!K=x`",
+            "`--env`: expected `KEY`, `KEY=VALUE` or `!KEY`, but found `!K=x`",
             "to leave a value out, exclude `env:KEY=VALUE`",
         );
     }
