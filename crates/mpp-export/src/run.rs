@@ -6,6 +6,7 @@ mod read;
 mod text;
 
 use mpp_accounting::metric::{MetricId, NumberType, Unit};
+use mpp_accounting::rate::rounded;
 use mpp_accounting::report::{
     Accuracy, Column, Figure, Form, GroupReport, Mark, Report, Tier, Value,
 };
@@ -289,6 +290,7 @@ fn rest_in(
             None => return unknown,
         }
     }
-    let rest = whole_where_counted(column, (value.as_float() - seen).max(0.0));
+    let rest = rounded(value.as_float() - seen).max(0.0);
+    let rest = whole_where_counted(column, rest);
     Figure::Known { value: rest, mark: Mark::Estimate }
 }
