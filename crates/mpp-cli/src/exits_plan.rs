@@ -21,6 +21,8 @@ use crate::selection::{self, utf8};
 pub(crate) struct ExitsPlan {
     /// Which processes.
     pub(crate) selector: Selector,
+    /// The options that were meant, where a condition was typed as a name.
+    pub(crate) meant: Option<String>,
     /// What tells their groups apart; `None` for one group of all.
     pub(crate) key: Option<GroupKey>,
     /// One by one, or added up.
@@ -78,6 +80,7 @@ impl ExitsPlan {
         Ok(ExitsPlan {
             key: key(typed, &selector, telling, format)?,
             selector,
+            meant: selection::meant(&typed.selection),
             telling,
             interval: time("--interval", &typed.interval)?,
             format,

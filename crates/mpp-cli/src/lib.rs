@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod alternatives;
 mod args;
 mod command;
 mod exits_plan;
@@ -21,6 +22,7 @@ mod run_plan;
 mod schedule;
 mod screen;
 mod selection;
+mod text_form;
 mod usage;
 
 use std::ffi::{OsStr, OsString};

@@ -11,6 +11,7 @@ use metrics_per_process::report::{Column, Form, Tier};
 use metrics_per_process::selector::{Descendants, GroupKey, Selector};
 use mpp_export::{CsvLayout, Format, Units, UnknownWord};
 
+use crate::alternatives::{Alternative, alternatives};
 use crate::args;
 use crate::failure::Failure;
 use crate::selection::{self, utf8};
@@ -21,6 +22,10 @@ use crate::{interval, nearest};
 pub(crate) struct ShowPlan {
     /// What the rows are.
     pub(crate) rows: Rows,
+    /// Of conditions with several values each value, to see whether somebody has it.
+    pub(crate) alternatives: Vec<Alternative>,
+    /// The options that were meant, where a condition was typed as a name.
+    pub(crate) meant: Option<String>,
     /// What the columns are.
     pub(crate) columns: Vec<Column>,
     /// Time between samples; zero for a single sweep.
@@ -83,6 +88,8 @@ impl ShowPlan {
         let columns = columns(typed, &output, interval)?;
         Ok(ShowPlan {
             rows: rows(typed)?,
+            alternatives: alternatives(&typed.selection)?,
+            meant: selection::meant(&typed.selection),
             sort: sort(typed.sort.as_deref(), &columns)?,
             columns,
             interval,

@@ -111,7 +111,8 @@ fn find_on_a_small_server() {
     check_frozen("find_children", &["find", "bash", "--children", "-d", ","]);
     check_frozen("find_port", &["find", "--port", "80,8000-8010"]);
     check_frozen("find_nothing", &["find", "nobody-is-called-so"]);
-    check_frozen("show_text_form", &["show", "name:nginx", "-i", "0"]);
+    check_frozen("show_text_form", &["show", "name:nginx user:33", "-i", "0"]);
+    check_frozen("find_text_form", &["find", "name:nginx", "-l"]);
 }
 
 #[test]
@@ -380,6 +381,49 @@ fn where_json_was_asked_for_a_failure_is_an_object_too() {
 #[test]
 fn nothing_matched_is_said_and_exits_with_1() {
     check_frozen("show_nothing", &["show", "nobody-is-called-so", "-i", "0"]);
+}
+
+/// One sweep of the frozen tree, in which somebody matches, and what is said beside the table.
+fn check_noted(arguments: &[&str], note: &str) {
+    let procfs = frozen_trees().join(TREE);
+    let procfs = procfs.to_str().expect("a path");
+    let ended = ran(&[&["show", "-i", "0", "--procfs", procfs], arguments].concat());
+    assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), note), "{arguments:?}");
+}
+
+#[test]
+fn a_value_that_nobody_has_is_named_beside_one_that_somebody_has() {
+    check_noted(&["nginx", "java"], "");
+    check_noted(&["nginx", "nosuch"], "mpp: no process matches `name:nosuch`\n");
+    check_noted(
+        &["nosuch", "nginx", "no*such", "-u", "33"],
+        "mpp: no process matches `name:nosuch user:33` or `name:no*such user:33`\n",
+    );
+    check_noted(&["-p", "901,77777"], "mpp: no process matches `pid:77777`\n");
+    check_noted(
+        &["nginx", "user:max"],
+        "mpp: no process matches `name:user:max`; did you mean `-u max`?\n",
+    );
+    let many: Vec<String> = (77_001..77_008).map(|pid| pid.to_string()).collect();
+    check_noted(
+        &["-p", &format!("901,{}", many.join(","))],
+        "mpp: no process matches `pid:77001` or `pid:77002` or `pid:77003` or `pid:77004` or \
+         `pid:77005` or 2 more\n",
+    );
+}
+
+#[test]
+fn a_pid_file_whose_process_has_ended_is_said_to_be_stale() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("daemon.pid");
+    std::fs::write(&path, "77777\n").expect("written");
+    let path = path.to_str().expect("a path");
+    check_no_row(
+        &["-F", path],
+        &format!("no process matches `pidfile:{path}`"),
+        &format!("no process has the PID in {path}: whoever wrote it has ended"),
+    );
+    check_noted(&["-p", "901", "-F", path], &format!("mpp: no process matches `pidfile:{path}`\n"));
 }
 
 /// One sweep of the frozen tree, in which nobody has a row.
