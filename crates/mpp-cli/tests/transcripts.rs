@@ -168,7 +168,11 @@ fn metrics_are_listed() {
         ("otel", "mpp.group.disk.io"),
         ("drop_in", "io_counters.write_bytes"),
         ("source", "proc_pid_io(5) write_bytes"),
-        ("privilege", "CAP_SYS_PTRACE"),
+        (
+            "privilege",
+            "CAP_BPF and CAP_PERFMON, or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH; within a KiB a \
+             thread with CAP_NET_ADMIN",
+        ),
     ] {
         assert_eq!(written[key], expected, "{written}");
     }
