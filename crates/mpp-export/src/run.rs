@@ -162,6 +162,28 @@ fn tier_note(report: &RunReport) -> String {
     }
 }
 
+/// Why some figures bear the signs that they bear, where that is always so.
+fn reasons(report: &RunReport) -> Vec<String> {
+    let marked = |id: MetricId, wanted: Mark| {
+        let figure = report.figure(&Column { metric: id.metric(), form: Form::Level });
+        matches!(figure, Some(Figure::Known { mark, .. }) if mark == wanted)
+    };
+    let seen = [MetricId::MemoryPeak, MetricId::ProcessesTotal, MetricId::Fds];
+    let mut reasons = Vec::new();
+    if seen.into_iter().any(|id| marked(id, Mark::LowerBound)) {
+        reasons.push("memory, processes and fds: the most that a look saw".to_owned());
+    }
+    let is_told = report.total.accuracy.tier != Tier::C;
+    if is_told && marked(MetricId::CpuUser, Mark::Exact) && !report.programs.groups.is_empty() {
+        reasons.push(
+            "CPU time by program: what processes took to end is not in their records, and is \
+             shared out"
+                .to_owned(),
+        );
+    }
+    reasons
+}
+
 /// Who still runs, as a sentence; `None` where nobody does.
 #[must_use]
 pub fn what_is_left(left: &[Survivor]) -> Option<String> {

@@ -8,8 +8,8 @@ use mpp_accounting::run::{Change, Doubt, Judgement};
 use unicode_width::UnicodeWidthStr as _;
 
 use super::{
-    RunPage, cell, headline, limit_line, program_rows, remarks, short_time, signed_cell, signs,
-    sized, tier_note,
+    RunPage, cell, headline, limit_line, program_rows, reasons, remarks, short_time, signed_cell,
+    signs, sized, tier_note,
 };
 use crate::table::write_clauses;
 
@@ -35,6 +35,7 @@ pub fn write_text(page: &RunPage<'_>, out: &mut String) {
         report.total.groups.iter().flat_map(|group| group.figures.iter().copied()).collect();
     figures.extend(programs.iter().flat_map(|(_, figures)| figures).filter(|f| is_known(f)));
     let mut notes = signs(&figures);
+    notes.extend(reasons(report));
     notes.push(tier_note(report));
     notes.push(match report.failed_samples {
         0 => format!("{} looks", report.samples),
