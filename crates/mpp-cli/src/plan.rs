@@ -117,10 +117,26 @@ fn interval_of(typed: &args::Show) -> Result<Duration, Failure> {
 fn count(typed: Option<&OsStr>, interval: Duration) -> Result<u64, Failure> {
     let Some(count) = typed.map(number_of_intervals).transpose()? else { return Ok(1) };
     if count > 1 && interval.is_zero() {
-        let what = format!("`--count {count}`: an interval of 0 takes one sweep only");
+        let what = format!("`--count`: expected 1 with an interval of 0, but found `{count}`");
         return Err(Failure::usage(what).hint("give `--interval` a time, such as `1s`"));
     }
     Ok(count)
+}
+
+/// A time above 0 that something is to take.
+///
+/// # Errors
+///
+/// Anything else.
+pub(crate) fn time_above_zero(option: &str, typed: &OsStr) -> Result<Duration, Failure> {
+    let text = utf8(option, typed)?;
+    let time =
+        interval::parse(text).map_err(|what| Failure::usage(format!("`{option}`: {what}")))?;
+    if time.is_zero() {
+        return Err(Failure::usage(format!("`{option}`: expected a time above 0"))
+            .hint(format!("give `{option}` a time, such as `1s`")));
+    }
+    Ok(time)
 }
 
 /// What `--count` says.
@@ -539,7 +555,7 @@ mod tests {
         );
         check_refused(
             &["-i", "0", "-c", "2"],
-            "`--count 2`: an interval of 0 takes one sweep only",
+            "`--count`: expected 1 with an interval of 0, but found `2`",
             Some("give `--interval` a time, such as `1s`"),
         );
         check_refused(

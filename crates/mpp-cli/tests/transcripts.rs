@@ -188,6 +188,17 @@ fn metrics_fit_a_screen_of_80_columns() {
 }
 
 #[test]
+fn findings_fit_a_screen_of_80_columns_but_for_commands_to_copy() {
+    let mut command = mpp(["doctor"]);
+    command.env("COLUMNS", "80");
+    let page = run(command).stdout;
+    let is_command = |line: &&str| line.trim_start().starts_with("$ ");
+    let words = page.lines().filter(|line| !is_command(line));
+    let too_wide: Vec<&str> = words.filter(|line| line.chars().count() > 80).collect();
+    assert_eq!(too_wide, [""; 0]);
+}
+
+#[test]
 fn completions_and_pages_are_written_for_every_command() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let ended = ran(&["completions", shell]);
