@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use metrics_per_process::process::{Identity, Reading};
+use metrics_per_process::selector::Descendants;
 use metrics_per_process::{FindOptions, Found, FoundProcess, MemoryReaderKind, find};
 use mpp_export::escape;
 
@@ -39,8 +40,9 @@ pub(crate) fn run(typed: &args::Find, out: &mut dyn Write) -> Result<Status, Fai
     if found.processes.is_empty()
         && let Some(options) = meant(&typed.selection)
     {
+        let selector = plan.selector.clone().with_descendants(Descendants::Taken);
         crate::screen::note(&format!(
-            "no process is called so; did you mean `mpp find {options}`?"
+            "no process matches `{selector}`; did you mean `mpp find {options}`?"
         ));
     }
     Ok(if found.processes.is_empty() { Status::NothingMatched } else { Status::Ok })
