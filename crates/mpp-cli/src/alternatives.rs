@@ -21,18 +21,22 @@ const NAMED_MAX: usize = 5;
 /// The values of one kind among what was typed.
 type Kind = fn(&mut Selection) -> &mut Vec<OsString>;
 
-/// Every kind of which any value will do, and whether commas stand between values.
-const KINDS: [(Kind, Form); 9] = [
-    (|typed| &mut typed.names, Form::Single),
-    (|typed| &mut typed.user, Form::List),
-    (|typed| &mut typed.cmdline, Form::Single),
-    (|typed| &mut typed.pid, Form::List),
-    (|typed| &mut typed.pidfile, Form::Single),
-    (|typed| &mut typed.port, Form::List),
-    (|typed| &mut typed.children_of, Form::Single),
-    (|typed| &mut typed.unit, Form::Single),
-    (|typed| &mut typed.cgroup, Form::Single),
+/// Every kind of which any value will do: whether commas stand between its values, and what else
+/// holds values of the same kind.
+const KINDS: [(Kind, Form, Option<Kind>); 9] = [
+    (|typed| &mut typed.names, Form::Single, None),
+    (|typed| &mut typed.user, Form::List, None),
+    (|typed| &mut typed.cmdline, Form::Single, None),
+    (PIDS, Form::List, Some(PID_FILES)),
+    (PID_FILES, Form::Single, Some(PIDS)),
+    (|typed| &mut typed.port, Form::List, None),
+    (|typed| &mut typed.children_of, Form::Single, None),
+    (|typed| &mut typed.unit, Form::Single, None),
+    (|typed| &mut typed.cgroup, Form::Single, None),
 ];
+
+const PIDS: Kind = |typed| &mut typed.pid;
+const PID_FILES: Kind = |typed| &mut typed.pidfile;
 
 /// How values are typed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,15 +63,11 @@ pub(crate) struct Alternative {
 /// The option whose value is no condition.
 pub(crate) fn alternatives(typed: &Selection) -> Result<Vec<Alternative>, Failure> {
     let mut alternatives = Vec::new();
-    for (position, (kind, form)) in KINDS.into_iter().enumerate() {
+    for (kind, form, fellow) in KINDS {
         let mut others = typed.clone();
         let values = split(&std::mem::take(kind(&mut others)), form);
-        // PIDs and the files that hold them are one kind.
-        let has_fellows = match position {
-            PID => !std::mem::take(&mut others.pidfile).is_empty(),
-            PID_FILE => !std::mem::take(&mut others.pid).is_empty(),
-            _ => false,
-        };
+        let fellows = fellow.map(|fellow| std::mem::take(fellow(&mut others)));
+        let has_fellows = fellows.is_some_and(|fellows| !fellows.is_empty());
         if (values.len() < 2 && !has_fellows) || values.len() > VALUES_MAX {
             continue;
         }
@@ -81,10 +81,6 @@ pub(crate) fn alternatives(typed: &Selection) -> Result<Vec<Alternative>, Failur
     }
     Ok(alternatives)
 }
-
-/// Where [`KINDS`] has PIDs, and the files that hold them.
-const PID: usize = 3;
-const PID_FILE: usize = 4;
 
 /// That nobody in the last sample has some of the values; `None` where each is somebody's.
 pub(crate) fn unmatched(alternatives: &[Alternative], monitor: &Monitor) -> Option<String> {
@@ -111,18 +107,21 @@ pub(crate) fn unmatched(alternatives: &[Alternative], monitor: &Monitor) -> Opti
     })
 }
 
-fn split(values: &[OsString], form: Form) -> Vec<OsString> {
-    let parts = |value: &OsString| -> Vec<OsString> {
-        match form {
-            Form::Single => vec![value.clone()],
-            Form::List => value
-                .as_bytes()
-                .split(|byte| *byte == b',')
-                .map(|part| OsStr::from_bytes(part).to_owned())
-                .collect(),
+/// The values of one kind, each once; of too many no more than it takes to see that.
+fn split(typed: &[OsString], form: Form) -> Vec<OsString> {
+    let mut values: Vec<OsString> = Vec::new();
+    for text in typed {
+        let is_end = |byte: &u8| form == Form::List && *byte == b',';
+        for value in text.as_bytes().split(is_end).map(OsStr::from_bytes) {
+            if values.len() > VALUES_MAX {
+                return values;
+            }
+            if !values.iter().any(|known| known == value) {
+                values.push(value.to_owned());
+            }
         }
-    };
-    values.iter().flat_map(parts).collect()
+    }
+    values
 }
 
 #[cfg(test)]
@@ -146,13 +145,14 @@ mod tests {
     #[test]
     fn a_value_that_is_alone_in_its_kind_is_no_alternative() {
         check(&[], &[]);
+        check(&["nginx", "nginx"], &[]);
         check(&["nginx", "-u", "max", "-e", "A", "-e", "B", "--unit", "a", "--cgroup", "/b"], &[]);
     }
 
     #[test]
     fn each_of_several_values_stands_with_the_conditions_of_other_kinds() {
         check(&["nginx", "php*", "-u", "7"], &["name:nginx user:7", "name:php* user:7"]);
-        check(&["-p", "4,5", "-p", "6"], &["pid:4", "pid:5", "pid:6"]);
+        check(&["-p", "4,5", "-p", "6,5"], &["pid:4", "pid:5", "pid:6"]);
         check(&["-p", "4", "-F", "/x"], &["pid:4", "pidfile:/x"]);
         check(&["--port", "80,90-91"], &["port:80", "port:90-91"]);
         let too_many: Vec<String> = (1..=65).map(|pid| pid.to_string()).collect();
