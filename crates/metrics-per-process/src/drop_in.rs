@@ -178,9 +178,12 @@ pub fn find_pids(selection: &Selection) -> Result<Vec<u32>, Error> {
         let matching = found.processes.iter().filter(|process| filter.matches(process));
         return Ok(matching.map(|process| process.key.pid).collect());
     }
-    Ok(session.collector.pids_where(|comm, user| {
-        filter.matches_name(comm)
-            && (selection.users.is_empty() || user().is_some_and(|uid| filter.matches_user(uid)))
+    Ok(session.collector.pids_where(|candidate| {
+        let has_name = selection.process_names.is_empty()
+            || candidate.has_name(|comm| is_one_of(&selection.process_names, comm));
+        has_name
+            && (selection.users.is_empty()
+                || candidate.uid().is_some_and(|uid| filter.matches_user(uid)))
     })?)
 }
 
@@ -433,7 +436,7 @@ impl Session {
     /// The PIDs of the processes that match, where the environment is asked for.
     fn pids_with_environment(&mut self, filter: &Filter) -> Result<Vec<u32>, Error> {
         let scan = self.collector.scan(&filter.question(), WAIT)?;
-        let mut pids: Vec<u32> = scan.found.iter().map(|(key, _)| key.pid).collect();
+        let mut pids = scan.found;
         if !scan.undecided.is_empty() {
             let samples = self.read_with_ancestors(scan.undecided)?;
             let matching = samples.iter().filter(|process| filter.matches(process));
@@ -524,24 +527,44 @@ impl Filter {
 
     /// As the collector asks it of every process.
     fn question(&self) -> Arc<Question> {
-        let Filter { selection, uids } = self.clone();
-        Arc::new(move |seen: &Seen<'_>| {
-            let has_user = selection.users.is_empty() || uids.contains(&seen.uid);
-            if !is_one_of(&selection.process_names, seen.comm) || !has_user {
-                return Step::No;
+        let filter = self.clone();
+        Arc::new(move |seen: &Seen<'_>| filter.judge(seen))
+    }
+
+    fn judge(&self, seen: &Seen<'_>) -> Step {
+        let Filter { selection, uids } = self;
+        if !selection.process_names.is_empty() {
+            match seen.comm() {
+                None => return Step::Read(Part::Comm),
+                Some(comm) if !is_one_of(&selection.process_names, comm) => return Step::No,
+                Some(_) => {}
             }
-            match seen.text(Part::Environ) {
-                None => return Step::Read(Part::Environ),
-                Some(Reading::Absent(why)) => return Step::Unknown(why),
-                Some(Reading::Value(_)) if seen.has_lost_environment() => return Step::Undecided,
-                Some(Reading::Value(_)) => {}
+        }
+        if !selection.users.is_empty() {
+            match seen.uid() {
+                None => return Step::Read(Part::Owner),
+                Some(uid) if !uids.contains(&uid) => return Step::No,
+                Some(_) => {}
             }
-            let mut variables = selection.process_env.iter();
-            match variables.all(|(key, value)| seen.variable(key) == value.as_deref()) {
-                true => Step::Yes(Box::new(seen.identity(&[]))),
-                false => Step::No,
-            }
-        })
+        }
+        if selection.process_env.is_empty() {
+            return Step::Yes;
+        }
+        match seen.text(Part::Environ) {
+            None => return Step::Read(Part::Environ),
+            Some(Reading::Absent(why)) => return Step::Unknown(why),
+            Some(Reading::Value(_)) => {}
+        }
+        match seen.has_lost_environment() {
+            None => return Step::Read(Part::Stat),
+            Some(true) => return Step::Undecided,
+            Some(false) => {}
+        }
+        let mut variables = selection.process_env.iter();
+        match variables.all(|(key, value)| seen.variable(key) == value.as_deref()) {
+            true => Step::Yes,
+            false => Step::No,
+        }
     }
 
     fn matches(&self, process: &ProcessSample) -> bool {

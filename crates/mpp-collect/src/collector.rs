@@ -26,6 +26,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Resource, getrlimit, pidfd_open};
 
+use self::candidate::Candidate;
 use self::closed::{Closed, is_told_by_threads};
 pub use self::glimpse::{Glimpse, NeedsSweep};
 use self::standstill::Turn;
@@ -799,39 +800,30 @@ impl Collector {
         Ok(samples)
     }
 
-    /// The PIDs of the processes that `is_wanted` by command name and, where it asks for that,
-    /// effective user; ascending. Nothing else is read of them, and nothing is remembered.
+    /// The PIDs of the processes that `is_wanted` by command name and effective user, as far as it
+    /// asks for them; ascending. Nothing else is read of them, and nothing is remembered.
     ///
     /// # Errors
     /// The processes could not be listed.
     pub fn pids_where(
         &mut self,
-        mut is_wanted: impl FnMut(&[u8], &mut dyn FnMut() -> Option<u32>) -> bool,
+        mut is_wanted: impl FnMut(&mut Candidate<'_>) -> bool,
     ) -> Result<Vec<u32>, CollectError> {
         self.origin.refresh(&self.procfs, &mut self.buffers.room)?;
         self.trouble = Trouble::default();
         self.list()?;
-        let listed = mem::take(&mut self.pids);
-        let mut stat_room = mem::take(&mut self.stat_room);
-        let wanted = listed.iter().copied().filter(|pid| {
-            let name = Name::in_process(*pid, "stat");
-            let text = stat_room.read_lines(&self.origin.root, name.as_c_str(), 1);
-            let stat = text
-                .map_err(FileError::absence)
-                .and_then(|text| proc_pid_stat::parse(text).map_err(|_| Absence::Malformed));
-            match stat {
-                Ok(stat) if is_ending(&stat) => false,
-                Ok(stat) => is_wanted(stat.comm, &mut || self.owner_of(*pid)),
-                Err(why) => {
-                    count(&mut self.trouble, why);
-                    false
-                }
+        let mut listed = mem::take(&mut self.pids);
+        let mut room = mem::take(&mut self.stat_room);
+        listed.retain(|pid| {
+            let mut candidate = Candidate::new(*pid, &self.origin, &mut room);
+            let is_wanted = is_wanted(&mut candidate);
+            if let Some(why) = candidate.trouble() {
+                count(&mut self.trouble, why);
             }
+            is_wanted
         });
-        let wanted = wanted.collect();
-        self.pids = listed;
-        self.stat_room = stat_room;
-        Ok(wanted)
+        self.stat_room = room;
+        Ok(listed)
     }
 
     /// Asks every process a question, and reads of each no more than its answer takes. Nobody
@@ -845,23 +837,18 @@ impl Collector {
     pub fn scan(&mut self, question: &Arc<Question>, wait: Duration) -> Result<Scan, CollectError> {
         self.origin.refresh(&self.procfs, &mut self.buffers.room)?;
         self.trouble = Trouble::default();
+        let now_ticks = self.origin.scale.ticks_at(self.origin.since_boot());
         self.list()?;
         let pids = mem::take(&mut self.pids);
         if self.origin.is_frozen() {
             return Ok(Scan { undecided: pids, ..Scan::default() });
         }
         let root = duplicate_root(&self.origin, &self.procfs)?;
-        let found = scan::scan(root, pids, question, wait);
+        let found = scan::scan(root, pids, now_ticks, question, wait);
         found.unknown.iter().for_each(|(_, why)| count(&mut self.trouble, *why));
         let is_blocked = |(_, why): &&(u32, Absence)| *why == Absence::Blocked;
         self.trouble.blocked = found.unknown.iter().filter(is_blocked).count() as u64;
         Ok(found)
-    }
-
-    /// The effective user of a process; `None` where that cannot be told.
-    fn owner_of(&mut self, pid: u32) -> Option<u32> {
-        let folder = open_folder(&self.origin.root, Name::of(pid).as_c_str()).ok()?;
-        self.owner(&folder).ok()
     }
 
     /// Our own PID and those of our helper processes, as this procfs numbers them.
@@ -1723,6 +1710,7 @@ fn thread_group(status: &[u8]) -> Option<u32> {
     u32::try_from(number).ok()
 }
 
+pub(crate) mod candidate;
 mod closed;
 mod glimpse;
 mod kin;
