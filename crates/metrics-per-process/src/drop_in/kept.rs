@@ -441,7 +441,9 @@ mod tests {
     impl Sleeper {
         fn start(variable: &str) -> Self {
             let mut sleep = std::process::Command::new("sleep");
-            Sleeper(sleep.arg("600").env("MPP_KEPT", variable).spawn().unwrap())
+            let sleeper = Sleeper(sleep.arg("600").env("MPP_KEPT", variable).spawn().unwrap());
+            await_environment(sleeper.0.id());
+            sleeper
         }
     }
 
@@ -449,6 +451,13 @@ mod tests {
         fn drop(&mut self) {
             self.0.kill().unwrap();
             self.0.wait().unwrap();
+        }
+    }
+
+    /// In the middle of its exec a process has no environment yet.
+    fn await_environment(pid: u32) {
+        while std::fs::read(format!("/proc/{pid}/environ")).unwrap().is_empty() {
+            std::thread::yield_now();
         }
     }
 
@@ -494,6 +503,7 @@ mod tests {
         while std::fs::read(format!("/proc/{}/comm", changing.0.id())).unwrap() != b"sleep\n" {
             std::thread::yield_now();
         }
+        await_environment(changing.0.id());
         let more = Sleeper::start("x");
         let _other = Sleeper::start("y");
         expected.extend([changing.0.id(), more.0.id()]);

@@ -368,7 +368,13 @@ mod tests {
 
     impl Sleeper {
         fn start() -> Self {
-            Sleeper(Command::new("sleep").arg("600").env("MPP_READER", "x").spawn().unwrap())
+            let mut sleep = Command::new("sleep");
+            let sleeper = Sleeper(sleep.arg("600").env("MPP_READER", "x").spawn().unwrap());
+            // In the middle of its exec it has no environment yet.
+            while std::fs::read(format!("/proc/{}/environ", sleeper.0.id())).unwrap().is_empty() {
+                std::thread::yield_now();
+            }
+            sleeper
         }
     }
 
