@@ -80,11 +80,12 @@ impl Lone {
 }
 
 impl Kept {
+    /// `stat` last, where it tells best whose all the others were.
     fn parts(self) -> &'static [Part] {
         match self {
             Kept::Pid => &[],
-            Kept::Identity => &[Part::Stat, Part::Owner],
-            Kept::IdentityAndCmdline => &[Part::Stat, Part::Owner, Part::Cmdline],
+            Kept::Identity => &[Part::Owner, Part::Stat],
+            Kept::IdentityAndCmdline => &[Part::Cmdline, Part::Owner, Part::Stat],
         }
     }
 }

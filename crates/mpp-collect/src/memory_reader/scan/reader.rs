@@ -3,9 +3,10 @@
 //! The trap: between two files the PID may have become another process's. So where more than one
 //! is read of a process that matches, it is made sure that they were of the same. The file that
 //! was opened first, if it is `stat` or `comm`, stays open: it belongs to the process and not to
-//! the PID, so that as long as it can be read, nobody else had the PID. Where the environment was
-//! read first, the process must have begun before the scan did: whoever has a PID later than that
-//! had it all the time. One that is younger is asked again, `stat` first.
+//! the PID, so that as long as it can be read, nobody else had the PID. Where `stat` was read last,
+//! it is enough that the process began before the scan did: whoever has a PID later than that had
+//! it all the time. Where the environment was read first and the process is younger, it is asked
+//! again, `stat` first.
 //!
 //! As long as no thread hangs, memory is read without asking first how likely that is; as soon as
 //! one does, `stat` comes first, and whoever has several threads, or waits undisturbed, comes last.
@@ -36,6 +37,8 @@ pub(super) struct Reader<'a> {
     /// Of the process that is being asked, where it is the first of its files.
     anchor: Option<OwnedFd>,
     files_read: usize,
+    /// How many had been read when `stat` was.
+    stat_position: usize,
 }
 
 /// How a process is asked.
@@ -77,6 +80,7 @@ impl<'a> Reader<'a> {
             texts: Texts::default(),
             anchor: None,
             files_read: 0,
+            stat_position: 0,
         }
     }
 
@@ -147,12 +151,14 @@ impl<'a> Reader<'a> {
         if self.files_read < 2 {
             return Ok(Sameness::Sure);
         }
-        if let Some(anchor) = &self.anchor {
-            return read_byte(anchor.as_fd()).map(|()| Sameness::Sure).map_err(absence_of);
-        }
+        let is_stat_last = self.stat_position == self.files_read;
         let is_older =
             self.texts.told.is_some_and(|told| told.start_time_ticks < self.shared.began_ticks);
-        Ok(if is_older { Sameness::Sure } else { Sameness::Unsure })
+        match &self.anchor {
+            _ if is_stat_last && is_older => Ok(Sameness::Sure),
+            Some(anchor) => read_byte(anchor.as_fd()).map(|()| Sameness::Sure).map_err(absence_of),
+            None => Ok(Sameness::Unsure),
+        }
     }
 
     /// Reads a part of a process, or says why not, or what that answers.
@@ -178,6 +184,7 @@ impl<'a> Reader<'a> {
         self.texts.told = Some(Told::of(&stat));
         self.texts.put(Part::Comm, Reading::Value(stat.comm));
         self.hold(file);
+        self.stat_position = self.files_read;
         Ok(())
     }
 
@@ -426,7 +433,8 @@ mod tests {
         check(&[Part::Environ], 2);
         check(&[Part::Comm, Part::Environ], 5);
         check(&[Part::Comm, Part::Owner, Part::Environ], 6);
-        check(&[Part::Environ, Part::Stat, Part::Owner], 5);
+        check(&[Part::Comm, Part::Owner, Part::Stat], 5);
+        check(&[Part::Environ, Part::Owner, Part::Stat], 5);
     }
 
     #[test]
