@@ -19,7 +19,7 @@ use mpp_collect::{
 };
 
 use crate::error::Error;
-use crate::lone::Lone;
+use crate::lone::{Kept, Lone, Parents};
 use crate::resolver::Resolver;
 
 /// How long the first sample waits for command lines and environments at most.
@@ -186,12 +186,13 @@ impl Monitor {
         let takes_descendants =
             selectors.iter().any(|selector| selector.descendants() == Descendants::Taken);
         let resolution = self.resolver.resolution.clone();
-        let lone = Lone { selectors, resolution, shown: None };
+        let parents = if takes_descendants { Parents::OfAll } else { Parents::Unasked };
+        let lone = Lone { selectors, resolution, kept: Kept::Pid, parents };
         let scan = self.collector.scan(&lone.into_question(), FIRST_WAIT)?;
         if !scan.undecided.is_empty() {
             return Ok(None);
         }
-        let mut pids: BTreeSet<u32> = scan.found.iter().map(|(key, _)| key.pid).collect();
+        let mut pids: BTreeSet<u32> = scan.found.iter().copied().collect();
         if takes_descendants {
             add_descendants(&scan.parents, &mut pids);
         }
