@@ -89,7 +89,7 @@ fn sampler(name: &str) -> Result<&'static Sampler> {
 
 fn cost(bench: &Bench, sampler: &'static Sampler) -> Result<f64> {
     let options = ["--samples", SAMPLES, "--interval-ms", INTERVAL_MS];
-    Ok(bench.measure(sampler, &options)?.cpu_us)
+    Ok(bench.measure(sampler, &options, None)?.cpu_us)
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
