@@ -5,6 +5,7 @@ Prints one line of KEY=VALUE words.
 """
 
 import argparse
+import contextlib
 import resource
 import time
 
@@ -28,7 +29,8 @@ def sample(with_connections):
             process.as_dict(FIGURES)
             if with_connections:
                 # What ours counts too: TCP, UDP and unix sockets.
-                process.net_connections(kind="all")
+                with contextlib.suppress(psutil.AccessDenied):
+                    process.net_connections(kind="all")
         except psutil.NoSuchProcess:
             continue
         processes += 1
