@@ -274,9 +274,9 @@ const TIER_A_CONNECTIONS: &str = "metrics-per-process, tier A, connections";
 const TIER_B: &str = "metrics-per-process, tier B";
 
 /// Ours without any rights.
-const TIER_C: &str = "metrics-per-process";
-const TIER_C_SWITCHES: &str = "metrics-per-process, switches";
-const TIER_C_CONNECTIONS: &str = "metrics-per-process, connections";
+const TIER_C: &str = "metrics-per-process, tier C";
+const TIER_C_SWITCHES: &str = "metrics-per-process, tier C, switches";
+const TIER_C_CONNECTIONS: &str = "metrics-per-process, tier C, connections";
 
 /// The least that tier A can take.
 const ITERATOR: &str = "C limit, BPF iterator";

@@ -5,6 +5,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
 
+use support::shown::Shown;
 use support::{Load, children_of, io_counters, number, state_of};
 
 fn write_bytes(path: &str) -> u64 {
@@ -192,30 +193,6 @@ fn what_stands_is_there_when_it_says_so() {
     assert_eq!(children.len(), 600);
     let threads = |pid: &u32| std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().count();
     assert_eq!(children.iter().map(threads).sum::<usize>(), 600 + 50 * 3);
-}
-
-/// What `/proc` shows of one sleeper.
-struct Shown {
-    comm: String,
-    threads: usize,
-    /// What its descriptors are, by their links.
-    descriptors: Vec<String>,
-}
-
-impl Shown {
-    fn of(pid: u32) -> Shown {
-        let count = |folder: &str| std::fs::read_dir(format!("/proc/{pid}/{folder}")).unwrap();
-        let links = count("fd").map(|entry| std::fs::read_link(entry.unwrap().path()).unwrap());
-        Shown {
-            comm: std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap(),
-            threads: count("task").count(),
-            descriptors: links.map(|link| link.to_str().unwrap().to_owned()).collect(),
-        }
-    }
-
-    fn sockets(&self) -> impl Iterator<Item = &str> {
-        self.descriptors.iter().filter_map(|link| link.strip_prefix("socket:[")?.strip_suffix(']'))
-    }
 }
 
 /// What the benchmark measures: 50 names, a tenth with 4 threads, another tenth with 10 to 100

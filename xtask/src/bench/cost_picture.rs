@@ -8,7 +8,7 @@ use super::record::Section;
 use super::{FEW, SAMPLERS};
 
 /// Where the panels begin: right of the names, below the key and the scale.
-const CORNER: (f64, f64) = (312.0, 92.0);
+const CORNER: (f64, f64) = (340.0, 92.0);
 /// Of a panel, without its column of numbers.
 const PANEL_WIDTH: f64 = 230.0;
 const NUMBERS_WIDTH: f64 = 62.0;
@@ -176,7 +176,7 @@ impl<'a> Chart<'a> {
 }
 
 fn is_own(name: &str) -> bool {
-    name.starts_with(super::TIER_C)
+    name.starts_with("metrics-per-process")
 }
 
 impl Scale {
