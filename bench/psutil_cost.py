@@ -1,6 +1,6 @@
 """What the same sample costs with psutil: the figures of every process, once a second.
 
-Usage: psutil_cost.py [--samples N] [--interval SECONDS] [--connections]
+Usage: psutil_cost.py [--samples N] [--interval SECONDS] [--connections each|once]
 Prints one line of KEY=VALUE words.
 """
 
@@ -19,7 +19,7 @@ FIGURES = [
 ]
 
 
-def sample(with_connections):
+def sample(connections):
     """Reads every process and returns how many there were."""
     processes = 0
     for pid in psutil.pids():
@@ -27,13 +27,15 @@ def sample(with_connections):
             # Not process_iter(): it keeps objects, and with them what they once read.
             process = psutil.Process(pid)
             process.as_dict(FIGURES)
-            if with_connections:
+            if connections == "each":
                 # What ours counts too: TCP, UDP and unix sockets.
                 with contextlib.suppress(psutil.AccessDenied):
                     process.net_connections(kind="all")
         except psutil.NoSuchProcess:
             continue
         processes += 1
+    if connections == "once":
+        psutil.net_connections(kind="all")
     return processes
 
 
@@ -53,7 +55,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--samples", type=int, default=10)
     parser.add_argument("--interval", type=float, default=1.0)
-    parser.add_argument("--connections", action="store_true")
+    parser.add_argument("--connections", choices=["each", "once"])
     arguments = parser.parse_args()
 
     # One that is asked for alone takes half a minute, and remembers nothing of those before.

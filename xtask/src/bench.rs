@@ -199,8 +199,16 @@ const SAMPLERS: &[Sampler] = &[
         name: PSUTIL_CONNECTIONS,
         what: "and net_connections of kind `all`",
         program: Bench::psutil,
-        arguments: &["--connections"],
+        arguments: &["--connections", "each"],
         readings_max: 3000,
+        rights: Rights::Nothing,
+    },
+    Sampler {
+        name: "psutil, connections asked for once",
+        what: "and net_connections of the whole machine",
+        program: Bench::psutil,
+        arguments: &["--connections", "once"],
+        readings_max: u64::MAX,
         rights: Rights::Nothing,
     },
     Sampler {
@@ -344,9 +352,9 @@ fn report(machine: &str, sections: &[Section]) -> String {
 const HOW_TO_READ: &str = "\n## How to read the tables\n\n\
     CPU microseconds, user and system, per process of a full sample, one second between samples,\n\
     all samplers of a table one after the other beside the same processes. Ratios carry over to\n\
-    other machines, absolute times do not. Two samples before those that count, but for a single one\n\
-    of psutil with connections, which takes half a minute. Memory of no file is `RssAnon` at the end; the rest\n\
-    is pages of programs and libraries, which all that run them share. Kernel memory is the most\n\
+    other machines, absolute times do not. Two samples go before those that count; none before a\n\
+    single one of psutil with the connections of each process, which can take half a minute.\n\
+    Memory of no file is `RssAnon` at the end; the rest is pages of programs and libraries, which all that run them share. Kernel memory is the most\n\
     that was charged to a memory cgroup with this program alone: BPF maps and programs, page tables,\n\
     buffers of sockets, and the files of its own `/proc` that it has looked up, some 4.5 KiB a\n\
     process, which the kernel drops when it needs room. `-`: not counted on that machine.\n";

@@ -24,7 +24,7 @@ struct Bound {
 /// What was measured when a bound was set was a quarter to a half lower. The limits in C read
 /// everybody each time, but for that of taskstats, which leaves out who has not run, as we do.
 const BOUNDS: &[Bound] = &[
-    Bound { ours: super::TIER_A, limit: super::ITERATOR, asleep_max: 2.5, active_max: 3.0 },
+    Bound { ours: super::TIER_A, limit: super::ITERATOR, asleep_max: 1.5, active_max: 2.4 },
     Bound { ours: super::TIER_B, limit: "C limit, taskstats", asleep_max: 2.2, active_max: 2.6 },
     Bound { ours: super::TIER_C, limit: "C limit", asleep_max: 0.4, active_max: 1.8 },
     Bound {
@@ -43,7 +43,9 @@ enum Activity {
 }
 
 const PROCESSES: &str = "1000";
-/// Each side is measured so often, by turns; the median of the ratios is judged.
+/// Each side is measured so often, by turns; the second lowest of the ratios is judged: who else
+/// comes and goes on the machine takes us longer, since everybody new is read whole, and the limits
+/// not at all.
 const ROUNDS: usize = 5;
 const SAMPLES: &str = "8";
 /// Who sleeps is the same a tenth of a second later, and who is active acts twice in it: one
@@ -78,8 +80,9 @@ fn check_all(bench: &Bench, activity: Activity) -> Result<usize> {
         match bound.measure(bench) {
             Ok(ratio) => {
                 let ratio_max = bound.ratio_max(activity);
-                let verdict = if ratio <= ratio_max { "ok  " } else { "FAIL" };
-                broken += usize::from(ratio > ratio_max);
+                let is_held = bound.holds(ratio, activity);
+                let verdict = if is_held { "ok  " } else { "FAIL" };
+                broken += usize::from(!is_held);
                 writeln!(
                     std::io::stdout(),
                     "  {verdict} {activity:?}, {ours}: {ratio:.2} times {limit}, at most {ratio_max}"
@@ -102,13 +105,18 @@ impl Bound {
         }
     }
 
+    /// Not where the ratio is no number: then nothing was measured.
+    fn holds(&self, ratio: f64, activity: Activity) -> bool {
+        ratio <= self.ratio_max(activity)
+    }
+
     fn measure(&self, bench: &Bench) -> Result<f64> {
         let (ours, limit) = (sampler(self.ours)?, sampler(self.limit)?);
         let ratios = (0..ROUNDS).map(|_| {
             let (ours, limit) = (cost(bench, ours)?, cost(bench, limit)?);
             Ok(ours / limit)
         });
-        Ok(median(ratios.collect::<Result<_>>()?))
+        Ok(second_lowest(ratios.collect::<Result<_>>()?))
     }
 
     fn may_be_refused(&self) -> bool {
@@ -126,9 +134,9 @@ fn cost(bench: &Bench, sampler: &'static Sampler) -> Result<f64> {
     Ok(bench.measure(sampler, &options, None)?.cpu_us)
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+fn second_lowest(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    values.get(1).copied().unwrap_or(f64::NAN)
 }
 
 #[cfg(test)]
@@ -144,7 +152,15 @@ mod tests {
     }
 
     #[test]
-    fn one_bad_round_does_not_decide() {
-        assert!((median(vec![1.2, 9.0, 1.1, 1.3, 1.2]) - 1.2).abs() < 1e-9);
+    fn rounds_that_somebody_disturbed_do_not_decide() {
+        assert!((second_lowest(vec![1.3, 9.0, 0.1, 8.0, 1.2]) - 1.2).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_ratio_that_is_unknown_is_above_every_bound() {
+        let bound = &BOUNDS[0];
+        assert!(!bound.holds(second_lowest(Vec::new()), Activity::Asleep));
+        assert!(bound.holds(1.0, Activity::Asleep));
+        assert!(!bound.holds(2.0, Activity::Asleep) && bound.holds(2.0, Activity::Active));
     }
 }
