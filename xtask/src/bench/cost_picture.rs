@@ -13,13 +13,15 @@ const CORNER: (f64, f64) = (340.0, 92.0);
 const PANEL_WIDTH: f64 = 230.0;
 const NUMBERS_WIDTH: f64 = 62.0;
 const GAP: f64 = 28.0;
-const ROW_HEIGHT: f64 = 21.0;
+const ROW_HEIGHT: f64 = 28.0;
+/// The marks of a row stand below each other by so much: costs that hardly change would hide them.
+const STEP: f64 = 7.5;
 
 /// Ours stand out by their weight, where there is no colour.
 const STYLE: &str = "\
-.ours { font-weight: 600 } .mark { fill: #fff; stroke: #24292f; stroke-width: 1.6 }
+.ours { font-weight: 600 } .mark { fill: #fff; stroke: #24292f; stroke-width: 1.4 }
 .mark.last { fill: #24292f } .mark.own { stroke: #0072b2 } .mark.own.last { fill: #0072b2 }
-.band { fill: #8c959f; fill-opacity: .10 } .reach { stroke: #8c959f; stroke-width: 1.5 }
+.band { fill: #8c959f; fill-opacity: .10 } .reach { fill: none; stroke: #8c959f; stroke-width: 1.2 }
 @media (prefers-color-scheme: dark) {
   .mark { fill: #0d1117; stroke: #e6edf3 } .mark.last { fill: #e6edf3 }
   .mark.own { stroke: #56b4e9 } .mark.own.last { fill: #56b4e9 }
@@ -137,20 +139,20 @@ impl<'a> Chart<'a> {
         }
     }
 
-    /// A line over all sizes, their marks on it, the largest one last, and what that one costs.
+    /// The marks of all sizes, a line through them, and what the largest one costs.
     fn draw_row(&self, svg: &mut String, (left, middle): (f64, f64), active: u64, name: &str) {
         let costs: Vec<_> = self.sizes.iter().map(|&size| self.cost(size, active, name)).collect();
-        let places: Vec<f64> =
-            costs.iter().flatten().map(|&cost| self.scale.place(left, cost)).collect();
-        let Some(&last) = places.last() else { return };
-        let first = places.iter().copied().fold(last, f64::min);
-        let end = places.iter().copied().fold(last, f64::max);
-        let _ = writeln!(svg, "<path class=\"reach\" d=\"M{first:.1} {middle:.1}H{end:.1}\"/>");
-        for ((size, cost), shape) in self.sizes.iter().zip(&costs).zip(SHAPES) {
-            if let Some(cost) = cost {
-                let place = (self.scale.place(left, *cost), middle);
-                shape.draw(svg, place, self.class(*size, name));
-            }
+        let top = middle - STEP * (costs.len().max(1) - 1) as f64 / 2.0;
+        let place =
+            |number: usize, cost| (self.scale.place(left, cost), top + STEP * number as f64);
+        let known = costs.iter().enumerate().filter_map(|(n, &cost)| Some((n, place(n, cost?))));
+        let known: Vec<(usize, (f64, f64))> = known.collect();
+        let corners: Vec<_> = known.iter().map(|(_, (x, y))| format!("{x:.1} {y:.1}")).collect();
+        if corners.len() > 1 {
+            let _ = writeln!(svg, "<path class=\"reach\" d=\"M{}\"/>", corners.join("L"));
+        }
+        for (number, place) in known {
+            SHAPES[number].draw(svg, place, self.class(self.sizes[number], name));
         }
         if let Some(cost) = costs.last().copied().flatten() {
             let right = left + PANEL_WIDTH + NUMBERS_WIDTH;
@@ -209,15 +211,15 @@ impl Shape {
     fn draw(self, svg: &mut String, (x, y): (f64, f64), class: &str) {
         let _ = match self {
             Shape::Circle => {
-                writeln!(svg, "<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\"/>")
+                writeln!(svg, "<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\"/>")
             }
             Shape::Triangle => {
-                let top = y - 5.0;
-                writeln!(svg, "<path class=\"{class}\" d=\"M{x:.1} {top:.1}l5 9h-10z\"/>")
+                let top = y - 3.6;
+                writeln!(svg, "<path class=\"{class}\" d=\"M{x:.1} {top:.1}l3.6 6.4h-7.2z\"/>")
             }
             Shape::Square => {
-                let (left, top) = (x - 4.0, y - 4.0);
-                writeln!(svg, "<path class=\"{class}\" d=\"M{left:.1} {top:.1}h8v8h-8z\"/>")
+                let (left, top) = (x - 3.0, y - 3.0);
+                writeln!(svg, "<path class=\"{class}\" d=\"M{left:.1} {top:.1}h6v6h-6z\"/>")
             }
         };
     }
@@ -270,8 +272,8 @@ mod tests {
         // One more of each is in the key.
         let marks = |start: &str| svg.lines().filter(|line| line.starts_with(start)).count();
         assert_eq!(marks("<circle class=\"mark"), 1 + 2);
-        assert_eq!(svg.matches("l5 9h-10z").count(), 1 + 1);
-        assert_eq!(svg.matches("h8v8h-8z").count(), 1 + 4);
+        assert_eq!(svg.matches("l3.6 6.4h-7.2z").count(), 1 + 1);
+        assert_eq!(svg.matches("h6v6h-6z").count(), 1 + 4);
         assert!(!svg.contains("500 processes"), "{svg}");
     }
 }
