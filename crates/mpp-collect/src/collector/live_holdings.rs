@@ -2,7 +2,7 @@
 //! the second sweep says must be what reading every link anew says.
 
 use super::*;
-use std::io::{BufRead as _, BufReader, IoSlice, Write as _};
+use std::io::{BufRead as _, BufReader, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::UdpSocket;
 use std::os::fd::BorrowedFd;
@@ -24,15 +24,25 @@ const TURN: usize = 16;
 /// A process that does what it is told; see `examples/socket_holder.rs`. Killed when dropped.
 pub(super) struct Holder {
     pub(super) child: Child,
-    stream: UnixStream,
+    stream: OwnedFd,
     stdout: BufReader<ChildStdout>,
 }
 
 impl Holder {
     pub(super) fn start() -> Self {
         let (stream, theirs) = UnixStream::pair().unwrap();
+        Holder::start_with(stream.into(), theirs.into())
+    }
+
+    /// One that holds no socket, and so can be given none.
+    pub(super) fn start_without_sockets() -> Self {
+        let (theirs, stream) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+        Holder::start_with(stream, theirs)
+    }
+
+    fn start_with(stream: OwnedFd, theirs: OwnedFd) -> Self {
         let mut command = Command::new(hostile::path_of("socket_holder"));
-        let command = command.stdin(OwnedFd::from(theirs)).stdout(Stdio::piped());
+        let command = command.stdin(theirs).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         Holder { child, stream, stdout }
@@ -40,7 +50,7 @@ impl Holder {
 
     /// Waits until it has been done; returns the PID of whoever has answered.
     pub(super) fn tell(&mut self, command: &str) -> u32 {
-        writeln!(self.stream, "{command}").unwrap();
+        self.say(command);
         if command == "exec" {
             // What executes anew does not answer for it.
             return self.tell("listen");
@@ -50,8 +60,14 @@ impl Holder {
         answer.trim_end().parse().unwrap()
     }
 
+    fn say(&self, command: &str) {
+        let line = format!("{command}\n");
+        assert_eq!(rustix::io::write(&self.stream, line.as_bytes()), Ok(line.len()));
+    }
+
+    /// Hands a descriptor over.
     pub(super) fn give(&mut self, what: BorrowedFd<'_>) {
-        writeln!(self.stream, "receive").unwrap();
+        self.say("receive");
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         let rights = [what];
@@ -123,7 +139,7 @@ impl Watch {
         if *reach == Reach::Everybody {
             let is_watched = |key: ProcessKey, _: &Identity| pids.contains(&key.pid);
             let wait = IdentityWait::No;
-            collector.sweep_of_interest(needs, &is_watched, wait, snapshot).unwrap();
+            collector.sweep_of_same_interest(needs, &is_watched, wait, snapshot).unwrap();
         } else {
             collector.sweep_some(pids, needs, IdentityWait::No, snapshot).unwrap();
         }
@@ -135,6 +151,18 @@ impl Watch {
 
     pub(super) fn watched(&self) -> impl Iterator<Item = &ProcessSample> {
         self.snapshot.processes.iter().filter(|process| self.pids.contains(&process.key.pid))
+    }
+
+    /// Who was asked for its sockets in the last sweep by our own programs, ascending.
+    pub(super) fn asked(&self) -> &[u32] {
+        self.collector.desk.asked_for_sockets()
+    }
+
+    /// Whether our own programs found that nobody watched has run between the last two sweeps.
+    pub(super) fn are_all_still(&mut self) -> bool {
+        let Watch { collector, pids, .. } = self;
+        let still: Vec<u32> = collector.witness.bpf().into_iter().flat_map(|b| b.still()).collect();
+        pids.iter().all(|pid| still.binary_search(pid).is_ok())
     }
 
     /// How often links were read so far.
