@@ -2,6 +2,7 @@
 //! the second sweep says must be what reading every link anew says.
 
 use super::*;
+use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::UdpSocket;
@@ -175,6 +176,30 @@ impl Watch {
     /// What the last sweep found out beside the processes.
     pub(super) fn network(&self) -> &Network {
         &self.snapshot.network
+    }
+
+    /// As [`Watch::look`], of those watched who are still there.
+    pub(super) fn look_at_living(&mut self) -> Vec<(u32, Reading<Arc<[Socket]>>)> {
+        let needs = Needs {
+            measures: Measures { sockets: true, fds: true, ..Measures::default() },
+            ..Needs::default()
+        };
+        let Watch { collector, snapshot, .. } = self;
+        collector.sweep(&needs, IdentityWait::No, snapshot).unwrap();
+        let sockets_of = |process: &ProcessSample| process.gauges.seldom.sockets.clone();
+        self.watched().map(|process| (process.key.pid, sockets_of(process))).collect()
+    }
+
+    /// As [`Watch::truth`], of those watched who are still there.
+    pub(super) fn truth_of_living(&self) -> HashMap<u32, Reading<Arc<[Socket]>>> {
+        let mut source = SocketSource::open(SWEEP_BUDGET);
+        source.begin_sweep();
+        let sockets_of = |pid: &u32| {
+            let directory = std::fs::File::open(format!("/proc/{pid}")).ok()?;
+            let key = ProcessKey { pid: *pid, start_time_ticks: 0 };
+            Some((*pid, source.sockets_of(key, directory.as_fd())))
+        };
+        self.pids.iter().filter_map(sockets_of).collect()
     }
 
     /// The same sockets, read anew by somebody who remembers nobody.

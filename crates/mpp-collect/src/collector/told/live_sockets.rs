@@ -6,13 +6,15 @@ use std::os::fd::AsFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::time::{Duration, Instant};
 
-use mpp_accounting::process::{IdentityNeeds, Reading, Socket, SocketKind, TcpState};
+use mpp_accounting::process::{Absence, IdentityNeeds, Reading, Socket, SocketKind, TcpState};
 use rustix::net::{AddressFamily, SocketType, netlink, socket, socket_with, sockopt};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::collector::live_holdings::{Holder, Watch};
 use crate::needs::{Measures, Needs};
 
+/// As many of all processes are looked at.
+const PROCESSES_MAX: usize = 2000;
 /// How often is looked until the tables are at rest.
 const LOOKS_MAX: u32 = 100;
 
@@ -351,4 +353,43 @@ fn a_mere_path_to_a_socket_is_none() {
     let found = watch.look().remove(0);
     let count = found.value().unwrap().iter().filter(|socket| socket.inode == inode).count();
     assert_eq!(count, 1);
+}
+
+/// Whoever is looked at while something changes is left out: where links and tables say the same
+/// before and after.
+#[test]
+fn everybody_on_the_machine_holds_what_links_say_while_some_change_theirs() {
+    let mut holders: Vec<_> = (0..6).map(|_| Holder::start()).collect();
+    holders.extend((0..6).map(|_| Holder::start_without_sockets()));
+    let all = rustix::fs::Dir::read_from(std::fs::File::open("/proc").unwrap()).unwrap();
+    let pids = all.filter_map(|entry| entry.unwrap().file_name().to_str().ok()?.parse().ok());
+    let pids: Vec<u32> = pids.take(PROCESSES_MAX).collect();
+    let Some(mut watch) = Watch::by_programs(std::process::id()) else { return };
+    watch.pids.extend(holders.iter().map(|holder| holder.child.id()).chain(pids));
+    watch.pids.sort_unstable();
+    watch.pids.dedup();
+    let commands = ["listen", "dup", "swap", "listen", "close", "thread", "many", "close"];
+    let mut compared = 0;
+    for (round, command) in commands.into_iter().chain(["listen", "swap", "exec"]).enumerate() {
+        // Some each time, so that the others stand still.
+        for holder in holders.iter_mut().skip(round % 3).step_by(3) {
+            if command != "close" || round > 3 {
+                holder.tell("listen");
+                holder.tell(command);
+            }
+        }
+        let before = watch.truth_of_living();
+        let found = watch.look_at_living();
+        let after = watch.truth_of_living();
+        for (pid, sockets) in found {
+            // A sweep takes no longer than it may, whoever else keeps this machine busy.
+            let is_reached = sockets != Reading::Absent(Absence::NotYetKnown);
+            let is_same = is_reached && before.get(&pid) == after.get(&pid);
+            if let (true, Some(truth @ Reading::Value(_))) = (is_same, after.get(&pid)) {
+                assert_eq!(&sockets, truth, "{pid} after {command}");
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared >= 8 * holders.len(), "{compared}");
 }
