@@ -215,8 +215,9 @@ impl Survey {
 fn fill_by_pids(asks: &mut [u8], pids: &mut impl Iterator<Item = u32>) -> u32 {
     let mut count = 0;
     for (place, pid) in asks.chunks_exact_mut(ASKED_BYTES).zip(pids) {
-        // From its first descriptor on.
-        place.copy_from_slice(&u64::from(pid).to_le_bytes());
+        let (id, descriptor) = place.split_at_mut(4);
+        id.copy_from_slice(&pid.to_ne_bytes());
+        descriptor.fill(0);
         count += 1;
     }
     count
@@ -378,6 +379,16 @@ mod tests {
         assert_eq!([asked_at(&asks, 0), asked_at(&asks, 1)], [Some(1), Some(3)]);
         assert_eq!(asked_at(&asks, 3), None);
         assert_eq!(fill(&mut asks, &mut others), 0);
+    }
+
+    #[test]
+    fn sockets_are_asked_for_from_the_first_descriptor_on() {
+        let mut asks = vec![0xff; 3 * ASKED_BYTES];
+        let mut pids = [7, 9].into_iter();
+        assert_eq!(fill_by_pids(&mut asks, &mut pids), 2);
+        assert_eq!([asked_at(&asks, 0), asked_at(&asks, 1)], [Some(7), Some(9)]);
+        assert_eq!([&asks[4..8], &asks[12..16]], [[0; 4]; 2]);
+        assert_eq!(fill_by_pids(&mut asks, &mut pids), 0);
     }
 
     #[test]
