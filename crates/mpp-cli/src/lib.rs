@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod alternatives;
 mod args;
 mod command;
 mod exits_plan;
@@ -21,6 +22,7 @@ mod run_plan;
 mod schedule;
 mod screen;
 mod selection;
+mod text_form;
 mod usage;
 
 use std::ffi::{OsStr, OsString};
@@ -119,9 +121,12 @@ fn carry_out(parsed: Parsed) -> Result<Status, Failure> {
         Parsed::Command(command) => command,
     };
     let status = match command {
-        Command::Show(typed) => command::show::run(&typed, out),
-        Command::Find(typed) => command::find::run(&typed, out),
-        Command::Exits(typed) => command::exits::run(&typed, out),
+        Command::Show(typed) => command::show::run(&typed, out)
+            .map_err(|failure| selection::name_option(failure, &typed.selection)),
+        Command::Find(typed) => command::find::run(&typed, out)
+            .map_err(|failure| selection::name_option(failure, &typed.selection)),
+        Command::Exits(typed) => command::exits::run(&typed, out)
+            .map_err(|failure| selection::name_option(failure, &typed.selection)),
         Command::Run(typed) => command::run::run(&typed),
         Command::Sensu(typed) => command::sensu::run(&typed, out),
         Command::Metrics(typed) => command::metrics::run(&typed, out),

@@ -13,7 +13,7 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use mpp_accounting::exit::ExitSource;
@@ -101,7 +101,7 @@ struct Request {
 impl Programs {
     /// Those that are loaded; `None` where there are none, or another call has them.
     pub(super) fn loaded() -> Option<Self> {
-        KEPT.try_lock().ok()?.loaded()
+        look_into(&KEPT)?.loaded()
     }
 
     /// Those that are loaded; else they are loaded now, with such room for what is told of ends.
@@ -109,11 +109,7 @@ impl Programs {
     /// # Errors
     /// Why this call does without.
     pub(super) fn load(room: ExitRoom) -> Result<Self, Lack> {
-        match KEPT.try_lock() {
-            Ok(mut slot) => slot.load(room),
-            Err(TryLockError::Poisoned(slot)) => slot.into_inner().load(room),
-            Err(TryLockError::WouldBlock) => Err(Lack::Taken),
-        }
+        look_into(&KEPT).ok_or(Lack::Taken)?.load(room)
     }
 
     fn take(kept: &Arc<Kept>) -> Option<Self> {
@@ -141,6 +137,16 @@ impl Programs {
 impl Drop for Programs {
     fn drop(&mut self) {
         change(&self.kept.state, TAKEN, FREE);
+    }
+}
+
+/// What the last call left; `None` while another call looks at it. One that panicked meanwhile
+/// left nothing half done: at worst it has emptied the slot.
+fn look_into(slot: &Mutex<Slot>) -> Option<MutexGuard<'_, Slot>> {
+    match slot.try_lock() {
+        Ok(slot) => Some(slot),
+        Err(TryLockError::Poisoned(slot)) => Some(slot.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
     }
 }
 
@@ -361,6 +367,24 @@ mod tests {
         let mut slot = std::thread::spawn(unprivileged).join().unwrap();
         let is_to_be_had = programs().is_some();
         assert_eq!(slot.load(ROOM).is_ok(), is_to_be_had, "who looks from elsewhere tries anew");
+    }
+
+    #[test]
+    fn a_call_that_panicked_keeps_no_other_from_the_programs() {
+        let slot = Arc::new(Mutex::new(Slot::Empty));
+        let of_call = Arc::clone(&slot);
+        let call = std::thread::spawn(move || {
+            let _held = look_into(&of_call).unwrap();
+            assert!(look_into(&of_call).is_none(), "one call looks into it at a time");
+            panic!("what a defect does");
+        });
+        assert!(call.join().is_err() && slot.is_poisoned());
+        let loaded = look_into(&slot).unwrap().load(ROOM);
+        let is_found = look_into(&slot).unwrap().loaded().is_some();
+        assert!(!is_found, "a call has them, or there are none");
+        let is_to_be_had = loaded.is_ok();
+        drop(loaded);
+        assert_eq!(look_into(&slot).unwrap().loaded().is_some(), is_to_be_had);
     }
 
     #[test]
