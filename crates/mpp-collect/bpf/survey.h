@@ -196,7 +196,7 @@ SECTION("syscall") int survey_processes(struct survey *context)
 /* A process that is to be told. */
 struct asked {
 	u32 tgid;
-	u32 stand; /* as it was met */
+	u32 stand; /* as it was met; of sockets: the descriptor to go on from */
 };
 
 struct asks {

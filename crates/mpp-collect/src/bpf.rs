@@ -198,6 +198,30 @@ impl Bpf {
         self.tasks.as_mut().ok_or(Errno::NOSYS)?.read_changes(former, each)
     }
 
+    /// Whoever stood still in the last reading of changes, ascending by PID; where it is not known
+    /// before everything is told, nobody.
+    pub(crate) fn still(&self) -> impl Iterator<Item = u32> {
+        self.tasks.iter().flat_map(Tasks::still)
+    }
+
+    /// As [`Bpf::read_sockets`], of these processes alone, and for a fraction of what that takes.
+    /// One that is handed out twice, the second time with another start, has ended half-way, and
+    /// whoever has no descriptors, or not those of its main thread, is not handed out.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn read_sockets_of(
+        &mut self,
+        pids: &mut dyn Iterator<Item = u32>,
+        until: Instant,
+        each: &mut dyn FnMut(&SocketRecord),
+    ) -> Result<bool, Errno> {
+        match &mut self.tasks {
+            Some(tasks) => tasks.read_sockets(pids, until, each),
+            None => Ok(false),
+        }
+    }
+
     /// Hands out every process with descriptors, and behind it each of its sockets. Returns
     /// `false` where this kernel did not take the program.
     ///

@@ -2,11 +2,14 @@
 //! there is to tell of the others.
 //!
 //! It tells what the iterator tells of changes, in the same records and the same order, for less.
+//! So does the program of `bpf/sockets.h` of the sockets of those that are asked for.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
 
 use mpp_accounting::slack::{self, Slack};
 use mpp_parse::bpf_record::TaskKey;
+use mpp_parse::bpf_socket_record::{self, SocketRecord};
 use rustix::io::Errno;
 
 use super::skeleton::{Failure, Loaded};
@@ -32,6 +35,7 @@ const PROCESSES_MAX: usize = 1 << 22;
 pub(super) struct Survey {
     surveyor: OwnedFd,
     teller: OwnedFd,
+    socket_teller: OwnedFd,
     met: Map,
     asked: Map,
     told: Map,
@@ -61,6 +65,7 @@ impl Survey {
         Ok(Survey {
             surveyor: loaded.program("survey_processes")?,
             teller: loaded.program("tell_asked")?,
+            socket_teller: loaded.program("tell_sockets")?,
             met: loaded.map("met")?,
             asked: loaded.map("asked")?,
             told: loaded.map("told")?,
@@ -104,6 +109,16 @@ impl Survey {
         Err(Errno::OVERFLOW)
     }
 
+    /// Whoever stood still when all were met, ascending.
+    pub(super) fn still(&self) -> impl Iterator<Item = u32> {
+        self.processes.iter().filter(|met| met.is_still()).map(|met| met.pid)
+    }
+
+    /// Who was met is of no use any more.
+    pub(super) fn forget(&mut self) {
+        self.processes.clear();
+    }
+
     /// Of two with one ID the first one ended meanwhile; it is told of once more, as somebody
     /// whom an iterator met just before its end.
     fn put_in_order(&mut self) {
@@ -111,6 +126,47 @@ impl Survey {
             self.processes.sort_by_key(|met| met.pid);
         }
         self.processes.dedup_by_key(|met| met.pid);
+    }
+
+    /// Hands out each of these processes, as far as it has descriptors, and behind it each of its
+    /// sockets. One that is told with another start has ended half-way.
+    ///
+    /// # Errors
+    /// ETIMEDOUT where it is not done at `until`; what bpf(2) says; EBADMSG where a record was
+    /// cut. The last process's sockets may not be all then.
+    pub(super) fn tell_sockets(
+        &mut self,
+        pids: &mut dyn Iterator<Item = u32>,
+        until: Instant,
+        room: &mut [u8],
+        each: &mut dyn FnMut(&SocketRecord),
+    ) -> Result<(), Errno> {
+        let mut pids = pids;
+        loop {
+            let count = fill_by_pids(&mut self.asks, &mut pids);
+            if count == 0 {
+                return Ok(());
+            }
+            self.asked.set(0, &self.asks)?;
+            let mut next = 0;
+            while next < count {
+                if Instant::now() >= until {
+                    return Err(Errno::TIMEDOUT);
+                }
+                run(self.socket_teller.as_fd(), &mut [count, next, 0, 0])?;
+                let bytes = room.get_mut(..ROOM).ok_or(Errno::INVAL)?;
+                self.told.read(0, bytes)?;
+                let (reached, mut told) = told_in(bytes).ok_or(Errno::BADMSG)?;
+                while let Some((record, behind)) = bpf_socket_record::split_first(told) {
+                    each(&record);
+                    told = behind;
+                }
+                if !told.is_empty() {
+                    return Err(Errno::BADMSG);
+                }
+                next = reached;
+            }
+        }
     }
 
     /// Tells of all that were met, ascending. `iterator` is the program that tells of those with
@@ -153,6 +209,18 @@ impl Survey {
             }
         }
     }
+}
+
+/// Writes down whose sockets to ask for next; returns how many.
+fn fill_by_pids(asks: &mut [u8], pids: &mut impl Iterator<Item = u32>) -> u32 {
+    let mut count = 0;
+    for (place, pid) in asks.chunks_exact_mut(ASKED_BYTES).zip(pids) {
+        let (id, descriptor) = place.split_at_mut(4);
+        id.copy_from_slice(&pid.to_ne_bytes());
+        descriptor.fill(0);
+        count += 1;
+    }
+    count
 }
 
 /// Hands out what was told in one run; returns how many of those asked for are done with.
@@ -311,6 +379,16 @@ mod tests {
         assert_eq!([asked_at(&asks, 0), asked_at(&asks, 1)], [Some(1), Some(3)]);
         assert_eq!(asked_at(&asks, 3), None);
         assert_eq!(fill(&mut asks, &mut others), 0);
+    }
+
+    #[test]
+    fn sockets_are_asked_for_from_the_first_descriptor_on() {
+        let mut asks = vec![0xff; 3 * ASKED_BYTES];
+        let mut pids = [7, 9].into_iter();
+        assert_eq!(fill_by_pids(&mut asks, &mut pids), 2);
+        assert_eq!([asked_at(&asks, 0), asked_at(&asks, 1)], [Some(7), Some(9)]);
+        assert_eq!([&asks[4..8], &asks[12..16]], [[0; 4]; 2]);
+        assert_eq!(fill_by_pids(&mut asks, &mut pids), 0);
     }
 
     #[test]

@@ -81,6 +81,14 @@ pub(super) struct Desk {
     held: HeldSockets,
 }
 
+#[cfg(test)]
+impl Desk {
+    /// Who was asked for its sockets in the last sweep, ascending.
+    pub(super) fn asked_for_sockets(&self) -> &[u32] {
+        self.held.asked()
+    }
+}
+
 /// What cannot be finished before everything has been told.
 #[derive(Debug, Default)]
 struct Rest {
