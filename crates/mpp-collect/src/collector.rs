@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use mpp_accounting::exit::{ExitSource, ThreadExit};
 use mpp_accounting::network::Network;
 use mpp_accounting::process::{
-    Absence, Gauges, Identity, ProcessIo, ProcessKey, ProcessSample, Reading, ThreadIo,
+    Absence, Gauges, Identity, Lineage, ProcessIo, ProcessKey, ProcessSample, Reading, ThreadIo,
 };
 use mpp_accounting::slack::{self, Slack};
 use mpp_accounting::snapshot::{Host, Snapshot, Trouble, Visibility};
@@ -46,6 +46,7 @@ use crate::needs::{ContextSwitchNeeds, IdentityWait, Measures, Needs};
 use crate::origin::{Origin, ProcfsKind};
 use crate::own_thread::ThreadDeeds;
 use crate::proc_fs::{FileError, Name, Room, open_folder, status_of};
+use crate::scale::small_count;
 use crate::sockets::{SWEEP_BUDGET, SocketSource, TableScope};
 use crate::taskstats::DelayAccounting;
 
@@ -1169,7 +1170,7 @@ impl Collector {
         known.swept = *round;
         known.by_procfs_mut().read_round = *round;
         (known.state, known.was_running) = (phase.state(), subject.is_running());
-        known.note_thread_count(stat.num_threads);
+        known.note_thread_count(small_count(stat.num_threads));
         known.had_children |= self.parents.contains(&pid) || self.former_parents.contains(&pid);
         let mut measures = needs.measures_of(key, &known.identity);
         let leaves_switches = are_switches_told
@@ -1343,7 +1344,9 @@ impl Collector {
         let Collector { known, witness, .. } = self;
         let mut learned = Learned::Nothing;
         for sample in attention.all(samples) {
-            let Some((forker, forked_at)) = sample.forked_by.zip(sample.started_at) else {
+            let Some((forker, forked_at)) =
+                sample.lineage.forked_by().zip(sample.lineage.started_at())
+            else {
                 continue;
             };
             let heir = known.get_mut(sample.key.pid).filter(|heir| heir.key == sample.key);
@@ -1559,10 +1562,10 @@ fn assemble(
 ) -> Result<ProcessSample, Vanished> {
     let read_at = subject.origin.since_boot();
     let Counters { usage, mut io } = read_counters(known, subject, measures, plan, buffers)?;
-    if plan.watch.is_some() && io.total.absence() == Some(Absence::Denied) {
+    if plan.watch.is_some() && io.total().absence() == Some(Absence::Denied) {
         io.threads = Reading::Absent(Absence::NeedsRecords);
     }
-    let usage = known.hand_out(usage);
+    let usage = known.hand_out(usage.own, usage.reaped());
     let mut gauges = subject.gauges(measures, u64::from(known.threads_max), buffers);
     if measures.proportional_memory {
         gauges.seldom.proportional_memory = known.proportional_memory();
@@ -1578,14 +1581,12 @@ fn assemble(
         return Err(Vanished);
     }
     if !is_told_by_threads(&io) {
-        known.note_threads(io.total.value().copied().zip(io.threads.value().cloned()));
+        known.note_threads(io.total().value().copied().zip(io.threads.value().cloned()));
     }
     Ok(ProcessSample {
         key: known.key,
         parent_pid: subject.stat.ppid,
-        forked_by: None,
-        started_at: None,
-        exec_count: None,
+        lineage: Lineage::default(),
         state: subject.phase.state(),
         identity: Arc::clone(&known.identity),
         read_at,
@@ -1605,7 +1606,7 @@ fn read_counters(
     let usage = subject.origin.scale.usage(subject.stat);
     if !measures.io {
         let absent = Absence::NotRequested;
-        let io = ProcessIo { total: Reading::Absent(absent), threads: Reading::Absent(absent) };
+        let io = ProcessIo::absent(absent);
         return Ok(Counters { usage, io });
     }
     known.had_children |= has_reaped(&usage);
@@ -1634,7 +1635,7 @@ fn read_counters(
 /// Whether the one thread that there is has done all that the total holds: then nothing came with
 /// threads that ended before.
 fn is_all_of_main_thread(io: &ProcessIo) -> bool {
-    match (&io.total, &io.threads) {
+    match (&io.total(), &io.threads) {
         (Reading::Value(_), Reading::Value(threads)) => threads.lone_main_has_exited().is_some(),
         _ => false,
     }
@@ -1643,8 +1644,8 @@ fn is_all_of_main_thread(io: &ProcessIo) -> bool {
 /// A file that is gone says that its process is.
 fn has_vanished(io: &ProcessIo, gauges: &Gauges) -> bool {
     let is_gone = |why: Option<Absence>| why == Some(Absence::Vanished);
-    is_gone(io.total.absence())
-        || is_gone(gauges.memory.absence())
+    is_gone(io.total().absence())
+        || is_gone(gauges.memory().absence())
         || is_gone(gauges.fds.absence())
         || is_gone(gauges.seldom.fd_limit.absence())
         || is_gone(gauges.seldom.swap_bytes.absence())
@@ -1684,7 +1685,7 @@ fn count_absences(sample: &ProcessSample, trouble: &mut Trouble) {
         cgroup.absence(),
         sample.io.absence(),
         sample.io.threads.absence(),
-        gauges.memory.absence(),
+        gauges.memory().absence(),
         gauges.seldom.proportional_memory.absence(),
         gauges.seldom.swap_bytes.absence(),
         gauges.fds.absence(),

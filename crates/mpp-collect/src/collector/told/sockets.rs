@@ -104,7 +104,7 @@ impl HeldSockets {
             position.or_else(|| samples.binary_search_by_key(&pid, |s| s.key.pid).ok())?;
         let started_at = Some(BootTime { ns: record.process.start_ns });
         let slot = self.holders.get_mut(position)?;
-        if slot.is_some() || samples.get(position)?.started_at != started_at {
+        if slot.is_some() || samples.get(position)?.lineage.started_at() != started_at {
             return None;
         }
         let first = self.sockets.len();
@@ -246,9 +246,8 @@ fn sockets_of(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mpp_accounting::process::{Absence, Gauges, ProcessIo, ProcessKey, Usage};
+    use mpp_accounting::process::{Absence, Gauges, Lineage, ProcessIo, ProcessKey, Usage};
     use mpp_accounting::slack;
-    use mpp_accounting::units::UsageTotals;
     use mpp_parse::bpf_record::TaskKey;
 
     fn held(family: u16, kind: u8, protocol: u16, state: u8, port: u16) -> HeldSocket {
@@ -284,14 +283,12 @@ mod tests {
         ProcessSample {
             key: ProcessKey { pid, start_time_ticks: 1 },
             parent_pid: 1,
-            forked_by: None,
-            started_at: Some(BootTime { ns: started_at_ns }),
-            exec_count: None,
+            lineage: Lineage::new(None, Some(BootTime { ns: started_at_ns }), None),
             state: ProcessState::Living,
             identity: Arc::new(crate::identity::named(Box::default(), 0, absent)),
             read_at: BootTime::default(),
-            usage: Usage { own: UsageTotals::default(), reaped: UsageTotals::default() },
-            io: ProcessIo { total: Reading::Absent(absent), threads: Reading::Absent(absent) },
+            usage: Usage::default(),
+            io: ProcessIo::absent(absent),
             gauges: Gauges::absent(absent),
         }
     }
