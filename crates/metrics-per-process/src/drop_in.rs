@@ -705,10 +705,10 @@ fn stat_of(
     use MetricId as M;
     let gauges = &process.gauges;
     let memory =
-        |field: fn(&Memory) -> u64| Some(StatValue::Integer(field(gauges.memory.value()?)));
-    let count = |reading: Reading<u64>| reading.value().copied().map(StatValue::Integer);
+        |field: fn(&Memory) -> u64| Some(StatValue::Integer(field(gauges.memory().value()?)));
+    let count = |reading: Reading<u32>| Some(StatValue::Integer(u64::from(*reading.value()?)));
     let cpu = |counter| Some(StatValue::Float(rate::seconds(process.usage.own[counter])));
-    let io = |counter| Some(StatValue::Integer(process.io.total.value()?[counter]));
+    let io = |counter| Some(StatValue::Integer(process.io.total().value()?[counter]));
     let switches = |field: fn(&ContextSwitches) -> u64| {
         Some(StatValue::Integer(field(gauges.context_switches.value()?)))
     };
@@ -723,7 +723,7 @@ fn stat_of(
         M::MemoryData => memory(|m| m.data_bytes),
         M::MemoryLib | M::MemoryDirty => memory(|_| 0),
         M::MemoryPercent => {
-            let rss_bytes = gauges.memory.value()?.rss_bytes as f64;
+            let rss_bytes = gauges.memory().value()?.rss_bytes as f64;
             let share = rss_bytes / memory_total_bytes as f64;
             share.is_finite().then_some(StatValue::Float(share * 100.0))
         }
@@ -1130,7 +1130,7 @@ mod tests {
         let mut check = |name: &[u8], is_read: bool| {
             let found = session.sweep(&named(name), Members::default()).unwrap();
             let sample = found.by_pid(sleeper.0.id()).unwrap();
-            assert_eq!(sample.gauges.memory.value().is_some(), is_read, "of interest: {name:?}");
+            assert_eq!(sample.gauges.memory().value().is_some(), is_read, "of interest: {name:?}");
             (Arc::clone(&found), sample.read_at)
         };
         let (first, read_at) = check(b"sleep", true);

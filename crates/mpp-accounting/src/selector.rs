@@ -780,7 +780,7 @@ impl Roots {
         let mut doubt = None;
         let mut child = process;
         for _ in 0..crate::snapshot::ANCESTORS_MAX {
-            let forked_by = child.forked_by.map(|key| key.pid);
+            let forked_by = child.lineage.forked_by().map(|key| key.pid);
             let parent_pids = [Some(child.parent_pid), forked_by];
             if parent_pids.into_iter().flatten().any(|pid| self.pids.contains(&pid)) {
                 return Verdict::Yes;

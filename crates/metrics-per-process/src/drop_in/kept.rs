@@ -454,7 +454,8 @@ mod tests {
             let own = found.by_pid(std::process::id()).unwrap();
             let fds = own.gauges.fds.value().copied().unwrap();
             // The sweep itself, and the listing that counts.
-            assert!(fds <= descriptors() as u64 && fds < before as u64 + 8, "{fds} {before}");
+            let fds = fds as usize;
+            assert!(fds <= descriptors() && fds < before + 8, "{fds} {before}");
         }
         assert!(descriptors() < before + 8, "other tests open a few");
     }

@@ -24,8 +24,8 @@ mod sweeper;
 use std::sync::Arc;
 
 use mpp_accounting::process::{
-    Absence, Delays, Gauges, Identity, ProcessKey, ProcessSample, ProcessState, ProportionalMemory,
-    Reading, ThreadIo, ThreadList, Usage,
+    Absence, Delays, Gauges, Identity, Lineage, ProcessKey, ProcessSample, ProcessState,
+    ProportionalMemory, Reading, ThreadIo, ThreadList, Usage,
 };
 use mpp_accounting::slack::Slack;
 use mpp_accounting::snapshot::Snapshot;
@@ -283,9 +283,11 @@ impl Telling<'_> {
         let seat = self.seats.seat(ProcessSample {
             key: leader.key,
             parent_pid: leader.process.parent().id,
-            forked_by: leader.process.forker().map(|forker| self.scale.process_key(forker)),
-            started_at: Some(BootTime { ns: leader.task.thread().start_ns }),
-            exec_count: Some(leader.told.exec_id),
+            lineage: Lineage::new(
+                leader.process.forker().map(|forker| self.scale.process_key(forker)),
+                Some(BootTime { ns: leader.task.thread().start_ns }),
+                Some(leader.told.exec_id),
+            ),
             state: leader.state(),
             identity,
             read_at: self.read_at,
@@ -316,7 +318,7 @@ impl Telling<'_> {
         }
         let reaped = reaped(&leader.pool);
         let usage = match leader.is_crowd() {
-            true => Usage { own: UsageTotals::default(), reaped },
+            true => Usage::new(UsageTotals::default(), reaped),
             false => hand_out(known, &leader.usage, reaped),
         };
         Some(Recognized {
@@ -330,7 +332,7 @@ impl Telling<'_> {
     fn unrecognized(&self, leader: &Leader<'_>) -> Recognized {
         Recognized {
             identity: Arc::clone(self.nobody),
-            usage: Usage { own: UsageTotals::default(), reaped: reaped(&leader.pool) },
+            usage: Usage::new(UsageTotals::default(), reaped(&leader.pool)),
             proportional_memory: Reading::Absent(Absence::NotYetKnown),
         }
     }
@@ -556,14 +558,15 @@ impl Collector {
             let threads = sample.gauges.threads.value().copied().unwrap_or(0);
             known.note_thread_count(threads);
             if let Some(usage) = stranger.usage.filter(|_| threads <= 1) {
-                sample.usage = hand_out(known, &usage, sample.usage.reaped);
+                sample.usage = hand_out(known, &usage, sample.usage.reaped());
             }
             self.identities.share(&mut known.identity);
             sample.identity = Arc::clone(&known.identity);
             let measures = needs.measures_of(sample.key, &sample.identity);
             if measures != needs.needs.measures {
                 let threads = sample.gauges.threads;
-                sample.gauges = Gauges { threads, ..Gauges::absent(Absence::NotRequested) };
+                sample.gauges = Gauges::absent(Absence::NotRequested);
+                sample.gauges.threads = threads;
             } else if measures.proportional_memory {
                 sample.gauges.seldom.proportional_memory = known.proportional_memory();
             }
@@ -643,7 +646,7 @@ impl Collector {
             let sample = position.and_then(|position| into.processes.get_mut(position));
             let Some(sample) = sample else { continue };
             if let Some(known) = self.known.get_mut(crowd.pid) {
-                sample.usage = hand_out(known, &crowd.usage, sample.usage.reaped);
+                sample.usage = hand_out(known, &crowd.usage, sample.usage.reaped());
             }
             let (key, io) = (sample.key, crowd.io);
             let is_same = |former: &ThreadList| {
@@ -827,7 +830,7 @@ fn measures_of(
 fn hand_out(known: &mut Known, usage: &ThreadUsage, reaped: UsageTotals) -> Usage {
     let (user_ns, system_ns) = cpu_split(usage, known.own_cpu());
     let own = Totals([user_ns, system_ns, usage.min_flt, usage.maj_flt]);
-    known.hand_out(Usage { own, reaped })
+    known.hand_out(own, reaped)
 }
 
 fn reading(delays: Option<&DelaySum>, accounting: DelayAccounting) -> Reading<Delays> {

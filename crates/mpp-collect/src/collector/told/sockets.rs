@@ -191,7 +191,7 @@ impl Joining<'_> {
             position.or_else(|| samples.binary_search_by_key(&pid, |s| s.key.pid).ok())?;
         let started_at = Some(BootTime { ns: record.process.start_ns });
         let is_asked = held.turns.get(position).is_some_and(|turn| *turn != Turn::Nothing);
-        if !is_asked || samples.get(position)?.started_at != started_at {
+        if !is_asked || samples.get(position)?.lineage.started_at() != started_at {
             return None;
         }
         let SocketRecord { namespace, is_alone, .. } = *record;
@@ -365,9 +365,8 @@ fn sockets_of(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mpp_accounting::process::{Gauges, ProcessIo, ProcessKey, Usage};
+    use mpp_accounting::process::{Gauges, Lineage, ProcessIo, ProcessKey, Usage};
     use mpp_accounting::slack;
-    use mpp_accounting::units::UsageTotals;
     use mpp_parse::bpf_record::TaskKey;
 
     use super::super::super::Scope;
@@ -406,14 +405,12 @@ mod tests {
         ProcessSample {
             key: ProcessKey { pid, start_time_ticks: 1 },
             parent_pid: 1,
-            forked_by: None,
-            started_at: Some(BootTime { ns: started_at_ns }),
-            exec_count: None,
+            lineage: Lineage::new(None, Some(BootTime { ns: started_at_ns }), None),
             state: ProcessState::Living,
             identity: Arc::new(crate::identity::named(Box::default(), 0, absent)),
             read_at: BootTime::default(),
-            usage: Usage { own: UsageTotals::default(), reaped: UsageTotals::default() },
-            io: ProcessIo { total: Reading::Absent(absent), threads: Reading::Absent(absent) },
+            usage: Usage::default(),
+            io: ProcessIo::absent(absent),
             gauges: Gauges::absent(absent),
         }
     }
