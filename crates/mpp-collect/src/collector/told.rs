@@ -259,6 +259,7 @@ impl Telling<'_> {
         if has_no_fds(&gauges) {
             self.attention.turn_to(leader.key.pid);
         }
+        let forked_by = self.forker(leader);
         let delays = DelaySum::begun(&leader.task);
         if measures.delays {
             gauges.seldom.delays = reading(delays.as_ref(), self.delay_accounting);
@@ -272,7 +273,7 @@ impl Telling<'_> {
         let seat = self.seats.seat(ProcessSample {
             key: leader.key,
             parent_pid: leader.process.parent().id,
-            forked_by: leader.process.forker().map(|forker| self.scale.process_key(forker)),
+            forked_by,
             started_at: Some(BootTime { ns: leader.task.thread().start_ns }),
             exec_count: Some(leader.told.exec_id),
             state: leader.state(),
@@ -322,6 +323,16 @@ impl Telling<'_> {
             usage: Usage { own: UsageTotals::default(), reaped: reaped(&leader.pool) },
             proportional_memory: Reading::Absent(Absence::NotYetKnown),
         }
+    }
+
+    /// Who forked a process. It is told once, and then remembered.
+    fn forker(&mut self, leader: &Leader<'_>) -> Option<ProcessKey> {
+        if !leader.task.keeps_forker() {
+            return leader.process.forker().map(|forker| self.scale.process_key(forker));
+        }
+        let former = self.seats.former(leader.key.pid).filter(|former| former.key == leader.key);
+        self.has_missed |= former.is_none();
+        former.and_then(|former| former.forked_by)
     }
 
     /// The threads of a process in the sweep before.
