@@ -17,7 +17,8 @@ use mpp_accounting::process::{
 use mpp_accounting::units::IoTotals;
 use mpp_parse::proc_pid_stat;
 
-use super::{Collector, sample_of};
+use super::Collector;
+use super::ends::sample_of;
 use crate::measure::{Buffers, Phase, Subject, Vanished};
 use crate::origin::Origin;
 use crate::proc_fs::{FileError, Name};

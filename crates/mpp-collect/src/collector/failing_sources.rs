@@ -12,6 +12,7 @@ use mpp_accounting::metric::MetricId;
 use mpp_accounting::process::Usage;
 use mpp_accounting::report::{Column, Figure, Form, Report, Tier, Value};
 use mpp_accounting::selector::{Resolution, Selector};
+use rustix::io::Errno;
 
 use crate::sys::fault::with_failure;
 

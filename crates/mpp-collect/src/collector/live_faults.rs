@@ -5,7 +5,7 @@ use super::*;
 use std::net::TcpListener;
 use std::process::{Child, Command};
 
-use mpp_accounting::process::{Socket, SocketKind, TcpState};
+use mpp_accounting::process::{Reading, Socket, SocketKind, TcpState};
 use rustix::io::Errno;
 
 use crate::sys::fault::with_failure;

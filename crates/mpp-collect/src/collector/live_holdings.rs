@@ -10,8 +10,10 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread::sleep;
 
-use mpp_accounting::process::Socket;
+use mpp_accounting::process::{Reading, Socket};
+use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::process::Pid;
 
 use crate::hostile;
 use crate::sys::fault::with_failure;

@@ -7,11 +7,13 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use mpp_accounting::process::{
-    EnvironmentEntry, IdentityNeeds, Memory, ProcessState, ProportionalMemory, ThreadIo,
+    EnvironmentEntry, Gauges, IdentityNeeds, Memory, ProcessIo, ProcessState, ProportionalMemory,
+    Reading, ThreadIo,
 };
 use mpp_accounting::units::IoCounter;
 use rustix::io::Errno;
 
+use crate::identity::Risk;
 use crate::needs::ContextSwitchNeeds;
 use crate::sys::fault::with_failure;
 
