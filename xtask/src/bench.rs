@@ -4,6 +4,7 @@
 //! ratios between them carry over to another machine.
 
 pub(crate) mod growth;
+mod look_ups;
 mod picture;
 pub(crate) mod ratios;
 
@@ -300,7 +301,8 @@ impl Bench {
     fn build(root: &Path) -> Result<Self> {
         let folder = root.join("bench");
         let release = target_folder(root)?.join("release");
-        let line = "cargo build --quiet --release --package mpp-load --bins --examples";
+        let line = "cargo build --quiet --release --package mpp-load --package mpp-cli --bins \
+                    --examples";
         Program::cargo(root, line).run()?;
         let compile = Program::new(&folder, "gcc -O2 -Wall -o").arg(release.join("limit"));
         compile.arg("limit.c").run()?;

@@ -370,7 +370,7 @@ impl Subject<'_> {
     }
 
     fn read_status(&self, buffers: &mut Buffers, name: &CStr) -> Reading<Status> {
-        match buffers.room.read(self.folder, name) {
+        match buffers.room.read_lines(self.folder, name, 1) {
             Ok(text) => parsed(proc_pid_status::parse(text).ok()),
             Err(error) => Reading::Absent(missing_in(self.origin, error)),
         }

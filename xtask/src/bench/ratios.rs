@@ -1,4 +1,5 @@
-//! `cargo xtask ratios`: a sample beside the fewest system calls that it needs, held to bounds.
+//! `cargo xtask ratios`: a sample beside the fewest system calls that it needs, held to bounds; and
+//! a look-up beside pgrep(1), `look_ups.rs`.
 //!
 //! Both sides read the same sleeping processes by turns, and only their ratio is judged: it is
 //! the same on another machine, where no time is.
@@ -8,7 +9,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{Bench, Load, SAMPLERS, Sampler};
+use super::{Bench, Load, SAMPLERS, Sampler, look_ups};
 use crate::complain;
 
 /// Ours, what it is held against, and how many times as much it may take.
@@ -61,8 +62,10 @@ pub(crate) fn check(root: &Path) -> Result<()> {
         }
     }
     drop(load);
+    broken += look_ups::check(&bench)?;
     if broken > 0 {
-        bail!("{broken} of {} ratios are above their bounds", BOUNDS.len());
+        let count = BOUNDS.len() + look_ups::count();
+        bail!("{broken} of {count} ratios are above their bounds");
     }
     Ok(())
 }

@@ -272,7 +272,7 @@ impl Account {
         let (user, system) = (user.as_float(), system.as_float());
         let both = (user + system - own.cpu().as_secs_f64()).max(0.0);
         let user = (user - rate::seconds(own.usage[UsageCounter::CpuUserNs])).clamp(0.0, both);
-        [user, both - user].map(|value| seconds(value, mark.and(own.mark)))
+        [user, both - user].map(|value| seconds(rate::rounded(value), mark.and(own.mark)))
     }
 
     /// How many ended: whom the sweeps missed a look may have seen.

@@ -286,12 +286,9 @@ impl Sampler {
         }
     }
 
-    /// Whether nobody is left, and there is an exact record of everybody who was there: whoever
-    /// was looked at is told of, and whoever waits to be placed belongs to somebody else. A forker
-    /// that was only added up for its parent would be missed by those that wait for its record.
+    /// Whether nobody is left, and there is an exact record of everybody who was there.
     fn is_all_told(&self) -> bool {
-        let is_each_told = self.is_told_whole() && self.records.told().spilled_records == 0;
-        is_each_told && self.left.is_empty() && !self.records.awaits_times()
+        self.left.is_empty() && self.records.is_all_told()
     }
 
     /// What was seen at the last look.

@@ -223,6 +223,16 @@ impl TreeRecords {
         !self.tails_expected.is_empty()
     }
 
+    /// Whether, once nobody is left, everything has been told: there is an exact record of each that
+    /// ended, so that whoever waits to be placed belongs to somebody else. A forker that was only
+    /// added up for its parent would be missed by those that wait for its record.
+    #[must_use]
+    pub fn is_all_told(&self) -> bool {
+        let Told { lost_records, spilled_records, .. } = self.sum;
+        let is_each_told = lost_records == 0 && spilled_records == 0;
+        self.source() == ExitSource::Exact && is_each_told && !self.awaits_times()
+    }
+
     /// Programs of which a process ended, by name.
     pub fn programs(&self) -> impl Iterator<Item = (&[u8], &Program)> {
         self.programs.iter().map(|(name, program)| (&**name, program))

@@ -925,13 +925,13 @@ fn a_roll_call_names_whom_a_sweep_sees_and_asks_for_users_only_when_told() {
         wanted.map(|process| process.key.pid).collect()
     };
     let mut collector = open(SERVICES).unwrap();
-    let all = collector.pids_where(|_, _| true).unwrap();
+    let all = collector.pids_where(|_| true).unwrap();
     assert_eq!(all, roll_call(&|_| true));
     let Some(first) = snapshot.processes.first() else { panic!("the tree is empty") };
     let (comm, uid) = (&*first.identity.comm, first.identity.uid);
-    let named = collector.pids_where(|name, _| name == comm).unwrap();
+    let named = collector.pids_where(|candidate| candidate.has_name(|name| name == comm)).unwrap();
     assert_eq!(named, roll_call(&|process| *process.identity.comm == *comm));
-    let owned = collector.pids_where(|_, user| user() == Some(uid)).unwrap();
+    let owned = collector.pids_where(|candidate| candidate.uid() == Some(uid)).unwrap();
     assert_eq!(owned, roll_call(&|process| process.identity.uid == uid));
 }
 

@@ -116,6 +116,24 @@ fn a_record_waits_until_its_forker_is_known() {
 }
 
 #[test]
+fn an_early_end_is_none_while_a_record_may_wait_for_a_forker_that_was_only_added_up() {
+    let is_all_told = |exits: &mut Exits| {
+        let mut records = begun(ExitSource::Exact);
+        records.advance([sample(21, ROOT, "sh")].iter(), exits);
+        (records.is_all_told(), records.told().ended)
+    };
+    let shell = || ended(21, ROOT, ROOT, "sh");
+    let (forker, child) = (ended(22, 21, 21, "make"), ended(23, 22, 22, "cc"));
+    assert_eq!(is_all_told(&mut exits(vec![shell(), forker, child.clone()])), (true, 3));
+    // Who forked it ended as well, and is known only by what the kernel added up for the shell.
+    let spills = vec![Spill { parent: key(21), threads: 1, io: wrote(22, 100).io }];
+    let mut told = Exits { spills, ..exits(vec![shell(), child]) };
+    assert_eq!(is_all_told(&mut told), (false, 1));
+    assert_eq!(is_all_told(&mut Exits { lost_records: 1, ..exits(vec![shell()]) }), (false, 1));
+    assert!(!begun(ExitSource::Rounded).is_all_told() && !begun(ExitSource::Nobody).is_all_told());
+}
+
+#[test]
 fn a_parent_known_by_its_pid_alone_is_enough_if_it_is_older() {
     let nameless = |pid, parent| {
         let mut exit = ended(pid, 1, parent, "cc");
