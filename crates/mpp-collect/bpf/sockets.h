@@ -53,6 +53,17 @@ struct fdtable___files {
 
 #pragma clang attribute pop
 
+/* Adds a record to what is told. */
+ALWAYS_INLINE void tell_socket(struct told *told, const struct record_socket *record)
+{
+	struct record_socket *room = room_for(told, sizeof(*room));
+
+	if (!room)
+		return;
+	*room = *record;
+	told->filled += sizeof(*room);
+}
+
 struct slots {
 	u64 of[SLOTS]; /* addresses of files; 0: none */
 };
@@ -122,7 +133,7 @@ static long look_at_slot(u32 index, struct slot_walk *walk)
 		return 1;
 	}
 	if (place == found->of[index])
-		TELL(to, record, sizeof(*record));
+		tell_socket(to, record);
 	return 0;
 }
 
@@ -245,7 +256,7 @@ ALWAYS_INLINE u32 tell_holder(struct told *to, struct slots *found,
 		walk.record.namespace = namespace_of_process(task);
 		if (is_used_alone(leader, files))
 			walk.record.state = HOLDER_ALONE;
-		TELL(to, &walk.record, sizeof(walk.record));
+		tell_socket(to, &walk.record);
 	}
 	next = files ? look_at_slots(files, fd, &walk, found) : 0;
 	if (files && task->files == files && !walk.is_lost)
@@ -254,7 +265,7 @@ ALWAYS_INLINE u32 tell_holder(struct told *to, struct slots *found,
 	if (fd) {
 		walk.record.start = 0;
 		walk.record.inode = 0;
-		TELL(to, &walk.record, sizeof(walk.record));
+		tell_socket(to, &walk.record);
 	}
 	return 0;
 }

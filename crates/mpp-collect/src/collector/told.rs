@@ -270,6 +270,7 @@ impl Telling<'_> {
         if has_no_fds(&gauges) {
             self.attention.turn_to(leader.key.pid);
         }
+        let forked_by = self.forker(leader);
         let delays = DelaySum::begun(&leader.task);
         if measures.delays {
             gauges.seldom.delays = reading(delays.as_ref(), self.delay_accounting);
@@ -284,7 +285,7 @@ impl Telling<'_> {
             key: leader.key,
             parent_pid: leader.process.parent().id,
             lineage: Lineage::new(
-                leader.process.forker().map(|forker| self.scale.process_key(forker)),
+                forked_by,
                 Some(BootTime { ns: leader.task.thread().start_ns }),
                 Some(leader.told.exec_id),
             ),
@@ -335,6 +336,16 @@ impl Telling<'_> {
             usage: Usage::new(UsageTotals::default(), reaped(&leader.pool)),
             proportional_memory: Reading::Absent(Absence::NotYetKnown),
         }
+    }
+
+    /// Who forked a process. It is told once, and then remembered.
+    fn forker(&mut self, leader: &Leader<'_>) -> Option<ProcessKey> {
+        if !leader.task.keeps_forker() {
+            return leader.process.forker().map(|forker| self.scale.process_key(forker));
+        }
+        let former = self.seats.former(leader.key.pid).filter(|former| former.key == leader.key);
+        self.has_missed |= former.is_none();
+        former.and_then(|former| former.lineage.forked_by())
     }
 
     /// The threads of a process in the sweep before.
