@@ -54,15 +54,15 @@ fn who_forked_a_process_stays_known_however_often_that_has_run() {
     let context_switches = ContextSwitchNeeds::AllThreads;
     let measures = Measures { context_switches, ..Measures::default() };
     let needs = Needs { measures, ..Needs::default() };
-    let mut switches_before = 0;
+    let mut switches = Vec::new();
     for look in 0..20 {
         holder.tell("listen");
         watch.look_for(&needs);
         let process = watch.watched().next().unwrap();
         let forker = process.lineage.forked_by().map(|forker| forker.pid);
         assert_eq!(forker, Some(std::process::id()), "in look {look}");
-        let switches = process.gauges.context_switches.value().unwrap().voluntary;
-        assert!(switches > switches_before, "{switches} in look {look}");
-        switches_before = switches;
+        switches.push(process.gauges.context_switches.value().unwrap().voluntary);
     }
+    // It may answer before it waits again, but it has run between the first look and the last.
+    assert!(switches.first() < switches.last(), "{switches:?}");
 }
