@@ -61,13 +61,13 @@ fn await_file(path: &str, is_there: impl Fn(&[u8]) -> bool) {
 
 #[test]
 fn whoever_executed_what_found_no_room_has_no_words_and_not_those_of_its_parent() {
-    // Room for 141 ends, and for 16 execs with such a word.
-    let Some(mut watch) = Watch::start(ExitRoom { ring_bytes: 64 << 10, ..ExitRoom::default() })
+    // Room for 565 ends, and for 32 execs with such a word; others end meanwhile, too.
+    let Some(mut watch) = Watch::start(ExitRoom { ring_bytes: 256 << 10, ..ExitRoom::default() })
     else {
         return;
     };
-    let word = "x".repeat(2000);
-    let script = "for n in $(seq 60); do /bin/true \"$0\"; done";
+    let word = "x".repeat(3900);
+    let script = "for n in $(seq 90); do /bin/true \"$0\"; done";
     let mut parent = shell(script, &word);
     let pid = parent.id();
     parent.wait().unwrap();
@@ -83,7 +83,7 @@ fn whoever_executed_what_found_no_room_has_no_words_and_not_those_of_its_parent(
         assert!(is_untold || identity.cmdline == own, "{identity:?}");
         untold += usize::from(is_untold);
     }
-    assert!(untold >= 30, "{untold} of 60");
+    assert!(untold > 0, "all found room");
 }
 
 #[test]
