@@ -1,6 +1,6 @@
 """What a full sample costs another tool: all processes, one second between samples.
 
-Usage: peer_cost.py TOOL [--samples N] [--folder FOLDER] [--crates FOLDER]
+Usage: peer_cost.py TOOL [--samples N] [--folder FOLDER] [--crates FOLDER] [--cgroup FOLDER]
 Prints one line of KEY=VALUE words, like the programs that it is measured beside. The tool's CPU
 time is read from outside, schedstat of its threads; samples are counted by what it prints, since
 those that need a second for one are late.
@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable, Optional
 
-sys.path.insert(0, str(Path(__file__).resolve().parent / "same_load"))
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE / "same_load"))
 from packages import Absent, Packages  # noqa: E402
 
 WARM_UPS = 2
@@ -111,13 +112,14 @@ TOOLS = {
 class Watched:
     """A running tool: counts its samples, and reads what it has used."""
 
-    def __init__(self, tool, start):
+    def __init__(self, tool, start, cgroup):
         self.start, self.samples = start, 0
         self.marker = re.compile(tool.marker) if tool.marker else None
         self.taken = threading.Condition()
         environment = {**os.environ, **start.environment, "LC_ALL": "C", "S_TIME_FORMAT": "ISO"}
+        within = [HERE / "in_cgroup.sh", cgroup] if cgroup is not None else []
         self.process = subprocess.Popen(
-            [str(word) for word in start.command],
+            [str(word) for word in [*within, *start.command]],
             # Kept open: apps.plugin ends when it is closed.
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -184,8 +186,8 @@ def processes():
     return sum(entry.isdigit() for entry in os.listdir("/proc"))
 
 
-def measure(tool, place, samples):
-    watched = Watched(tool, tool.start(place))
+def measure(tool, place, samples, cgroup):
+    watched = Watched(tool, tool.start(place), cgroup)
     try:
         watched.await_samples(WARM_UPS)
         before, first = watched.cpu_us(), watched.samples
@@ -207,12 +209,13 @@ def main():
     parser.add_argument("--samples", type=int, default=10)
     parser.add_argument("--folder", type=Path, required=True, help="where packages are unpacked")
     parser.add_argument("--crates", type=Path, help="where the programs of bench/crates were built")
+    parser.add_argument("--cgroup", type=Path, help="a memory cgroup that the tool is put into")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=arguments.folder) as scratch:
         place = Place(Packages(arguments.folder), arguments.crates, Path(scratch))
         try:
-            print(measure(TOOLS[arguments.tool], place, arguments.samples))
+            print(measure(TOOLS[arguments.tool], place, arguments.samples, arguments.cgroup))
         except (Absent, OSError) as reason:
             sys.exit(f"{arguments.tool} cannot be measured here: {reason}")
 

@@ -183,6 +183,8 @@ def rows(pids):
         Row("`find_pids` by name", lambda: mp.find_pids(names), lambda: psutil_find(names)),
         Row("`find_pids` by environment", lambda: mp.find_pids(process_env=environment),
             lambda: psutil_find(None, environment)),
+        Row("`find_pids` by name and environment", lambda: mp.find_pids(names, None, environment),
+            lambda: psutil_find(names, environment)),
         Row("`find_pids_from_name`", lambda: mp.find_pids_from_name(COMM),
             lambda: psutil_find(names)),
         Row(f"`stats_per_pid`, connections, each of {len(few)} that listen",

@@ -46,9 +46,15 @@ def find_pids(
     :raises TypeError: an argument of a wrong type, such as a bare string for a list.
     :raises OSError: /proc cannot be read at all.
 
-    Source: ``/proc/PID/stat``, ``/proc/PID/environ`` and the owner of ``/proc/PID``. Where no
-    environment is asked for: the programs in the kernel that :func:`get_processes_stats_ex`
-    speaks of, from 5,000 processes on, and however few there are while a call has left them loaded.
+    Source: ``/proc/PID/comm``, ``/proc/PID/environ`` and the owner of ``/proc/PID``, each only where
+    it decides. Where no environment is asked for: the programs in the kernel that
+    :func:`get_processes_stats_ex` speaks of, from 5,000 processes on, and however few there are while
+    a call has left them loaded.
+
+    From 500 processes on, calls that are repeated with less than 90 seconds between them load these
+    programs once they have read as much as that costs. Calls for the same variables then read the
+    environment only of who is new or has executed something: what a process writes over its own
+    environment later, as a daemon that sets its title does, changes nothing.
     """
     return _native.find_pids(process_names, users, process_env)
 

@@ -40,19 +40,20 @@ _GRACE = 0.25
 
 #: Runs the command `mpp` in an interpreter that neither the environment nor the folder of the
 #: measured command leads astray. The first argument is where this package lies; the second is
-#: `LC_CTYPE` behind an `=`, or empty where there is none: an interpreter sets it for itself, and
-#: the command would inherit that, PEP 538.
+#: where to say what failed: stderr is the command's. The third is `LC_CTYPE` behind an `=`, or
+#: empty where there is none: an interpreter sets it for itself, and the command would inherit that,
+#: PEP 538.
 _RUNNER = """
 import os, sys
-folder, locale = sys.argv[1:3]
+folder, failure, locale = sys.argv[1:4]
 if locale:
     os.environ["LC_CTYPE"] = locale[1:]
 else:
     os.environ.pop("LC_CTYPE", None)
 sys.path.insert(0, folder)
-sys.argv[0:3] = ["mpp"]
-from metrics_per_process._command import main
-sys.exit(main())
+sys.argv[0:4] = ["mpp"]
+from metrics_per_process._command import main_telling
+sys.exit(main_telling(failure))
 """
 
 
@@ -229,7 +230,7 @@ def run(
     :param tier: promise no more than this tier.
     :raises FileNotFoundError: there is no such command. `mpp run` says 127.
     :raises PermissionError: it cannot be executed. `mpp run` says 126.
-    :raises OSError: nothing could be measured. `mpp run` says 125, and why on stderr.
+    :raises OSError: nothing could be measured. `mpp run` says 125.
     :raises subprocess.TimeoutExpired: with the attribute ``report``, what was used until then.
     :raises subprocess.CalledProcessError: with `check`; its ``report`` is what was used.
     :raises ValueError: a limit that is none, or arguments that exclude each other.
@@ -248,30 +249,32 @@ def run(
     streams = _streams(subprocess.PIPE, stdin, input, stdout, stderr, capture_output)
     with tempfile.TemporaryDirectory(prefix="mpp-run-") as folder:
         output = os.path.join(folder, "report.json")
+        failure = os.path.join(folder, "failure")
         process = subprocess.Popen(
-            [*_runner(env), *_options(output, limits, wait, tier), "--", *words],
+            [*_runner(failure, env), *_options(output, limits, wait, tier), "--", *words],
             cwd=cwd, env=env, text=text or None, **streams,
         )
         with process:
             out, err, has_expired = _communicate(process, input, timeout)
         report = _report(output, words, process.returncode, out, err)
+        why = _read(failure) if report is None else None
     if has_expired:
         expired = subprocess.TimeoutExpired(words, timeout or 0, out, err)
         expired.report = report  # type: ignore[attr-defined]
         raise expired
     if report is None:
-        _refuse(process.returncode, words[0], err)
+        _refuse(process.returncode, words[0], why)
     if check:
         report.check_returncode()
     return report
 
 
-def _runner(env: Optional[Mapping[Any, Any]]) -> List[str]:
+def _runner(failure: str, env: Optional[Mapping[Any, Any]]) -> List[str]:
     folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     environment = os.environ if env is None else env
     values = [value for name, value in environment.items() if os.fsencode(name) == b"LC_CTYPE"]
     locale = "=" + os.fsdecode(values[0]) if values else ""
-    return [sys.executable, "-I", "-c", _RUNNER, folder, locale]
+    return [sys.executable, "-I", "-c", _RUNNER, folder, failure, locale]
 
 
 def _options(
@@ -384,11 +387,7 @@ def _report(
     # Costly to import, and loaded by nobody else.
     import json
 
-    try:
-        with open(output, "rb") as file:
-            text = file.read()
-    except FileNotFoundError:
-        return None
+    text = _read(output)
     if not text:
         return None
     report = json.loads(text)
@@ -403,6 +402,15 @@ def _report(
         "programs": [{**_row(one), "name": one["name"]} for one in report["programs"]],
         "json": report,
     })
+
+
+def _read(path: str) -> Optional[bytes]:
+    """What stands in a file; None where there is none."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
 
 
 def _row(group: Dict[str, Any]) -> Dict[str, Any]:
@@ -437,7 +445,7 @@ def _restored_program(row: Dict[str, Any]) -> Program:
     return program
 
 
-def _refuse(returncode: int, word: _Word, err: Any) -> NoReturn:
+def _refuse(returncode: int, word: _Word, why: Optional[bytes]) -> NoReturn:
     """Raises what `mpp run` could not do."""
     import errno
 
@@ -445,7 +453,6 @@ def _refuse(returncode: int, word: _Word, err: Any) -> NoReturn:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(word))
     if returncode == _NOT_EXECUTABLE:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(word))
-    said = err.decode(errors="replace") if isinstance(err, bytes) else err
-    what = said.strip() if said else f"status {returncode}; why is on stderr"
+    said = (why or b"").decode(errors="replace").strip()
     kind = "cannot measure" if returncode == _OWN_FAILURE else "ended without a report"
-    raise OSError(f"`mpp run`: {kind}: {what}")
+    raise OSError(f"`mpp run`: {kind}: {said or f'status {returncode}'}")

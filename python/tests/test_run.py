@@ -1,5 +1,6 @@
 """What a command is said to have used, and how `run` behaves beside that: as subprocess.run."""
 
+import errno
 import os
 import pickle
 import signal
@@ -10,6 +11,7 @@ import time
 
 import metrics_per_process as mp
 import pytest
+from metrics_per_process import running
 
 MIB = 1 << 20
 
@@ -91,6 +93,25 @@ def test_what_cannot_be_run_raises_as_in_subprocess(tmp_path):
         mp.run("true")
     with pytest.raises(TypeError, match="list of words"):
         mp.run([])
+
+
+def test_what_cannot_be_run_is_raised_and_not_printed(capfd, tmp_path):
+    text = tmp_path / "text"
+    text.write_text("not executable")
+    for command, refusal in [("no-such-command-anywhere", FileNotFoundError), (text, PermissionError)]:
+        with pytest.raises(refusal):
+            mp.run([command])
+        with pytest.raises(refusal) as captured:
+            mp.run([command], capture_output=True)
+        assert captured.value.errno in (errno.ENOENT, errno.EACCES)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_why_nothing_could_be_measured_stands_in_the_exception(capfd, monkeypatch):
+    monkeypatch.setattr(running, "_options", lambda *_: ["run", "--quite"])
+    with pytest.raises(OSError, match="ended without a report.*--quite(.|\n)*--quiet"):
+        mp.run(["true"])
+    assert capfd.readouterr() == ("", "")
 
 
 def test_limits_are_the_commands():

@@ -3,24 +3,31 @@
 //! All samplers measure the same sleeping processes in the same run, since only the
 //! ratios between them carry over to another machine.
 
+mod cost_picture;
+mod goals;
 pub(crate) mod growth;
+mod kernel_memory;
+mod look_ups;
 mod picture;
 pub(crate) mod ratios;
+mod record;
 
-use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
+use self::kernel_memory::KernelAccount;
+use self::record::{Row, Section};
 use crate::step::Program;
 use crate::{USAGE, complain, number, static_programs, target_folder, value};
 
 /// What to measure.
 pub(crate) struct Plan {
-    processes: Vec<u64>,
+    /// `None` for all that the goals speak of.
+    processes: Option<Vec<u64>>,
     /// Percent of the processes that do something each second.
     active: Vec<u64>,
     samples: u64,
@@ -29,12 +36,11 @@ pub(crate) struct Plan {
 impl Plan {
     /// Reads the arguments behind `bench`.
     pub(crate) fn parse(arguments: &[String]) -> Result<Self> {
-        let mut plan =
-            Plan { processes: vec![1000, 10_000], active: vec![0, 10, 100], samples: 10 };
+        let mut plan = Plan { processes: None, active: vec![0, 10, 100], samples: 3 };
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
-                "--processes" => plan.processes = counts(argument, &mut arguments)?,
+                "--processes" => plan.processes = Some(counts(argument, &mut arguments)?),
                 "--active" => plan.active = counts(argument, &mut arguments)?,
                 "--samples" => plan.samples = number(argument, &mut arguments)?.max(1),
                 other => bail!("unknown option `{other}`\n\n{USAGE}"),
@@ -42,6 +48,27 @@ impl Plan {
         }
         Ok(plan)
     }
+
+    /// One after the other. Of few processes only what the goal of their memory speaks of.
+    fn rounds(&self) -> Vec<Round> {
+        let sizes = self.processes.as_deref().unwrap_or(&[1000, 5000, 10_000]);
+        let few = Round { processes: FEW, active: 10, samplers: OF_FEW };
+        let few = self.processes.is_none().then_some(few);
+        let round = |&processes: &u64| {
+            let active = self.active.iter();
+            active.map(move |&active| Round { processes, active, samplers: &[] })
+        };
+        few.into_iter().chain(sizes.iter().flat_map(round)).collect()
+    }
+}
+
+/// One load, and who is measured beside it.
+#[derive(Debug, PartialEq, Eq)]
+struct Round {
+    processes: u64,
+    active: u64,
+    /// By their names; none for all of them.
+    samplers: &'static [&'static str],
 }
 
 fn counts(option: &str, arguments: &mut std::slice::Iter<'_, String>) -> Result<Vec<u64>> {
@@ -74,7 +101,7 @@ enum Rights {
 
 const SAMPLERS: &[Sampler] = &[
     Sampler {
-        name: "C limit, BPF iterator",
+        name: ITERATOR,
         what: "the records of tier A and nothing kept",
         program: Bench::limit,
         arguments: &["--iterator"],
@@ -90,7 +117,7 @@ const SAMPLERS: &[Sampler] = &[
         rights: Rights::OfTheKernel,
     },
     Sampler {
-        name: "metrics-per-process, tier A, linked statically",
+        name: TIER_A_STATIC,
         what: "the same, as a program that needs no other file",
         program: Bench::own_static,
         arguments: &["--tier", "a", "--switches"],
@@ -98,7 +125,7 @@ const SAMPLERS: &[Sampler] = &[
         rights: Rights::OfTheKernel,
     },
     Sampler {
-        name: "metrics-per-process, tier A, connections",
+        name: TIER_A_CONNECTIONS,
         what: "and connections by state",
         program: Bench::own,
         arguments: &["--tier", "a", "--switches", "--sockets"],
@@ -122,7 +149,7 @@ const SAMPLERS: &[Sampler] = &[
         rights: Rights::OfTheKernel,
     },
     Sampler {
-        name: "metrics-per-process",
+        name: TIER_C,
         what: "full sample, ledger and groups",
         program: Bench::own,
         arguments: &[],
@@ -130,7 +157,7 @@ const SAMPLERS: &[Sampler] = &[
         rights: Rights::Nothing,
     },
     Sampler {
-        name: "metrics-per-process, switches",
+        name: TIER_C_SWITCHES,
         what: "and context switches of all threads",
         program: Bench::own,
         arguments: &["--switches"],
@@ -138,7 +165,7 @@ const SAMPLERS: &[Sampler] = &[
         rights: Rights::Nothing,
     },
     Sampler {
-        name: "metrics-per-process, connections",
+        name: TIER_C_CONNECTIONS,
         what: "and connections by state",
         program: Bench::own,
         arguments: &["--sockets"],
@@ -170,15 +197,23 @@ const SAMPLERS: &[Sampler] = &[
         rights: Rights::Nothing,
     },
     Sampler {
-        name: "psutil, connections",
-        what: "and net_connections",
+        name: PSUTIL_CONNECTIONS,
+        what: "and net_connections of kind `all`",
         program: Bench::psutil,
-        arguments: &["--connections"],
-        readings_max: 10_000,
+        arguments: &["--connections", "each"],
+        readings_max: 3000,
         rights: Rights::Nothing,
     },
     Sampler {
-        name: "process-exporter",
+        name: "psutil, connections asked for once",
+        what: "and net_connections of the whole machine",
+        program: Bench::psutil,
+        arguments: &["--connections", "once"],
+        readings_max: u64::MAX,
+        rights: Rights::Nothing,
+    },
+    Sampler {
+        name: PROCESS_EXPORTER,
         what: "groups by name, with PSS and threads",
         program: Bench::peer,
         arguments: &["process-exporter"],
@@ -186,7 +221,7 @@ const SAMPLERS: &[Sampler] = &[
         rights: Rights::ToBeFetched,
     },
     Sampler {
-        name: "Netdata apps.plugin",
+        name: NETDATA,
         what: "groups by name, with files",
         program: Bench::peer,
         arguments: &["apps.plugin"],
@@ -210,7 +245,7 @@ const SAMPLERS: &[Sampler] = &[
         rights: Rights::ToBeFetched,
     },
     Sampler {
-        name: "top",
+        name: TOP,
         what: "-b: no I/O, switches or descriptors",
         program: Bench::peer,
         arguments: &["top"],
@@ -237,28 +272,37 @@ const SAMPLERS: &[Sampler] = &[
 
 /// The sampler that all others are compared with.
 const PSUTIL: &str = "psutil";
-
-/// So many variables have the processes that are measured, beside those of this program.
-const VARIABLES: u32 = 20;
-
-/// So many TCP connections they have with themselves.
-const CONNECTIONS: &str = "500";
+const PSUTIL_CONNECTIONS: &str = "psutil, connections";
 
 /// Ours at its best.
 const TIER_A: &str = "metrics-per-process, tier A";
+const TIER_A_STATIC: &str = "metrics-per-process, tier A, linked statically";
+const TIER_A_CONNECTIONS: &str = "metrics-per-process, tier A, connections";
 
 /// Ours where programs in the kernel are not to be had.
 const TIER_B: &str = "metrics-per-process, tier B";
 
-/// One line of a result.
-struct Measured {
-    sampler: &'static Sampler,
-    processes: u64,
-    cpu_us: f64,
-    peak_rss_kib: u64,
-    /// Of its memory at the end, what is no part of a file.
-    anonymous_kib: u64,
-}
+/// Ours without any rights.
+const TIER_C: &str = "metrics-per-process, tier C";
+const TIER_C_SWITCHES: &str = "metrics-per-process, tier C, switches";
+const TIER_C_CONNECTIONS: &str = "metrics-per-process, tier C, connections";
+
+/// The least that tier A can take.
+const ITERATOR: &str = "C limit, BPF iterator";
+
+const PROCESS_EXPORTER: &str = "process-exporter";
+const NETDATA: &str = "Netdata apps.plugin";
+const TOP: &str = "top";
+
+/// A size that a goal of memory alone speaks of, and who is measured there.
+const FEW: u64 = 500;
+const OF_FEW: &[&str] = &[TIER_A, TIER_A_STATIC, TIER_B, TIER_C];
+
+/// So many variables have the processes that are measured, and no others.
+const VARIABLES: u32 = 20;
+
+/// So many TCP connections they have with themselves.
+const CONNECTIONS: &str = "500";
 
 /// The programs, built.
 struct Bench {
@@ -270,37 +314,58 @@ struct Bench {
     python: PathBuf,
 }
 
-/// Builds everything, measures, prints the table and writes it to `bench/results`.
+/// Builds everything, measures, prints the tables, and writes them and their picture to
+/// `bench/results`, after each of them, beside those that were written before.
 pub(crate) fn run(root: &Path, plan: &Plan) -> Result<()> {
     let bench = Bench::build(root)?;
     static_programs::build_sample_cost(root)?;
     bench.fetch_peers()?;
-    let mut report = heading(root)?;
-    for &processes in &plan.processes {
-        for &active in &plan.active {
-            let count = processes.to_string();
-            let active_percent = active.to_string();
-            let sleepers = ["sleepers", "--count", &count, "--active", &active_percent];
-            let sleepers = sleepers.into_iter().chain(["--connections", CONNECTIONS]);
-            let sleepers: Vec<String> = sleepers.map(str::to_owned).collect();
-            let load = Load::start(&bench, &sleepers)?;
-            let rows = bench.measure_all(processes, plan.samples)?;
-            drop(load);
-            let table = table(processes, active, &rows);
-            std::io::stdout().lock().write_all(table.as_bytes())?;
-            report.push_str(&table);
-        }
+    let results = bench.folder.join("results");
+    fs::create_dir_all(&results).context("cannot create bench/results")?;
+    let machine = format!("Machine: {}.", machine(root)?);
+    let path = results.join("sample-cost.md");
+    // Where there are none yet, there is nothing to keep.
+    let before = fs::read_to_string(&path).unwrap_or_default();
+    let mut sections = record::parse(&before, &machine);
+    for round in plan.rounds() {
+        let section = bench.measure_round(&round, plan.samples)?;
+        std::io::stdout().lock().write_all(section.text().as_bytes())?;
+        record::put(&mut sections, section);
+        fs::write(&path, report(&machine, &sections)).context("cannot write sample-cost.md")?;
+        fs::write(results.join("sample-cost.svg"), cost_picture::draw(&sections))
+            .context("cannot write sample-cost.svg")?;
     }
-    let path = bench.folder.join("results/sample-cost.md");
-    fs::create_dir_all(bench.folder.join("results")).context("cannot create bench/results")?;
-    fs::write(&path, report).context("cannot write bench/results/sample-cost.md")
+    Ok(())
 }
+
+/// All that is written.
+fn report(machine: &str, sections: &[Section]) -> String {
+    let mut text = format!(
+        "# What a sample costs\n\n\
+         Written by `cargo xtask bench`; the picture of it is sample-cost.svg.\n\n{machine}\n"
+    );
+    text.push_str(&goals::table(sections));
+    text.push_str(HOW_TO_READ);
+    text.extend(sections.iter().map(Section::text));
+    text
+}
+
+const HOW_TO_READ: &str = "\n## How to read the tables\n\n\
+    CPU microseconds, user and system, per process of a full sample, one second between samples,\n\
+    all samplers of a table one after the other beside the same processes. Ratios carry over to\n\
+    other machines, absolute times do not. Two samples go before those that count; none before a\n\
+    single one of psutil with the connections of each process, which can take half a minute.\n\
+    Memory of no file is `RssAnon` at the end; the rest is pages of programs and libraries, which all that run them share. Kernel memory is the most\n\
+    that was charged to a memory cgroup with this program alone: BPF maps and programs, page tables,\n\
+    buffers of sockets, and the files of its own `/proc` that it has looked up, some 4.5 KiB a\n\
+    process, which the kernel drops when it needs room. `-`: not counted on that machine.\n";
 
 impl Bench {
     fn build(root: &Path) -> Result<Self> {
         let folder = root.join("bench");
         let release = target_folder(root)?.join("release");
-        let line = "cargo build --quiet --release --package mpp-load --bins --examples";
+        let line = "cargo build --quiet --release --package mpp-load --package mpp-cli --bins \
+                    --examples";
         Program::cargo(root, line).run()?;
         let compile = Program::new(&folder, "gcc -O2 -Wall -o").arg(release.join("limit"));
         compile.arg("limit.c").run()?;
@@ -351,36 +416,78 @@ impl Bench {
         self.release.with_file_name("bench-crates")
     }
 
-    fn measure_all(&self, processes: u64, samples: u64) -> Result<Vec<Measured>> {
+    /// Measures everybody of a round beside the same load.
+    fn measure_round(&self, round: &Round, samples: u64) -> Result<Section> {
+        let &Round { processes, active, samplers } = round;
+        let (count, percent) = (processes.to_string(), active.to_string());
+        let sleepers = ["sleepers", "--count", &count, "--active", &percent];
+        let sleepers = sleepers.into_iter().chain(["--connections", CONNECTIONS]);
+        let _load = Load::start(self, &sleepers.map(str::to_owned).collect::<Vec<_>>())?;
+        let is_asked = |sampler: &&Sampler| samplers.is_empty() || samplers.contains(&sampler.name);
         let mut rows = Vec::new();
-        for sampler in SAMPLERS {
+        for sampler in SAMPLERS.iter().filter(is_asked) {
             let samples = samples.min(sampler.readings_max / processes.max(1)).max(1);
-            match self.measure(sampler, &["--samples", &samples.to_string()]) {
-                Ok(row) => rows.push(row),
+            let account = self.account()?;
+            match self.measure(sampler, &["--samples", &samples.to_string()], account.as_ref()) {
+                Ok(row) => rows.push(Row { samples, ..row }),
                 Err(error) if sampler.rights != Rights::Nothing => {
                     complain(&format!("left out: {}: {error:#}", sampler.name));
                 }
                 Err(error) => return Err(error),
             }
         }
-        Ok(rows)
+        let day = Program::new(&self.folder, "date +%F").output()?.trim().to_owned();
+        Ok(Section { processes, active, day, rows })
     }
 
-    fn measure(&self, sampler: &'static Sampler, options: &[&str]) -> Result<Measured> {
+    /// Where the kernel memory of a sampler is counted, `None` where it cannot be.
+    fn account(&self) -> Result<Option<KernelAccount>> {
+        match KernelAccount::open(&self.folder) {
+            Ok(account) => Ok(Some(account)),
+            Err(error) => {
+                complain(&format!("without kernel memory: {error:#}"));
+                Ok(None)
+            }
+        }
+    }
+
+    /// What a sampler says it took, and the most that the kernel kept for it, where that is asked
+    /// for.
+    fn measure(
+        &self,
+        sampler: &'static Sampler,
+        options: &[&str],
+        account: Option<&KernelAccount>,
+    ) -> Result<Row> {
         let reads_iterator = sampler.arguments.contains(&"--iterator");
         let _held = reads_iterator.then(|| Load::hold_programs(self)).transpose()?;
         let program = sampler.arguments.iter().fold((sampler.program)(self), Program::arg);
-        let output = options.iter().fold(program, Program::arg).output()?;
+        let program = options.iter().fold(program, Program::arg);
+        let program = match account {
+            // The tool alone shall be in there, not the program that watches it.
+            Some(account) if sampler.rights == Rights::ToBeFetched => {
+                program.arg("--cgroup").arg(account.folder())
+            }
+            Some(account) => program.under(account.script()),
+            None => program,
+        };
+        let mut kernel_bytes = None;
+        let output = program.output_beside(|| {
+            kernel_bytes = kernel_bytes.max(account.and_then(KernelAccount::bytes));
+        })?;
         let figure = |key: &str| {
             figure(&output, key)
                 .with_context(|| format!("{} did not say `{key}`, but: {output}", sampler.name))
         };
-        Ok(Measured {
-            sampler,
+        Ok(Row {
+            sampler: sampler.name.to_owned(),
+            reads: sampler.what.to_owned(),
+            samples: 0,
             processes: figure("processes")?.parse()?,
             cpu_us: figure("cpu_us_per_process")?.parse()?,
             peak_rss_kib: figure("peak_rss_kib")?.parse()?,
             anonymous_kib: figure("anonymous_kib")?.parse()?,
+            kernel_kib: kernel_bytes.map(|bytes| bytes >> 10),
         })
     }
 }
@@ -418,9 +525,8 @@ impl Load {
 
     /// Starts a program, and waits for its first line.
     fn begin(program: Program) -> Result<(Self, String)> {
-        let mut command = program.into_command();
+        let mut command = with_variables(program);
         let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let command = command.envs((1..=VARIABLES).map(|n| (format!("VARIABLE_{n:02}"), "value")));
         let mut child = command.spawn().context("cannot start a load")?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let load = Load { child, stdin };
@@ -438,16 +544,12 @@ impl Drop for Load {
     }
 }
 
-fn heading(root: &Path) -> Result<String> {
-    Ok(format!(
-        "# What a sample costs\n\n\
-         Written by `cargo xtask bench`. CPU microseconds, user and system, per process of a full\n\
-         sample, one second between samples, all samplers in one run. Ratios carry over to other\n\
-         machines, absolute times do not. Memory of no file is `RssAnon` at the end; the rest is\n\
-         pages of programs and libraries, which all that run them share.\n\n\
-         Machine: {}.\n",
-        machine(root)?
-    ))
+/// The program with [`VARIABLES`] and nothing else in its environment.
+fn with_variables(program: Program) -> Command {
+    let mut command = program.into_command();
+    command.env_clear();
+    command.envs((1..=VARIABLES).map(|n| (format!("VARIABLE_{n:02}"), "value")));
+    command
 }
 
 fn machine(root: &Path) -> Result<String> {
@@ -458,31 +560,6 @@ fn machine(root: &Path) -> Result<String> {
     let model =
         model.and_then(|line| line.split_once(':')).map_or("unknown CPU", |(_, m)| m.trim());
     Ok(format!("{}, {cpus} CPUs, {model}", kernel.trim()))
-}
-
-fn table(processes: u64, active: u64, rows: &[Measured]) -> String {
-    let cost_of = |name: &str| rows.iter().find(|row| row.sampler.name == name).map(|r| r.cpu_us);
-    let (psutil, best) = (cost_of(PSUTIL), cost_of(TIER_A));
-    let mut text = format!(
-        "\n## {processes} processes, {active} percent active\n\n\
-         | sampler | reads | CPU us per process | against psutil | against tier A | processes | peak memory, KiB | of no file, KiB |\n\
-         |---|---|---:|---:|---:|---:|---:|---:|\n"
-    );
-    for Measured { sampler, processes, cpu_us, peak_rss_kib, anonymous_kib } in rows {
-        let faster = times(psutil.map(|cost| cost / cpu_us));
-        let dearer = times(best.map(|cost| cpu_us / cost));
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "| {} | {} | {cpu_us:.2} | {faster} | {dearer} | {processes} | {peak_rss_kib} | {anonymous_kib} |",
-            sampler.name, sampler.what
-        );
-    }
-    text
-}
-
-fn times(ratio: Option<f64>) -> String {
-    ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.1}x"))
 }
 
 #[cfg(test)]
@@ -498,29 +575,41 @@ mod tests {
     }
 
     #[test]
-    fn psutil_is_the_measure_of_the_table() {
-        let of = |name: &str| SAMPLERS.iter().find(|sampler| sampler.name == name).unwrap();
-        let (peak_rss_kib, anonymous_kib) = (9, 4);
-        let row = |name, cpu_us| Measured {
-            sampler: of(name),
-            processes: 7,
-            cpu_us,
-            peak_rss_kib,
-            anonymous_kib,
+    fn a_load_has_so_many_variables_and_no_others() {
+        let mut command = with_variables(Program::new(Path::new("/"), "env"));
+        let output = String::from_utf8(command.output().unwrap().stdout).unwrap();
+        assert_eq!(output.lines().count(), VARIABLES as usize, "{output}");
+        assert!(output.contains("VARIABLE_20=value\n"), "{output}");
+    }
+
+    #[test]
+    fn goals_come_before_what_they_are_judged_by() {
+        let section = record::tests::section(1000, 0, vec![record::tests::row(TIER_A, 1.0)]);
+        let text = report("Machine: fast.", std::slice::from_ref(&section));
+        let (goals, table) = (text.find("## Goals").unwrap(), text.find("## 1000").unwrap());
+        assert!(goals < table);
+        assert_eq!(record::parse(&text, "Machine: fast."), [section]);
+    }
+
+    #[test]
+    fn few_processes_are_measured_for_the_goal_of_memory_unless_sizes_are_asked_for() {
+        let rounds = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+            Plan::parse(&words).unwrap().rounds()
         };
-        let text = table(7, 10, &[row("C limit", 20.0), row(PSUTIL, 150.0)]);
-        assert!(text.contains("| five files and nothing kept | 20.00 | 7.5x | - | 7 | 9 | 4 |"));
-        assert!(text.contains("| 150.00 | 1.0x | - |"));
-        assert!(table(7, 10, &[row("C limit", 20.0)]).contains("| 20.00 | - | - |"));
-        let text = table(7, 10, &[row(TIER_A, 2.0), row("top", 30.0)]);
-        assert!(text.contains("| 30.00 | - | 15.0x | 7 | 9 | 4 |"));
+        let all = rounds(&[]);
+        assert_eq!(all.len(), 10);
+        assert_eq!(all[0], Round { processes: FEW, active: 10, samplers: OF_FEW });
+        let asked = rounds(&["--processes", "500", "--active", "0"]);
+        assert_eq!(asked, [Round { processes: 500, active: 0, samplers: &[] }]);
     }
 
     #[test]
     fn counts_of_processes_are_separated_by_commas() {
         let words = ["--processes", "10,20", "--active", "5"].map(str::to_owned);
         let plan = Plan::parse(&words).unwrap();
-        assert_eq!((&plan.processes[..], &plan.active[..]), (&[10, 20][..], &[5][..]));
+        assert_eq!(plan.processes.as_deref(), Some(&[10, 20][..]));
+        assert_eq!(plan.active, [5]);
         assert!(Plan::parse(&["--processes".to_owned(), "ten".to_owned()]).is_err());
     }
 }

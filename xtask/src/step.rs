@@ -56,6 +56,19 @@ impl Program {
         self
     }
 
+    /// Has it run by another program, which gets its command line behind its own arguments.
+    pub(crate) fn under(self, other: Program) -> Self {
+        let mut both = other.arg(self.command.get_program());
+        both = self.command.get_args().fold(both, Program::arg);
+        for (key, value) in self.command.get_envs() {
+            match value {
+                Some(value) => both.command.env(key, value),
+                None => both.command.env_remove(key),
+            };
+        }
+        both
+    }
+
     /// Adds a variable to its environment.
     pub(crate) fn env(mut self, key: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(key, value);
@@ -83,6 +96,22 @@ impl Program {
         self.command.stderr(Stdio::inherit());
         let output =
             self.command.output().with_context(|| format!("cannot run `{}`", self.words))?;
+        if !output.status.success() {
+            bail!("`{}` failed: {}", self.words, output.status);
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Runs it to its end and returns what it printed, which must fit into a pipe; meanwhile has a
+    /// look at something else ten times a second.
+    pub(crate) fn output_beside(mut self, mut look: impl FnMut()) -> Result<String> {
+        let failed = || format!("cannot run `{}`", self.words);
+        let mut child = self.command.stdout(Stdio::piped()).spawn().with_context(failed)?;
+        while child.try_wait().with_context(failed)?.is_none() {
+            look();
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let output = child.wait_with_output().with_context(failed)?;
         if !output.status.success() {
             bail!("`{}` failed: {}", self.words, output.status);
         }

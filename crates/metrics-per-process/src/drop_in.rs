@@ -30,7 +30,7 @@ use mpp_collect::{
     Seen, Step,
 };
 
-use self::kept::{Interest, IsOfInterest, Programs};
+use self::kept::{Interest, IsOfInterest, Programs, tab};
 use crate::error::Error;
 
 /// From so many processes on they are read by programs in the kernel, where we may load them:
@@ -39,6 +39,14 @@ const PROGRAMS_PAY: u64 = 1000;
 
 /// From so many on that pays for the name and user of each alone, which one file tells.
 const PROGRAMS_PAY_FOR_NAMES: u64 = 5000;
+
+/// Below so many, calls that are repeated read files for ever: it takes less than a tenth of a
+/// millisecond for each hundred.
+const REPEATS_PAY: u64 = 500;
+
+/// Reading an environment beside a sweep of programs, so that it is remembered, costs so many
+/// times what it costs to look at it by files.
+const REMEMBERING_COSTS: u64 = 8;
 
 /// Whoever asks for a smaller part of all processes has only those read.
 const PART_MIN: u64 = 4;
@@ -171,16 +179,19 @@ pub enum Connections {
 pub fn find_pids(selection: &Selection) -> Result<Vec<u32>, Error> {
     let filter = Filter::new(selection);
     let mut session = Session::open(selection.identity_needs(), Measures::default())?;
-    if !selection.process_env.is_empty() {
-        return session.pids_with_environment(&filter);
-    }
-    if let Some(found) = session.sweep_once(PROGRAMS_PAY_FOR_NAMES, filter.interest()) {
+    if let Some(found) = session.sweep_to_find(&filter) {
         let matching = found.processes.iter().filter(|process| filter.matches(process));
         return Ok(matching.map(|process| process.key.pid).collect());
     }
-    Ok(session.collector.pids_where(|comm, user| {
-        filter.matches_name(comm)
-            && (selection.users.is_empty() || user().is_some_and(|uid| filter.matches_user(uid)))
+    if !selection.process_env.is_empty() {
+        return session.pids_with_environment(&filter);
+    }
+    Ok(session.collector.pids_where(|candidate| {
+        let has_name = selection.process_names.is_empty()
+            || candidate.has_name(|comm| is_one_of(&selection.process_names, comm));
+        has_name
+            && (selection.users.is_empty()
+                || candidate.uid().is_some_and(|uid| filter.matches_user(uid)))
     })?)
 }
 
@@ -398,7 +409,7 @@ impl Session {
             // Whoever matched before and does not match any more has run since.
             let (is_of_interest, filter) = (Arc::clone(&may_match), Some(filter.clone()));
             let interest = Interest { is_of_interest, filter };
-            match programs.sweep(&self.needs, interest) {
+            match programs.sweep(&self.needs, interest, self.wait()) {
                 Err(Error::MeterGone) => self.programs = None,
                 outcome => return outcome,
             }
@@ -416,7 +427,22 @@ impl Session {
             let is_paid = self.collector.processes_about() >= processes;
             is_paid.then(|| Programs::load(exit_room()).ok()).flatten()
         })?;
-        programs.sweep(&self.needs, interest).ok()
+        programs.sweep(&self.needs, interest, self.wait()).ok()
+    }
+
+    /// The same for finding some of them, which is done again and again in many a program: what
+    /// calls have read by files until now is compared with what loading costs.
+    fn sweep_to_find(&self, filter: &Filter) -> Option<Arc<Snapshot>> {
+        let about = self.collector.processes_about();
+        let keys = &self.needs.identity.environment_keys;
+        if keys.is_empty() {
+            let is_paid = about >= REPEATS_PAY && tab::add_by_name(about) >= PROGRAMS_PAY_FOR_NAMES;
+            return self.sweep_once(if is_paid { 0 } else { u64::MAX }, filter.interest());
+        }
+        // An environment is read as ever at first: only by and by it pays to remember it.
+        let price = PROGRAMS_PAY_FOR_NAMES.saturating_add(about.saturating_mul(REMEMBERING_COSTS));
+        let is_paid = about >= REPEATS_PAY && tab::add_by_environment(about, keys) >= price;
+        is_paid.then(|| self.sweep_once(0, filter.interest())).flatten()
     }
 
     /// One reading of all processes by programs in the kernel, where that costs less than reading
@@ -433,7 +459,7 @@ impl Session {
     /// The PIDs of the processes that match, where the environment is asked for.
     fn pids_with_environment(&mut self, filter: &Filter) -> Result<Vec<u32>, Error> {
         let scan = self.collector.scan(&filter.question(), WAIT)?;
-        let mut pids: Vec<u32> = scan.found.iter().map(|(key, _)| key.pid).collect();
+        let mut pids = scan.found;
         if !scan.undecided.is_empty() {
             let samples = self.read_with_ancestors(scan.undecided)?;
             let matching = samples.iter().filter(|process| filter.matches(process));
@@ -524,24 +550,44 @@ impl Filter {
 
     /// As the collector asks it of every process.
     fn question(&self) -> Arc<Question> {
-        let Filter { selection, uids } = self.clone();
-        Arc::new(move |seen: &Seen<'_>| {
-            let has_user = selection.users.is_empty() || uids.contains(&seen.uid);
-            if !is_one_of(&selection.process_names, seen.comm) || !has_user {
-                return Step::No;
+        let filter = self.clone();
+        Arc::new(move |seen: &Seen<'_>| filter.judge(seen))
+    }
+
+    fn judge(&self, seen: &Seen<'_>) -> Step {
+        let Filter { selection, uids } = self;
+        if !selection.process_names.is_empty() {
+            match seen.comm() {
+                None => return Step::Read(Part::Comm),
+                Some(comm) if !is_one_of(&selection.process_names, comm) => return Step::No,
+                Some(_) => {}
             }
-            match seen.text(Part::Environ) {
-                None => return Step::Read(Part::Environ),
-                Some(Reading::Absent(why)) => return Step::Unknown(why),
-                Some(Reading::Value(_)) if seen.has_lost_environment() => return Step::Undecided,
-                Some(Reading::Value(_)) => {}
+        }
+        if !selection.users.is_empty() {
+            match seen.uid() {
+                None => return Step::Read(Part::Owner),
+                Some(uid) if !uids.contains(&uid) => return Step::No,
+                Some(_) => {}
             }
-            let mut variables = selection.process_env.iter();
-            match variables.all(|(key, value)| seen.variable(key) == value.as_deref()) {
-                true => Step::Yes(Box::new(seen.identity(&[]))),
-                false => Step::No,
-            }
-        })
+        }
+        if selection.process_env.is_empty() {
+            return Step::Yes;
+        }
+        match seen.text(Part::Environ) {
+            None => return Step::Read(Part::Environ),
+            Some(Reading::Absent(why)) => return Step::Unknown(why),
+            Some(Reading::Value(_)) => {}
+        }
+        match seen.has_lost_environment() {
+            None => return Step::Read(Part::Stat),
+            Some(true) => return Step::Undecided,
+            Some(false) => {}
+        }
+        let mut variables = selection.process_env.iter();
+        match variables.all(|(key, value)| seen.variable(key) == value.as_deref()) {
+            true => Step::Yes,
+            false => Step::No,
+        }
     }
 
     fn matches(&self, process: &ProcessSample) -> bool {
@@ -659,10 +705,10 @@ fn stat_of(
     use MetricId as M;
     let gauges = &process.gauges;
     let memory =
-        |field: fn(&Memory) -> u64| Some(StatValue::Integer(field(gauges.memory.value()?)));
-    let count = |reading: Reading<u64>| reading.value().copied().map(StatValue::Integer);
+        |field: fn(&Memory) -> u64| Some(StatValue::Integer(field(gauges.memory().value()?)));
+    let count = |reading: Reading<u32>| Some(StatValue::Integer(u64::from(*reading.value()?)));
     let cpu = |counter| Some(StatValue::Float(rate::seconds(process.usage.own[counter])));
-    let io = |counter| Some(StatValue::Integer(process.io.total.value()?[counter]));
+    let io = |counter| Some(StatValue::Integer(process.io.total().value()?[counter]));
     let switches = |field: fn(&ContextSwitches) -> u64| {
         Some(StatValue::Integer(field(gauges.context_switches.value()?)))
     };
@@ -677,7 +723,7 @@ fn stat_of(
         M::MemoryData => memory(|m| m.data_bytes),
         M::MemoryLib | M::MemoryDirty => memory(|_| 0),
         M::MemoryPercent => {
-            let rss_bytes = gauges.memory.value()?.rss_bytes as f64;
+            let rss_bytes = gauges.memory().value()?.rss_bytes as f64;
             let share = rss_bytes / memory_total_bytes as f64;
             share.is_finite().then_some(StatValue::Float(share * 100.0))
         }
@@ -1084,7 +1130,7 @@ mod tests {
         let mut check = |name: &[u8], is_read: bool| {
             let found = session.sweep(&named(name), Members::default()).unwrap();
             let sample = found.by_pid(sleeper.0.id()).unwrap();
-            assert_eq!(sample.gauges.memory.value().is_some(), is_read, "of interest: {name:?}");
+            assert_eq!(sample.gauges.memory().value().is_some(), is_read, "of interest: {name:?}");
             (Arc::clone(&found), sample.read_at)
         };
         let (first, read_at) = check(b"sleep", true);
@@ -1124,7 +1170,7 @@ mod tests {
         let programs = session.programs.as_ref().unwrap();
         let is_of_interest: Arc<IsOfInterest> = Arc::new(|_, _| panic!("what a defect does"));
         let fails = Interest { is_of_interest, filter: None };
-        let outcome = programs.sweep(&session.needs, fails);
+        let outcome = programs.sweep(&session.needs, fails, IdentityWait::No);
         assert!(matches!(outcome, Err(Error::MeterGone)), "{outcome:?}");
     }
 

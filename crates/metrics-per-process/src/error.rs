@@ -14,14 +14,14 @@ pub enum Error {
     #[error(transparent)]
     Collect(#[from] CollectError),
     /// A selector names a user that does not exist.
-    #[error("user: expected the name or number of a user, but found `{}`", name.escape_ascii())]
+    #[error("expected the name or number of a user, but found `{}`", name.escape_ascii())]
     UnknownUser {
         /// The name.
         name: Box<[u8]>,
     },
     /// A selector names a user, but the procfs is another machine's or container's.
     #[error(
-        "user: expected a number, but found `{}`: names here are not those of this procfs",
+        "expected the number of a user, but found `{}`: names here are not those of this procfs",
         name.escape_ascii()
     )]
     ForeignUser {

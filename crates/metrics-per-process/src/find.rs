@@ -7,10 +7,10 @@ use std::time::Duration;
 use mpp_accounting::process::{Identity, ProcessKey, ProcessSample};
 use mpp_accounting::selector::{Descendants, Selector, Verdict};
 use mpp_accounting::snapshot::{Snapshot, Trouble, Visibility};
-use mpp_collect::{Collector, CollectorOptions, IdentityWait, MemoryReaderKind, Needs, Part};
+use mpp_collect::{Collector, CollectorOptions, IdentityWait, MemoryReaderKind, Needs};
 
 use crate::error::Error;
-use crate::lone::Lone;
+use crate::lone::{Kept, Lone, Parents};
 use crate::resolver::Resolver;
 
 /// How long to wait for command lines and environments at most.
@@ -104,13 +104,18 @@ fn find_alone(selector: &Selector, options: &FindOptions) -> Result<Option<Found
     let references = selector.references();
     resolver.check(&references)?;
     resolver.refresh(&references, collector.own_pids());
-    let shown = options.shows_cmdline.then_some(Part::Cmdline);
-    let lone = Lone { selectors: vec![selector.clone()], resolution: resolver.resolution, shown };
+    let kept = if options.shows_cmdline { Kept::IdentityAndCmdline } else { Kept::Identity };
+    let lone = Lone {
+        selectors: vec![selector.clone()],
+        resolution: resolver.resolution,
+        kept,
+        parents: Parents::Unasked,
+    };
     let scan = collector.scan(&lone.into_question(), WAIT)?;
     if !scan.undecided.is_empty() {
         return Ok(None);
     }
-    let matched = scan.found.into_iter();
+    let matched = scan.kept.into_iter();
     let matched = matched.map(|(key, identity)| FoundProcess {
         key,
         identity: Arc::new(*identity),

@@ -10,7 +10,7 @@ use mpp_accounting::group::{GroupBook, Rows};
 use mpp_accounting::ledger::Ledger;
 use mpp_accounting::metric::Need;
 use mpp_accounting::report::{Column, Report, Tier};
-use mpp_accounting::selector::{Descendants, GroupKey, References, Selector};
+use mpp_accounting::selector::{Descendants, GroupKey, References, Selector, Verdict};
 use mpp_accounting::snapshot::Snapshot;
 use mpp_collect::exits::{ExitRoom, Refusal};
 use mpp_collect::{
@@ -19,7 +19,7 @@ use mpp_collect::{
 };
 
 use crate::error::Error;
-use crate::lone::Lone;
+use crate::lone::{Kept, Lone, Parents};
 use crate::resolver::Resolver;
 
 /// How long the first sample waits for command lines and environments at most.
@@ -186,12 +186,13 @@ impl Monitor {
         let takes_descendants =
             selectors.iter().any(|selector| selector.descendants() == Descendants::Taken);
         let resolution = self.resolver.resolution.clone();
-        let lone = Lone { selectors, resolution, shown: None };
+        let parents = if takes_descendants { Parents::OfAll } else { Parents::Unasked };
+        let lone = Lone { selectors, resolution, kept: Kept::Pid, parents };
         let scan = self.collector.scan(&lone.into_question(), FIRST_WAIT)?;
         if !scan.undecided.is_empty() {
             return Ok(None);
         }
-        let mut pids: BTreeSet<u32> = scan.found.iter().map(|(key, _)| key.pid).collect();
+        let mut pids: BTreeSet<u32> = scan.found.iter().copied().collect();
         if takes_descendants {
             add_descendants(&scan.parents, &mut pids);
         }
@@ -220,6 +221,25 @@ impl Monitor {
     #[must_use]
     pub fn refusals(&self) -> &[Refusal] {
         self.collector.refusals()
+    }
+
+    /// Whether anybody in the last sample matches: yes, no, or unknown where nobody does and
+    /// somebody may.
+    ///
+    /// For parts of the groups' selectors, to see which of several conditions holds for nobody:
+    /// what no group asks for is not read, and then unknown.
+    #[must_use]
+    pub fn is_matched(&self, selector: &Selector) -> Verdict {
+        let resolution = &self.resolver.resolution;
+        let mut doubt = Verdict::No;
+        for process in &self.snapshot.processes {
+            match selector.matches(process, &self.snapshot, resolution) {
+                Verdict::Yes => return Verdict::Yes,
+                unknown @ Verdict::Unknown(_) => doubt = unknown,
+                Verdict::No => {}
+            }
+        }
+        doubt
     }
 
     /// The processes of the last sample.

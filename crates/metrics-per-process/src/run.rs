@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use mpp_accounting::process::Absence;
 use mpp_accounting::report::{Accuracy, Figure, GroupReport, Mark, Report, Tier, Value};
 pub use mpp_accounting::run::{
-    Agreement, Change, Cost, Ending, Judgement, Limit, LimitError, PROGRAM_METRICS, Reaping,
+    Agreement, Change, Cost, Doubt, Ending, Judgement, Limit, LimitError, PROGRAM_METRICS, Reaping,
     RunReport, Survivor, TOTAL_METRICS, compare, figure_of,
 };
 use mpp_collect::CollectError;

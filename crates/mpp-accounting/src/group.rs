@@ -137,7 +137,7 @@ enum Decision {
     /// Wholly.
     Final,
     /// The selector of this row could not say; it is asked again at the next sweep.
-    Doubtful(usize),
+    Doubtful(RowNumber),
     /// Wholly, and it has no part in the row even as a descendant.
     Excluded,
 }
@@ -145,8 +145,25 @@ enum Decision {
 /// Where a process belongs, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place {
-    row: usize,
+    row: RowNumber,
     role: Role,
+}
+
+/// Which row, in half the room of an index: one is kept of every process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct RowNumber(u32);
+
+impl RowNumber {
+    const FIRST: RowNumber = RowNumber(0);
+
+    /// There are never more rows than processes.
+    fn of(index: usize) -> Self {
+        RowNumber(u32::try_from(index).unwrap_or(u32::MAX))
+    }
+
+    fn index(self) -> usize {
+        self.0 as usize
+    }
 }
 
 /// A row: a group's name, and what its members have added up to.
@@ -225,14 +242,11 @@ impl Member {
         let Some(switches) = process.gauges.context_switches.value() else {
             return Switched::Unknown;
         };
-        let before = self.switches.replace(*switches);
         let is_new = self.first_round == round;
         let total = Totals([switches.voluntary, switches.involuntary]);
+        let before = self.switches.replace(total.into());
         match before {
-            Some(before) => {
-                let before = Totals([before.voluntary, before.involuntary]);
-                Switched::Since(total.since_clamped(before))
-            }
+            Some(before) => Switched::Since(total.since_clamped(before.get())),
             None if movement.is_baseline => Switched::BeforeAll(total),
             None if is_new && movement.knows_start_of(process.key) => {
                 Switched::Since(total.as_delta())
@@ -262,7 +276,7 @@ impl Member {
 
     fn owner(&self) -> Owner {
         match self.place {
-            Some(place) => Owner::Row(place.row),
+            Some(place) => Owner::Row(place.row.index()),
             None if self.is_undecided() => Owner::Undecided(self.key),
             None => Owner::Stranger,
         }
@@ -472,7 +486,7 @@ impl GroupBook {
     /// The members that ended in the interval that was folded last, each once.
     pub fn ended(&self) -> impl Iterator<Item = EndedMember<'_>> {
         self.ended.iter().filter_map(|(key, place)| {
-            let group = &*self.groups.get(place.row)?.name;
+            let group = &*self.groups.get(place.row.index())?.name;
             Some(EndedMember { key: *key, group, is_descendant: place.role == Role::Descendant })
         })
     }
@@ -534,7 +548,7 @@ impl GroupBook {
             if selector.matches(process, snapshot, &self.resolution) == Verdict::Yes
                 && let Some(name) = row_name(key, selector, process, &self.resolution)
             {
-                let rss_bytes = process.gauges.memory.value().map_or(0, |m| m.rss_bytes);
+                let rss_bytes = process.gauges.memory().value().map_or(0, |m| m.rss_bytes);
                 let sum = rss_of_name.entry(name).or_default();
                 *sum = sum.saturating_add(rss_bytes);
             }
@@ -552,7 +566,7 @@ impl GroupBook {
         if self.resolution != *resolution {
             self.resolution.clone_from(resolution);
             for member in self.members.iter_mut() {
-                member.decision = Decision::Doubtful(0);
+                member.decision = Decision::Doubtful(RowNumber::FIRST);
             }
         }
         if self.groups.is_empty() {
@@ -568,7 +582,8 @@ impl GroupBook {
             let Some(process) = turn.process(snapshot) else { continue };
             waiting.push(process);
             // Of thousands that one process has forked this is all there is to ask.
-            if !process.forked_by.is_some_and(|forker| self.is_looked_at(forker, &walks)) {
+            if !process.lineage.forked_by().is_some_and(|forker| self.is_looked_at(forker, &walks))
+            {
                 let ancestors = snapshot.ancestors(process);
                 let is_next = |next: &&ProcessSample| !self.is_looked_at(next.key, &walks);
                 waiting.extend(ancestors.take_while(is_next));
@@ -725,12 +740,14 @@ impl GroupBook {
         if let Some(row) = matched {
             let role = Role::Matched;
             return match self.row(row, process, snapshot, walks) {
-                Some(row) => (Some(Place { row, role }), decision),
-                None if self.is_row_in_doubt(process) => (None, Decision::Doubtful(row)),
+                Some(row) => (Some(Place { row: RowNumber::of(row), role }), decision),
+                None if self.is_row_in_doubt(process) => {
+                    (None, Decision::Doubtful(RowNumber::of(row)))
+                }
                 None => (None, decision),
             };
         }
-        let kept = remembered.filter(|place| self.takes_descendants(place.row));
+        let kept = remembered.filter(|place| self.takes_descendants(place.row.index()));
         self.inherit(process, snapshot, (kept, decision), walks)
     }
 
@@ -744,7 +761,7 @@ impl GroupBook {
         walks: &Walks,
     ) -> (Option<Place>, Decision) {
         let inherited = || self.nearest_row(process, snapshot, walks);
-        let Some(row) = kept.map(|place| place.row).or_else(inherited) else {
+        let Some(row) = kept.map(|place| place.row.index()).or_else(inherited) else {
             return (None, decision);
         };
         let is_ourselves = self.resolution.own_pids.contains(&process.key.pid);
@@ -756,7 +773,7 @@ impl GroupBook {
         }
         let place = kept.or_else(|| {
             let row = self.row(row, process, snapshot, walks)?;
-            Some(Place { row, role: Role::Descendant })
+            Some(Place { row: RowNumber::of(row), role: Role::Descendant })
         });
         (place, decision)
     }
@@ -776,7 +793,7 @@ impl GroupBook {
         let mut is_match = |row: usize, selector: &Selector| {
             let verdict = selector.matches(process, snapshot, &self.resolution);
             if matches!(verdict, Verdict::Unknown(_)) && decision == Decision::Final {
-                decision = Decision::Doubtful(row);
+                decision = Decision::Doubtful(RowNumber::of(row));
             }
             verdict == Verdict::Yes
         };
@@ -795,15 +812,15 @@ impl GroupBook {
         walks: &Walks,
     ) -> Option<usize> {
         let place_of = |forker| self.members.find(&walks.forkers, forker)?.place;
-        let forker = process.forked_by.and_then(place_of);
+        let forker = process.lineage.forked_by().and_then(place_of);
         if let Some(place) = forker {
-            return Some(place.row);
+            return Some(place.row.index());
         }
         for ancestor in snapshot.ancestors(process) {
             let member = self.members.get(ancestor.key)?;
             match member.place {
                 None if member.decision == Decision::Excluded => {}
-                place => return Some(place?.row),
+                place => return Some(place?.row.index()),
             }
         }
         None
@@ -926,10 +943,10 @@ impl GroupBook {
                 .and_then(|parent| self.members.get(parent.key)?.place)
                 .filter(|parent| parent.row != place.row);
             if let Some(parent) = has_foreign_parent {
-                self.groups[parent.row].totals.start_has_foreign = true;
+                self.groups[parent.row.index()].totals.start_has_foreign = true;
             }
-            let takes_descendants = self.takes_descendants(place.row);
-            let group = &mut self.groups[place.row].totals;
+            let takes_descendants = self.takes_descendants(place.row.index());
+            let group = &mut self.groups[place.row.index()].totals;
             if takes_descendants {
                 group.start_with_inherited(process);
             } else {
@@ -1000,8 +1017,8 @@ impl GroupBook {
             };
             match (member.place, member.decision) {
                 (Some(place), _) => {
-                    tallies[place.row].add(process, place.role, &self.needs);
-                    let row = &mut self.groups[place.row];
+                    tallies[place.row.index()].add(process, place.role, &self.needs);
+                    let row = &mut self.groups[place.row.index()];
                     row.last_peopled = self.round;
                     row.totals.switch_as(switched);
                 }
@@ -1017,7 +1034,7 @@ impl GroupBook {
                     }
                     undecided += 1;
                     match &self.rows {
-                        Rows::Named(_) => tallies[row].add_undecided(),
+                        Rows::Named(_) => tallies[row.index()].add_undecided(),
                         Rows::Keyed { .. } => tallies.iter_mut().for_each(Tally::add_undecided),
                     }
                 }
@@ -1042,7 +1059,7 @@ impl GroupBook {
             let Some(member) = member else { continue };
             let switched = member.switched(process, self.round, movement);
             if let Some(place) = member.place {
-                self.groups[place.row].totals.switch_as(switched);
+                self.groups[place.row.index()].totals.switch_as(switched);
             }
         }
     }
@@ -1163,7 +1180,7 @@ impl GroupBook {
             let Some(place) = member.place else { continue };
             let is_unread = member.delays.is_none();
             self.ended.push((*key, place));
-            if let Some(row) = self.groups.get_mut(place.row) {
+            if let Some(row) = self.groups.get_mut(place.row.index()) {
                 row.totals.ended += 1;
                 row.totals.ended_moved += 1;
                 if is_unread {
@@ -1194,8 +1211,8 @@ impl GroupBook {
         for pid in &snapshot.unreadable_pids {
             let bearers = self.members.bearers_of(*pid);
             for place in bearers.iter().filter_map(|member| member.place) {
-                tallies[place.row].add_unreadable();
-                self.groups[place.row].last_peopled = self.round;
+                tallies[place.row.index()].add_unreadable();
+                self.groups[place.row.index()].last_peopled = self.round;
             }
         }
         let columns = Arc::clone(&self.columns);

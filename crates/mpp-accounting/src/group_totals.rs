@@ -298,17 +298,17 @@ impl GroupTotals {
     /// Everything a member did, and what its reaped children had done; its living threads alone
     /// where no more is known.
     pub(crate) fn start_with_inherited(&mut self, process: &ProcessSample) {
-        let io = process.io.total.value().copied().unwrap_or_else(|| own_of(process));
+        let io = process.io.total().value().copied().unwrap_or_else(|| own_of(process));
         self.start_is_partial |= process.io.rounded_threads().is_some();
         self.io = self.io.plus(io.as_delta());
         self.usage = self.usage.plus(process.usage.own.as_delta());
-        self.usage = self.usage.plus(process.usage.reaped.as_delta());
+        self.usage = self.usage.plus(process.usage.reaped().as_delta());
     }
 
     /// What a member did itself: its living threads where children were folded in.
     pub(crate) fn start_with_own(&mut self, process: &ProcessSample) {
         let own = own_of(process);
-        self.start_is_partial |= match process.io.total.value() {
+        self.start_is_partial |= match process.io.total().value() {
             Some(total) => own != *total,
             None => process.io.rounded_threads().is_some(),
         };
@@ -319,7 +319,7 @@ impl GroupTotals {
 
 /// What a process did itself: its living threads, or all where these were not read.
 fn own_of(process: &ProcessSample) -> IoTotals {
-    let total = process.io.total.value().copied().unwrap_or_default();
+    let total = process.io.total().value().copied().unwrap_or_default();
     process.threads().value().map_or(total, |threads| {
         threads.iter().fold(IoTotals::ZERO, |sum, thread| sum.plus(thread.total.as_delta()))
     })

@@ -29,24 +29,26 @@
 //! doing leaves it as a [`Residual`], and the group fold decides whose it is.
 
 mod aftermath;
-mod kept;
 mod late;
 mod records;
+mod unusual;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use self::aftermath::Aftermath;
-use self::kept::{KeptKey, KeptStart, KeptUsage};
 use self::late::{Inherited, Newness, Outlook, Settlement};
 use self::records::{Batch, Ended, Missing, OwnIo, Records, has_all_of};
+use self::unusual::Unusual;
 use crate::exit::{ExitSource, Exits, ROUNDED_TO_BYTES, Spill};
+use crate::kept::{KeptKey, KeptStart};
 use crate::process::{
-    ProcessKey, ProcessSample, ProcessState, ThreadIo, ThreadKey, ThreadList, ThreadView,
+    ProcessKey, ProcessSample, ProcessState, ThreadIo, ThreadKey, ThreadList, ThreadView, Usage,
 };
 use crate::slack::{self, Slack};
 use crate::snapshot::{Snapshot, Visibility};
 use crate::units::{
-    BootTime, Delta, IoCounter, IoDelta, IoTotals, UsageCounter, UsageDelta, UsageTotals,
+    BootTime, Delta, IoCounter, IoDelta, IoTotals, NarrowTotals, UsageCounter, UsageDelta,
+    UsageTotals,
 };
 use crate::walk::Walk;
 
@@ -95,6 +97,8 @@ pub struct Ledger {
     aftermath: Aftermath,
     known_slack: Slack,
     pending_slack: Slack,
+    /// How many did something in the interval before that needed no balance.
+    quiet_before: usize,
 }
 
 /// What happened between two sweeps.
@@ -144,6 +148,12 @@ impl Movement {
     #[must_use]
     pub fn is_inferred(&self, key: ProcessKey) -> bool {
         self.ends == Ends::Inferred || self.inferred.binary_search(&key).is_ok()
+    }
+
+    /// Puts what has been noted before the deeds of others, who are many and stay where they are.
+    fn put_before(&mut self, mut others: Vec<ProcessDelta>) {
+        others.splice(0..0, self.processes.drain(..));
+        self.processes = others;
     }
 
     /// Notes what of a process's deeds was done before this interval.
@@ -286,12 +296,9 @@ struct Known {
     /// Its parent when last seen; none where that was out of sight.
     parent: KeptKey,
     is_zombie: bool,
-    usage: KeptUsage,
+    usage: Usage,
     /// The last readable T; `None` where it was never readable, or the threads alone are by now.
     io: Option<KnownIo>,
-    /// L where T is out of sight, written out: never to be taken for T. Boxed, since nobody has any
-    /// where T can be read.
-    rounded: Option<Box<ThreadList>>,
     /// Whether it began while somebody looked and was never readable: then all that is recorded
     /// of it counts.
     is_unread_from_birth: bool,
@@ -309,12 +316,7 @@ struct Known {
     fate: Fate,
     /// When it started, to the nanosecond, where that is known.
     started_at: KeptStart,
-    /// CPU time of children that were taken out of it before the kernel, which shows whole
-    /// ticks, had shown all of it as inherited. Boxed, since there is seldom any.
-    overdrawn: Option<Box<UsageDelta>>,
-    /// What records of its threads have told beyond T, or beyond its threads where T is out of
-    /// sight: they ended after it was read. Boxed, since there is seldom any.
-    ahead: Option<Box<IoDelta>>,
+    unusual: Unusual,
 }
 
 /// For how many sweeps something was not read.
@@ -353,7 +355,7 @@ enum QuietLaw {
 #[derive(Clone, Debug)]
 struct KnownIo {
     /// T.
-    total: IoTotals,
+    total: NarrowTotals<7>,
     threads: KnownThreads,
 }
 
@@ -532,8 +534,8 @@ impl Ledger {
         self.enter_unseen(snapshot, &batch, &newness, &mut movement);
         let tick_ns = 1_000_000_000 / snapshot.host.ticks_per_second.max(1);
         self.settle_pending(&mut accounts, snapshot, tick_ns, &mut movement);
-        movement.processes.reserve(quiet.len() + accounts.len());
-        movement.processes.extend(quiet);
+        self.quiet_before = quiet.len();
+        movement.put_before(quiet);
         let spilled = spilled_io(&snapshot.exits, &movement);
         for account in &mut accounts {
             account.emit(&self.sweep_times, spilled, &mut movement);
@@ -573,7 +575,8 @@ impl Ledger {
     fn revive(&mut self, snapshot: &Snapshot) {
         let is_seen = |pending: &mut Pending| {
             let seen = snapshot.by_key(pending.last.key);
-            pending.last.has_ended && seen.is_some_and(|p| !pending.last.is_another(p.started_at))
+            pending.last.has_ended
+                && seen.is_some_and(|p| !pending.last.is_another(p.lineage.started_at()))
         };
         let mut revived: Vec<Known> =
             self.pending.extract_if(.., is_seen).map(|pending| pending.last).collect();
@@ -667,18 +670,18 @@ impl Ledger {
     fn may_have_waited(&self, seen: &ProcessSample, child: &Known, tick_ns: u64) -> bool {
         let known = self.known.binary_search_by_key(&seen.key, |known| known.key);
         let known = known.ok().and_then(|position| self.known.get(position));
-        let then = known.map_or(UsageTotals::ZERO, |known| *known.usage.reaped);
-        let inherited = seen.usage.reaped.since_clamped(then);
+        let then = known.map_or(UsageTotals::ZERO, |known| known.usage.reaped());
+        let inherited = seen.usage.reaped().since_clamped(then);
         let slack = UsageDelta::from_cpu_ns(tick_ns);
         if inherited[UsageCounter::MinorFaults] == 0
             || !inherited.plus(slack).covers_in_all(child.usage_total())
         {
             return false;
         }
-        let then = known.map_or(Some(IoTotals::ZERO), |known| Some(known.io.as_ref()?.total));
-        match (seen.io.total.value(), then, &child.io) {
+        let then = known.map_or(Some(IoTotals::ZERO), |known| Some(known.io.as_ref()?.total()));
+        match (seen.io.total().value(), then, &child.io) {
             (Some(now), Some(then), Some(child)) => {
-                now.since_clamped(then).covers(child.total.as_delta())
+                now.since_clamped(then).covers(child.total().as_delta())
             }
             _ => true,
         }
@@ -694,7 +697,9 @@ impl Ledger {
         newness: &Newness,
         movement: &mut Movement,
     ) -> (Vec<Account>, Vec<ProcessDelta>) {
-        let (mut accounts, mut quiet) = (Vec::new(), Vec::new());
+        // Room that grows while it is filled is taken twice.
+        let room = self.quiet_before + self.quiet_before / 16;
+        let (mut accounts, mut quiet) = (Vec::new(), Vec::with_capacity(room));
         let mut known = std::mem::take(&mut self.known);
         let mut position = 0;
         for process in &snapshot.processes {
@@ -719,10 +724,10 @@ impl Ledger {
                 continue;
             }
             let current = Known::of(process, snapshot);
-            if newness.succeeds(process.key, process.started_at) {
+            if newness.succeeds(process.key, process.lineage.started_at()) {
                 movement.succeed(Succession { key: process.key, ends_now: false });
             }
-            let mut account = match newness.is_new(process.key, process.started_at) {
+            let mut account = match newness.is_new(process.key, process.lineage.started_at()) {
                 true => Account::born(current),
                 false => Account::baseline(current),
             };
@@ -764,7 +769,7 @@ impl Ledger {
             movement.replaced += 1;
             movement.fallen += 1;
             let ends_now = !previous.was_told_ended;
-            if batch.is_of_another(process.key, process.started_at) {
+            if batch.is_of_another(process.key, process.lineage.started_at()) {
                 self.leave(previous, snapshot, batch, accounts, movement);
             } else {
                 self.make_pending(previous, UsageDelta::ZERO, 0, movement);
@@ -843,7 +848,8 @@ impl Ledger {
         movement.settled.reserve(expected);
         movement.processes.reserve(expected);
         for ended in batch.processes() {
-            let seen = seen(ended.key).filter(|p| !batch.is_of_another(p.key, p.started_at));
+            let seen =
+                seen(ended.key).filter(|p| !batch.is_of_another(p.key, p.lineage.started_at()));
             if seen.is_some() || is_handled(ended.key) {
                 continue;
             }
@@ -1041,7 +1047,7 @@ impl Parents {
 impl Look {
     fn at(process: &ProcessSample, snapshot: &Snapshot) -> Self {
         let tick_ns = 1_000_000_000 / snapshot.host.ticks_per_second.max(1);
-        Look { ticks: process.read_at.ns / tick_ns, exec_count: process.exec_count }
+        Look { ticks: process.read_at.ns / tick_ns, exec_count: process.lineage.exec_count() }
     }
 }
 
@@ -1052,14 +1058,14 @@ fn is_told_by_threads(known: &[Known], snapshot: &Snapshot, key: ProcessKey) -> 
     let is_rounded = seen.io.rounded_threads().is_some();
     let position = known.binary_search_by_key(&key, |known| known.key);
     match position.ok().and_then(|position| known.get(position)) {
-        Some(known) => known.has_threads() && (is_rounded || known.rounded.is_some()),
+        Some(known) => known.has_threads() && (is_rounded || known.unusual.rounded.is_some()),
         None => is_rounded,
     }
 }
 
 /// Of whose I/O something is missing now, or will be: see [`Movement::unread`].
 fn unread(known: &[Known], is_inferred: impl Fn(ProcessKey) -> bool) -> Vec<ProcessKey> {
-    let misses = |known: &&Known| match known.rounded {
+    let misses = |known: &&Known| match known.unusual.rounded {
         Some(_) => is_inferred(known.key),
         None => known.io.is_none(),
     };
@@ -1188,20 +1194,17 @@ fn find_init(accounts: &[Account], quiet: &[Known]) -> Option<ProcessKey> {
 
 impl Known {
     fn of(process: &ProcessSample, snapshot: &Snapshot) -> Self {
+        let is_rounded = process.io.rounded_threads().is_some();
+        let rounded = process.io.threads.value().filter(|_| is_rounded).cloned();
         Known {
             key: process.key,
             parent: snapshot.by_pid(process.parent_pid).map(|parent| parent.key).into(),
             is_zombie: process.state == ProcessState::Zombie,
-            usage: process.usage.into(),
-            io: process.io.total.value().map(|total| KnownIo {
-                total: *total,
+            usage: process.usage.clone(),
+            io: process.io.total().value().map(|total| KnownIo {
+                total: (*total).into(),
                 threads: KnownThreads::of(process.io.threads.value()),
             }),
-            rounded: process
-                .io
-                .rounded_threads()
-                .and_then(|_| process.io.threads.value().cloned())
-                .map(Box::new),
             is_unread_from_birth: false,
             held_sweeps: 0,
             unread_sweeps: UnreadSweeps::default(),
@@ -1209,9 +1212,8 @@ impl Known {
             has_ended: false,
             was_told_ended: false,
             fate: Fate::Reaped,
-            started_at: process.started_at.into(),
-            overdrawn: None,
-            ahead: None,
+            started_at: process.lineage.started_at().into(),
+            unusual: Unusual::rounded(rounded),
         }
     }
 
@@ -1228,17 +1230,17 @@ impl Known {
         let is_strange = self.held_sweeps > 0
             || self.unread_sweeps != UnreadSweeps::default()
             || self.has_ended
-            || self.ahead.is_some()
-            || self.is_another(process.started_at)
-            || *self.usage.reaped != process.usage.reaped
+            || self.unusual.ahead.is_some()
+            || self.is_another(process.lineage.started_at())
+            || self.usage.reaped() != process.usage.reaped()
             || faults(process.usage.own).since(faults(self.usage.own)).is_none()
             || batch.concerns(self.key)
             || records.has_recorded_main_thread_of(self.key);
         if is_strange {
             return None;
         }
-        let io = match (&self.io, process.io.total.value()) {
-            (None, None) => match (&self.rounded, process.io.rounded_threads()) {
+        let io = match (&self.io, process.io.total().value()) {
+            (None, None) => match (&self.unusual.rounded, process.io.rounded_threads()) {
                 (None, None) => None,
                 (Some(_), Some(now)) => Some(quiet_growth_of_threads(&self.threads(), now)?),
                 _ => return None,
@@ -1270,14 +1272,14 @@ impl Known {
         }
         self.is_zombie = process.state == ProcessState::Zombie;
         self.usage.own = self.usage.own.advanced_to(process.usage.own);
-        if let (Some(known), Some(total)) = (&mut self.io, process.io.total.value()) {
+        if let (Some(known), Some(total)) = (&mut self.io, process.io.total().value()) {
             known.follow(*total, process.io.threads.value());
         }
-        if self.rounded.is_some()
+        if self.unusual.rounded.is_some()
             && let Some(now) = process.io.rounded_threads()
             && *self.threads() != *now
         {
-            self.rounded = Some(Box::new(raised(now, &self.threads())));
+            self.unusual.rounded = Some(raised(now, &self.threads()));
         }
         let rounded_threads = self.rounded_threads();
         let nothing = ProcessDelta::nothing(self.key);
@@ -1286,9 +1288,8 @@ impl Known {
 
     /// Hands itself out, and leaves its place behind.
     fn take_out(&mut self) -> Known {
-        let (io, rounded, ahead) = (self.io.take(), self.rounded.take(), self.ahead.take());
-        let (usage, overdrawn) = (self.usage.clone(), self.overdrawn.take());
-        let taken = Known { io, rounded, ahead, usage, overdrawn, ..*self };
+        let (io, unusual) = (self.io.take(), self.unusual.take());
+        let taken = Known { io, unusual, usage: self.usage.clone(), ..*self };
         self.is_taken_out = true;
         taken
     }
@@ -1314,8 +1315,8 @@ impl Known {
     fn raise_io_to(&mut self, total: IoTotals) {
         if let Some(io) = &mut self.io {
             // What is counted beyond a sweep is no sight of any thread.
-            io.threads = io.threads.as_listed(self.key, io.total);
-            io.total = io.total.raised_to(total);
+            io.threads = io.threads.as_listed(self.key, io.total());
+            io.total.replace(io.total().raised_to(total));
         }
     }
 
@@ -1330,7 +1331,7 @@ impl Known {
 
     /// T after this has been done, where it was ever read.
     fn total_after(&self, delta: &ProcessDelta) -> Option<IoTotals> {
-        self.io.as_ref().map(|io| io.total.plus(delta.io.unwrap_or_default()))
+        self.io.as_ref().map(|io| io.total().plus(delta.io.unwrap_or_default()))
     }
 
     /// Takes the CPU time of its record for counted, since no sweep will tell it any more.
@@ -1345,41 +1346,39 @@ impl Known {
     /// Takes over what of T is less than it was.
     fn raise_total_to(&mut self, previous: &Known) {
         if let (Some(now), Some(then)) = (&mut self.io, &previous.io) {
-            now.threads = now.threads.as_listed(self.key, now.total);
-            now.total = now.total.raised_to(then.total);
+            now.threads = now.threads.as_listed(self.key, now.total());
+            now.total.replace(now.total().raised_to(then.total()));
         }
     }
 
     /// What was taken out of it and not yet shown as inherited.
     fn overdrawn(&self) -> UsageDelta {
-        self.overdrawn.as_deref().copied().unwrap_or_default()
-    }
-
-    fn overdraw(&mut self, usage: UsageDelta) {
-        self.overdrawn = (!usage.is_zero()).then(|| Box::new(usage));
+        self.unusual.overdrawn.as_deref().copied().unwrap_or_default()
     }
 
     /// What was counted of it and is not in T yet.
     fn ahead(&self) -> IoDelta {
-        self.ahead.as_deref().copied().unwrap_or_default()
+        self.unusual.ahead.as_deref().copied().unwrap_or_default()
     }
 
     /// Takes that into T, of one that no later sweep will see.
     fn reach_ahead(&mut self) {
+        let ahead = self.ahead();
         if let Some(io) = &mut self.io
-            && let Some(ahead) = self.ahead.take()
+            && !ahead.is_zero()
         {
-            io.threads = io.threads.as_listed(self.key, io.total);
-            io.total = io.total.plus(*ahead);
+            io.threads = io.threads.as_listed(self.key, io.total());
+            io.total.replace(io.total().plus(ahead));
+            self.unusual.get_ahead(IoDelta::ZERO);
         }
     }
 
     /// The threads that were read, none where they were not.
     fn threads(&self) -> ThreadView<'_> {
-        if let Some(rounded) = &self.rounded {
+        if let Some(rounded) = &self.unusual.rounded {
             return rounded.of(self.key, IoTotals::ZERO);
         }
-        let list = self.io.as_ref().and_then(|io| io.threads.list(self.key, io.total));
+        let list = self.io.as_ref().and_then(|io| io.threads.list(self.key, io.total()));
         list.unwrap_or_default()
     }
 
@@ -1405,17 +1404,17 @@ impl Known {
     /// Whether the threads were read.
     fn has_threads(&self) -> bool {
         let is_listed = |io: &KnownIo| !matches!(io.threads, KnownThreads::Unread);
-        self.rounded.is_some() || self.io.as_ref().is_some_and(is_listed)
+        self.unusual.rounded.is_some() || self.io.as_ref().is_some_and(is_listed)
     }
 
     /// Whether anything is known of its I/O.
     fn is_readable(&self) -> bool {
-        self.io.is_some() || self.rounded.is_some()
+        self.io.is_some() || self.unusual.rounded.is_some()
     }
 
     /// How many threads it has, where T is out of sight.
     fn rounded_threads(&self) -> u64 {
-        let threads = self.rounded.as_deref().and_then(ThreadList::written_out);
+        let threads = self.unusual.rounded.as_ref().and_then(ThreadList::written_out);
         threads.map_or(0, |threads| threads.len() as u64)
     }
 
@@ -1428,18 +1427,18 @@ impl Known {
     /// Remembers that so much was counted, where T is out of sight: this much is to be found with
     /// whoever waits for it.
     fn note_counted(&mut self, counted: IoDelta) {
-        if self.rounded.is_some() {
-            self.ahead = None;
+        if self.unusual.rounded.is_some() {
+            self.unusual.get_ahead(IoDelta::ZERO);
             let ahead = counted.less(self.counted_by_threads());
-            self.ahead = (!ahead.is_zero()).then(|| Box::new(ahead));
+            self.unusual.get_ahead(ahead);
         }
     }
 
     /// Lets no thread whose bytes are rounded by now have done less than it had.
     fn raise_rounded_to(&mut self, previous: &Known) {
-        let now = self.rounded.as_deref().and_then(ThreadList::written_out);
+        let now = self.unusual.rounded.as_ref().and_then(ThreadList::written_out);
         if let Some(raised) = now.map(|now| raised(now, &previous.threads())) {
-            self.rounded = Some(Box::new(raised));
+            self.unusual.rounded = Some(raised);
         }
     }
 
@@ -1450,8 +1449,8 @@ impl Known {
         if previous.is_another(self.started_at.get()) {
             return false;
         }
-        let faults = |usage: &KeptUsage| {
-            [usage.own, *usage.reaped]
+        let faults = |usage: &Usage| {
+            [usage.own, usage.reaped()]
                 .map(|u| (u[UsageCounter::MinorFaults], u[UsageCounter::MajorFaults]))
         };
         let (now, then) = (faults(&self.usage), faults(&previous.usage));
@@ -1467,7 +1466,8 @@ impl Known {
     /// just being released the kernel shows less than it did a moment ago.
     fn io_follows(&self, previous: &Known) -> bool {
         let was_lost = self.io.is_none()
-            && (previous.io.is_some() || previous.rounded.is_some() && self.rounded.is_none());
+            && (previous.io.is_some()
+                || previous.unusual.rounded.is_some() && self.unusual.rounded.is_none());
         !was_lost && !self.io_fell(previous)
     }
 
@@ -1475,20 +1475,20 @@ impl Known {
     fn has_fallen(&self, previous: &Known) -> bool {
         let (now, then) = (&self.usage, &previous.usage);
         let cpu_fell =
-            now.own.since(then.own).is_none() || now.reaped.since(*then.reaped).is_none();
+            now.own.since(then.own).is_none() || now.reaped().since(then.reaped()).is_none();
         cpu_fell || self.io_fell(previous)
     }
 
     fn io_fell(&self, previous: &Known) -> bool {
         match (&self.io, &previous.io) {
-            (Some(now), Some(then)) => now.total.since(then.total).is_none(),
+            (Some(now), Some(then)) => now.total().since(then.total()).is_none(),
             _ => false,
         }
     }
 
     /// Everything it did and inherited: what a reaper's counters of children grow by.
     fn usage_total(&self) -> UsageDelta {
-        self.usage.own.as_delta().plus(self.usage.reaped.as_delta())
+        self.usage.own.as_delta().plus(self.usage.reaped().as_delta())
     }
 }
 
@@ -1530,9 +1530,8 @@ impl Pending {
             key: ended.key,
             parent: ended.parent.into(),
             is_zombie: false,
-            usage: KeptUsage { own: ended.own_usage.without_cpu(), ..KeptUsage::default() },
+            usage: Usage::new(ended.own_usage.without_cpu(), UsageTotals::ZERO),
             io: Some(KnownIo::without_threads(IoTotals::ZERO.plus(own.io))),
-            rounded: None,
             is_unread_from_birth: false,
             held_sweeps: 0,
             unread_sweeps: UnreadSweeps::default(),
@@ -1541,8 +1540,7 @@ impl Pending {
             was_told_ended: true,
             fate: ended.fate(),
             started_at: ended.started_at.into(),
-            overdrawn: None,
-            ahead: None,
+            unusual: Unusual::default(),
         };
         let foreign_cpu = last.learn_last_cpu(ended, ends);
         Pending {
@@ -1590,9 +1588,13 @@ impl Pending {
 }
 
 impl KnownIo {
+    fn total(&self) -> IoTotals {
+        self.total.get()
+    }
+
     /// None was seen, and there was none to be seen.
     fn without_threads(total: IoTotals) -> Self {
-        KnownIo { total, threads: KnownThreads::Nobody }
+        KnownIo { total: total.into(), threads: KnownThreads::Nobody }
     }
 
     /// What was done since by threads of which none is new and none has ended. `None` where
@@ -1604,7 +1606,7 @@ impl KnownIo {
         threads: Option<&ThreadList>,
         law: QuietLaw,
     ) -> Option<IoDelta> {
-        let growth = total.since(self.total)?;
+        let growth = total.since(self.total())?;
         let own = match (&self.threads, threads) {
             (KnownThreads::Unread, None) => return Some(growth),
             (KnownThreads::Unread, _) | (_, None) => return None,
@@ -1624,19 +1626,19 @@ impl KnownIo {
     }
 
     fn follow(&mut self, total: IoTotals, threads: Option<&ThreadList>) {
-        self.total = total;
+        self.total.replace(total);
         self.threads = KnownThreads::of(threads);
     }
 
     fn threads(&self, key: ProcessKey) -> Option<ThreadView<'_>> {
-        self.threads.list(key, self.total)
+        self.threads.list(key, self.total())
     }
 
     /// F: what the total holds beyond the living threads' own; `None` where L was not read.
     fn folded(&self, key: ProcessKey) -> Option<IoDelta> {
         let threads = self.threads(key)?;
         let own = threads.iter().fold(IoTotals::ZERO, |sum, t| sum.plus(t.total.as_delta()));
-        Some(self.total.since_clamped(own))
+        Some(self.total().since_clamped(own))
     }
 
     /// The last own I/O of the threads that `later` no longer has.
@@ -1727,7 +1729,7 @@ impl Account {
         current.usage.own = previous.usage.own.advanced_to(current.usage.own);
         if !current.io_follows(&previous) {
             let is_told_by_threads = current.has_threads() && previous.has_threads();
-            let may_be_told = ends != Ends::Inferred || current.rounded.is_some();
+            let may_be_told = ends != Ends::Inferred || current.unusual.rounded.is_some();
             if !may_be_told || !is_told_by_threads {
                 return Account::unreadable(current, previous);
             }
@@ -1736,7 +1738,7 @@ impl Account {
         current.raise_rounded_to(&previous);
         let io_left = match (&current.io, &previous.io) {
             (Some(now), Some(then)) => {
-                Some(now.total.since_clamped(then.total).less(previous.ahead()))
+                Some(now.total().since_clamped(then.total()).less(previous.ahead()))
             }
             _ => None,
         };
@@ -1745,10 +1747,14 @@ impl Account {
 
     /// Of a process that began after the last sweep did: everything it did counts.
     fn born(current: Known) -> Self {
+        let mut unusual = current.unusual.clone();
+        if unusual.rounded.is_some() {
+            unusual.rounded = Some(ThreadList::listed(&[]));
+        }
         let nothing = Known {
-            usage: KeptUsage::default(),
+            usage: Usage::default(),
             io: current.io.is_some().then(|| KnownIo::without_threads(IoTotals::ZERO)),
-            rounded: current.rounded.is_some().then(|| Box::new(ThreadList::listed(&[]))),
+            unusual,
             is_unread_from_birth: !current.is_readable(),
             ..current.clone()
         };
@@ -1776,10 +1782,9 @@ impl Account {
         if previous.held_sweeps >= HELD_SWEEPS_MAX {
             return Account::open(current, previous, None, Standing::Continued);
         }
-        current.usage.reaped = previous.usage.reaped.clone();
+        current.usage = Usage::new(current.usage.own, previous.usage.reaped());
         current.io.clone_from(&previous.io);
-        current.rounded.clone_from(&previous.rounded);
-        current.ahead.clone_from(&previous.ahead);
+        current.unusual.take_over(&previous.unusual);
         current.held_sweeps = previous.held_sweeps + 1;
         current.unread_sweeps.io = previous.unread_sweeps.io.saturating_add(1);
         Account::open(current, previous, None, Standing::Held)
@@ -1791,9 +1796,9 @@ impl Account {
         io_left: Option<IoDelta>,
         standing: Standing,
     ) -> Self {
-        let reaped = current.usage.reaped.since_clamped(*previous.usage.reaped);
+        let reaped = current.usage.reaped().since_clamped(previous.usage.reaped());
         let overdrawn = previous.overdrawn();
-        current.overdraw(overdrawn.less_in_all(reaped));
+        current.unusual.overdraw(overdrawn.less_in_all(reaped));
         current.is_unread_from_birth = previous.is_unread_from_birth && !current.is_readable();
         Account {
             has_reaped: reaped[UsageCounter::MinorFaults] > 0,
@@ -1843,8 +1848,8 @@ impl Account {
             self.recorded_behind_look = threads.ahead(look.ticks + 1);
             // Of T it can only be ahead where that is known.
             let ahead = threads.ahead(look.ticks);
-            let is_ahead = self.current.io.is_some() && !ahead.is_zero();
-            self.current.ahead = is_ahead.then(|| Box::new(ahead));
+            let is_known = self.current.io.is_some();
+            self.current.unusual.get_ahead(if is_known { ahead } else { IoDelta::ZERO });
         } else {
             self.recorded_io = self.current.recorded_alone(batch);
         }
@@ -1853,9 +1858,9 @@ impl Account {
                 movement.ended.push(key);
             }
             let own = self.recorded_io.map_or(IoDelta::ZERO, |own| own.io);
-            let total = self.previous.io.as_ref().map(|io| io.total.plus(self.previous.ahead()));
+            let total = self.previous.io.as_ref().map(|io| io.total().plus(self.previous.ahead()));
             let total = total.map(|total| total.plus(own));
-            self.current.ahead = None;
+            self.current.unusual.get_ahead(IoDelta::ZERO);
             self.current.note_counted(self.previous.counted_by_threads().plus(own));
             self.current.learn_end(ended, total, movement.ends);
             self.current.was_told_ended = true;
@@ -1865,8 +1870,9 @@ impl Account {
     /// Whether it is counted by its threads and their records although some may be missing: T is
     /// out of sight, or was.
     fn is_told_by_threads(&self) -> bool {
-        let has_lost_total = self.previous.rounded.is_some() || self.current.rounded.is_some();
-        has_lost_total && self.previous.has_threads() && self.current.has_threads()
+        let sights = [&self.previous, &self.current];
+        let has_lost_total = sights.iter().any(|known| known.unusual.rounded.is_some());
+        has_lost_total && sights.iter().all(|known| known.has_threads())
     }
 
     /// Whether all that a pending child was last seen to have done fits into what this process
@@ -1883,7 +1889,7 @@ impl Account {
             return false;
         }
         match (&self.io_left, &child.io) {
-            (Some(left), Some(io)) => left.covers(io.total.as_delta()),
+            (Some(left), Some(io)) => left.covers(io.total().as_delta()),
             _ => true,
         }
     }
@@ -1893,13 +1899,13 @@ impl Account {
         let missing = self.current.overdrawn().plus(usage.less_in_all(self.reaped_left));
         let overdrawn_max = UsageDelta::from_cpu_ns(tick_ns);
         let is_within = overdrawn_max.covers_in_all(missing);
-        self.current.overdraw(if is_within { missing } else { overdrawn_max });
+        self.current.unusual.overdraw(if is_within { missing } else { overdrawn_max });
         self.reaped_left = self.reaped_left.less_in_all(usage);
         match (&mut self.io_left, &child.io) {
             (Some(left), Some(io)) => {
-                debug_assert!(left.covers(io.total.as_delta()), "taken out beyond the growth");
-                *left = left.less(io.total.as_delta());
-                self.taken_io = self.taken_io.plus(io.total.as_delta());
+                debug_assert!(left.covers(io.total().as_delta()), "taken out beyond the growth");
+                *left = left.less(io.total().as_delta());
+                self.taken_io = self.taken_io.plus(io.total().as_delta());
             }
             (Some(left), None) => {
                 // So much of it was counted.

@@ -17,6 +17,7 @@ pub mod ended;
 pub mod exit;
 pub mod group;
 mod group_totals;
+mod kept;
 pub mod ledger;
 pub mod metric;
 pub mod network;

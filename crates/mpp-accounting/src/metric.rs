@@ -214,9 +214,32 @@ pub enum Privilege {
     None,
     /// `CAP_SYS_PTRACE`, or being the same user: a ptrace(2) access check.
     Ptrace,
+    /// What it takes to open files of others besides, or to be told by programs in the kernel.
+    Open,
+    /// The same exactly; within a KiB a thread to be told by taskstats.
+    OpenOrRounded,
     /// What it takes to hear of ended threads, also of one's own: `CAP_NET_ADMIN`, or `CAP_BPF`
     /// and `CAP_PERFMON`.
     Records,
+}
+
+impl Privilege {
+    /// The capabilities in words; `None` where it takes nothing.
+    #[must_use]
+    pub fn words(self) -> Option<&'static str> {
+        match self {
+            Privilege::None => None,
+            Privilege::Ptrace => Some("CAP_SYS_PTRACE"),
+            Privilege::Open => {
+                Some("CAP_BPF and CAP_PERFMON, or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH")
+            }
+            Privilege::OpenOrRounded => Some(
+                "CAP_BPF and CAP_PERFMON, or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH; \
+                 within a KiB a thread with CAP_NET_ADMIN",
+            ),
+            Privilege::Records => Some("CAP_NET_ADMIN, or CAP_BPF and CAP_PERFMON"),
+        }
+    }
 }
 
 /// What a collector must read for a metric.
@@ -383,7 +406,7 @@ fn akin(found: &str) -> Option<&'static str> {
 impl fmt::Display for UnknownMetric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let found = self.found.escape_debug();
-        write!(f, "metrics: expected the name of a metric, a glob or a preset, but found `{found}`")
+        write!(f, "expected the name of a metric, a glob or a preset, but found `{found}`")
     }
 }
 
@@ -810,7 +833,7 @@ pub static METRICS: [Metric; 57] = [
         otel: ("mpp.group.disk.operations", &[("disk.io.direction", "read")]),
         drop_in: Some("io_counters.read_count"),
         source: "proc_pid_io(5) syscr",
-        privilege: Privilege::Ptrace,
+        privilege: Privilege::Open,
         need: Need::Io,
         presets: &[Preset::Io],
         help: "System calls that read, ended members included.",
@@ -827,7 +850,7 @@ pub static METRICS: [Metric; 57] = [
         otel: ("mpp.group.disk.operations", &[("disk.io.direction", "write")]),
         drop_in: Some("io_counters.write_count"),
         source: "proc_pid_io(5) syscw",
-        privilege: Privilege::Ptrace,
+        privilege: Privilege::Open,
         need: Need::Io,
         presets: &[Preset::Io],
         help: "System calls that write, ended members included.",
@@ -844,7 +867,7 @@ pub static METRICS: [Metric; 57] = [
         otel: ("mpp.group.disk.io", &[("disk.io.direction", "read")]),
         drop_in: Some("io_counters.read_bytes"),
         source: "proc_pid_io(5) read_bytes",
-        privilege: Privilege::Ptrace,
+        privilege: Privilege::OpenOrRounded,
         need: Need::Io,
         presets: &[Preset::Default, Preset::Io],
         help: "Bytes fetched from the storage layer, ended members included.",
@@ -861,7 +884,7 @@ pub static METRICS: [Metric; 57] = [
         otel: ("mpp.group.disk.io", &[("disk.io.direction", "write")]),
         drop_in: Some("io_counters.write_bytes"),
         source: "proc_pid_io(5) write_bytes",
-        privilege: Privilege::Ptrace,
+        privilege: Privilege::OpenOrRounded,
         need: Need::Io,
         presets: &[Preset::Default, Preset::Io],
         help: "Bytes sent to the storage layer, counted when a page is first dirtied, ended members included.",
@@ -878,7 +901,7 @@ pub static METRICS: [Metric; 57] = [
         otel: ("mpp.group.io.chars", &[("disk.io.direction", "read")]),
         drop_in: None,
         source: "proc_pid_io(5) rchar",
-        privilege: Privilege::Ptrace,
+        privilege: Privilege::OpenOrRounded,
         need: Need::Io,
         presets: &[Preset::Io],
         help: "Bytes handed out by read(2) and its like, page cache and pipes included.",
@@ -895,7 +918,7 @@ pub static METRICS: [Metric; 57] = [
         otel: ("mpp.group.io.chars", &[("disk.io.direction", "write")]),
         drop_in: None,
         source: "proc_pid_io(5) wchar",
-        privilege: Privilege::Ptrace,
+        privilege: Privilege::OpenOrRounded,
         need: Need::Io,
         presets: &[Preset::Io],
         help: "Bytes taken in by write(2) and its like, page cache and pipes included.",
@@ -912,7 +935,7 @@ pub static METRICS: [Metric; 57] = [
         otel: ("mpp.group.disk.cancelled", &[]),
         drop_in: None,
         source: "proc_pid_io(5) cancelled_write_bytes",
-        privilege: Privilege::Ptrace,
+        privilege: Privilege::OpenOrRounded,
         need: Need::Io,
         presets: &[Preset::Io],
         help: "Bytes that were dirtied and then truncated away before they reached storage.",
@@ -1116,7 +1139,7 @@ pub static METRICS: [Metric; 57] = [
         otel: ("mpp.group.network.socket.count", &[("network.transport", "tcp")]),
         drop_in: Some("conns.tcp.total"),
         source: "proc_pid_fd(5) and sock_diag(7)",
-        privilege: Privilege::Ptrace,
+        privilege: Privilege::Open,
         need: Need::Sockets,
         presets: &[Preset::Net],
         help: "TCP sockets in any state; one that members share counts once.",
@@ -1136,7 +1159,7 @@ pub static METRICS: [Metric; 57] = [
         ),
         drop_in: Some("conns.tcp.established"),
         source: "sock_diag(7) idiag_state",
-        privilege: Privilege::Ptrace,
+        privilege: Privilege::Open,
         need: Need::Sockets,
         presets: &[Preset::Net],
         help: "Connections in use.",
@@ -1156,7 +1179,7 @@ pub static METRICS: [Metric; 57] = [
         ),
         drop_in: Some("conns.tcp.syn_sent"),
         source: "sock_diag(7) idiag_state",
-        privilege: Privilege::Ptrace,
+        privilege: Privilege::Open,
         need: Need::Sockets,
         presets: &[Preset::Net],
         help: "Connections asked for and not yet answered.",
@@ -1176,7 +1199,7 @@ pub static METRICS: [Metric; 57] = [
         ),
         drop_in: Some("conns.tcp.syn_recv"),
         source: "sock_diag(7) idiag_state",
-        privilege: Privilege::Ptrace,
+        privilege: Privilege::Open,
         need: Need::Sockets,
         presets: &[Preset::Net],
         help: "Connections that a peer asked for and has not yet confirmed.",
@@ -1196,7 +1219,7 @@ pub static METRICS: [Metric; 57] = [
         ),
         drop_in: Some("conns.tcp.fin_wait1"),
         source: "sock_diag(7) idiag_state",
-        privilege: Privilege::Ptrace,
+        privilege: Privilege::Open,
         need: Need::Sockets,
         presets: &[Preset::Net],
         help: "Connections closed on this side, which the peer has not yet acknowledged.",
@@ -1216,7 +1239,7 @@ pub static METRICS: [Metric; 57] = [
         ),
         drop_in: Some("conns.tcp.fin_wait2"),
         source: "sock_diag(7) idiag_state",
-        privilege: Privilege::Ptrace,
+        privilege: Privilege::Open,
         need: Need::Sockets,
         presets: &[Preset::Net],
         help: "Connections closed on this side, which the peer has not yet closed on its own.",
@@ -1236,7 +1259,7 @@ pub static METRICS: [Metric; 57] = [
         ),
         drop_in: Some("conns.tcp.time_wait"),
         source: "sock_diag(7) idiag_state",
-        privilege: Privilege::Ptrace,
+        privilege: Privilege::Open,
         need: Need::Sockets,
         presets: &[Preset::Net],
         help: "Connections closed on both sides that wait for late segments.",
@@ -1256,7 +1279,7 @@ pub static METRICS: [Metric; 57] = [
         ),
         drop_in: Some("conns.tcp.close"),
         source: "sock_diag(7) idiag_state",
-        privilege: Privilege::Ptrace,
+        privilege: Privilege::Open,
         need: Need::Sockets,
         presets: &[Preset::Net],
         help: "Sockets that are bound but neither listen nor are connected any more.",
@@ -1276,7 +1299,7 @@ pub static METRICS: [Metric; 57] = [
         ),
         drop_in: Some("conns.tcp.close_wait"),
         source: "sock_diag(7) idiag_state",
-        privilege: Privilege::Ptrace,
+        privilege: Privilege::Open,
         need: Need::Sockets,
         presets: &[Preset::Net],
         help: "Connections that the peer has closed and this side has not.",
@@ -1296,7 +1319,7 @@ pub static METRICS: [Metric; 57] = [
         ),
         drop_in: Some("conns.tcp.last_ack"),
         source: "sock_diag(7) idiag_state",
-        privilege: Privilege::Ptrace,
+        privilege: Privilege::Open,
         need: Need::Sockets,
         presets: &[Preset::Net],
         help: "Connections closed on both sides that wait for the peer's last acknowledgement.",
@@ -1316,7 +1339,7 @@ pub static METRICS: [Metric; 57] = [
         ),
         drop_in: Some("conns.tcp.listen"),
         source: "sock_diag(7) idiag_state",
-        privilege: Privilege::Ptrace,
+        privilege: Privilege::Open,
         need: Need::Sockets,
         presets: &[Preset::Net],
         help: "Sockets that wait for connections.",
@@ -1336,7 +1359,7 @@ pub static METRICS: [Metric; 57] = [
         ),
         drop_in: Some("conns.tcp.closing"),
         source: "sock_diag(7) idiag_state",
-        privilege: Privilege::Ptrace,
+        privilege: Privilege::Open,
         need: Need::Sockets,
         presets: &[Preset::Net],
         help: "Connections that both sides closed at the same moment.",
@@ -1356,7 +1379,7 @@ pub static METRICS: [Metric; 57] = [
         ),
         drop_in: Some("conns.tcp.none"),
         source: "sock_diag(7) idiag_state",
-        privilege: Privilege::Ptrace,
+        privilege: Privilege::Open,
         need: Need::Sockets,
         presets: &[],
         help: "TCP sockets in a state that has no name.",
@@ -1373,7 +1396,7 @@ pub static METRICS: [Metric; 57] = [
         otel: ("mpp.group.network.socket.count", &[("network.transport", "udp")]),
         drop_in: Some("conns.udp.total"),
         source: "proc_pid_fd(5) and sock_diag(7)",
-        privilege: Privilege::Ptrace,
+        privilege: Privilege::Open,
         need: Need::Sockets,
         presets: &[Preset::Net],
         help: "UDP sockets that are bound; one that members share counts once.",
@@ -1390,7 +1413,7 @@ pub static METRICS: [Metric; 57] = [
         otel: ("mpp.group.network.socket.count", &[("network.transport", "unix")]),
         drop_in: Some("conns.unix_sockets.total"),
         source: "proc_pid_fd(5) and sock_diag(7)",
-        privilege: Privilege::Ptrace,
+        privilege: Privilege::Open,
         need: Need::Sockets,
         presets: &[Preset::Net],
         help: "Unix sockets, bound or not; one that members share counts once.",
@@ -1410,7 +1433,7 @@ pub static METRICS: [Metric; 57] = [
         ),
         drop_in: None,
         source: "tcp(7) tcpi_bytes_acked",
-        privilege: Privilege::Ptrace,
+        privilege: Privilege::Open,
         need: Need::TcpTraffic,
         presets: &[Preset::Net],
         help: "Bytes of data sent over TCP and acknowledged by the peer, over connections that ended included.",
@@ -1430,7 +1453,7 @@ pub static METRICS: [Metric; 57] = [
         ),
         drop_in: None,
         source: "tcp(7) tcpi_bytes_received",
-        privilege: Privilege::Ptrace,
+        privilege: Privilege::Open,
         need: Need::TcpTraffic,
         presets: &[Preset::Net],
         help: "Bytes of data received over TCP, over connections that ended included.",
@@ -1447,7 +1470,7 @@ pub static METRICS: [Metric; 57] = [
         otel: ("mpp.group.network.retransmits", &[("network.transport", "tcp")]),
         drop_in: None,
         source: "tcp(7) tcpi_total_retrans",
-        privilege: Privilege::Ptrace,
+        privilege: Privilege::Open,
         need: Need::TcpTraffic,
         presets: &[Preset::Net],
         help: "TCP segments sent again because the peer did not acknowledge them in time.",
@@ -1633,17 +1656,17 @@ mod tests {
     fn an_unknown_metric_is_named_and_asked_about() {
         check_unknown(
             "fds,memry.rss",
-            "metrics: expected the name of a metric, a glob or a preset, but found `memry.rss`",
+            "expected the name of a metric, a glob or a preset, but found `memry.rss`",
             "did you mean `memory.rss`?",
         );
         check_unknown(
             "cpu,",
-            "metrics: expected the name of a metric, a glob or a preset, but found ``",
+            "expected the name of a metric, a glob or a preset, but found ``",
             "`mpp metrics` lists all metrics",
         );
         check_unknown(
             "[",
-            "metrics: expected the name of a metric, a glob or a preset, but found `[`",
+            "expected the name of a metric, a glob or a preset, but found `[`",
             "`mpp metrics` lists all metrics",
         );
     }

@@ -3,15 +3,21 @@
 //! A field that may be unreadable is a [`Reading`]: a value, or the reason there
 //! is none. Unknown is never zero.
 
+mod lineage;
+mod narrow_memory;
 mod seldom;
 mod thread_list;
+mod usage;
 
 use std::fmt;
 use std::sync::Arc;
 
+pub use self::lineage::Lineage;
+use self::narrow_memory::NarrowMemory;
 pub use self::seldom::{Seldom, SeldomGauges};
 pub use self::thread_list::{ThreadList, ThreadView};
-use crate::units::{BootTime, DelayTotals, IoTotals, UsageTotals};
+pub use self::usage::Usage;
+use crate::units::{BootTime, DelayTotals, IoTotals, NarrowTotals};
 
 /// A process for as long as the machine runs: its PID and when it started.
 ///
@@ -198,14 +204,8 @@ pub struct ProcessSample {
     pub key: ProcessKey,
     /// Its parent's PID at that moment; 0 for the first process and kernel threads' root.
     pub parent_pid: u32,
-    /// Who forked it, where the kernel was watched then. Stays when the parent ends.
-    pub forked_by: Option<ProcessKey>,
-    /// When it started, in nanoseconds since boot, where that is known: tells two bearers of
-    /// a PID apart that started within one tick.
-    pub started_at: Option<BootTime>,
-    /// How many programs it and its ancestors have executed, where that is known: another
-    /// number is another program.
-    pub exec_count: Option<u64>,
+    /// Where it comes from.
+    pub lineage: Lineage,
     /// Living, or a zombie.
     pub state: ProcessState,
     /// Who it is.
@@ -236,7 +236,7 @@ impl ProcessSample {
     pub fn threads(&self) -> Reading<ThreadView<'_>> {
         match (&self.io.threads, &self.io.total) {
             (Reading::Value(list), Reading::Value(total)) => {
-                Reading::Value(list.of(self.key, *total))
+                Reading::Value(list.of(self.key, total.get()))
             }
             (Reading::Value(list), Reading::Absent(_)) if list.written_out().is_some() => {
                 Reading::Value(list.of(self.key, IoTotals::ZERO))
@@ -246,33 +246,47 @@ impl ProcessSample {
     }
 }
 
-/// CPU time and page faults of one process. All fields only grow while it lives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Of the process itself: living and exited threads, no children.
-    pub own: UsageTotals,
-    /// Of the children it has waited for, and of those they had waited for.
-    pub reaped: UsageTotals,
-}
-
 /// I/O of one process.
 ///
 /// Where `total` is absent and `threads` are not, the kernel has told of each thread by itself: see
 /// [`ProcessIo::rounded_threads`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessIo {
-    /// `/proc/PID/io`: living threads, exited threads and reaped children, together.
-    /// KERNEL's T. Only grows while the process lives.
-    pub total: Reading<IoTotals>,
+    total: Reading<NarrowTotals<7>>,
     /// Each living thread's own I/O, KERNEL's L, by way of [`ProcessSample::threads`].
     /// `NotRequested` where a process never had children: then its `total` is all its own.
     pub threads: Reading<ThreadList>,
 }
 
 impl ProcessIo {
+    /// T and L, as far as they were read.
+    #[must_use]
+    pub fn new(total: Reading<IoTotals>, threads: Reading<ThreadList>) -> Self {
+        ProcessIo { total: total.map(NarrowTotals::from), threads }
+    }
+
+    /// Neither, for the same reason.
+    #[must_use]
+    pub fn absent(why: Absence) -> Self {
+        ProcessIo { total: Reading::Absent(why), threads: Reading::Absent(why) }
+    }
+
+    /// `/proc/PID/io`: living threads, exited threads and reaped children, together.
+    /// KERNEL's T. Only grows while the process lives.
+    #[must_use]
+    pub fn total(&self) -> Reading<IoTotals> {
+        self.total.as_ref().map(NarrowTotals::get)
+    }
+
+    /// The same threads beside another T.
+    #[must_use]
+    pub fn with_total(self, total: Reading<IoTotals>) -> Self {
+        ProcessIo::new(total, self.threads)
+    }
+
     /// Takes these for the living threads of the process, ascending by key, where its T was read.
     pub fn set_threads(&mut self, process: ProcessKey, threads: &[ThreadIo]) {
-        self.threads = self.total.map(|total| ThreadList::new(process, total, threads));
+        self.threads = self.total().map(|total| ThreadList::new(process, total, threads));
     }
 
     /// The threads of a process whose T is out of sight: the bytes of each are rounded down to
@@ -309,12 +323,11 @@ pub struct ThreadIo {
 /// What a process holds at one moment: these may fall as well as rise.
 #[derive(Clone, Debug)]
 pub struct Gauges {
-    /// Memory by statm.
-    pub memory: Reading<Memory>,
+    memory: Reading<NarrowMemory>,
     /// Living threads.
-    pub threads: Reading<u64>,
+    pub threads: Reading<u32>,
     /// Open file descriptors.
-    pub fds: Reading<u64>,
+    pub fds: Reading<u32>,
     /// Context switches; a counter, but of living threads only, so it may fall.
     pub context_switches: Reading<ContextSwitches>,
     /// What few ask for.
@@ -332,6 +345,17 @@ impl Gauges {
             context_switches: Reading::Absent(why),
             seldom: Seldom::absent(why),
         }
+    }
+
+    /// Memory by statm.
+    #[must_use]
+    pub fn memory(&self) -> Reading<Memory> {
+        self.memory.as_ref().map(NarrowMemory::get)
+    }
+
+    /// Takes this for its memory by statm.
+    pub fn put_memory(&mut self, memory: Reading<Memory>) {
+        self.memory = memory.map(NarrowMemory::from);
     }
 }
 

@@ -14,7 +14,7 @@ use crate::metric::MetricId;
 use crate::rate;
 use crate::report::{Column, Figure, Form, Report, Value};
 
-pub use comparison::{Change, Cost, compare};
+pub use comparison::{Change, Cost, Doubt, compare};
 pub use limit::{Judgement, Limit, LimitError};
 pub use records::Agreement;
 

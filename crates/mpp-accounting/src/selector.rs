@@ -370,6 +370,19 @@ impl Selector {
         !self.ports.is_empty() || self.exclusions.iter().any(Selector::looks_at_ports)
     }
 
+    /// Whether it looks at users, by itself or to leave others out.
+    #[must_use]
+    pub fn looks_at_users(&self) -> bool {
+        !self.users.is_empty() || self.exclusions.iter().any(Selector::looks_at_users)
+    }
+
+    /// Whether it looks at the environment by itself: whom [`Selector::judge_environment`] denies
+    /// it never matches.
+    #[must_use]
+    pub fn looks_at_environment(&self) -> bool {
+        !self.environment.is_empty()
+    }
+
     /// What it names that has to be looked up.
     #[must_use]
     pub fn references(&self) -> References {
@@ -544,7 +557,9 @@ impl Selector {
         Verdict::from(is_in_unit && is_in_cgroup)
     }
 
-    fn judge_environment(&self, identity: &Identity) -> Verdict {
+    /// What it says by the environment alone, whatever else it looks at.
+    #[must_use]
+    pub fn judge_environment(&self, identity: &Identity) -> Verdict {
         if self.environment.is_empty() {
             return Verdict::Yes;
         }
@@ -765,7 +780,7 @@ impl Roots {
         let mut doubt = None;
         let mut child = process;
         for _ in 0..crate::snapshot::ANCESTORS_MAX {
-            let forked_by = child.forked_by.map(|key| key.pid);
+            let forked_by = child.lineage.forked_by().map(|key| key.pid);
             let parent_pids = [Some(child.parent_pid), forked_by];
             if parent_pids.into_iter().flatten().any(|pid| self.pids.contains(&pid)) {
                 return Verdict::Yes;

@@ -60,7 +60,7 @@ impl Snapshot {
     /// before; else its parent as it is now.
     #[must_use]
     pub fn parent_of(&self, process: &ProcessSample) -> Option<&ProcessSample> {
-        let forked_by = process.forked_by.and_then(|key| {
+        let forked_by = process.lineage.forked_by().and_then(|key| {
             self.by_key(key).or_else(|| self.exits.by_key(key).map(|exit| &exit.sample))
         });
         forked_by.or_else(|| self.by_pid(process.parent_pid))

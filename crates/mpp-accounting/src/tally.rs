@@ -130,7 +130,7 @@ impl Tally {
         self.oldest_start_ticks = Some(self.oldest_start_ticks.map_or(start, |o| o.min(start)));
         self.unreadable += u64::from(needs.iter().any(|need| is_missing(process, *need)));
         self.add_memory(process);
-        self.threads.add(process.gauges.threads);
+        self.threads.add(process.gauges.threads.map(u64::from));
         self.add_fds(process);
         self.add_io(process);
         self.add_switches(process);
@@ -187,8 +187,8 @@ impl Tally {
 
     fn add_memory(&mut self, process: &ProcessSample) {
         let gauges = &process.gauges;
-        self.rss.add(gauges.memory.map(|memory| memory.rss_bytes));
-        if let Reading::Value(memory) = gauges.memory {
+        self.rss.add(gauges.memory().map(|memory| memory.rss_bytes));
+        if let Reading::Value(memory) = gauges.memory() {
             let sum = &mut self.memory;
             sum.vms_bytes = sum.vms_bytes.saturating_add(memory.vms_bytes);
             sum.shared_bytes = sum.shared_bytes.saturating_add(memory.shared_bytes);
@@ -204,10 +204,10 @@ impl Tally {
 
     fn add_fds(&mut self, process: &ProcessSample) {
         let (fds, limit) = (process.gauges.fds, process.gauges.seldom.fd_limit);
-        self.fds.add(fds);
+        self.fds.add(fds.map(u64::from));
         match (fds, limit) {
             (Reading::Value(fds), Reading::Value(limit)) => {
-                let percent = rate::percent(fds as f64, limit as f64);
+                let percent = rate::percent(f64::from(fds), limit as f64);
                 match percent {
                     Some(percent) => {
                         self.fds_worst.add(Reading::Value(0));
@@ -225,7 +225,7 @@ impl Tally {
             self.rounded_threads += threads.len() as u64;
         }
         self.io.add(process.io.absence().map_or(Reading::Value(0), Reading::Absent));
-        self.io_calls.add(process.io.total.map(|_| 0));
+        self.io_calls.add(process.io.total().map(|_| 0));
     }
 
     /// By how many bytes at most each of the I/O counters is too low, for threads that live.
@@ -529,7 +529,7 @@ fn is_missing(process: &ProcessSample, need: Need) -> bool {
     let gauges = &process.gauges;
     let why = match need {
         Need::Always => None,
-        Need::Memory => gauges.memory.absence(),
+        Need::Memory => gauges.memory().absence(),
         Need::Io => process.io.absence(),
         Need::Fds => gauges.fds.absence(),
         Need::FdLimit => gauges.seldom.fd_limit.absence(),

@@ -5,7 +5,11 @@
 //! the other was meant. All arithmetic saturates: whatever a kernel or a process
 //! sends is clamped, never a panic.
 
+mod narrow;
+
 use std::time::Duration;
+
+pub(crate) use self::narrow::NarrowTotals;
 
 /// A moment since boot, suspended time included: `CLOCK_BOOTTIME`, clock_gettime(2).
 ///

@@ -9,7 +9,7 @@ use mpp_accounting::group::{GroupBook, Rows};
 use mpp_accounting::ledger::{Ends, Late, Ledger, Movement, ProcessDelta, Residual, Succession};
 use mpp_accounting::metric;
 use mpp_accounting::process::{
-    Absence, EnvironmentEntry, Identity, ProcessKey, ProcessSample, Reading,
+    Absence, EnvironmentEntry, Identity, Lineage, ProcessKey, ProcessSample, Reading,
 };
 use mpp_accounting::report::{Figure, Mark, Report, Value};
 use mpp_accounting::selector::{Descendants, GroupKey, Resolution, Selector};
@@ -326,7 +326,7 @@ fn a_process_that_may_belong_makes_a_lower_bound() {
 
 #[test]
 fn one_that_ended_while_it_was_asked_who_it_is_leaves_the_others_as_exact_as_they_were() {
-    fn check(threads: u64, undecided: u64, mark: Mark) {
+    fn check(threads: u32, undecided: u64, mark: Mark) {
         let mut process = Unknown::new();
         process.interval(
             |kernel, pid| kernel.write(pid, 500),
@@ -510,7 +510,8 @@ fn written_at(exec_counts: [Option<u64>; 3]) -> u64 {
     let mut see = |exec_count, bytes, environment| {
         let happen = |kernel: &mut Kernel, pid| kernel.write(pid, bytes);
         process.interval(happen, |sample| {
-            sample.exec_count = exec_count;
+            let (forker, start) = (sample.lineage.forked_by(), sample.lineage.started_at());
+            sample.lineage = Lineage::new(forker, start, exec_count);
             bear(sample, environment);
         });
     };

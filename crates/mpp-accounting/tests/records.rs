@@ -1134,7 +1134,8 @@ fn a_process_whose_counters_fell_as_it_ended_counts_once() {
         watch.kernel.exit_and_wait(child);
         snapshot.exits = watch.kernel.sweep().exits;
         let sample = snapshot.processes.iter_mut().find(|sample| sample.key == key);
-        sample.expect("it was swept").io.total = Reading::Value(IoTotals::ZERO);
+        let sample = sample.expect("it was swept");
+        sample.io = sample.io.clone().with_total(Reading::Value(IoTotals::ZERO));
         watch.take(&snapshot);
     });
 }
@@ -1184,7 +1185,7 @@ fn what_a_thread_did_counts_at_once_though_another_ends_while_its_process_is_rea
         let sample = snapshot.processes.iter_mut().find(|sample| sample.key == key).unwrap();
         let threads = sample.threads().value().unwrap().to_vec();
         let living = threads.iter().fold(IoDelta::ZERO, |sum, t| sum.plus(t.total.as_delta()));
-        sample.io.total = Reading::Value(IoTotals::ZERO.plus(living));
+        sample.io = sample.io.clone().with_total(Reading::Value(IoTotals::ZERO.plus(living)));
         sample.io.set_threads(key, &threads);
         let movement = watch.take(&snapshot);
         assert_eq!(own(&movement, key), 4096, "not an interval later");

@@ -527,7 +527,8 @@ fn io_that_falls_while_faults_do_not_is_unknown_until_it_is_back() {
     let mut snapshot = watch.kernel.sweep();
     let key = watch.kernel.process(process).key;
     let sample = snapshot.processes.iter_mut().find(|sample| sample.key == key);
-    sample.expect("the process was swept").io.total = Reading::Value(IoTotals::ZERO);
+    let sample = sample.expect("the process was swept");
+    sample.io = sample.io.clone().with_total(Reading::Value(IoTotals::ZERO));
     let movement = watch.ledger.advance(&snapshot);
     assert_eq!((own(&movement, key), movement.replaced), (0, 0));
     let movement = watch.interval(|kernel| kernel.write(process, 5));

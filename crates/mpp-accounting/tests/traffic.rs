@@ -11,8 +11,8 @@ use mpp_accounting::network::{
     ClosedConnection, Connection, ConnectionId, Endpoint, Listener, Listening, TcpTraffic,
 };
 use mpp_accounting::process::{
-    Absence, Gauges, Identity, ProcessIo, ProcessKey, ProcessSample, ProcessState, Reading, Seldom,
-    SeldomGauges, Socket, SocketKind, TcpState, Usage,
+    Absence, Gauges, Identity, Lineage, ProcessIo, ProcessKey, ProcessSample, ProcessState,
+    Reading, Seldom, SeldomGauges, Socket, SocketKind, TcpState, Usage,
 };
 use mpp_accounting::report::{Figure, Mark, Report, Value};
 use mpp_accounting::selector::{Resolution, Selector};
@@ -118,6 +118,8 @@ impl Watch {
             sockets.collect::<Arc<[Socket]>>()
         });
         let seldom = SeldomGauges { sockets, ..SeldomGauges::absent(absent) };
+        let mut gauges = Gauges::absent(absent);
+        gauges.seldom = Seldom::from(seldom);
         let identity = Identity {
             comm: name.as_bytes().into(),
             uid: 0,
@@ -131,15 +133,13 @@ impl Watch {
         ProcessSample {
             key: key(pid),
             parent_pid: 0,
-            forked_by: None,
-            started_at: None,
-            exec_count: None,
+            lineage: Lineage::default(),
             state: ProcessState::Living,
             identity: Arc::new(identity),
             read_at: BootTime { ns: self.sweeps * SECOND_NS },
             usage: Usage::default(),
-            io: ProcessIo { total: Reading::Absent(absent), threads: Reading::Absent(absent) },
-            gauges: Gauges { seldom: Seldom::from(seldom), ..Gauges::absent(absent) },
+            io: ProcessIo::absent(absent),
+            gauges,
         }
     }
 

@@ -342,7 +342,7 @@ pub(crate) struct Exits {
 }
 
 /// Which processes: of each kind of condition any value, of all kinds one.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct Selection {
     /// Programs of these names, or globs (`*?[`) for them.
     #[arg(value_name = "NAME")]

@@ -1,6 +1,5 @@
 //! What was meant by the options of `mpp exits`: all is checked before anything is watched.
 
-use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,8 +11,7 @@ use mpp_export::ended::{Cmdlines, EndedFormat};
 
 use crate::args;
 use crate::failure::Failure;
-use crate::interval;
-use crate::plan::{number_of_intervals, one_of, tier};
+use crate::plan::{number_of_intervals, one_of, tier, time_above_zero};
 use crate::selection::{self, utf8};
 
 /// What `mpp exits` is to do.
@@ -21,6 +19,8 @@ use crate::selection::{self, utf8};
 pub(crate) struct ExitsPlan {
     /// Which processes.
     pub(crate) selector: Selector,
+    /// The options that were meant, where a condition was typed as a name.
+    pub(crate) meant: Option<String>,
     /// What tells their groups apart; `None` for one group of all.
     pub(crate) key: Option<GroupKey>,
     /// One by one, or added up.
@@ -78,8 +78,9 @@ impl ExitsPlan {
         Ok(ExitsPlan {
             key: key(typed, &selector, telling, format)?,
             selector,
+            meant: selection::meant(&typed.selection),
             telling,
-            interval: time("--interval", &typed.interval)?,
+            interval: time_above_zero("--interval", &typed.interval)?,
             format,
             units: units(typed, format)?,
             procfs: selection::procfs(&typed.procfs)?,
@@ -104,7 +105,7 @@ fn telling(typed: &args::Exits) -> Result<Telling, Failure> {
         Some(word) if word == "name" => None,
         Some(word) => Some(sort(utf8("--sort", word)?)?),
     };
-    Ok(Telling::Summary { after: time("--summary", after)?, sort })
+    Ok(Telling::Summary { after: time_above_zero("--summary", after)?, sort })
 }
 
 fn sort(word: &str) -> Result<SummaryColumn, Failure> {
@@ -157,18 +158,6 @@ fn units(typed: &args::Exits, format: EndedFormat) -> Result<Units, Failure> {
             .hint("it goes with `--format table`"));
     }
     one_of("--units", word)
-}
-
-/// A time that something is to take.
-fn time(option: &str, typed: &OsStr) -> Result<Duration, Failure> {
-    let text = utf8(option, typed)?;
-    let time =
-        interval::parse(text).map_err(|what| Failure::usage(format!("`{option}`: {what}")))?;
-    if time.is_zero() {
-        return Err(Failure::usage(format!("`{option}`: expected a time above 0"))
-            .hint(format!("give `{option}` a time, such as `1s`")));
-    }
-    Ok(time)
 }
 
 #[cfg(test)]
@@ -254,7 +243,7 @@ mod tests {
         );
         check_refused(
             &["--format", "prometheus"],
-            "format: expected one of table, json, jsonl, csv, but found `prometheus`",
+            "`--format`: expected one of table, json, jsonl, csv, but found `prometheus`",
             None,
         );
         check_refused(

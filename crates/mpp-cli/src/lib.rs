@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod alternatives;
 mod args;
 mod command;
 mod exits_plan;
@@ -21,6 +22,7 @@ mod run_plan;
 mod schedule;
 mod screen;
 mod selection;
+mod text_form;
 mod usage;
 
 use std::ffi::{OsStr, OsString};
@@ -51,15 +53,36 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// As [`run`], for a program that ends itself: the number to exit with.
 #[must_use]
 pub fn run_to_status(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    run_with(arguments, report)
+}
+
+/// As [`run_to_status`], for a program that says itself what failed: the words for it are put into
+/// `failure`, which stays empty where nothing failed.
+#[must_use]
+pub fn run_to_status_and_failure(
+    arguments: impl IntoIterator<Item = OsString>,
+    failure: &mut Vec<u8>,
+) -> u8 {
+    run_with(arguments, |found, _| {
+        screen::write_failure(&mut anstream::StripStream::new(failure), found)
+    })
+}
+
+fn run_with(
+    arguments: impl IntoIterator<Item = OsString>,
+    tell: impl FnOnce(&Failure, &Words) -> io::Result<()>,
+) -> u8 {
     let typed = with_help_last(with_sensu_named(arguments.into_iter().collect()));
-    let words = Words::scan(&typed, &Typed::command());
+    // Made once: that takes as long as finding a process among a hundred.
+    let command = Typed::command();
+    let words = Words::scan(&typed, &command);
     screen::choose_color(words.color.as_deref());
-    match parse(&typed, &words).and_then(carry_out) {
+    match parse(&typed, command, &words).and_then(carry_out) {
         Ok(status) => status.number(),
         Err(failure) if failure.is_closed_pipe() => Status::Ok.number(),
         Err(failure) => {
             // There is nowhere left to say that even this could not be written.
-            drop(report(&failure, &words));
+            drop(tell(&failure, &words));
             failure.status.number()
         }
     }
@@ -93,8 +116,7 @@ fn with_help_last(mut typed: Vec<OsString>) -> Vec<OsString> {
     typed
 }
 
-fn parse(typed: &[OsString], words: &Words) -> Result<Parsed, Failure> {
-    let mut command = Typed::command();
+fn parse(typed: &[OsString], mut command: clap::Command, words: &Words) -> Result<Parsed, Failure> {
     let matched = command.try_get_matches_from_mut(typed);
     match matched.and_then(|matches| Typed::from_arg_matches(&matches)) {
         Ok(typed) => Ok(typed.command.map_or(Parsed::Nothing, Parsed::Command)),
@@ -119,9 +141,12 @@ fn carry_out(parsed: Parsed) -> Result<Status, Failure> {
         Parsed::Command(command) => command,
     };
     let status = match command {
-        Command::Show(typed) => command::show::run(&typed, out),
-        Command::Find(typed) => command::find::run(&typed, out),
-        Command::Exits(typed) => command::exits::run(&typed, out),
+        Command::Show(typed) => command::show::run(&typed, out)
+            .map_err(|failure| selection::name_option(failure, &typed.selection)),
+        Command::Find(typed) => command::find::run(&typed, out)
+            .map_err(|failure| selection::name_option(failure, &typed.selection)),
+        Command::Exits(typed) => command::exits::run(&typed, out)
+            .map_err(|failure| selection::name_option(failure, &typed.selection)),
         Command::Run(typed) => command::run::run(&typed),
         Command::Sensu(typed) => command::sensu::run(&typed, out),
         Command::Metrics(typed) => command::metrics::run(&typed, out),

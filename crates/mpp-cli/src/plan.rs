@@ -11,6 +11,7 @@ use metrics_per_process::report::{Column, Form, Tier};
 use metrics_per_process::selector::{Descendants, GroupKey, Selector};
 use mpp_export::{CsvLayout, Format, Units, UnknownWord};
 
+use crate::alternatives::{Alternative, alternatives};
 use crate::args;
 use crate::failure::Failure;
 use crate::selection::{self, utf8};
@@ -21,6 +22,10 @@ use crate::{interval, nearest};
 pub(crate) struct ShowPlan {
     /// What the rows are.
     pub(crate) rows: Rows,
+    /// Of conditions with several values each value, to see whether somebody has it.
+    pub(crate) alternatives: Vec<Alternative>,
+    /// The options that were meant, where a condition was typed as a name.
+    pub(crate) meant: Option<String>,
     /// What the columns are.
     pub(crate) columns: Vec<Column>,
     /// Time between samples; zero for a single sweep.
@@ -83,6 +88,8 @@ impl ShowPlan {
         let columns = columns(typed, &output, interval)?;
         Ok(ShowPlan {
             rows: rows(typed)?,
+            alternatives: alternatives(&typed.selection)?,
+            meant: selection::meant(&typed.selection),
             sort: sort(typed.sort.as_deref(), &columns)?,
             columns,
             interval,
@@ -110,10 +117,26 @@ fn interval_of(typed: &args::Show) -> Result<Duration, Failure> {
 fn count(typed: Option<&OsStr>, interval: Duration) -> Result<u64, Failure> {
     let Some(count) = typed.map(number_of_intervals).transpose()? else { return Ok(1) };
     if count > 1 && interval.is_zero() {
-        let what = format!("`--count {count}`: an interval of 0 takes one sweep only");
+        let what = format!("`--count`: expected 1 with an interval of 0, but found `{count}`");
         return Err(Failure::usage(what).hint("give `--interval` a time, such as `1s`"));
     }
     Ok(count)
+}
+
+/// A time above 0 that something is to take.
+///
+/// # Errors
+///
+/// Anything else.
+pub(crate) fn time_above_zero(option: &str, typed: &OsStr) -> Result<Duration, Failure> {
+    let text = utf8(option, typed)?;
+    let time =
+        interval::parse(text).map_err(|what| Failure::usage(format!("`{option}`: {what}")))?;
+    if time.is_zero() {
+        return Err(Failure::usage(format!("`{option}`: expected a time above 0"))
+            .hint(format!("give `{option}` a time, such as `1s`")));
+    }
+    Ok(time)
 }
 
 /// What `--count` says.
@@ -210,7 +233,7 @@ fn preset(word: &str) -> Result<Vec<Column>, Failure> {
 }
 
 fn unknown_metric(error: &metric::UnknownMetric) -> Failure {
-    Failure::usage(error).hint(error.hint())
+    Failure::usage(format!("`--metrics`: {error}")).hint(error.hint())
 }
 
 fn sort(typed: Option<&OsStr>, columns: &[Column]) -> Result<Sort, Failure> {
@@ -313,9 +336,9 @@ pub(crate) fn one_of<T>(option: &str, typed: &OsStr) -> Result<T, Failure>
 where
     T: FromStr<Err = UnknownWord>,
 {
-    utf8(option, typed)?
-        .parse()
-        .map_err(|unknown: UnknownWord| Failure::usage(&unknown).did_you_mean(unknown.closest()))
+    utf8(option, typed)?.parse().map_err(|unknown: UnknownWord| {
+        Failure::usage(format!("`{option}`: {unknown}")).did_you_mean(unknown.closest())
+    })
 }
 
 /// What `mpp find` is to do.
@@ -511,7 +534,7 @@ mod tests {
         );
         check_refused(
             &["--format", "josn"],
-            "format: expected one of table, json, jsonl, csv, graphite, prometheus, influx, \
+            "`--format`: expected one of table, json, jsonl, csv, graphite, prometheus, influx, \
              but found `josn`",
             Some("did you mean `json`?"),
         );
@@ -532,7 +555,7 @@ mod tests {
         );
         check_refused(
             &["-i", "0", "-c", "2"],
-            "`--count 2`: an interval of 0 takes one sweep only",
+            "`--count`: expected 1 with an interval of 0, but found `2`",
             Some("give `--interval` a time, such as `1s`"),
         );
         check_refused(

@@ -12,7 +12,7 @@ use mpp_export::run::read_cost;
 
 use crate::args;
 use crate::failure::{Failure, Status};
-use crate::plan::{one_of, tier};
+use crate::plan::{one_of, tier, time_above_zero};
 use crate::selection::utf8;
 use crate::{interval, nearest};
 
@@ -86,7 +86,7 @@ impl RunPlan {
         let limits = typed.fail_if.iter().map(|text| limit(text)).collect::<Result<_, _>>()?;
         let summary = typed.summary.as_deref().map(summary_kind).transpose()?;
         let waiting = waiting(typed)?;
-        let period = time("--interval", &typed.interval)?;
+        let period = time_above_zero("--interval", &typed.interval)?;
         let tier_max = tier(typed.tier.as_deref())?;
         let units =
             typed.units.as_deref().map_or(Ok(Units::default()), |u| one_of("--units", u))?;

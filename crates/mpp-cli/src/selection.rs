@@ -1,15 +1,18 @@
 //! Which processes were meant by the options that select.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use metrics_per_process::report::Report;
-use metrics_per_process::selector::{Descendants, Selector, SelectorError};
+use metrics_per_process::selector::{Descendants, Selector, SelectorError, Verdict};
 use metrics_per_process::snapshot::Visibility;
+use metrics_per_process::{Error, Monitor};
 
 use crate::args::{Procfs, Selection};
 use crate::failure::Failure;
+use crate::text_form;
 
 /// Where processes are read without `--procfs`: containers mount the host's procfs elsewhere
 /// and name it here.
@@ -45,8 +48,14 @@ pub(crate) fn selector(
     Ok((selector != none).then_some(selector))
 }
 
-/// That a selector matched no process, and what may be the reason.
-pub(crate) fn nothing_matched(selector: &Selector, report: &Report) -> Failure {
+/// That a selector matched no process, and what may be the reason: among others that options
+/// were [`meant`] where names were typed.
+pub(crate) fn nothing_matched(
+    selector: &Selector,
+    monitor: &Monitor,
+    report: &Report,
+    meant: Option<&str>,
+) -> Failure {
     let failure = Failure::nothing_matched(match *selector == Selector::default() {
         true => "no process can be seen".to_owned(),
         false => format!("no process matches `{selector}`"),
@@ -66,22 +75,30 @@ pub(crate) fn nothing_matched(selector: &Selector, report: &Report) -> Failure {
         failure.hint("sockets of others could not be read; `mpp doctor` says more")
     } else if trouble.blocked > 0 {
         failure.hint(format!("{} processes could not be read without blocking", trouble.blocked))
-    } else if let Some(condition) = condition_as_name(selector) {
+    } else if let Some(path) = stale_pid_file(selector, monitor) {
         failure.hint(format!(
-            "`{condition}` was taken for a name; a name bears no prefix here, and other conditions \
-             are options: `mpp show --help`"
+            "no process has the PID in {}: whoever wrote it has ended",
+            path.display()
         ))
     } else {
-        failure.hint("`mpp show` lists what there is")
+        failure
+            .hint("`mpp show` lists what there is")
+            .did_you_mean(meant.map(|options| format!("mpp show {options}")))
     }
 }
 
-/// The name that was typed, where it is a condition in its text form, `name:nginx`.
-fn condition_as_name(selector: &Selector) -> Option<String> {
-    let text = selector.to_string();
-    let name = text.strip_prefix("name:")?;
-    let is_condition = name.contains(':') && Selector::parse(name).is_ok();
-    is_condition.then(|| name.to_owned())
+/// A PID file that names nobody, so that nothing else need be the reason.
+fn stale_pid_file(selector: &Selector, monitor: &Monitor) -> Option<PathBuf> {
+    let is_stale = |path: &PathBuf| {
+        let alone = Selector::default().pid_file(path);
+        alone.is_ok_and(|alone| monitor.is_matched(&alone) == Verdict::No)
+    };
+    selector.references().pid_files.into_iter().find(is_stale)
+}
+
+/// The options that were meant, where a name is a condition in its text form, `name:nginx`.
+pub(crate) fn meant(typed: &Selection) -> Option<String> {
+    typed.names.iter().find_map(|name| text_form::as_options(name))
 }
 
 /// That the processes of others are out of sight, where they are: then whatever was found may
@@ -159,7 +176,46 @@ pub(crate) fn utf8<'a>(option: &str, value: &'a OsStr) -> Result<&'a str, Failur
 pub(crate) fn refuse(option: &str, error: SelectorError) -> Failure {
     let hint = error.hint().map(str::to_owned);
     let mut failure = Failure::usage("");
-    failure.cause = anyhow::Error::new(error).context(format!("`{option}`"));
+    failure.cause = anyhow::Error::new(Named { option: option.to_owned(), error });
     failure.hint = hint;
+    failure
+}
+
+/// What the option was given, which says of what it speaks instead of the error.
+#[derive(Debug)]
+struct Named {
+    option: String,
+    error: SelectorError,
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`: {}", self.option, self.error.finding())
+    }
+}
+
+impl std::error::Error for Named {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
+    }
+}
+
+/// What the library could not look up, with the option that asked for it.
+pub(crate) fn name_option(mut failure: Failure, typed: &Selection) -> Failure {
+    let is_of = |users: &OsString, name: &[u8]| {
+        users.as_bytes().split(|byte| *byte == b',').any(|user| user == name)
+    };
+    let option = match failure.cause.downcast_ref() {
+        Some(Error::UnknownUser { name } | Error::ForeignUser { name }) => {
+            match typed.user.iter().any(|users| is_of(users, name)) {
+                true => "`--user`",
+                false => "`--exclude`",
+            }
+        }
+        Some(Error::PidFile(_)) if typed.pidfile.is_empty() => "`--exclude`",
+        Some(Error::PidFile(_)) => "`--pidfile`",
+        _ => return failure,
+    };
+    failure.cause = failure.cause.context(option);
     failure
 }

@@ -7,7 +7,7 @@ use crate::nearest;
 
 /// What clap refused, as a failure. Help and version are no failures and never come here.
 pub(crate) fn from_clap(error: &clap::Error, command: &clap::Command, typed: &Words) -> Failure {
-    let argument = context(error, ContextKind::InvalidArg);
+    let argument = bare(&context(error, ContextKind::InvalidArg));
     let value = context(error, ContextKind::InvalidValue);
     match error.kind() {
         ErrorKind::InvalidSubcommand => unknown_command(error, command),
@@ -18,7 +18,7 @@ pub(crate) fn from_clap(error: &clap::Error, command: &clap::Command, typed: &Wo
         ErrorKind::InvalidValue => {
             let valid = context(error, ContextKind::ValidValue);
             let words: Vec<&str> = valid.split(", ").collect();
-            Failure::usage(format!("`{argument}`: expected {valid}, but found `{value}`"))
+            Failure::usage(format!("`{argument}`: expected one of {valid}, but found `{value}`"))
                 .hint(typed.help())
                 .did_you_mean(nearest(&value, &words))
         }
@@ -27,7 +27,7 @@ pub(crate) fn from_clap(error: &clap::Error, command: &clap::Command, typed: &Wo
                 .hint(typed.help())
         }
         ErrorKind::ArgumentConflict => {
-            let other = context(error, ContextKind::PriorArg);
+            let other = bare(&context(error, ContextKind::PriorArg));
             let what = if argument == other || other.is_empty() {
                 format!("`{argument}` is given twice")
             } else {
@@ -139,6 +139,13 @@ fn context(error: &clap::Error, kind: ContextKind) -> String {
     }
 }
 
+/// An option without the name of its value, and a positional argument without its brackets: as
+/// all other messages name them.
+fn bare(argument: &str) -> String {
+    let first = argument.split([' ', '=']).next().unwrap_or_default();
+    first.trim_end_matches("...").trim_matches(['<', '>', '[', ']']).to_owned()
+}
+
 /// What clap itself would have said, without its layout.
 fn first_line(error: &clap::Error) -> String {
     let text = error.to_string();
@@ -195,11 +202,11 @@ mod tests {
     #[test]
     fn what_is_missing_or_too_much_is_named() {
         let hint = "`mpp show --help` lists what it takes";
-        check(&["show", "-u"], "`--user <USER>` needs a value", hint);
+        check(&["show", "-u"], "`--user` needs a value", hint);
         check(&["show", "--json=x"], "`--json` takes no value, but found `x`", hint);
-        check(&["show", "-s", "a", "-s", "b"], "`--sort <COLUMN>` is given twice", hint);
+        check(&["show", "-s", "a", "-s", "b"], "`--sort` is given twice", hint);
         let hint = "`mpp completions --help` lists what it takes";
-        check(&["completions"], "`<SHELL>` is missing", hint);
+        check(&["completions"], "`SHELL` is missing", hint);
         let hint = "`mpp doctor --help` lists what it takes";
         check(&["doctor", "x"], "unexpected argument `x`", hint);
         let hint = "`mpp find --help` lists what it takes";
@@ -208,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_value_of_a_closed_set_is_asked_about() {
-        let message = "`--color <WHEN>`: expected auto, always, never, but found `nevr`";
+        let message = "`--color`: expected one of auto, always, never, but found `nevr`";
         check(&["show", "--color", "nevr"], message, "did you mean `never`?");
     }
 

@@ -582,7 +582,7 @@ fn where_others_are_hidden_every_format_and_command_says_so() {
         assert!(shown("graphite").contains(&graphite), "{}", shown("graphite"));
         let influx = format!(",visibility={number}i");
         assert!(shown("influx").contains(&influx), "{}", shown("influx"));
-        assert!(shown("csv").contains(",threads,1,lower_bound\n"), "{}", shown("csv"));
+        assert!(shown("csv").contains(",threads,1,lower_bound,A\n"), "{}", shown("csv"));
         assert!(shown("jsonl").contains("\"threads\":\"lower_bound\""), "{}", shown("jsonl"));
         for arguments in [
             &["find", "init", "systemd", "-c"][..],

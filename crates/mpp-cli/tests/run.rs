@@ -403,6 +403,11 @@ fn what_is_no_limit_is_refused_before_anything_starts() {
         "`--summary github`: expected the variable `GITHUB_STEP_SUMMARY`, but it is not set",
         "elsewhere than in a job of GitHub's, `--summary markdown` goes to stderr",
     );
+    check(
+        &["-i", "0"],
+        "`--interval`: expected a time above 0",
+        "give `--interval` a time, such as `1s`",
+    );
     check(&["--fail-iff", "x"], "unknown option `--fail-iff`", "did you mean `--fail-if`?");
     let ended = ran(&["run", "--compare", cost, "--", "touch", proof]);
     assert_eq!(ended.status, Some(2));

@@ -24,8 +24,11 @@ struct record_socket {
 	u16 protocol;
 	u16 port; /* its own */
 	u8 type;
-	u8 state;
+	u8 state; /* of a process: HOLDER_* */
 };
+
+/* Nobody but its own threads uses its descriptors. Said by sockets.h only. */
+#define HOLDER_ALONE 1
 
 _Static_assert(sizeof(struct record_socket) == 32, "as in bpf_socket_record.rs");
 

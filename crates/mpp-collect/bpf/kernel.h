@@ -312,6 +312,29 @@ ALWAYS_INLINE const struct task_struct *untrusted(const struct task_struct *task
 	return task;
 }
 
+/* Two words anywhere; any structure of two would do. */
+ALWAYS_INLINE const struct list_head *pair_at(const void *address)
+{
+	return bpf_rdonly_cast(address, TYPE_NUMBER(struct list_head));
+}
+
+/* Loads one or two words from anywhere into a place in a map. A load of the program's own is much
+ * cheaper than the helper's, and the same where nothing is there but that it says nothing of it. */
+ALWAYS_INLINE long load_words(void *to, const void *from, u32 count)
+{
+	volatile u64 *words = to;
+	const struct list_head *pair;
+
+	if (!with_casts || TYPE_EXISTS(struct mm_rss_stat))
+		return bpf_probe_read_kernel(to, count * sizeof(u64), from);
+	pair = pair_at(from);
+	words[0] = (u64)pair->next;
+	if (count > 1)
+		words[1] = (u64)pair->prev;
+	FORGET_MEMORY();
+	return 0;
+}
+
 /* What every program writes the same way. */
 
 ALWAYS_INLINE struct record_header header_of(u16 kind, u32 size)

@@ -5,5 +5,6 @@
 #include "survey.h"
 #include "hooks.h"
 #include "files.h"
+#include "sockets.h"
 
 char LICENSE[] SECTION("license") = "Dual MIT/GPL";

@@ -104,6 +104,7 @@ struct record_pool {
 #define TASK_FDS_CUT 4 /* there are more descriptors than were counted */
 #define TASK_FDS_UNKNOWN 8 /* it has let go of its descriptors */
 #define TASK_HAS_DELAYS 16 /* record_task_delays follows, last */
+#define TASK_FORKER_KEPT 32 /* who forked it is who it was in the reading before */
 
 struct record_task {
 	struct record_header header;

@@ -30,9 +30,10 @@
 
 /* A process as it was told last. */
 struct last {
-	u64 runtime; /* of its threads */
-	u64 place; /* who it is, under whom, and how often it was switched to; 0: of no use */
+	u64 runtime; /* of its threads, and how often they were switched to */
+	u64 place; /* who it is and under whom; 0: of no use */
 	u64 print;
+	u64 task; /* its address, as a number */
 	u32 round;
 	u32 still; /* its ID, where it was told as standing still in that round */
 };
@@ -56,9 +57,10 @@ struct {
 /* What is known of a process before anything but its threads is looked at. */
 enum stand {
 	STAND_MOVED, /* everything is to be told, and nothing is kept */
-	STAND_NEW, /* everything is to be told, for it has run or was not told of */
+	STAND_NEW, /* everything is to be told, for it was not told of */
 	STAND_ASKED, /* it has not run, and it is its turn to be looked at */
 	STAND_STILL,
+	STAND_RAN, /* since the reading before, in which it was told of */
 };
 
 /* The round of this reading; 0 where everything is to be told. */
@@ -194,19 +196,27 @@ ALWAYS_INLINE u64 print_of(const struct task_struct *task, u32 parts,
 	return mixed(print, memory->fds);
 }
 
-/* Who a process is, where it stands among others, and how often its threads were switched to. The
- * addresses of its parent and of its control groups are loaded by way of a place in a map: from
- * there they are numbers. While a process does not run, none of the two is given to another one
- * and comes back to it, but for control groups that are made within one reading's time. */
-ALWAYS_INLINE u64 place_of(const struct task_struct *task, u64 switches, u64 *room)
+/* Who a process is, and where it stands among others. The addresses of its parent and of its
+ * control groups are loaded by way of a place in a map: from there they are numbers. While a
+ * process does not run, none of the two is given to another one and comes back to it, but for
+ * control groups that are made within one reading's time. */
+ALWAYS_INLINE u64 place_of(const struct task_struct *task, u64 *room)
 {
 	volatile u64 *numbers = room;
-	u64 place = mixed(task->start_boottime, switches);
+	u64 place;
 
 	numbers[0] = (u64)task->real_parent;
 	numbers[1] = (u64)task->cgroups;
-	place = mixed(place, numbers[0]);
+	place = mixed(task->start_boottime, numbers[0]);
 	return mixed(place, numbers[1]) | 1;
+}
+
+/* Remembers where a process is to be found; from a place in a map that is a number. */
+ALWAYS_INLINE void remember(struct last *last, const struct task_struct *task)
+{
+	volatile u64 *number = &last->task;
+
+	*number = (u64)task;
 }
 
 /* How a process stands, by its threads alone; remembers how that is now. Whoever comes to a slot
@@ -215,12 +225,13 @@ ALWAYS_INLINE u64 place_of(const struct task_struct *task, u64 switches, u64 *ro
 ALWAYS_INLINE enum stand stand_of(const struct task_struct *task, u64 *room)
 {
 	struct last *last = last_of(task);
-	u32 round = this_round(), has_run;
+	u32 round = this_round(), is_same;
 	struct thread_walk walk = {};
-	u64 place;
+	u64 place, runtime;
 
 	if (!last || !round)
 		return STAND_MOVED;
+	remember(last, task);
 	last->still = 0;
 	/* First: what it does from here on is found out the next time. */
 	if (last->round == round || !all_rest(task, &walk)) {
@@ -228,13 +239,14 @@ ALWAYS_INLINE enum stand stand_of(const struct task_struct *task, u64 *room)
 		last->round = round;
 		return STAND_MOVED;
 	}
-	place = place_of(task, walk.switches, room);
-	has_run = last->round != round - 1 || last->runtime != walk.runtime || last->place != place;
+	place = place_of(task, room);
+	runtime = mixed(mixed(0, walk.runtime), walk.switches);
+	is_same = last->round == round - 1 && last->place == place;
 	last->round = round;
-	if (has_run) {
-		last->runtime = walk.runtime;
+	if (!is_same || last->runtime != runtime) {
+		last->runtime = runtime;
 		last->place = place;
-		return STAND_NEW;
+		return is_same ? STAND_RAN : STAND_NEW;
 	}
 	if (is_turn(task->tgid, round))
 		return STAND_ASKED;

@@ -25,6 +25,10 @@ const volatile u32 with_survey = 1;
 #define ASKED_MAX 256
 /* Bytes told in one run. */
 #define TOLD_BYTES 32768
+/* So many are reached for together before they are told; a power of two. */
+#define WAVE 16
+/* Of so many CPUs what they keep is reached for, too. */
+#define CPUS_REACHED 8
 /* What a process with THREADS_MAX threads takes. */
 #define CROWD_BYTES                                                                                \
 	(sizeof(struct record_process) + sizeof(struct record_memory) +                            \
@@ -193,14 +197,10 @@ SECTION("syscall") int survey_processes(struct survey *context)
 	return walk.is_lost ? -ESRCH : outcome;
 }
 
-/* A process that is to be told. */
-struct asked {
-	u32 tgid;
-	u32 stand; /* as it was met */
-};
-
+/* Those that are to be told, as they were met. Of those whose sockets are, the stand is the
+ * descriptor to go on from. */
 struct asks {
-	struct asked of[ASKED_MAX];
+	struct met of[ASKED_MAX];
 };
 
 struct {
@@ -239,30 +239,32 @@ struct telling_walk {
 	u32 outcome; /* enum outcome, of the last one */
 };
 
-/* Adds bytes of a fixed number to what is told. */
-#define TELL(told, from, length)                                                                   \
-	do {                                                                                       \
-		u32 at = (told)->filled;                                                           \
-                                                                                                   \
-		if (at > TOLD_BYTES - (length))                                                    \
-			break;                                                                     \
-		bpf_probe_read_kernel(&(told)->bytes[at], length, from);                           \
-		(told)->filled = at + (length);                                                    \
-	} while (0)
+/* Room for one more of what is told, which is taken once `filled` is raised; NULL where there is
+ * none. */
+ALWAYS_INLINE void *room_for(struct told *told, u32 bytes)
+{
+	u32 at = told->filled;
+
+	if (at > TOLD_BYTES - bytes)
+		return NULL;
+	return &told->bytes[at];
+}
 
 static long tell_thread(u32 index, struct thread_walk *walk)
 {
 	const struct task_struct *thread;
-	struct scratch *scratch;
+	struct record_task *record;
 	struct told *to;
 	u32 zero = 0;
 
 	(void)index;
 	if (walk->node == walk->head)
 		return 1;
-	scratch = bpf_map_lookup_elem(&scratches, &zero);
 	to = bpf_map_lookup_elem(&told, &zero);
-	if (!scratch || !to)
+	if (!to)
+		return 1;
+	record = room_for(to, sizeof(*record));
+	if (!record)
 		return 1;
 	thread = bpf_rdonly_cast((const void *)(walk->node -
 						FIELD_OFFSET(((struct task_struct *)0)->thread_node)),
@@ -271,10 +273,10 @@ static long tell_thread(u32 index, struct thread_walk *walk)
 		return 1;
 	if (thread->pid == thread->tgid)
 		return 0;
-	copy_thread(&scratch->task, thread);
-	scratch->task.parts = 0;
-	scratch->task.header = header_of(RECORD_TASK, sizeof(struct record_task));
-	TELL(to, &scratch->task, sizeof(struct record_task));
+	copy_thread(record, thread);
+	record->parts = 0;
+	record->header = header_of(RECORD_TASK, sizeof(*record));
+	to->filled += sizeof(*record);
 	return 0;
 }
 
@@ -295,33 +297,40 @@ ALWAYS_INLINE u32 tell_threads(const struct task_struct *task)
 	return walk.node == walk.head;
 }
 
-/* Tells a process; whether it could be told as a whole. Where the leader is gone, what the others
- * hold is not looked at here. */
-ALWAYS_INLINE u32 tell_process(struct told *to, struct scratch *scratch, struct task_struct *task,
-			       u32 stand)
+/* Whether a process was told of in the reading before, and is where it was. */
+ALWAYS_INLINE u32 is_as_remembered(u32 stand)
 {
-	u32 has_memory;
+	return stand == STAND_RAN || stand == STAND_ASKED;
+}
+
+/* Tells a process, but for who forked it, in its room; whether it could be told as a whole. Where
+ * the leader is gone, what the others hold is not looked at here. */
+ALWAYS_INLINE u32 tell_process(struct told *to, struct whole *whole, u64 *room,
+			       const struct task_struct *task, u32 stand)
+{
+	u32 size = sizeof(struct record_task) + sizeof(struct record_process), kept = 0;
 
 	if (task->pid != task->tgid)
 		return 1;
-	if (!untrusted(task)->mm && !has_one_thread(task))
+	if (!task->mm && !has_one_thread(task))
 		return 0;
-	copy_parts(scratch, task);
+	copy_parts(whole, task, room);
 	FORGET_MEMORY();
-	if (judged(stand, task, scratch->task.parts, &scratch->memory) == STAND_STILL) {
-		copy_still(&scratch->still, task);
-		TELL(to, &scratch->still, sizeof(scratch->still));
+	if (judged(stand, task, whole->task.parts, &whole->memory) == STAND_STILL) {
+		copy_still((struct record_still *)whole, task);
+		to->filled += sizeof(struct record_still);
 		return 1;
 	}
-	copy_rest(scratch, task);
-	has_memory = scratch->task.parts & TASK_HAS_MEMORY;
-	scratch->task.header = header_of(RECORD_TASK, sizeof(struct record_task) +
-							      sizeof(struct record_process));
-	if (has_memory)
-		scratch->task.header.size += sizeof(struct record_memory);
-	TELL(to, scratch, sizeof(struct record_task) + sizeof(struct record_process));
-	if (has_memory)
-		TELL(to, &scratch->memory, sizeof(struct record_memory));
+	copy_rest(whole, task);
+	if (is_as_remembered(stand)) {
+		whole->process.forker = (struct record_key){};
+		kept = TASK_FORKER_KEPT;
+	}
+	if (whole->task.parts & TASK_HAS_MEMORY)
+		size += sizeof(struct record_memory);
+	whole->task.parts |= kept;
+	whole->task.header = header_of(RECORD_TASK, size);
+	to->filled += size;
 	return tell_threads(task);
 }
 
@@ -332,6 +341,42 @@ ALWAYS_INLINE void forget(u32 tgid)
 
 	if (last)
 		last->place = 0;
+}
+
+/* A process that was told of before, by its address: to look it up costs more than to hold what is
+ * found there against what it is to be. Whoever is not ending stays there for as long as the lock
+ * is held that the caller holds. NULL: it is to be looked up. */
+ALWAYS_INLINE const struct task_struct *remembered(const struct met *entry)
+{
+	u32 slot = entry->tgid & (LASTS - 1);
+	struct last *last = bpf_map_lookup_elem(&lasts, &slot);
+	const struct task_struct *task;
+
+	if (!last || !is_as_remembered(entry->stand))
+		return NULL;
+	task = bpf_rdonly_cast((const void *)last->task, TYPE_NUMBER(struct task_struct));
+	if ((u32)task->pid != entry->tgid || (u32)task->tgid != entry->tgid ||
+	    task->start_boottime != entry->start || task->flags & PF_EXITING)
+		return NULL;
+	return task;
+}
+
+/* A process by its ID, and who forked it; NULL where there is none. What is returned may be looked
+ * at for as long as the caller's lock is held. */
+ALWAYS_INLINE const struct task_struct *looked_up(struct met *entry, struct record_process *process,
+						  u64 *room)
+{
+	struct task_struct *task = bpf_task_from_pid(entry->tgid);
+	volatile u64 *number = room;
+
+	if (!task)
+		return NULL;
+	if (is_as_remembered(entry->stand))
+		entry->stand = STAND_NEW;
+	copy_forker(process, task);
+	*number = (u64)task;
+	bpf_task_release(task);
+	return bpf_rdonly_cast((const void *)*number, TYPE_NUMBER(struct task_struct));
 }
 
 /* What came of telling the next one. */
@@ -346,9 +391,11 @@ enum outcome {
 __attribute__((noinline)) int tell_one(u32 count)
 {
 	u32 zero = 0, next, filled, is_whole = 1;
-	struct task_struct *task;
+	const struct task_struct *task;
 	struct scratch *scratch;
+	struct whole *whole;
 	struct asks *asks;
+	struct met *entry;
 	struct told *to;
 
 	if (!with_survey)
@@ -360,17 +407,19 @@ __attribute__((noinline)) int tell_one(u32 count)
 		return OUTCOME_NO_MORE;
 	next = to->next;
 	filled = to->filled;
-	if (next >= count || next >= ASKED_MAX || filled > TOLD_BYTES - CROWD_BYTES)
+	whole = room_for(to, CROWD_BYTES);
+	if (next >= count || next >= ASKED_MAX || !whole)
 		return OUTCOME_NO_MORE;
+	entry = &asks->of[next];
 	bpf_rcu_read_lock();
-	task = bpf_task_from_pid(asks->of[next].tgid);
-	if (task) {
-		is_whole = tell_process(to, scratch, task, asks->of[next].stand);
-		bpf_task_release(task);
-	} else {
+	task = remembered(entry);
+	if (!task)
+		task = looked_up(entry, &whole->process, scratch->chunk);
+	if (task)
+		is_whole = tell_process(to, whole, scratch->chunk, task, entry->stand);
+	else
 		/* It has ended, or is kept from programs: nothing of it is known. */
-		forget(asks->of[next].tgid);
-	}
+		forget(entry->tgid);
 	bpf_rcu_read_unlock();
 	if (!is_whole) {
 		to->filled = filled;
@@ -384,6 +433,115 @@ static long tell_next(u32 index, struct telling_walk *walk)
 {
 	(void)index;
 	walk->outcome = tell_one(walk->asked);
+	return walk->outcome != OUTCOME_TOLD;
+}
+
+/* Loads something, and does nothing with it. What is known of a process lies in dozens of places
+ * that nobody has looked at for long, and to wait for one after the other is most of what telling
+ * costs. Loads that do not wait for one another come in together: so those of a few processes are
+ * reached for at once, before anything is done with them. */
+#define REACH_FOR(number) asm volatile("" : : "r"(number))
+
+/* One of those that are told next, who may be gone: what is there is only looked at. */
+ALWAYS_INLINE const struct task_struct *one_of_wave(u32 index)
+{
+	u32 zero = 0, slot;
+	struct last *last;
+	struct asks *asks;
+	struct told *to;
+
+	asks = bpf_map_lookup_elem(&asked, &zero);
+	to = bpf_map_lookup_elem(&told, &zero);
+	if (!asks || !to)
+		return NULL;
+	slot = asks->of[(to->next + index) & (ASKED_MAX - 1)].tgid & (LASTS - 1);
+	last = bpf_map_lookup_elem(&lasts, &slot);
+	if (!last)
+		return NULL;
+	return bpf_rdonly_cast((const void *)last->task, TYPE_NUMBER(struct task_struct));
+}
+
+/* What is found at once of one of them, then by what was found, and then by that. */
+static long reach_for_task(u32 index, struct telling_walk *walk)
+{
+	const struct task_struct *task = one_of_wave(index);
+
+	(void)walk;
+	if (!task)
+		return 1;
+	REACH_FOR(task->flags);
+	REACH_FOR(task->se.sum_exec_runtime);
+	REACH_FOR(task->mm);
+	REACH_FOR(task->exit_state);
+	REACH_FOR(task->pid);
+	REACH_FOR(task->group_leader);
+	REACH_FOR(task->thread_node.next);
+	REACH_FOR(task->utime);
+	REACH_FOR(task->nvcsw);
+	REACH_FOR(task->real_cred);
+	REACH_FOR(task->signal);
+	REACH_FOR(task->self_exec_id);
+	REACH_FOR(task->ioac.rchar);
+	REACH_FOR(task->ioac.cancelled_write_bytes);
+	REACH_FOR(task->cgroups);
+	return 0;
+}
+
+static long reach_for_process(u32 index, struct telling_walk *walk)
+{
+	const struct task_struct *task = one_of_wave(index);
+	const struct signal_struct *signal;
+	const struct mm_struct *mm;
+
+	(void)walk;
+	if (!task)
+		return 1;
+	signal = task->signal;
+	mm = task->mm;
+	REACH_FOR(signal->nr_threads);
+	REACH_FOR(signal->utime);
+	REACH_FOR(signal->nvcsw);
+	REACH_FOR(signal->min_flt);
+	REACH_FOR(signal->ioac.rchar);
+	REACH_FOR(signal->ioac.cancelled_write_bytes);
+	REACH_FOR(signal->rlim[RLIMIT_NOFILE].rlim_cur);
+	REACH_FOR(mm->total_vm);
+	REACH_FOR(mm->data_vm);
+	REACH_FOR(mm->end_code);
+	REACH_FOR(mm->rss_stat[0].count);
+	REACH_FOR(mm->rss_stat[2].count);
+	REACH_FOR(mm->rss_stat[3].count);
+	REACH_FOR(task->files->fdt);
+	REACH_FOR(task->real_cred->euid.val);
+	return 0;
+}
+
+static long reach_beyond(u32 index, struct telling_walk *walk)
+{
+	const struct task_struct *task = one_of_wave(index);
+	struct distances *distances;
+	const u8 *counters;
+	u32 zero = 0, cpu;
+
+	(void)walk;
+	distances = bpf_map_lookup_elem(&cpu_distances, &zero);
+	if (!task || !distances)
+		return 1;
+	REACH_FOR(pair_at(task->files->fdt->open_fds)->next);
+	counters = (const u8 *)task->mm->rss_stat[0].counters;
+	for (cpu = 0; cpu < CPUS_REACHED && cpu < possible_cpus; cpu++)
+		REACH_FOR(pair_at(counters + distances->of_cpu[cpu])->next);
+	return 0;
+}
+
+/* Tells as many as are reached for together. */
+static long tell_wave(u32 index, struct telling_walk *walk)
+{
+	(void)index;
+	bpf_loop(WAVE, reach_for_task, walk, 0);
+	bpf_loop(WAVE, reach_for_process, walk, 0);
+	bpf_loop(WAVE, reach_beyond, walk, 0);
+	bpf_loop(WAVE, tell_next, walk, 0);
 	return walk->outcome != OUTCOME_TOLD;
 }
 
@@ -402,7 +560,7 @@ SECTION("syscall") int tell_asked(struct telling *context)
 		measure_distances();
 	to->next = context->next;
 	to->filled = 0;
-	bpf_loop(ASKED_MAX, tell_next, &walk, 0);
+	bpf_loop(ASKED_MAX / WAVE, tell_wave, &walk, 0);
 	context->is_crowd = walk.outcome == OUTCOME_CROWD;
 	return 0;
 }

@@ -19,10 +19,15 @@
 /* How many CPUs there may ever be. 0: what is kept for each CPU is left out. */
 const volatile u32 possible_cpus = 0;
 
-struct scratch {
+/* A thread, with a leader its process, and what that one holds. */
+struct whole {
 	struct record_task task;
 	struct record_process process;
 	struct record_memory memory;
+};
+
+struct scratch {
+	struct whole whole;
 	struct record_task_delays delays;
 	struct record_still still;
 	u64 chunk[CHUNK_WORDS];
@@ -124,12 +129,11 @@ static long count_chunk(u32 index, struct fd_walk *walk)
 }
 
 /* How many descriptors are open, by the bitmap of them; says in `parts` what is not known. */
-ALWAYS_INLINE u32 count_fds(const struct task_struct *task, u32 *parts)
+ALWAYS_INLINE u32 count_fds(const struct task_struct *task, u32 *parts, u64 *room)
 {
 	const struct files_struct *files = untrusted(task)->files;
 	struct fd_walk walk = {};
 	struct fdtable *table;
-	u64 word;
 
 	if (!files) {
 		*parts |= TASK_FDS_UNKNOWN;
@@ -140,10 +144,10 @@ ALWAYS_INLINE u32 count_fds(const struct task_struct *task, u32 *parts)
 	walk.words = table->max_fds / 64;
 	if (walk.words == 1) {
 		/* Nearly everybody has at most 64. */
-		if (bpf_probe_read_kernel(&word, sizeof(word), walk.next))
+		if (load_words(room, walk.next, 1))
 			*parts |= TASK_FDS_UNKNOWN;
 		else
-			walk.fds = ones(word);
+			walk.fds = ones(*room);
 		return walk.fds;
 	}
 	bpf_loop(CHUNKS_MAX, count_chunk, &walk, 0);
@@ -159,20 +163,21 @@ ALWAYS_INLINE u64 not_negative(s64 number)
 
 /* Adds up what each CPU keeps of the four counters. Their parts lie next to one another, because
  * the kernel allocates the four together; on one that does not they are left out. */
-ALWAYS_INLINE void add_parts_of_cpus(s64 *sums, const struct mm_struct *mm)
+ALWAYS_INLINE void add_parts_of_cpus(s64 *sums, const struct mm_struct *mm, u64 *room)
 {
 	const u8 *first = (const u8 *)mm->rss_stat[0].counters;
 	const u8 *last = (const u8 *)mm->rss_stat[NR_MM_COUNTERS - 1].counters;
+	const s32 *parts = (const s32 *)room;
 	struct distances *distances;
-	s32 parts[NR_MM_COUNTERS];
 	u32 zero = 0, cpu;
 
 	distances = bpf_map_lookup_elem(&cpu_distances, &zero);
 	if (!distances || last - first != (NR_MM_COUNTERS - 1) * sizeof(s32))
 		return;
 	for (cpu = 0; cpu < CPUS_MAX && cpu < possible_cpus; cpu++) {
-		if (bpf_probe_read_kernel(parts, sizeof(parts), first + distances->of_cpu[cpu]))
+		if (load_words(room, first + distances->of_cpu[cpu], 2))
 			return;
+		FORGET_MEMORY();
 		sums[0] += parts[0];
 		sums[1] += parts[1];
 		sums[2] += parts[2];
@@ -180,7 +185,7 @@ ALWAYS_INLINE void add_parts_of_cpus(s64 *sums, const struct mm_struct *mm)
 	}
 }
 
-ALWAYS_INLINE void copy_resident(struct record_memory *to, const struct mm_struct *mm)
+ALWAYS_INLINE void copy_resident(struct record_memory *to, const struct mm_struct *mm, u64 *room)
 {
 	s64 sums[NR_MM_COUNTERS] = {};
 
@@ -195,7 +200,7 @@ ALWAYS_INLINE void copy_resident(struct record_memory *to, const struct mm_struc
 		sums[1] = mm->rss_stat[1].count;
 		sums[2] = mm->rss_stat[2].count;
 		sums[3] = mm->rss_stat[3].count;
-		add_parts_of_cpus(sums, mm);
+		add_parts_of_cpus(sums, mm, room);
 	}
 	to->file_pages = not_negative(sums[MM_FILEPAGES]);
 	to->anon_pages = not_negative(sums[MM_ANONPAGES]);
@@ -204,30 +209,36 @@ ALWAYS_INLINE void copy_resident(struct record_memory *to, const struct mm_struc
 }
 
 ALWAYS_INLINE void copy_memory(struct record_memory *to, const struct task_struct *task,
-			       const struct mm_struct *mm, u32 *parts)
+			       const struct mm_struct *mm, u32 *parts, u64 *room)
 {
-	copy_resident(to, mm);
+	copy_resident(to, mm, room);
 	to->total_pages = mm->total_vm;
 	to->data_pages = mm->data_vm + mm->stack_vm;
 	to->start_code = mm->start_code;
 	to->end_code = mm->end_code;
-	to->fds = count_fds(task, parts);
+	to->fds = count_fds(task, parts, room);
 	to->zero = 0;
 }
 
-ALWAYS_INLINE void copy_process(struct record_process *to, struct task_struct *task)
+ALWAYS_INLINE void copy_forker(struct record_process *to, struct task_struct *task)
 {
 	const struct origin *origin = bpf_task_storage_get(&origins, task, NULL, 0);
-	const struct task_struct *seen = untrusted(task);
-	const struct signal_struct *signal = seen->signal;
 
 	if (origin)
 		to->forker = origin->forker;
 	else
 		to->forker = (struct record_key){};
+}
+
+/* All of a process but who forked it. */
+ALWAYS_INLINE void copy_process(struct record_process *to, const struct task_struct *task)
+{
+	const struct task_struct *seen = untrusted(task);
+	const struct signal_struct *signal = seen->signal;
+
 	to->parent = key_of(seen->real_parent);
 	to->self_exec_id = task->self_exec_id;
-	copy_comm(to->comm, task);
+	load_words(to->comm, &task->comm, 2);
 	to->euid = seen->real_cred->euid.val;
 	to->nr_threads = signal->nr_threads;
 	to->cgroup_id = seen->cgroups->dfl_cgrp->kn->id;
@@ -301,7 +312,8 @@ ALWAYS_INLINE u32 is_told_by_print(struct scratch *scratch, const struct task_st
 {
 	if (task->pid != task->tgid)
 		return 0;
-	if (judged(scratch->stand, task, scratch->task.parts, &scratch->memory) != STAND_STILL)
+	if (judged(scratch->stand, task, scratch->whole.task.parts, &scratch->whole.memory) !=
+	    STAND_STILL)
 		return 0;
 	write_still(scratch, task, seq);
 	return 1;
@@ -309,7 +321,7 @@ ALWAYS_INLINE u32 is_told_by_print(struct scratch *scratch, const struct task_st
 
 /* Which parts a record has stands in the record itself and is read from there again: a number
  * that the verifier does not know lets it go on once, and not once for each combination. */
-ALWAYS_INLINE void copy_parts(struct scratch *scratch, struct task_struct *task)
+ALWAYS_INLINE void copy_parts(struct whole *to, const struct task_struct *task, u64 *room)
 {
 	const struct task_struct *seen = untrusted(task);
 	const struct task_struct *leader = seen->group_leader;
@@ -318,31 +330,31 @@ ALWAYS_INLINE void copy_parts(struct scratch *scratch, struct task_struct *task)
 
 	if (task->pid == task->tgid)
 		parts = TASK_HAS_PROCESS;
-	scratch->task.parts = parts;
+	to->task.parts = parts;
 	FORGET_MEMORY();
 	if (!mm || task->flags & PF_KTHREAD)
 		return;
 	/* Where the leader is gone, what the process holds is seen through the others. */
 	if (task->pid != task->tgid && leader->mm)
 		return;
-	parts = scratch->task.parts | TASK_HAS_MEMORY;
-	copy_memory(&scratch->memory, task, mm, &parts);
-	scratch->task.parts = parts;
+	parts = to->task.parts | TASK_HAS_MEMORY;
+	copy_memory(&to->memory, task, mm, &parts, room);
+	to->task.parts = parts;
 }
 
 /* Fills in what was not looked at on the way: a thread, and with a leader its process. */
-ALWAYS_INLINE void copy_rest(struct scratch *scratch, struct task_struct *task)
+ALWAYS_INLINE void copy_rest(struct whole *to, const struct task_struct *task)
 {
-	copy_thread(&scratch->task, task);
-	if (scratch->task.parts & TASK_HAS_PROCESS)
-		copy_process(&scratch->process, task);
+	copy_thread(&to->task, task);
+	if (to->task.parts & TASK_HAS_PROCESS)
+		copy_process(&to->process, task);
 	FORGET_MEMORY();
 }
 
 /* Bytes that lie together at the beginning: a thread, and with a leader its process. */
-ALWAYS_INLINE u32 first_bytes(const struct scratch *scratch)
+ALWAYS_INLINE u32 first_bytes(const struct whole *whole)
 {
-	if (scratch->task.parts & TASK_HAS_PROCESS)
+	if (whole->task.parts & TASK_HAS_PROCESS)
 		return sizeof(struct record_task) + sizeof(struct record_process);
 	return sizeof(struct record_task);
 }
@@ -353,6 +365,7 @@ SECTION("iter/task") int write_task(struct bpf_iter__task *context)
 	struct seq_file *seq = context->meta->seq;
 	u32 zero = 0, first, second = 0, third = 0;
 	struct scratch *scratch;
+	struct whole *whole;
 
 	if (!task)
 		return 0;
@@ -364,26 +377,29 @@ SECTION("iter/task") int write_task(struct bpf_iter__task *context)
 	if (is_told_by_standing(scratch, task, seq))
 		return 0;
 	FORGET_MEMORY();
-	copy_parts(scratch, task);
+	whole = &scratch->whole;
+	copy_parts(whole, task, scratch->chunk);
 	FORGET_MEMORY();
 	if (is_told_by_print(scratch, task, seq))
 		return 0;
-	copy_rest(scratch, task);
+	copy_rest(whole, task);
+	if (whole->task.parts & TASK_HAS_PROCESS)
+		copy_forker(&whole->process, task);
 	if (setting() & SETTING_DELAYS) {
 		copy_task_delays(&scratch->delays, task);
-		scratch->task.parts |= TASK_HAS_DELAYS;
+		whole->task.parts |= TASK_HAS_DELAYS;
 	}
 	FORGET_MEMORY();
-	first = first_bytes(scratch);
-	if (scratch->task.parts & TASK_HAS_MEMORY)
+	first = first_bytes(whole);
+	if (whole->task.parts & TASK_HAS_MEMORY)
 		second = sizeof(struct record_memory);
-	if (scratch->task.parts & TASK_HAS_DELAYS)
+	if (whole->task.parts & TASK_HAS_DELAYS)
 		third = sizeof(struct record_task_delays);
-	scratch->task.header = header_of(RECORD_TASK, first + second + third);
+	whole->task.header = header_of(RECORD_TASK, first + second + third);
 	/* Where one finds no room, the kernel takes back those before. */
-	bpf_seq_write(seq, scratch, first);
+	bpf_seq_write(seq, whole, first);
 	if (second)
-		bpf_seq_write(seq, &scratch->memory, second);
+		bpf_seq_write(seq, &whole->memory, second);
 	if (third)
 		bpf_seq_write(seq, &scratch->delays, third);
 	return 0;

@@ -6,6 +6,7 @@
 //! on the way: PIDs go to others, processes end between two files, one call fails. Each of these
 //! spoils one field of one process at most, and is counted in `troubles.rs`.
 
+pub(crate) mod candidate;
 mod closed;
 mod ends;
 mod glimpse;
@@ -37,9 +38,9 @@ use mpp_accounting::exit::ExitSource;
 use mpp_accounting::network::Network;
 use mpp_accounting::process::{Absence, Identity, ProcessKey, ProcessSample};
 use mpp_accounting::snapshot::{Host, Snapshot, Trouble, Visibility};
-use mpp_parse::proc_pid_stat;
 use rustix::fd::{AsFd, OwnedFd};
 
+use self::candidate::Candidate;
 use self::closed::Closed;
 use self::ends::LOOK_WAIT_MIN;
 pub use self::glimpse::{Glimpse, NeedsSweep};
@@ -55,13 +56,13 @@ use crate::exits::{ExitRoom, Programs, Refusal, Witness};
 use crate::identity::roster::Roster;
 use crate::identity::shared::SharedIdentities;
 use crate::identity::{self, Wants};
-use crate::measure::{Buffers, is_ending};
+use crate::measure::Buffers;
 use crate::memory_reader::scan::{self, Question, Scan};
 use crate::memory_reader::{MemoryReader, MemoryReaderKind};
 use crate::needs::{IdentityWait, Measures, Needs};
 use crate::origin::{Origin, ProcfsKind};
 use crate::own_thread::ThreadDeeds;
-use crate::proc_fs::{FileError, Name, Room, open_folder};
+use crate::proc_fs::Room;
 use crate::sockets::{SWEEP_BUDGET, SocketSource, TableScope};
 use crate::taskstats::DelayAccounting;
 
@@ -507,39 +508,30 @@ impl Collector {
         Ok(samples)
     }
 
-    /// The PIDs of the processes that `is_wanted` by command name and, where it asks for that,
-    /// effective user; ascending. Nothing else is read of them, and nothing is remembered.
+    /// The PIDs of the processes that `is_wanted` by command name and effective user, as far as it
+    /// asks for them; ascending. Nothing else is read of them, and nothing is remembered.
     ///
     /// # Errors
     /// The processes could not be listed.
     pub fn pids_where(
         &mut self,
-        mut is_wanted: impl FnMut(&[u8], &mut dyn FnMut() -> Option<u32>) -> bool,
+        mut is_wanted: impl FnMut(&mut Candidate<'_>) -> bool,
     ) -> Result<Vec<u32>, CollectError> {
         self.origin.refresh(&self.procfs, &mut self.buffers.room)?;
         self.trouble = Trouble::default();
         self.list()?;
-        let listed = mem::take(&mut self.pids);
-        let mut stat_room = mem::take(&mut self.stat_room);
-        let wanted = listed.iter().copied().filter(|pid| {
-            let name = Name::in_process(*pid, "stat");
-            let text = stat_room.read_lines(&self.origin.root, name.as_c_str(), 1);
-            let stat = text
-                .map_err(FileError::absence)
-                .and_then(|text| proc_pid_stat::parse(text).map_err(|_| Absence::Malformed));
-            match stat {
-                Ok(stat) if is_ending(&stat) => false,
-                Ok(stat) => is_wanted(stat.comm, &mut || self.owner_of(*pid)),
-                Err(why) => {
-                    count(&mut self.trouble, why);
-                    false
-                }
+        let mut listed = mem::take(&mut self.pids);
+        let mut room = mem::take(&mut self.stat_room);
+        listed.retain(|pid| {
+            let mut candidate = Candidate::new(*pid, &self.origin, &mut room);
+            let is_wanted = is_wanted(&mut candidate);
+            if let Some(why) = candidate.trouble() {
+                count(&mut self.trouble, why);
             }
+            is_wanted
         });
-        let wanted = wanted.collect();
-        self.pids = listed;
-        self.stat_room = stat_room;
-        Ok(wanted)
+        self.stat_room = room;
+        Ok(listed)
     }
 
     /// Asks every process a question, and reads of each no more than its answer takes. Nobody
@@ -553,23 +545,18 @@ impl Collector {
     pub fn scan(&mut self, question: &Arc<Question>, wait: Duration) -> Result<Scan, CollectError> {
         self.origin.refresh(&self.procfs, &mut self.buffers.room)?;
         self.trouble = Trouble::default();
+        let now_ticks = self.origin.scale.ticks_at(self.origin.since_boot());
         self.list()?;
         let pids = mem::take(&mut self.pids);
         if self.origin.is_frozen() {
             return Ok(Scan { undecided: pids, ..Scan::default() });
         }
         let root = duplicate_root(&self.origin, &self.procfs)?;
-        let found = scan::scan(root, pids, question, wait);
+        let found = scan::scan(root, pids, now_ticks, question, wait);
         found.unknown.iter().for_each(|(_, why)| count(&mut self.trouble, *why));
         let is_blocked = |(_, why): &&(u32, Absence)| *why == Absence::Blocked;
         self.trouble.blocked = found.unknown.iter().filter(is_blocked).count() as u64;
         Ok(found)
-    }
-
-    /// The effective user of a process; `None` where that cannot be told.
-    fn owner_of(&mut self, pid: u32) -> Option<u32> {
-        let folder = open_folder(&self.origin.root, Name::of(pid).as_c_str()).ok()?;
-        self.owner(&folder).ok()
     }
 
     /// Our own PID and those of our helper processes, as this procfs numbers them.

@@ -4,6 +4,7 @@
 //! earlier one gave. So what is missing is kept as a [`Grant`], which includes what is held
 //! already, and grants are joined before one of them is written down as a command.
 
+use std::ffi::CStr;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, statat};
@@ -20,9 +21,20 @@ pub(crate) const NAMES: [(CapabilitySet, &str); 6] = [
     (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN"),
     (CapabilitySet::SYS_ADMIN, "CAP_SYS_ADMIN"),
 ];
-/// What container managers leave in the containers they start.
-const CONTAINER_MARKS: [&std::ffi::CStr; 3] =
-    [c"/.dockerenv", c"/run/.containerenv", c"/run/systemd/container"];
+/// What systemd leaves where it finds itself in a container, at each start of it.
+const CONTAINER_MARK: &CStr = c"/run/systemd/container";
+/// What container managers leave in the file systems of the containers they start. Machines whose
+/// disk was made from such a file system have them as well.
+const IMAGE_MARKS: [&CStr; 2] = [c"/.dockerenv", c"/run/.containerenv"];
+/// Namespaces of which a container has at least one of its own, unless it was given all of its
+/// host's; and the numbers of those that the kernel itself began with: `PROC_PID_INIT_INO` and its
+/// like, include/linux/proc_ns.h. That a new one bears another number is shown by the live test
+/// `an_image_that_boots_as_a_machine_is_no_container`.
+const FIRST_NAMESPACES: [(&CStr, u64); 3] = [
+    (c"/proc/self/ns/pid", 0xEFFF_FFFC),
+    (c"/proc/self/ns/uts", 0xEFFF_FFFE),
+    (c"/proc/self/ns/ipc", 0xEFFF_FFFF),
+];
 /// What they leave in the environment there: podman and systemd the first, Kubernetes the other.
 const CONTAINER_VARIABLES: [&str; 2] = ["container", "KUBERNETES_SERVICE_HOST"];
 
@@ -132,11 +144,19 @@ fn permitted() -> CapabilitySet {
 }
 
 fn is_container() -> bool {
-    let is_there = |path: &std::ffi::CStr| {
-        sys::retrying(|| statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)).is_ok()
-    };
-    CONTAINER_MARKS.into_iter().any(is_there)
+    let is_there =
+        |path: &CStr| sys::retrying(|| statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)).is_ok();
+    is_there(CONTAINER_MARK)
         || CONTAINER_VARIABLES.into_iter().any(|name| std::env::var_os(name).is_some())
+        || (IMAGE_MARKS.into_iter().any(is_there) && !is_in_first_namespaces())
+}
+
+/// Whether the namespaces of this process are surely those that the kernel began with.
+fn is_in_first_namespaces() -> bool {
+    FIRST_NAMESPACES.into_iter().all(|(path, number)| {
+        let found = sys::retrying(|| statat(CWD, path, AtFlags::empty()));
+        found.is_ok_and(|status| status.st_ino == number)
+    })
 }
 
 #[cfg(test)]

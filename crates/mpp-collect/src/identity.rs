@@ -18,7 +18,7 @@ use mpp_accounting::process::{
     Absence, EnvironmentEntry, Identity, IdentityNeeds, ProcessKey, ProcessState,
     ProportionalMemory, Reading, ThreadList, ThreadView, Usage,
 };
-use mpp_accounting::units::{IoTotals, Totals};
+use mpp_accounting::units::{IoTotals, Totals, UsageTotals};
 use mpp_parse::proc_pid_environ::{is_clobbered, variables};
 use mpp_parse::proc_pid_stat::Stat;
 use mpp_parse::{proc_pid_cgroup, proc_pid_smaps_rollup};
@@ -486,17 +486,16 @@ impl Known {
     /// What procfs says of CPU time, in ticks, may be below what was told in nanoseconds a moment
     /// ago, and the other way round in one of the two modes: what was counted stands until it is
     /// passed.
-    pub(crate) fn hand_out(&mut self, read: Usage) -> Usage {
-        let [own, reaped] = self.cpu.map(|Totals([user, system])| Totals([user, system, 0, 0]));
-        let usage = Usage { own: read.own.raised_to(own), reaped: read.reaped.raised_to(reaped) };
-        self.cpu =
-            [usage.own, usage.reaped].map(|Totals([user, system, ..])| Totals([user, system]));
-        usage
+    pub(crate) fn hand_out(&mut self, own: UsageTotals, reaped: UsageTotals) -> Usage {
+        let told = self.cpu.map(|Totals([user, system])| Totals([user, system, 0, 0]));
+        let [own, reaped] = [own.raised_to(told[0]), reaped.raised_to(told[1])];
+        self.cpu = [own, reaped].map(|Totals([user, system, ..])| Totals([user, system]));
+        Usage::new(own, reaped)
     }
 
     /// Takes note of how many threads it has.
-    pub(crate) fn note_thread_count(&mut self, threads: u64) {
-        self.threads_max = self.threads_max.max(u32::try_from(threads).unwrap_or(u32::MAX));
+    pub(crate) fn note_thread_count(&mut self, threads: u32) {
+        self.threads_max = self.threads_max.max(threads);
     }
 
     /// User and system time of its own as they were last handed out, nanoseconds.

@@ -42,6 +42,7 @@ mod visibility;
 mod hostile;
 
 pub use bpf::Refusal;
+pub use collector::candidate::Candidate;
 pub use collector::{Collector, CollectorOptions};
 pub use error::CollectError;
 pub use memory_reader::MemoryReaderKind;

@@ -29,7 +29,7 @@ use crate::origin::Origin;
 use crate::proc_fs::{
     FileError, FileResult, Listing, Name, Room, open_file, open_folder, open_listing, status_at,
 };
-use crate::scale::io_totals;
+use crate::scale::{io_totals, small_count};
 use crate::sockets::SocketSource;
 
 /// A kernel thread, which has no memory of its own: `PF_KTHREAD` of `include/linux/sched.h`.
@@ -182,9 +182,9 @@ impl Subject<'_> {
         buffers: &mut Buffers,
     ) -> Gauges {
         let mut gauges = Gauges::absent(Absence::NotRequested);
-        gauges.threads = Reading::Value(self.stat.num_threads);
+        gauges.threads = Reading::Value(small_count(self.stat.num_threads));
         if measures.memory {
-            gauges.memory = self.memory(buffers);
+            gauges.put_memory(self.memory(buffers));
         }
         if measures.fds {
             gauges.fds = self.descriptors(buffers);
@@ -218,7 +218,7 @@ impl Subject<'_> {
     }
 
     /// A zombie's descriptors are closed, and kernel threads have none.
-    fn descriptors(&self, buffers: &mut Buffers) -> Reading<u64> {
+    fn descriptors(&self, buffers: &mut Buffers) -> Reading<u32> {
         if self.has_no_memory() {
             return Reading::Value(0);
         }
@@ -234,7 +234,7 @@ impl Subject<'_> {
                 .and_then(|folder| buffers.listing.count(&folder))
         };
         match count {
-            Ok(count) => Reading::Value(count),
+            Ok(count) => Reading::Value(small_count(count)),
             Err(errno) => Reading::Absent(self.absence(errno.into())),
         }
     }
@@ -244,7 +244,7 @@ impl Subject<'_> {
     pub(crate) fn sockets(
         &self,
         key: ProcessKey,
-        fds: Option<u64>,
+        fds: Option<u32>,
         source: &mut SocketSource,
     ) -> Reading<Arc<[Socket]>> {
         let found = match self.phase {
@@ -370,7 +370,7 @@ impl Subject<'_> {
     }
 
     fn read_status(&self, buffers: &mut Buffers, name: &CStr) -> Reading<Status> {
-        match buffers.room.read(self.folder, name) {
+        match buffers.room.read_lines(self.folder, name, 1) {
             Ok(text) => parsed(proc_pid_status::parse(text).ok()),
             Err(error) => Reading::Absent(missing_in(self.origin, error)),
         }
@@ -519,7 +519,7 @@ impl IoReader<'_> {
         let mut usage = self.subject.origin.scale.usage(self.subject.stat);
         let not_requested = Reading::Absent(Absence::NotRequested);
         if needs == ThreadNeeds::None {
-            let io = ProcessIo { total: self.total(buffers), threads: not_requested };
+            let io = ProcessIo::new(self.total(buffers), not_requested);
             return Ok(Counters { usage, io });
         }
         let mut thread_count = self.subject.stat.num_threads;
@@ -530,28 +530,28 @@ impl IoReader<'_> {
             let (key, has_exited) = (process.main_thread(), self.has_exited(process.pid));
             let threads = ThreadList::new(process, total, &[ThreadIo { key, total, has_exited }]);
             let (total, threads) = (Reading::Value(total), Reading::Value(threads));
-            return Ok(Counters { usage, io: ProcessIo { total, threads } });
+            return Ok(Counters { usage, io: ProcessIo::new(total, threads) });
         }
         for _ in 0..ATTEMPTS {
             let total = match self.total(buffers) {
                 Reading::Value(total) => total,
                 Reading::Absent(why) => {
                     let (total, threads) = (Reading::Absent(why), Reading::Absent(why));
-                    return Ok(Counters { usage, io: ProcessIo { total, threads } });
+                    return Ok(Counters { usage, io: ProcessIo::new(total, threads) });
                 }
             };
             let threads = self.threads(thread_count, total, buffers);
             let total = Reading::Value(total);
             if needs == ThreadNeeds::EachAtAnyMoment {
-                return Ok(Counters { usage, io: ProcessIo { total, threads } });
+                return Ok(Counters { usage, io: ProcessIo::new(total, threads) });
             }
             let Some((now, count_now)) = self.stat_again(buffers)? else {
                 // Nobody can say whether the two belong together.
                 return Ok(self.unstable(usage));
             };
             let is_whole = thread_count > 1 || count_now <= 1;
-            if now.reaped == usage.reaped && is_whole {
-                return Ok(Counters { usage, io: ProcessIo { total, threads } });
+            if now.reaped() == usage.reaped() && is_whole {
+                return Ok(Counters { usage, io: ProcessIo::new(total, threads) });
             }
             (usage, thread_count) = (now, count_now);
         }
@@ -560,10 +560,7 @@ impl IoReader<'_> {
 
     fn unstable(&self, usage: Usage) -> Counters {
         let why = Absence::Unstable;
-        Counters {
-            usage,
-            io: ProcessIo { total: Reading::Absent(why), threads: Reading::Absent(why) },
-        }
+        Counters { usage, io: ProcessIo::absent(why) }
     }
 
     /// `None` where it can no longer be read, though it may well exist.
@@ -692,7 +689,7 @@ pub(crate) fn is_ending(stat: &Stat<'_>) -> bool {
 
 /// Whether anything came with reaped children.
 pub(crate) fn has_reaped(usage: &Usage) -> bool {
-    usage.reaped != UsageTotals::ZERO
+    usage.reaped() != UsageTotals::ZERO
 }
 
 /// Opens a process's `io` file to keep it.

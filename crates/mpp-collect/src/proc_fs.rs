@@ -46,6 +46,12 @@ pub(crate) fn open_file(at: impl AsFd, name: &CStr) -> Result<OwnedFd> {
     sys::retrying(|| rustix::fs::openat(at.as_fd(), name, flags, Mode::empty()))
 }
 
+/// Reads one byte of an open file from its beginning, for whether it can be read.
+pub(crate) fn read_byte(file: BorrowedFd<'_>) -> Result<()> {
+    let mut byte = [0];
+    sys::retrying(|| rustix::io::pread(file, &mut byte, 0)).map(|_| ())
+}
+
 /// What stat(2) says of an open folder or file.
 pub(crate) fn status_of(of: impl AsFd) -> Result<Stat> {
     sys::retrying(|| rustix::fs::fstat(of.as_fd()))

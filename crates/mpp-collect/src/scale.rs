@@ -61,10 +61,10 @@ impl Scale {
         let totals = |user, system, minor, major| -> UsageTotals {
             Totals([self.ns(user), self.ns(system), minor, major])
         };
-        Usage {
-            own: totals(stat.utime_ticks, stat.stime_ticks, stat.minflt, stat.majflt),
-            reaped: totals(stat.cutime_ticks, stat.cstime_ticks, stat.cminflt, stat.cmajflt),
-        }
+        Usage::new(
+            totals(stat.utime_ticks, stat.stime_ticks, stat.minflt, stat.majflt),
+            totals(stat.cutime_ticks, stat.cstime_ticks, stat.cminflt, stat.cmajflt),
+        )
     }
 
     /// Memory in bytes.
@@ -96,6 +96,11 @@ impl Scale {
         let ns = seconds.saturating_mul(NS_PER_SECOND);
         ns.saturating_add(rest * NS_PER_SECOND / self.ticks_per_second)
     }
+}
+
+/// How many threads or descriptors a process has, of which no kernel lets it have more.
+pub(crate) fn small_count(count: u64) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// I/O of a process or a thread, in the order of [`IoCounter`](mpp_accounting::units::IoCounter).

@@ -214,7 +214,7 @@ impl SocketSource {
         &mut self,
         key: ProcessKey,
         directory: BorrowedFd<'_>,
-        fds: Option<u64>,
+        fds: Option<u32>,
     ) -> Reading<Arc<[Socket]>> {
         // Looked at before the descriptors are: what is done to them meanwhile changes it.
         let sign = match self.remembers {

@@ -45,21 +45,26 @@ fn question(name: &str, variables: &[(&str, Option<&str>)]) -> Arc<Question> {
     let owned = |(key, value): &(&str, Option<&str>)| ((*key).to_owned(), value.map(str::to_owned));
     let variables: Vec<_> = variables.iter().map(owned).collect();
     Arc::new(move |seen: &Seen<'_>| {
-        let is_one = |name: &str| seen.comm == name.as_bytes();
+        let Some(comm) = seen.comm() else { return Step::Read(Part::Comm) };
+        let is_one = |name: &str| comm == name.as_bytes();
         if !name.is_empty() && !name.split('|').any(is_one) {
             return Step::No;
         }
         match seen.text(Part::Environ) {
             None => return Step::Read(Part::Environ),
             Some(Reading::Absent(why)) => return Step::Unknown(why),
-            Some(Reading::Value(_)) if seen.has_lost_environment() => return Step::Undecided,
             Some(Reading::Value(_)) => {}
+        }
+        match seen.has_lost_environment() {
+            None => return Step::Read(Part::Stat),
+            Some(true) => return Step::Undecided,
+            Some(false) => {}
         }
         let is_as_asked = |(key, value): &(String, Option<String>)| {
             seen.variable(key.as_bytes()) == value.as_deref().map(str::as_bytes)
         };
         match variables.iter().all(is_as_asked) {
-            true => Step::Yes(Box::new(seen.identity(&[]))),
+            true => Step::Yes,
             false => Step::No,
         }
     })
@@ -71,7 +76,7 @@ fn scan(question: &Arc<Question>) -> Scan {
 }
 
 fn pids(scan: &Scan) -> Vec<u32> {
-    scan.found.iter().map(|(key, _)| key.pid).collect()
+    scan.found.clone()
 }
 
 #[test]
@@ -94,16 +99,17 @@ fn what_a_question_asks_for_is_read_once_and_kept_of_those_that_match() {
     let sleeper = Sleeper::start(&[]);
     let pid = sleeper.pid();
     let question: Arc<Question> = Arc::new(move |seen: &Seen<'_>| {
-        let parts = [Part::Executable, Part::Cgroup, Part::Cmdline];
-        match parts.into_iter().find(|part| seen.text(*part).is_none()) {
-            _ if seen.key.pid != pid => Step::No,
-            Some(part) => Step::Read(part),
-            None => Step::Yes(Box::new(seen.identity(&[]))),
+        let parts = [Part::Executable, Part::Cgroup, Part::Cmdline, Part::Owner, Part::Stat];
+        match (parts.into_iter().find(|part| !seen.has(*part)), seen.key()) {
+            _ if seen.pid != pid => Step::No,
+            (Some(part), _) => Step::Read(part),
+            (None, Some(key)) => Step::Keep(key, Box::new(seen.identity(&[]))),
+            (None, None) => Step::Undecided,
         }
     });
-    let Scan { found, parents, .. } = scan(&question);
+    let Scan { kept, parents, .. } = scan(&question);
     assert!(parents.contains(&(pid, std::process::id())));
-    let [(key, identity)] = found.as_slice() else { panic!("expected one, found {found:?}") };
+    let [(key, identity)] = kept.as_slice() else { panic!("expected one, kept {kept:?}") };
     let status = std::fs::metadata(format!("/proc/{pid}")).unwrap();
     assert_eq!((key.pid, identity.uid), (pid, status.uid()));
     assert_eq!(&*identity.comm, b"sleep");

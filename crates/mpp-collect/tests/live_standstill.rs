@@ -26,7 +26,7 @@ mod hostile;
 const SWEEPS_TO_EVERYBODY: usize = 16;
 
 /// So many descriptors nobody has: what is found in a sample again was not read.
-const MARK: Reading<u64> = Reading::Value(u64::MAX);
+const MARK: Reading<u32> = Reading::Value(u32::MAX);
 
 /// Long enough on any machine; mostly it is there in milliseconds.
 const LONG: Duration = Duration::from_secs(20);
@@ -480,7 +480,7 @@ fn memory_that_others_take_from_a_sleeping_process_is_seen_after_sixteen_sweeps(
         pair.mark(load.pid());
         let mut shared = || {
             let [kept, _] = pair.sweep(load.pid());
-            kept.unwrap().gauges.memory.value().unwrap().shared_bytes
+            kept.unwrap().gauges.memory().value().unwrap().shared_bytes
         };
         let before = shared();
         File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
@@ -531,9 +531,9 @@ fn memory_and_descriptors_of_a_sleeping_process_are_read_again_within_sixteen_sw
         pair.sweep_for(&needs, load.pid());
         let process = pair.kept.processes.iter_mut().find(|p| p.key.pid == load.pid()).unwrap();
         process.gauges.fds = MARK;
-        process.gauges.memory = Reading::Absent(Absence::Unstable);
+        process.gauges.put_memory(Reading::Absent(Absence::Unstable));
         let is_marked = |sample: &ProcessSample| {
-            sample.gauges.fds == MARK || sample.gauges.memory.value().is_none()
+            sample.gauges.fds == MARK || sample.gauges.memory().value().is_none()
         };
         let mut sweeps = 0;
         let [kept, read] = loop {

@@ -13,6 +13,7 @@ mod table;
 use std::str::FromStr;
 
 use mpp_accounting::ended::EndedReport;
+use mpp_accounting::rate::rounded;
 use mpp_accounting::report::{Column, Figure, Form, Value};
 use mpp_accounting::{ended::ENDED_METRICS, metric::MetricId};
 
@@ -56,7 +57,7 @@ impl FromStr for EndedFormat {
     type Err = UnknownWord;
 
     fn from_str(word: &str) -> Result<Self, UnknownWord> {
-        UnknownWord::unless_found("format", word, &EndedFormat::WORDS)
+        UnknownWord::unless_found(word, &EndedFormat::WORDS)
     }
 }
 
@@ -160,7 +161,7 @@ fn cpu(figures: &[Figure]) -> Figure {
             Some(Figure::Known { value: user, mark }),
             Some(Figure::Known { value: system, mark: other }),
         ) => Figure::Known {
-            value: Value::Float(user.as_float() + system.as_float()),
+            value: Value::Float(rounded(user.as_float() + system.as_float())),
             mark: mark.and(other),
         },
         (Some(absent @ Figure::Absent(_)), _) | (_, Some(absent)) => absent,

@@ -97,6 +97,8 @@ pub(crate) struct TroubleClass {
     /// As machine formats spell it.
     pub(crate) name: &'static str,
     pub(crate) count: u64,
+    /// What a table needs to say it.
+    pub(crate) concern: Concern,
     /// What one of them is for people.
     one: &'static str,
     /// The same of none and several.
@@ -110,6 +112,16 @@ impl TroubleClass {
     }
 }
 
+/// When people are told of a class of trouble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Concern {
+    /// Counted over all processes of the machine, most of which nobody asked about: only where
+    /// something is missing of those that were asked about.
+    Members,
+    /// Always: something of ours, or of the kernel's, did not go as it should.
+    Measuring,
+}
+
 /// A count, and what is counted.
 pub(crate) fn counted(count: u64, one: &str, several: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { several })
@@ -119,70 +131,116 @@ pub(crate) fn counted(count: u64, one: &str, several: &str) -> String {
 const CUT: &str = "with too many descriptors to find sockets";
 const UNREACHED: &str = "not reached in the time for sockets";
 
-/// What may go wrong in a sweep: its name, its count, and what is counted, of one and of several.
-type TroubleRow = (&'static str, fn(&Trouble) -> u64, &'static str, &'static str);
+/// What may go wrong in a sweep: its name, its count, whom it concerns, and what is counted, of one
+/// and of several.
+type TroubleRow = (&'static str, fn(&Trouble) -> u64, Concern, &'static str, &'static str);
 
 /// The classes of what may go wrong in a sweep.
 const TROUBLE_ROWS: [TroubleRow; 17] = [
-    ("vanished", |trouble| trouble.vanished, "ended while being read", "ended while being read"),
-    ("denied", |trouble| trouble.denied, "reading refused", "readings refused"),
-    ("blocked", |trouble| trouble.blocked, "blocked while being read", "blocked while being read"),
-    ("truncated", |trouble| trouble.truncated, "reading cut short", "readings cut short"),
-    ("malformed", |trouble| trouble.malformed, "reading not understood", "readings not understood"),
-    ("failed", |trouble| trouble.failed, "system call failed", "system calls failed"),
+    (
+        "vanished",
+        |trouble| trouble.vanished,
+        Concern::Members,
+        "ended while being read",
+        "ended while being read",
+    ),
+    ("denied", |trouble| trouble.denied, Concern::Members, "reading refused", "readings refused"),
+    (
+        "blocked",
+        |trouble| trouble.blocked,
+        Concern::Members,
+        "blocked while being read",
+        "blocked while being read",
+    ),
+    (
+        "truncated",
+        |trouble| trouble.truncated,
+        Concern::Members,
+        "reading cut short",
+        "readings cut short",
+    ),
+    (
+        "malformed",
+        |trouble| trouble.malformed,
+        Concern::Members,
+        "reading not understood",
+        "readings not understood",
+    ),
+    (
+        "failed",
+        |trouble| trouble.failed,
+        Concern::Measuring,
+        "system call failed",
+        "system calls failed",
+    ),
     (
         "clobbered_environments",
         |trouble| trouble.clobbered_environments,
+        Concern::Members,
         "environment overwritten",
         "environments overwritten",
     ),
     (
         "fallen_counters",
         |trouble| trouble.fallen_counters,
+        Concern::Measuring,
         "counter that went back",
         "counters that went back",
     ),
     (
         "given_up_readings",
         |trouble| trouble.given_up_readings,
+        Concern::Members,
         "reading of memory given up",
         "readings of memory given up",
     ),
     (
         "dropped_readings",
         |trouble| trouble.dropped_readings,
+        Concern::Members,
         "reading of memory put off",
         "readings of memory put off",
     ),
     (
         "hanging_threads",
         |trouble| trouble.hanging_threads,
+        Concern::Measuring,
         "thread of ours hangs",
         "threads of ours hang",
     ),
-    ("cut_sockets", |trouble| trouble.cut_sockets, CUT, CUT),
-    ("unreached_sockets", |trouble| trouble.unreached_sockets, UNREACHED, UNREACHED),
+    ("cut_sockets", |trouble| trouble.cut_sockets, Concern::Members, CUT, CUT),
+    (
+        "unreached_sockets",
+        |trouble| trouble.unreached_sockets,
+        Concern::Members,
+        UNREACHED,
+        UNREACHED,
+    ),
     (
         "lost_connection_reports",
         |trouble| trouble.lost_connection_reports,
+        Concern::Measuring,
         "loss of reports on ended connections",
         "losses of reports on ended connections",
     ),
     (
         "failed_sources",
         |trouble| trouble.failed_sources,
+        Concern::Measuring,
         "source of exit records failed",
         "sources of exit records failed",
     ),
     (
         "remembered_environments",
         |trouble| trouble.remembered_environments,
+        Concern::Members,
         "environment known from before it was overwritten",
         "environments known from before they were overwritten",
     ),
     (
         "forged_messages",
         |trouble| trouble.forged_messages,
+        Concern::Measuring,
         "message that the kernel did not send",
         "messages that the kernel did not send",
     ),
@@ -190,9 +248,10 @@ const TROUBLE_ROWS: [TroubleRow; 17] = [
 
 /// The classes of what may go wrong in a sweep, with their counts.
 pub(crate) fn trouble_classes(trouble: &Trouble) -> [TroubleClass; TROUBLE_ROWS.len()] {
-    TROUBLE_ROWS.map(|(name, count, one, several)| TroubleClass {
+    TROUBLE_ROWS.map(|(name, count, concern, one, several)| TroubleClass {
         name,
         count: count(trouble),
+        concern,
         one,
         several,
     })

@@ -48,7 +48,7 @@ impl FromStr for Format {
     type Err = UnknownWord;
 
     fn from_str(word: &str) -> Result<Self, UnknownWord> {
-        UnknownWord::unless_found("format", word, &Format::WORDS)
+        UnknownWord::unless_found(word, &Format::WORDS)
     }
 }
 
@@ -56,14 +56,13 @@ impl FromStr for Units {
     type Err = UnknownWord;
 
     fn from_str(word: &str) -> Result<Self, UnknownWord> {
-        UnknownWord::unless_found("units", word, &Units::WORDS)
+        UnknownWord::unless_found(word, &Units::WORDS)
     }
 }
 
 /// A word that names no format or units.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownWord {
-    what: &'static str,
     expected: String,
     found: String,
     closest: Option<&'static str>,
@@ -71,7 +70,6 @@ pub struct UnknownWord {
 
 impl UnknownWord {
     pub(crate) fn unless_found<T: Copy>(
-        what: &'static str,
         word: &str,
         words: &[(&'static str, T)],
     ) -> Result<T, Self> {
@@ -79,7 +77,6 @@ impl UnknownWord {
         match words.iter().find(|(known, _)| *known == word) {
             Some((_, value)) => Ok(*value),
             None => Err(UnknownWord {
-                what,
                 expected: known().collect::<Vec<_>>().join(", "),
                 found: escape::text(word.as_bytes()).into_owned(),
                 closest: similar::closest(word, known()),
@@ -96,8 +93,8 @@ impl UnknownWord {
 
 impl fmt::Display for UnknownWord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let UnknownWord { what, expected, found, .. } = self;
-        write!(f, "{what}: expected one of {expected}, but found `{found}`")
+        let UnknownWord { expected, found, .. } = self;
+        write!(f, "expected one of {expected}, but found `{found}`")
     }
 }
 
@@ -145,7 +142,7 @@ pub enum JsonLayout {
 /// How CSV is laid out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CsvLayout {
-    /// One number a line: `time,group,metric,value,mark`.
+    /// One number a line: `time,group,metric,value,mark,tier`.
     #[default]
     Long,
     /// One group a line, a column for each metric.
@@ -234,13 +231,13 @@ mod tests {
     fn an_unknown_word_is_named_and_asked_about() {
         check_unknown(
             &"josn".parse::<Format>().expect_err("unknown"),
-            "format: expected one of table, json, jsonl, csv, graphite, prometheus, influx, \
+            "expected one of table, json, jsonl, csv, graphite, prometheus, influx, \
              but found `josn`",
             Some("json"),
         );
         check_unknown(
             &"\u{1b}".parse::<Units>().expect_err("unknown"),
-            "units: expected one of iec, si, raw, but found `\\x1B`",
+            "expected one of iec, si, raw, but found `\\x1B`",
             None,
         );
     }

@@ -6,6 +6,8 @@ mod read;
 mod text;
 
 use mpp_accounting::metric::{MetricId, NumberType, Unit};
+use mpp_accounting::process::Absence;
+use mpp_accounting::rate::rounded;
 use mpp_accounting::report::{
     Accuracy, Column, Figure, Form, GroupReport, Mark, Report, Tier, Value,
 };
@@ -161,6 +163,38 @@ fn tier_note(report: &RunReport) -> String {
     }
 }
 
+/// Why some figures bear the signs that they bear, where that is always so.
+fn reasons(report: &RunReport) -> Vec<String> {
+    let marked = |id: MetricId, wanted: Mark| {
+        let figure = report.figure(&Column { metric: id.metric(), form: Form::Level });
+        matches!(figure, Some(Figure::Known { mark, .. }) if mark == wanted)
+    };
+    let seen = [MetricId::MemoryPeak, MetricId::ProcessesTotal, MetricId::Fds];
+    let mut reasons = Vec::new();
+    if seen.into_iter().any(|id| marked(id, Mark::LowerBound)) {
+        reasons.push("memory, processes, fds: the most that a look saw".to_owned());
+    }
+    let is_told = report.total.accuracy.tier != Tier::C;
+    if is_told && marked(MetricId::CpuUser, Mark::Exact) && !report.programs.groups.is_empty() {
+        reasons.push(
+            "CPU time by program: what ending took is in no record, and shared out".to_owned(),
+        );
+    }
+    let position = report.programs.columns.iter().position(is_peak);
+    let is_unseen = |program: &GroupReport| {
+        let peak = position.and_then(|at| program.figures.get(at));
+        matches!(peak, Some(Figure::Absent(Absence::Vanished)))
+    };
+    if report.programs.groups.iter().any(is_unseen) {
+        reasons.push("PEAK -: ended unseen, with less than it began with".to_owned());
+    }
+    reasons
+}
+
+fn is_peak(column: &Column) -> bool {
+    column.metric.id == MetricId::MemoryPeak
+}
+
 /// Who still runs, as a sentence; `None` where nobody does.
 #[must_use]
 pub fn what_is_left(left: &[Survivor]) -> Option<String> {
@@ -273,12 +307,10 @@ fn rest_in(
     totals: &Report,
     shown: &[GroupReport],
 ) -> Figure {
-    let unknown = Figure::Absent(mpp_accounting::process::Absence::NotRequested);
+    let unknown = Figure::Absent(Absence::NotRequested);
     let same = |other: &Column| other.metric.id == column.metric.id;
     let whole = totals.columns.iter().position(same).and_then(|at| total.figures.get(at));
-    let (Some(Figure::Known { value, .. }), false) =
-        (whole, column.metric.id == MetricId::MemoryPeak)
-    else {
+    let (Some(Figure::Known { value, .. }), false) = (whole, is_peak(column)) else {
         return unknown;
     };
     let mut seen = 0.0;
@@ -289,6 +321,7 @@ fn rest_in(
             None => return unknown,
         }
     }
-    let rest = whole_where_counted(column, (value.as_float() - seen).max(0.0));
+    let rest = rounded(value.as_float() - seen).max(0.0);
+    let rest = whole_where_counted(column, rest);
     Figure::Known { value: rest, mark: Mark::Estimate }
 }

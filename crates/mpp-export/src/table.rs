@@ -7,11 +7,11 @@
 
 use mpp_accounting::metric::MetricId;
 use mpp_accounting::report::{Column, Figure, Form, GroupReport, Mark, Report};
-use mpp_accounting::snapshot::{Trouble, Visibility};
+use mpp_accounting::snapshot::Visibility;
 
 use crate::escape::{ELLIPSIS, Part, terminal_parts};
 use crate::figure::{
-    counted, finite, interval_seconds, reason, trouble_classes, unattributed_cpu_seconds,
+    Concern, counted, finite, interval_seconds, reason, trouble_classes, unattributed_cpu_seconds,
 };
 use crate::format::TableLayout;
 use crate::units::{Units, bytes, scaled};
@@ -278,14 +278,31 @@ fn worth(report: &Report, units: Units) -> Vec<String> {
         }
         .map(str::to_owned),
     );
-    clauses.extend(trouble_clauses(&report.trouble));
+    clauses.extend(trouble_clauses(report));
     clauses
 }
 
-/// What went wrong during the sweep.
-fn trouble_clauses(trouble: &Trouble) -> impl Iterator<Item = String> {
-    let happened = trouble_classes(trouble).into_iter().filter(|class| class.count > 0);
-    happened.map(|class| class.words())
+/// What went wrong during the sweep, as far as it concerns who reads this.
+fn trouble_clauses(report: &Report) -> Vec<String> {
+    let of = |concern: Concern| {
+        let classes = trouble_classes(&report.trouble).into_iter();
+        let happened = classes.filter(move |class| class.count > 0 && class.concern == concern);
+        happened.map(|class| class.words()).collect::<Vec<String>>()
+    };
+    let mut clauses = of(Concern::Members);
+    if !clauses.is_empty() {
+        let everywhere = format!("on the whole machine {}", clauses.join(", "));
+        clauses = if is_anything_missing(report) { vec![everywhere] } else { Vec::new() };
+    }
+    clauses.extend(of(Concern::Measuring));
+    clauses
+}
+
+/// Whether something of the members could not be read, or it is not known who they are.
+fn is_anything_missing(report: &Report) -> bool {
+    let is_partial =
+        |group: &GroupReport| group.unreadable > 0 || group.members_mark != Mark::Exact;
+    report.accuracy.undecided > 0 || report.groups.iter().any(is_partial)
 }
 
 /// The meaning of each sign that stands in the table.

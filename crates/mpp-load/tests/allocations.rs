@@ -348,6 +348,6 @@ fn what_is_held_of_a_process_does_not_grow_unnoticed() {
         let found = size_of::<T>();
         assert!(found <= bytes_max, "{}: {found} bytes", std::any::type_name::<T>());
     }
-    check::<ProcessSample>(352);
-    check::<Gauges>(112);
+    check::<ProcessSample>(232);
+    check::<Gauges>(72);
 }

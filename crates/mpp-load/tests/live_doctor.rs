@@ -41,8 +41,8 @@ fn covering(mounts: &str) -> Vec<String> {
     unshared(&shell)
 }
 
-/// What tells a container.
-const CONTAINER_MARKS: [&str; 3] = ["/.dockerenv", "/run/.containerenv", "/run/systemd/container"];
+/// What the file system of a container has, and that of a machine that was made from one.
+const IMAGE_MARKS: [&str; 2] = ["/.dockerenv", "/run/.containerenv"];
 
 /// Doctor, started like this, says all of these sentences.
 fn check(place: &Place, starter: &[String], tier: &str, sentences: &[&str]) {
@@ -56,7 +56,10 @@ fn check(place: &Place, starter: &[String], tier: &str, sentences: &[&str]) {
     for sentence in sentences {
         assert!(page.contains(sentence), "{starter:?}: expected `{sentence}` in\n{page}");
     }
-    let is_container = CONTAINER_MARKS.iter().any(|mark| std::path::Path::new(mark).exists())
+    let is_there = |mark: &str| std::path::Path::new(mark).exists();
+    let is_image = IMAGE_MARKS.into_iter().any(is_there);
+    let is_container = is_there("/run/systemd/container")
+        || (is_image && starter.iter().any(|word| word == "--pid"))
         || ["container", "KUBERNETES_SERVICE_HOST"].iter().any(|name| std::env::var(name).is_ok())
         || starter.iter().any(|word| word.starts_with("container="));
     assert!(is_container || !page.contains("docker"), "{starter:?}: containers only in containers");
@@ -110,6 +113,24 @@ fn namespaces_of_its_own_are_named() {
     check(&place, &unshared(&["--net"]), "A", &[]);
     let starter = [unshared(&["--net"]), nobody_with(&["net_admin"])].concat();
     check(&place, &starter, "C", &[NO_BPF, "B: ", "network namespace"]);
+}
+
+#[test]
+fn an_image_that_boots_as_a_machine_is_no_container() {
+    let place = Place::for_everybody();
+    let outside = ["env", "-u", "container", "-u", "KUBERNETES_SERVICE_HOST"].map(str::to_owned);
+    let image = covering("mount -t tmpfs none /run && touch /run/.containerenv");
+    let says_docker = |namespaces: &[&str]| {
+        let page = doctor(&place, &[&outside[..], &image, &unshared(namespaces)].concat())?;
+        Some(page.contains("docker run"))
+    };
+    // A user namespace alone makes no container.
+    let machine = says_docker(&["--user", "--map-root-user"]);
+    let container = says_docker(&["--pid", "--fork", "--mount-proc"]);
+    match is_root() {
+        true => assert_eq!((machine, container), (Some(false), Some(true))),
+        false => assert_eq!((machine, container), (None, None)),
+    }
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
 
+use support::shown::Shown;
 use support::{Load, children_of, io_counters, number, state_of};
 
 fn write_bytes(path: &str) -> u64 {
@@ -191,6 +193,33 @@ fn what_stands_is_there_when_it_says_so() {
     assert_eq!(children.len(), 600);
     let threads = |pid: &u32| std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().count();
     assert_eq!(children.iter().map(threads).sum::<usize>(), 600 + 50 * 3);
+}
+
+/// What the benchmark measures: 50 names, a tenth with 4 threads, another tenth with 10 to 100
+/// descriptors, a fifth with sockets, and 500 TCP connections among these.
+#[test]
+fn sleepers_have_the_names_threads_descriptors_and_sockets_of_a_busy_host() {
+    let load = Load::start(&["sleepers", "--count", "500", "--connections", "500"]);
+    let all: Vec<Shown> = children_of(load.pid()).into_iter().map(Shown::of).collect();
+    assert_eq!(all.len(), 500);
+    let names: BTreeSet<&str> = all.iter().map(|shown| shown.comm.as_str()).collect();
+    assert_eq!(names.len(), 50, "{names:?}");
+    assert_eq!(all.iter().filter(|shown| shown.threads == 4).count(), 50);
+    assert_eq!(all.iter().filter(|shown| shown.threads == 1).count(), 450);
+
+    let socket_holders = all.iter().filter(|shown| shown.sockets().next().is_some());
+    assert_eq!(socket_holders.count(), 100);
+    let many = all.iter().filter(|shown| shown.sockets().next().is_none());
+    let many: BTreeSet<_> =
+        many.map(|shown| shown.descriptors.len()).filter(|&n| n >= 10).collect();
+    assert_eq!(many.len(), 50, "each has another number: {many:?}");
+    assert_eq!((many.first(), many.last()), (Some(&10), Some(&100)));
+
+    let inodes: BTreeSet<&str> = all.iter().flat_map(Shown::sockets).collect();
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let established = rows.filter(|row| row[3] == "01" && inodes.contains(row[9]));
+    assert_eq!(established.count(), 2 * 500, "both ends of each connection");
 }
 
 #[test]

@@ -38,6 +38,7 @@ const TASK_HAS_MEMORY: u32 = 2;
 const TASK_FDS_CUT: u32 = 4;
 const TASK_FDS_UNKNOWN: u32 = 8;
 const TASK_HAS_DELAYS: u32 = 16;
+const TASK_FORKER_KEPT: u32 = 32;
 
 const DELAYS_CPU: u32 = 1;
 const DELAYS_OTHERS: u32 = 2;
@@ -397,6 +398,12 @@ impl<'a> TaskRecord<'a> {
         self.task.usage.get()
     }
 
+    /// Whether who forked its process is who it was in the reading before, and is not told.
+    #[must_use]
+    pub fn keeps_forker(&self) -> bool {
+        self.task.parts.get() & TASK_FORKER_KEPT != 0
+    }
+
     /// What its process is, where it is the leader of its thread group, dead or alive.
     #[must_use]
     pub fn process(&self) -> Option<ProcessPart<'a>> {
@@ -426,7 +433,8 @@ impl<'a> ProcessPart<'a> {
     }
 
     /// Who forked it, though that one may have ended since. `None` where it began before the
-    /// programs were loaded, where the hook of forks is missing, and for the kernel's root.
+    /// programs were loaded, where the hook of forks is missing, for the kernel's root, and where
+    /// it is not told: [`TaskRecord::keeps_forker`].
     #[must_use]
     pub fn forker(&self) -> Option<TaskKey> {
         Some(self.process.forker.get()).filter(|forker| forker.id != 0)
@@ -1197,6 +1205,18 @@ mod tests {
         let bytes = record(KIND_TASK, 36, 0, 152);
         let Ok(Record::Task(task)) = parse(&bytes) else { panic!("{:?}", parse(&bytes)) };
         assert_eq!(task.delays(), None);
+    }
+
+    #[test]
+    fn a_forker_that_is_not_told_again_is_not_taken_for_one_that_is_not_known() {
+        let check = |parts, expected| {
+            let bytes = record(KIND_TASK, 36, parts, 152 + 240);
+            let Ok(Record::Task(task)) = parse(&bytes) else { panic!("{:?}", parse(&bytes)) };
+            assert_eq!(task.process().unwrap().forker(), None);
+            assert_eq!(task.keeps_forker(), expected);
+        };
+        check(TASK_HAS_PROCESS, false);
+        check(TASK_HAS_PROCESS | TASK_FORKER_KEPT, true);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What our own iterator over descriptors hands over: `crates/mpp-collect/bpf/files.h`.
+//! What our own programs hand over of descriptors: `crates/mpp-collect/bpf/files.h`, which tells of
+//! everybody, and `sockets.h`, of those that are asked for.
 //!
 //! One record for each process with descriptors, and behind it one for each descriptor that is a
 //! socket, all of the same length. Process and thread IDs are those of the initial PID namespace.
@@ -9,6 +10,9 @@ use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use crate::bpf_record::TaskKey;
+
+/// As in `files.h`.
+const HOLDER_ALONE: u8 = 1;
 
 /// Bytes of one record.
 pub const LENGTH: usize = size_of::<RawSocket>();
@@ -23,6 +27,9 @@ pub struct SocketRecord {
     /// The inode of the network namespace of the socket, or of the process; 0 where the kernel
     /// has none.
     pub namespace: u32,
+    /// Of a process: whether nobody but its own threads uses these descriptors. `false` also where
+    /// nobody looked.
+    pub is_alone: bool,
     /// `None` for the process itself, which comes first.
     pub socket: Option<HeldSocket>,
 }
@@ -90,6 +97,7 @@ impl RawSocket {
             process: TaskKey { id: self.tgid.get(), start_ns: self.start.get() },
             tid: self.tid.get(),
             namespace: self.namespace.get(),
+            is_alone: self.inode.get() == 0 && self.state == HOLDER_ALONE,
             socket: Some(socket).filter(|socket| socket.inode != 0),
         }
     }
@@ -122,9 +130,24 @@ mod tests {
         let socket =
             HeldSocket { inode: 10, family: 2, protocol: 6, kind: 1, state: 10, port: 8080 };
         let process = TaskKey { id: 7, start_ns: 9 };
-        let expected = SocketRecord { process, tid: 8, namespace: 11, socket: Some(socket) };
+        let socket = Some(socket);
+        let expected = SocketRecord { process, tid: 8, namespace: 11, is_alone: false, socket };
         assert_eq!(split_first(&bytes), Some((expected, &[][..])));
         assert_eq!(bytes.len(), LENGTH);
+    }
+
+    #[test]
+    fn only_of_a_process_it_is_told_whether_it_is_alone() {
+        fn check(inode: u8, state: u8, expected: bool) {
+            let mut bytes = bytes();
+            bytes[16..20].copy_from_slice(&[inode, 0, 0, 0]);
+            bytes[LENGTH - 1] = state;
+            assert_eq!(split_first(&bytes).unwrap().0.is_alone, expected);
+        }
+        check(0, 1, true);
+        check(0, 0, false);
+        // A connection.
+        check(9, 1, false);
     }
 
     #[test]

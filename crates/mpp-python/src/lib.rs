@@ -59,6 +59,17 @@ mod _native {
         py.detach(|| mpp_cli::run_to_status(arguments.into_iter().map(OsString::from_vec)))
     }
 
+    /// The same, for whoever says himself what failed: the words for it, if any, and what to exit
+    /// with.
+    #[pyfunction]
+    fn run_command_telling(py: Python<'_>, arguments: Vec<Vec<u8>>) -> (u8, Vec<u8>) {
+        py.detach(|| {
+            let mut failure = Vec::new();
+            let arguments = arguments.into_iter().map(OsString::from_vec);
+            (mpp_cli::run_to_status_and_failure(arguments, &mut failure), failure)
+        })
+    }
+
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         // The table of columns is made at its first use. Were this process forked just then, by

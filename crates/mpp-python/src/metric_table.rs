@@ -1,6 +1,6 @@
 //! The one table of metrics, as Python sees it.
 
-use metrics_per_process::metric::{self, Fold, METRICS, Metric, NumberType, Privilege};
+use metrics_per_process::metric::{self, Fold, METRICS, Metric, NumberType};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -28,7 +28,7 @@ fn row<'py>(py: Python<'py>, metric: &Metric) -> PyResult<Bound<'py, PyDict>> {
     row.set_item("prometheus", metric.prometheus.0)?;
     row.set_item("otel", metric.otel.0)?;
     row.set_item("source", metric.source)?;
-    row.set_item("privilege", privilege(metric.privilege))?;
+    row.set_item("privilege", metric.privilege.words())?;
     row.set_item("help", metric.help)?;
     Ok(row)
 }
@@ -48,13 +48,5 @@ fn fold(fold: Fold) -> &'static str {
         Fold::PeakOfSum => "peak_of_sum",
         Fold::DistinctSockets => "distinct_sockets",
         Fold::Connections => "connections",
-    }
-}
-
-fn privilege(privilege: Privilege) -> Option<&'static str> {
-    match privilege {
-        Privilege::None => None,
-        Privilege::Ptrace => Some("CAP_SYS_PTRACE"),
-        Privilege::Records => Some("CAP_NET_ADMIN, or CAP_BPF and CAP_PERFMON"),
     }
 }

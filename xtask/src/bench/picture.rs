@@ -1,4 +1,5 @@
 //! The curves of `cargo xtask growth` as an SVG: a panel for each thing that grows, a line a tier.
+//! Its page and its words are those of the other picture, too.
 
 use std::fmt::Write as _;
 
@@ -9,31 +10,38 @@ const MARGIN: (f64, f64) = (60.0, 76.0);
 const GAP: (f64, f64) = (76.0, 84.0);
 const COLUMNS: usize = 2;
 
-/// Colours that people tell apart who see few (Okabe and Ito), for light and for dark pages.
-const STYLE: &str = "\
+/// Of all pictures, for light and for dark pages.
+const PAGE_STYLE: &str = "\
 text { font: 12px system-ui, sans-serif; fill: #24292f }
 .title { font-size: 13px; font-weight: 600 }
 .small { font-size: 11px; fill: #57606a }
 .grid { stroke: #8c959f; stroke-opacity: .35 }
 .line { fill: none; stroke-width: 2; stroke-linejoin: round }
+@media (prefers-color-scheme: dark) { text { fill: #e6edf3 } .small { fill: #9ba5b0 } }
+";
+
+/// Colours that people tell apart who see few (Okabe and Ito).
+const STYLE: &str = "\
 .dot { stroke-width: 5; stroke-linecap: round }
 .a { stroke: #0072b2 } .b { stroke: #d55e00; stroke-dasharray: 6 3 } .c { stroke: #009e73; stroke-dasharray: 2 3 }
-@media (prefers-color-scheme: dark) {
-  text { fill: #e6edf3 } .small { fill: #9ba5b0 }
-  .a { stroke: #56b4e9 } .b { stroke: #e69f00 } .c { stroke: #44c4a1 }
-}
+@media (prefers-color-scheme: dark) { .a { stroke: #56b4e9 } .b { stroke: #e69f00 } .c { stroke: #44c4a1 } }
 ";
+
+/// The beginning of a picture, with a style of its own beside that of all.
+pub(super) fn page((width, height): (f64, f64), label: &str, style: &str) -> String {
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
+         height=\"{height}\" role=\"img\" aria-label=\"{label}\">\n\
+         <style>{PAGE_STYLE}{style}</style>\n"
+    )
+}
 
 /// All curves, two in a row. Both axes are logarithmic to the right, linear from 0 upwards.
 pub(super) fn draw(curves: &[Curve]) -> String {
     let rows = curves.len().div_ceil(COLUMNS) as f64;
     let width = MARGIN.0 + COLUMNS as f64 * (PANEL.0 + GAP.0) - GAP.0 + 24.0;
     let height = MARGIN.1 + rows * (PANEL.1 + GAP.1) - GAP.1 + 36.0;
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
-         height=\"{height}\" role=\"img\" aria-label=\"What a sample costs while more is measured\">\n\
-         <style>{STYLE}</style>\n"
-    );
+    let mut svg = page((width, height), "What a sample costs while more is measured", STYLE);
     for (number, tier) in TIERS.iter().enumerate() {
         let x = MARGIN.0 + 90.0 * number as f64;
         // Writing to a String cannot fail.
@@ -111,14 +119,15 @@ fn label(value: f64, ceiling: f64) -> String {
 }
 
 /// Digits with a comma before each three but the first.
-fn thousands(digits: &str) -> String {
+pub(super) fn thousands(digits: &str) -> String {
     match digits.split_at_checked(digits.len().saturating_sub(3)) {
         Some((front, back)) if !front.is_empty() => format!("{},{back}", thousands(front)),
         _ => digits.to_owned(),
     }
 }
 
-fn text(svg: &mut String, (x, y): (f64, f64), class: &str, anchor: &str, words: &str) {
+/// Words at a place; `anchor` says which end of them.
+pub(super) fn text(svg: &mut String, (x, y): (f64, f64), class: &str, anchor: &str, words: &str) {
     let _ = writeln!(
         svg,
         "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{words}</text>"

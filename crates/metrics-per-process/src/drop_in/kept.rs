@@ -10,10 +10,14 @@
 //! in the meantime does without. A forked child has our memory, but not the thread. And whoever
 //! has given up privileges since, or entered another namespace, is not told what was seen from
 //! there. Whoever cannot have them does not pay for trying at every call.
+//!
+//! What calls have read by files of late is kept account of in `kept/tab.rs`.
+
+pub(super) mod tab;
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use mpp_accounting::exit::ExitSource;
@@ -95,13 +99,14 @@ struct Kept {
 struct Request {
     needs: Needs,
     interest: Interest,
+    wait: IdentityWait,
     answer: SyncSender<Result<Arc<Snapshot>, CollectError>>,
 }
 
 impl Programs {
     /// Those that are loaded; `None` where there are none, or another call has them.
     pub(super) fn loaded() -> Option<Self> {
-        KEPT.try_lock().ok()?.loaded()
+        look_into(&KEPT)?.loaded()
     }
 
     /// Those that are loaded; else they are loaded now, with such room for what is told of ends.
@@ -109,11 +114,7 @@ impl Programs {
     /// # Errors
     /// Why this call does without.
     pub(super) fn load(room: ExitRoom) -> Result<Self, Lack> {
-        match KEPT.try_lock() {
-            Ok(mut slot) => slot.load(room),
-            Err(TryLockError::Poisoned(slot)) => slot.into_inner().load(room),
-            Err(TryLockError::WouldBlock) => Err(Lack::Taken),
-        }
+        look_into(&KEPT).ok_or(Lack::Taken)?.load(room)
     }
 
     fn take(kept: &Arc<Kept>) -> Option<Self> {
@@ -124,9 +125,14 @@ impl Programs {
     ///
     /// # Errors
     /// The processes cannot be listed, or the thread is gone.
-    pub(super) fn sweep(&self, needs: &Needs, interest: Interest) -> Result<Arc<Snapshot>, Error> {
+    pub(super) fn sweep(
+        &self,
+        needs: &Needs,
+        interest: Interest,
+        wait: IdentityWait,
+    ) -> Result<Arc<Snapshot>, Error> {
         let (answer, hear) = sync_channel(1);
-        let request = Request { needs: needs.clone(), interest, answer };
+        let request = Request { needs: needs.clone(), interest, wait, answer };
         self.kept.requests.send(request).map_err(|_| self.note_end())?;
         Ok(hear.recv().map_err(|_| self.note_end())??)
     }
@@ -141,6 +147,16 @@ impl Programs {
 impl Drop for Programs {
     fn drop(&mut self) {
         change(&self.kept.state, TAKEN, FREE);
+    }
+}
+
+/// What the last call left; `None` while another call looks at it. One that panicked meanwhile
+/// left nothing half done: at worst it has emptied the slot.
+fn look_into(slot: &Mutex<Slot>) -> Option<MutexGuard<'_, Slot>> {
+    match slot.try_lock() {
+        Ok(slot) => Some(slot),
+        Err(TryLockError::Poisoned(slot)) => Some(slot.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
     }
 }
 
@@ -188,7 +204,7 @@ impl Kept {
             // The other end waits for it.
             let _ = say.send(collector.is_some());
             if let Some(collector) = collector {
-                serve(collector, &received, &of_thread);
+                serve(Sweeper::new(collector, room), &received, &of_thread);
             }
         };
         spawn_deaf("mpp-programs", body).ok()?;
@@ -212,6 +228,10 @@ fn change(state: &AtomicU8, from: u8, to: u8) -> bool {
 /// A collector with programs and descriptors of its own, in the thread that is to have it.
 fn open(room: ExitRoom) -> Option<Collector> {
     leave_descriptors().ok()?;
+    collector_with_programs(room)
+}
+
+fn collector_with_programs(room: ExitRoom) -> Option<Collector> {
     let mut collector = Collector::open(CollectorOptions::default()).ok()?;
     collector.load_programs(room);
     (collector.exit_source() == ExitSource::Exact).then_some(collector)
@@ -220,19 +240,33 @@ fn open(room: ExitRoom) -> Option<Collector> {
 /// A collector, and what it has seen last: whoever has not run since is not told of anew.
 struct Sweeper {
     collector: Collector,
+    room: ExitRoom,
     last: Arc<Snapshot>,
     filter: Option<Filter>,
+    /// Of which variables it remembers the values.
+    environment_keys: Vec<Box<[u8]>>,
 }
 
 impl Sweeper {
-    fn sweep(&mut self, needs: &Needs, interest: &Interest) -> Result<Arc<Snapshot>, CollectError> {
+    fn new(collector: Collector, room: ExitRoom) -> Self {
+        let (last, filter, environment_keys) = (Arc::default(), None, Vec::new());
+        Sweeper { collector, room, last, filter, environment_keys }
+    }
+
+    fn sweep(
+        &mut self,
+        needs: &Needs,
+        interest: &Interest,
+        wait: IdentityWait,
+    ) -> Result<Arc<Snapshot>, CollectError> {
+        self.remember(&needs.identity.environment_keys);
         let Interest { is_of_interest, filter } = interest;
         let is_same = filter.is_some() && *filter == self.filter;
         // Forgotten until the sweep has succeeded.
         self.filter = None;
         // Copied only while the call still works with it.
         let into = Arc::make_mut(&mut self.last);
-        let (collector, wait) = (&mut self.collector, IdentityWait::No);
+        let collector = &mut self.collector;
         match is_same {
             true => collector.sweep_of_same_interest(needs, &**is_of_interest, wait, into)?,
             false => collector.sweep_of_interest(needs, &**is_of_interest, wait, into)?,
@@ -240,21 +274,34 @@ impl Sweeper {
         self.filter.clone_from(filter);
         Ok(Arc::clone(&self.last))
     }
+
+    /// Remembers one set of variables at a time: others than before are for a collector that
+    /// knows nobody yet, so that memory does not grow with every call that asks for others.
+    fn remember(&mut self, keys: &[Box<[u8]>]) {
+        if keys.is_empty() || *keys == *self.environment_keys {
+            return;
+        }
+        if !self.environment_keys.is_empty()
+            && let Some(collector) = collector_with_programs(self.room)
+        {
+            *self = Sweeper::new(collector, self.room);
+        }
+        self.environment_keys = keys.to_vec();
+    }
 }
 
 /// Sweeps whenever somebody asks, until nobody has for a while. Where the programs fail it goes on
 /// without them to the end of the call.
-fn serve(collector: Collector, requests: &Receiver<Request>, state: &AtomicU8) {
+fn serve(mut sweeper: Sweeper, requests: &Receiver<Request>, state: &AtomicU8) {
     let mut used_at = Instant::now();
-    let mut sweeper = Sweeper { collector, last: Arc::default(), filter: None };
     loop {
         let is_taken = state.load(Ordering::Acquire) == TAKEN;
         let has_failed = sweeper.collector.exit_source() != ExitSource::Exact;
         let wait = if is_taken || has_failed { LISTEN_PERIOD } else { LINGER };
         match requests.recv_timeout(wait) {
-            Ok(Request { needs, interest, answer }) => {
+            Ok(Request { needs, interest, wait, answer }) => {
                 // Who asked may have gone.
-                let _ = answer.send(sweeper.sweep(&needs, &interest));
+                let _ = answer.send(sweeper.sweep(&needs, &interest, wait));
                 used_at = Instant::now();
             }
             Err(RecvTimeoutError::Timeout) if is_taken => {
@@ -275,6 +322,7 @@ fn serve(collector: Collector, requests: &Receiver<Request>, state: &AtomicU8) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::drop_in::Selection;
     use mpp_collect::Measures;
     use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
@@ -364,15 +412,34 @@ mod tests {
     }
 
     #[test]
+    fn a_call_that_panicked_keeps_no_other_from_the_programs() {
+        let slot = Arc::new(Mutex::new(Slot::Empty));
+        let of_call = Arc::clone(&slot);
+        let call = std::thread::spawn(move || {
+            let _held = look_into(&of_call).unwrap();
+            assert!(look_into(&of_call).is_none(), "one call looks into it at a time");
+            panic!("what a defect does");
+        });
+        assert!(call.join().is_err() && slot.is_poisoned());
+        let loaded = look_into(&slot).unwrap().load(ROOM);
+        let is_found = look_into(&slot).unwrap().loaded().is_some();
+        assert!(!is_found, "a call has them, or there are none");
+        let is_to_be_had = loaded.is_ok();
+        drop(loaded);
+        assert_eq!(look_into(&slot).unwrap().loaded().is_some(), is_to_be_had);
+    }
+
+    #[test]
     fn a_thread_that_panicked_is_gone_and_the_next_call_starts_another() {
         let Some((mut slot, first)) = programs() else { return };
         let kept = Arc::clone(&first.kept);
-        let outcome = first.sweep(&Needs::default(), of(|| panic!("what a defect does")));
+        let outcome =
+            first.sweep(&Needs::default(), of(|| panic!("what a defect does")), IdentityWait::No);
         assert!(matches!(outcome, Err(Error::MeterGone)), "{outcome:?}");
         drop(first);
         let second = slot.load(ROOM).unwrap();
         assert!(!Arc::ptr_eq(&second.kept, &kept));
-        let found = second.sweep(&Needs::default(), of(|| true)).unwrap();
+        let found = second.sweep(&Needs::default(), of(|| true), IdentityWait::No).unwrap();
         assert!(found.by_pid(std::process::id()).is_some());
     }
 
@@ -383,12 +450,90 @@ mod tests {
         let needs =
             Needs { measures: Measures { fds: true, ..Measures::default() }, ..Needs::default() };
         for _ in 0..2 {
-            let found = programs.sweep(&needs, of(|| true)).unwrap();
+            let found = programs.sweep(&needs, of(|| true), IdentityWait::No).unwrap();
             let own = found.by_pid(std::process::id()).unwrap();
             let fds = own.gauges.fds.value().copied().unwrap();
             // The sweep itself, and the listing that counts.
-            assert!(fds <= descriptors() as u64 && fds < before as u64 + 8, "{fds} {before}");
+            let fds = fds as usize;
+            assert!(fds <= descriptors() && fds < before + 8, "{fds} {before}");
         }
         assert!(descriptors() < before + 8, "other tests open a few");
+    }
+
+    /// A `sleep` that ends with this.
+    struct Sleeper(std::process::Child);
+
+    impl Sleeper {
+        fn start(variable: &str) -> Self {
+            let mut sleep = std::process::Command::new("sleep");
+            let sleeper = Sleeper(sleep.arg("600").env("MPP_KEPT", variable).spawn().unwrap());
+            await_environment(sleeper.0.id());
+            sleeper
+        }
+    }
+
+    impl Drop for Sleeper {
+        fn drop(&mut self) {
+            self.0.kill().unwrap();
+            self.0.wait().unwrap();
+        }
+    }
+
+    /// In the middle of its exec a process has no environment yet.
+    fn await_environment(pid: u32) {
+        while std::fs::read(format!("/proc/{pid}/environ")).unwrap().is_empty() {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Reads by this process so far, of files that somebody asked for.
+    fn reads() -> u64 {
+        let io = std::fs::read_to_string("/proc/self/io").unwrap();
+        let calls = io.lines().find_map(|line| line.strip_prefix("syscr: ")).unwrap();
+        calls.parse().unwrap()
+    }
+
+    #[test]
+    fn environments_are_read_once_and_again_only_of_who_is_new_or_has_executed_something() {
+        let Some((_slot, programs)) = programs() else { return };
+        let selection = Selection {
+            process_env: vec![(b"MPP_KEPT".to_vec(), Some(b"x".to_vec()))],
+            ..Selection::default()
+        };
+        let filter = Filter::new(&selection);
+        let needs = Needs { identity: selection.identity_needs(), ..Needs::default() };
+        let wait = IdentityWait::UpTo(Duration::from_secs(60));
+        let find = || {
+            let found = programs.sweep(&needs, filter.interest(), wait).unwrap();
+            let matching = found.processes.iter().filter(|process| filter.matches(process));
+            matching.map(|process| process.key.pid).collect::<Vec<_>>()
+        };
+        let sleepers: Vec<_> = (0..100).map(|_| Sleeper::start("x")).collect();
+        let mut expected: Vec<_> = sleepers.iter().map(|sleeper| sleeper.0.id()).collect();
+        let before = reads();
+        assert_eq!(find(), expected);
+        let first = reads() - before;
+        assert!(first >= 100, "an environment each, not {first}");
+        let before = reads();
+        assert_eq!(find(), expected);
+        let second = reads() - before;
+        assert!(second < 100, "{second} reads, after {first}");
+        // One more, and one that becomes one by executing another program.
+        let shell = "read x; MPP_KEPT=x exec sleep 600";
+        let mut changing = std::process::Command::new("sh");
+        let changing = changing.args(["-c", shell]).stdin(std::process::Stdio::piped());
+        let mut changing = Sleeper(changing.spawn().unwrap());
+        assert_eq!(find(), expected);
+        drop(changing.0.stdin.take());
+        while std::fs::read(format!("/proc/{}/comm", changing.0.id())).unwrap() != b"sleep\n" {
+            std::thread::yield_now();
+        }
+        await_environment(changing.0.id());
+        let more = Sleeper::start("x");
+        let _other = Sleeper::start("y");
+        expected.extend([changing.0.id(), more.0.id()]);
+        let before = reads();
+        assert_eq!(find(), expected);
+        assert!(reads() - before < 100, "{} reads, after {first}", reads() - before);
     }
 }

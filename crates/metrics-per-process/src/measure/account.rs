@@ -35,8 +35,8 @@ impl Held {
         for process in processes {
             let gauges = &process.gauges;
             held.processes += 1;
-            held.rss_bytes += gauges.memory.value().map_or(0, |memory| memory.rss_bytes);
-            held.fds += gauges.fds.value().copied().unwrap_or(0);
+            held.rss_bytes += gauges.memory().value().map_or(0, |memory| memory.rss_bytes);
+            held.fds += gauges.fds.value().map_or(0, |fds| u64::from(*fds));
         }
         held
     }
@@ -178,7 +178,7 @@ impl Account {
         self.report = self.book.fold(snapshot, movement, &Resolution::default());
         for key in adopted {
             if let Some(process) = by_key_mut(snapshot, key) {
-                process.forked_by = None;
+                process.lineage = process.lineage.with_forker(None);
             }
         }
         self.peak.raise(Held::by(self.book.members(snapshot)));
@@ -208,9 +208,9 @@ impl Account {
         let mut adopted = Vec::new();
         for key in &self.followed {
             if let Some(process) = by_key_mut(snapshot, *key)
-                && process.forked_by.is_none()
+                && process.lineage.forked_by().is_none()
             {
-                process.forked_by = Some(own);
+                process.lineage = process.lineage.with_forker(Some(own));
                 adopted.push(*key);
             }
         }
@@ -272,7 +272,7 @@ impl Account {
         let (user, system) = (user.as_float(), system.as_float());
         let both = (user + system - own.cpu().as_secs_f64()).max(0.0);
         let user = (user - rate::seconds(own.usage[UsageCounter::CpuUserNs])).clamp(0.0, both);
-        [user, both - user].map(|value| seconds(value, mark.and(own.mark)))
+        [user, both - user].map(|value| seconds(rate::rounded(value), mark.and(own.mark)))
     }
 
     /// How many ended: whom the sweeps missed a look may have seen.

@@ -7,7 +7,7 @@ use mpp_accounting::exit::ExitSource;
 use mpp_accounting::group::{GroupBook, Rows};
 use mpp_accounting::ledger::{Ledger, Movement};
 use mpp_accounting::metric::MetricId;
-use mpp_accounting::process::{Absence, ProcessKey, ProcessSample, ProcessState, Usage};
+use mpp_accounting::process::{Absence, ProcessKey, ProcessSample, ProcessState};
 use mpp_accounting::report::{Column, Figure, Form, Mark, Report, Tier, Value};
 use mpp_accounting::run::records::TreeRecords;
 use mpp_accounting::run::{PROGRAM_METRICS, Reaping, Survivor, levels};
@@ -122,7 +122,7 @@ pub(super) struct Sampler {
     /// Of the last look: what was made of it, and of whom.
     tree_report: Option<Report>,
     programs_report: Option<Report>,
-    left: Vec<(ProcessKey, Usage)>,
+    left: Vec<(ProcessKey, UsageTotals)>,
     is_left_at_rest: bool,
     pub(super) processes: Peak,
     pub(super) memory: Peak,
@@ -286,12 +286,9 @@ impl Sampler {
         }
     }
 
-    /// Whether nobody is left, and there is an exact record of everybody who was there: whoever
-    /// was looked at is told of, and whoever waits to be placed belongs to somebody else. A forker
-    /// that was only added up for its parent would be missed by those that wait for its record.
+    /// Whether nobody is left, and there is an exact record of everybody who was there.
     fn is_all_told(&self) -> bool {
-        let is_each_told = self.is_told_whole() && self.records.told().spilled_records == 0;
-        is_each_told && self.left.is_empty() && !self.records.awaits_times()
+        self.left.is_empty() && self.records.is_all_told()
     }
 
     /// What was seen at the last look.
@@ -340,10 +337,9 @@ impl Sampler {
     }
 
     fn remember_processes(&mut self) {
-        let left: Vec<_> = self.descendants().map(|other| (other.key, other.usage)).collect();
-        let still = |(key, usage): &(ProcessKey, Usage)| (*key, usage.reaped);
-        self.is_left_at_rest =
-            left.is_empty() || left.iter().map(still).eq(self.left.iter().map(still));
+        let left: Vec<_> =
+            self.descendants().map(|other| (other.key, other.usage.reaped())).collect();
+        self.is_left_at_rest = left.is_empty() || left == self.left;
         if self.seen.len() < SEEN_MAX {
             self.seen_pids.extend(left.iter().map(|(key, _)| key.pid));
             self.seen.extend(left.iter().map(|(key, _)| *key));

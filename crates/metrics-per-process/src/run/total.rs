@@ -122,8 +122,8 @@ fn done(sampler: &Sampler, supervisor: &Supervisor) -> Done {
         done.cpu_mark = done.cpu_mark.and(Mark::Estimate);
         done.switches_mark = Mark::LowerBound;
         done.usage = done.usage.plus(process.usage.own.as_delta());
-        done.usage = done.usage.plus(process.usage.reaped.as_delta());
-        match (process.io.total, &mut done.io) {
+        done.usage = done.usage.plus(process.usage.reaped().as_delta());
+        match (process.io.total(), &mut done.io) {
             (Reading::Value(theirs), Reading::Value(io)) => *io = io.plus(theirs.as_delta()),
             (Reading::Absent(_), _) => done.io_mark = Mark::LowerBound,
             (Reading::Value(_), Reading::Absent(_)) => {}

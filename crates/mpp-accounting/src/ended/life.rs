@@ -113,9 +113,9 @@ impl Life {
             return;
         }
         self.io.is_known = true;
-        let total = sample.io.total.value().copied();
+        let total = sample.io.total().value().copied();
         if let Some(total) = total
-            && sample.usage.reaped[UsageCounter::MinorFaults] == 0
+            && sample.usage.reaped()[UsageCounter::MinorFaults] == 0
         {
             self.io.total = total;
             return;
@@ -151,12 +151,12 @@ impl Life {
         self.identity = Some(Arc::clone(&sample.identity));
         self.parent_pid = sample.parent_pid;
         self.seen_at = Some(taken_at);
-        self.has_reaped |= sample.usage.reaped[UsageCounter::MinorFaults] > 0;
+        self.has_reaped |= sample.usage.reaped()[UsageCounter::MinorFaults] > 0;
         match sample.state {
             ProcessState::Living => self.alive_at = Some(sample.read_at),
             ProcessState::Zombie => self.zombie_at = self.zombie_at.or(Some(sample.read_at)),
         }
-        if let Some(memory) = sample.gauges.memory.value() {
+        if let Some(memory) = sample.gauges.memory().value() {
             self.rss_peak_bytes = self.rss_peak_bytes.max(Some(memory.rss_bytes));
         }
         if let Some(switches) = sample.gauges.context_switches.value() {

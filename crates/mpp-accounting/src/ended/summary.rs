@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{ENDED_METRICS, Ended, EndedReport};
 use crate::metric::MetricId;
 use crate::process::Absence;
-use crate::rate::per_second;
+use crate::rate::{per_second, rounded};
 use crate::report::{Column, Figure, Form, Mark, Tier, Value};
 use crate::similar;
 use crate::units::WallTime;
@@ -294,7 +294,7 @@ impl Sums {
                 Figure::Absent(Absence::Unsupported)
             }
             SummaryColumn::Failed => known(Value::Integer(self.failed), failed_mark),
-            SummaryColumn::Cpu => self.cpu.figure(|sum| Value::Float(sum.seconds), mark),
+            SummaryColumn::Cpu => self.cpu.figure(|sum| Value::Float(rounded(sum.seconds)), mark),
             SummaryColumn::ReadBytes => {
                 self.read_bytes.figure(|sum| Value::Integer(sum.bytes), mark)
             }

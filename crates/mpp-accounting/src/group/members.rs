@@ -5,10 +5,10 @@
 use std::sync::Arc;
 
 use super::undecided::ProgramMark;
-use super::{Decision, Place};
-use crate::process::{ContextSwitches, Identity, ProcessKey, ProcessSample};
+use super::{Decision, Place, RowNumber};
+use crate::process::{Identity, ProcessKey, ProcessSample};
 use crate::slack::{self, Slack};
-use crate::units::DelayTotals;
+use crate::units::{DelayTotals, NarrowTotals};
 use crate::walk::Walk;
 
 /// A process as the groups see it; also kept for those that ended, until the ledger has
@@ -26,8 +26,8 @@ pub(super) struct Member {
     pub(super) has_lost_deeds: bool,
     /// Its parent when it was last looked at.
     pub(super) parent_pid: u32,
-    /// `None` until they were read once.
-    pub(super) switches: Option<ContextSwitches>,
+    /// How often it gave the CPU up, and was taken off it; `None` until that was read once.
+    pub(super) switches: Option<NarrowTotals<2>>,
     /// For how long it was known to have waited, at the most; `None` where nobody knows what it
     /// had waited when it was first seen. Boxed, since few ask.
     pub(super) delays: Option<Box<DelayTotals>>,
@@ -44,7 +44,7 @@ impl Member {
             key: process.key,
             place: None,
             identity: Arc::clone(&process.identity),
-            decision: Decision::Doubtful(0),
+            decision: Decision::Doubtful(RowNumber::FIRST),
             program: ProgramMark::of(process),
             has_lost_deeds: false,
             parent_pid: process.parent_pid,
@@ -130,6 +130,6 @@ mod tests {
     /// Whoever adds a field decides here that ten thousand processes are worth it.
     #[test]
     fn what_is_remembered_of_a_process_does_not_grow_unnoticed() {
-        assert!(size_of::<Member>() <= 104, "{} bytes", size_of::<Member>());
+        assert!(size_of::<Member>() <= 80, "{} bytes", size_of::<Member>());
     }
 }

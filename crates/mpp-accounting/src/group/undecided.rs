@@ -66,7 +66,7 @@ pub(super) struct ProgramMark(Option<NonZeroU16>);
 impl ProgramMark {
     pub(super) fn of(process: &ProcessSample) -> Self {
         // No process executes thirty thousand programs between two sweeps.
-        let last_bits = process.exec_count.map(|count| (count & 0x7fff) as u16);
+        let last_bits = process.lineage.exec_count().map(|count| (count & 0x7fff) as u16);
         ProgramMark(last_bits.and_then(|bits| NonZeroU16::new(bits + 1)))
     }
 

@@ -73,7 +73,7 @@ impl Account {
     /// what it did has been counted, and whether it is in the growth nobody can say.
     pub(super) fn dispute(&mut self, child: &Known) {
         if let Some(io) = child.io.as_ref().filter(|_| self.is_in_aftermath) {
-            self.disputed_io = self.disputed_io.plus(io.total.as_delta());
+            self.disputed_io = self.disputed_io.plus(io.total().as_delta());
         }
     }
 }

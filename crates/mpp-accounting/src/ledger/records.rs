@@ -292,7 +292,7 @@ impl Records {
                     }
                     let current = sample.threads();
                     let current = current.value().map_or(&[][..], |threads| threads);
-                    self.threads(batch, known, current, sample.exec_count).unrecorded()
+                    self.threads(batch, known, current, sample.lineage.exec_count()).unrecorded()
                 }
                 None if snapshot.unreadable_pids.binary_search(&known.key.pid).is_ok() => continue,
                 None => self.threads(batch, known, &[], None).unrecorded(),
@@ -317,13 +317,17 @@ impl Records {
             let sample = &snapshot.processes[position];
             let current = sample.threads();
             let Some(current) = current.value() else { return false };
-            if batch.is_of_another(sample.key, sample.started_at) {
+            if batch.is_of_another(sample.key, sample.lineage.started_at()) {
                 return false;
             }
             let position = known.binary_search_by_key(&record.process, |known| known.key);
             let threads = match position {
-                Ok(position) => self.threads(batch, &known[position], current, sample.exec_count),
-                Err(_) => self.threads_of_new(batch, record.process, current, sample.exec_count),
+                Ok(position) => {
+                    self.threads(batch, &known[position], current, sample.lineage.exec_count())
+                }
+                Err(_) => {
+                    self.threads_of_new(batch, record.process, current, sample.lineage.exec_count())
+                }
             };
             let is_leader = record.thread == threads.leader();
             threads.living(record.thread).is_some()
@@ -442,7 +446,7 @@ impl Ended {
             parent: exit.parent,
             own_usage: exit.sample.usage.own,
             is_reaped_automatically: exit.is_reaped_automatically,
-            started_at: exit.sample.started_at,
+            started_at: exit.sample.lineage.started_at(),
             ended_at: exit.ended_at,
         }
     }

@@ -29,10 +29,28 @@ pub struct Change {
 }
 
 impl Change {
-    /// By how much it grew, below zero where it fell; `None` where either is unknown.
+    /// By how much it grew, below zero where it fell; `None` where either is unknown, or nobody
+    /// knows how much more it was than what was seen of it before.
     #[must_use]
     pub fn difference(&self) -> Option<f64> {
-        Some(self.now_value()? - self.before?.0)
+        match self.doubt() {
+            Some(_) => None,
+            None => Some(rate::rounded(self.now_value()? - self.before?.0)),
+        }
+    }
+
+    /// Why there is no difference; `None` where there is one.
+    ///
+    /// What is more than a lower bound may still be less than what is behind that: of two looks
+    /// at the same, one sees more than the other.
+    #[must_use]
+    pub fn doubt(&self) -> Option<Doubt> {
+        match (self.before, self.now) {
+            (None, _) => Some(Doubt::UnknownBefore),
+            (_, Figure::Absent(_)) => Some(Doubt::UnknownNow),
+            (Some((_, Mark::LowerBound)), _) => Some(Doubt::BoundBefore),
+            (Some(_), Figure::Known { .. }) => None,
+        }
     }
 
     /// The same as a share of what it was; `None` of nothing.
@@ -41,17 +59,14 @@ impl Change {
         rate::percent(self.difference()?, self.before?.0)
     }
 
-    /// How far the difference can be trusted. That of two lower bounds is an estimate.
+    /// How far the difference can be trusted.
     #[must_use]
     pub fn mark(&self) -> Mark {
         let now = match self.now {
             Figure::Known { mark, .. } => mark,
             Figure::Absent(_) => Mark::Exact,
         };
-        match self.before.map_or(now, |(_, before)| now.and(before)) {
-            Mark::LowerBound => Mark::Estimate,
-            mark => mark,
-        }
+        self.before.map_or(now, |(_, before)| now.and(before))
     }
 
     /// What it is, as a number.
@@ -60,6 +75,29 @@ impl Change {
         match self.now {
             Figure::Known { value, .. } => Some(value.as_float()),
             Figure::Absent(_) => None,
+        }
+    }
+}
+
+/// Why nothing is known of a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// What it was is not known.
+    UnknownBefore,
+    /// What it is is not known.
+    UnknownNow,
+    /// Of what it was only a lower bound is known.
+    BoundBefore,
+}
+
+impl Doubt {
+    /// In words.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Doubt::UnknownBefore => "what it was is not known",
+            Doubt::UnknownNow => "what it is is not known",
+            Doubt::BoundBefore => "what it was is known as a lower bound only",
         }
     }
 }

@@ -177,7 +177,7 @@ impl Limit {
 fn plus(one: Value, other: Value) -> Value {
     match (one, other) {
         (Value::Integer(one), Value::Integer(other)) => Value::Integer(one.saturating_add(other)),
-        _ => Value::Float(one.as_float() + other.as_float()),
+        _ => Value::Float(crate::rate::rounded(one.as_float() + other.as_float())),
     }
 }
 

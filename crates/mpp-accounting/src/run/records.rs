@@ -146,7 +146,7 @@ impl TreeRecords {
         self.is_interrupted |= exits.source != self.source;
         self.ended_now.clear();
         for process in seen {
-            let rss_bytes = process.gauges.memory.value().map_or(0, |memory| memory.rss_bytes);
+            let rss_bytes = process.gauges.memory().value().map_or(0, |memory| memory.rss_bytes);
             self.see(process.key, rss_bytes);
         }
         self.sum.lost_records = self.sum.lost_records.saturating_add(exits.lost_records);
@@ -203,7 +203,7 @@ impl TreeRecords {
         if process.state == ProcessState::Zombie || self.ended_now.contains(&process.key) {
             return Some(IoDelta::ZERO);
         }
-        match (process.threads(), &process.io.total) {
+        match (process.threads(), process.io.total()) {
             (Reading::Value(threads), _) => {
                 let living = threads.iter().filter(|thread| !thread.has_exited);
                 Some(living.fold(IoDelta::ZERO, |sum, thread| sum.plus(thread.total.as_delta())))
@@ -221,6 +221,16 @@ impl TreeRecords {
     #[must_use]
     pub fn awaits_times(&self) -> bool {
         !self.tails_expected.is_empty()
+    }
+
+    /// Whether, once nobody is left, everything has been told: there is an exact record of each that
+    /// ended, so that whoever waits to be placed belongs to somebody else. A forker that was only
+    /// added up for its parent would be missed by those that wait for its record.
+    #[must_use]
+    pub fn is_all_told(&self) -> bool {
+        let Told { lost_records, spilled_records, .. } = self.sum;
+        let is_each_told = lost_records == 0 && spilled_records == 0;
+        self.source() == ExitSource::Exact && is_each_told && !self.awaits_times()
     }
 
     /// Programs of which a process ended, by name.
@@ -271,7 +281,7 @@ impl TreeRecords {
         let key = exit.key();
         let is_member = |key: ProcessKey| key.pid == self.root_pid || self.members.contains(&key);
         let is_below = self.members.contains(&key)
-            || exit.sample.forked_by.is_some_and(is_member)
+            || exit.sample.lineage.forked_by().is_some_and(is_member)
             || exit.parent.is_some_and(is_member)
             || exit.sample.parent_pid == self.root_pid
             // A parent that was out of sight is known by its PID alone.
@@ -307,7 +317,7 @@ impl TreeRecords {
         sum.largest_rss_bytes = sum.largest_rss_bytes.max(rss_bytes);
         if exit.is_reaped_automatically {
             sum.unreaped += 1;
-            let reaped = exit.sample.usage.reaped;
+            let reaped = exit.sample.usage.reaped();
             let usage = sum.unreaped_usage.plus(own_usage.as_delta());
             sum.unreaped_usage = usage.plus(reaped.as_delta());
             if let Reading::Value(switches) = exit.sample.gauges.context_switches {
@@ -323,7 +333,7 @@ impl TreeRecords {
     /// process the largest memory that it ever had, getrusage(2).
     fn own_peak(&mut self, exit: &ProcessExit) -> u64 {
         let peak = exit.rss_peak_bytes.value().copied().unwrap_or(0);
-        let forker = exit.sample.forked_by.or(exit.parent);
+        let forker = exit.sample.lineage.forked_by().or(exit.parent);
         let inherited = match forker {
             Some(forker) if forker.pid != self.root_pid => self.peaks.get(&forker).copied(),
             _ => None,

@@ -202,8 +202,25 @@ fn a_change_is_what_is_more_or_less_than_before() {
     assert_eq!(written.mark(), Mark::Exact);
     let read = changes.iter().find(|change| change.column.name() != name).expect("a row");
     assert_eq!((read.difference(), read.percent()), (None, None));
-    before.metrics.insert(name, (0.0, Mark::LowerBound));
+    before.metrics.insert(name, (0.0, Mark::Exact));
     let from_nothing = compare(&before, &now)[6];
     assert_eq!((from_nothing.difference(), from_nothing.percent()), (Some(150.0), None));
-    assert_eq!(from_nothing.mark(), Mark::Estimate);
+}
+
+#[test]
+fn nobody_knows_a_difference_to_what_was_at_least_so_much() {
+    let check = |before: (f64, Mark), now: Figure, expected: Option<(f64, Mark)>| {
+        let run = run_with(MetricId::MemoryPeak, now);
+        let name = MetricId::MemoryPeak.metric().name.to_owned();
+        let cost = Cost { metrics: [(name.clone(), before)].into(), ..Cost::default() };
+        let changes = compare(&cost, &run);
+        let change = changes.iter().find(|change| change.column.name() == name).expect("a row");
+        assert_eq!(change.difference().map(|number| (number, change.mark())), expected);
+        assert_eq!(change.doubt().is_some(), expected.is_none());
+    };
+    check((100.0, Mark::LowerBound), known(150, Mark::LowerBound), None);
+    check((100.0, Mark::LowerBound), known(150, Mark::Exact), None);
+    check((100.0, Mark::Exact), known(150, Mark::LowerBound), Some((50.0, Mark::LowerBound)));
+    check((100.0, Mark::Estimate), known(150, Mark::Exact), Some((50.0, Mark::Estimate)));
+    check((0.1, Mark::Exact), known(0, Mark::Exact), Some((-0.1, Mark::Exact)));
 }

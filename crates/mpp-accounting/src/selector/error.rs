@@ -72,6 +72,18 @@ impl SelectorError {
         self.0.hint.as_deref()
     }
 
+    /// The message without the word before it that says of what it speaks: for who says so already,
+    /// as the name of an option does.
+    #[must_use]
+    pub fn finding(&self) -> String {
+        let Finding { expected, found, at, .. } = self.0.as_ref();
+        let finding = format!("expected {expected}, but found {found}");
+        match at {
+            Some(at) => format!("{finding} at byte {at}"),
+            None => finding,
+        }
+    }
+
     /// The byte of the text form at which it was found; `None` outside of a text form.
     #[must_use]
     pub fn position(&self) -> Option<usize> {
@@ -81,12 +93,7 @@ impl SelectorError {
 
 impl fmt::Display for SelectorError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Finding { what, expected, found, at, .. } = self.0.as_ref();
-        write!(f, "{what}: expected {expected}, but found {found}")?;
-        match at {
-            Some(at) => write!(f, " at byte {at}"),
-            None => Ok(()),
-        }
+        write!(f, "{}: {}", self.0.what, self.finding())
     }
 }
 

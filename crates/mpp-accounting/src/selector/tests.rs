@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::network::Listening;
-use crate::process::{EnvironmentEntry, Gauges, ProcessIo, ProcessState, Usage};
+use crate::process::{EnvironmentEntry, Gauges, Lineage, ProcessIo, ProcessState, Usage};
 use crate::units::BootTime;
 
 const OWN_PID: u32 = 77;
@@ -37,17 +37,12 @@ fn process(pid: u32, parent_pid: u32, identity: Identity) -> ProcessSample {
     ProcessSample {
         key: ProcessKey { pid, start_time_ticks: u64::from(pid) },
         parent_pid,
-        forked_by: None,
-        started_at: None,
-        exec_count: None,
+        lineage: Lineage::default(),
         state: ProcessState::Living,
         identity: Arc::new(identity),
         read_at: BootTime::default(),
         usage: Usage::default(),
-        io: ProcessIo {
-            total: Reading::Absent(Absence::NotRequested),
-            threads: Reading::Absent(Absence::NotRequested),
-        },
+        io: ProcessIo::absent(Absence::NotRequested),
         gauges: Gauges::absent(Absence::NotRequested),
     }
 }

@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 use mpp_accounting::exit::{CpuTail, ExitSource, Exits, ProcessExit, Spill, ThreadExit};
 use mpp_accounting::process::{
-    Absence, ContextSwitches, DelayCoverage, Delays, Gauges, Identity, ProcessIo, ProcessKey,
-    ProcessSample, ProcessState, Reading, Seldom, SeldomGauges, ThreadIo, ThreadKey, ThreadList,
-    Usage,
+    Absence, ContextSwitches, DelayCoverage, Delays, Gauges, Identity, Lineage, ProcessIo,
+    ProcessKey, ProcessSample, ProcessState, Reading, Seldom, SeldomGauges, ThreadIo, ThreadKey,
+    ThreadList, Usage,
 };
 use mpp_accounting::snapshot::{Host, Snapshot};
 use mpp_accounting::units::{
@@ -459,8 +459,9 @@ impl Kernel {
         assert_eq!(child.state, ProcessState::Zombie);
         let parent = self.process(parent);
         parent.pool = parent.pool.plus(child.total().as_delta());
-        let usage = child.usage.own.as_delta().plus(child.usage.reaped.as_delta());
-        parent.usage.reaped = parent.usage.reaped.plus(usage);
+        let usage = child.usage.own.as_delta().plus(child.usage.reaped().as_delta());
+        let reaped = parent.usage.reaped().plus(usage);
+        parent.usage = Usage::new(parent.usage.own, reaped);
     }
 
     pub(crate) fn exit_and_wait(&mut self, child: u32) {
@@ -534,16 +535,14 @@ impl Kernel {
         let io = if !process.is_readable || (process.hides_total && !tells_threads) {
             absent_io(Absence::Denied)
         } else if has_children
-            || process.usage.reaped != UsageTotals::ZERO
+            || process.usage.reaped() != UsageTotals::ZERO
             || self.recorder.is_some()
         {
             let io = self.read_io_with_threads(pid, between)?;
             if process.hides_total { rounded_io(process.key, &io) } else { io }
         } else {
-            ProcessIo {
-                total: Reading::Value(process.total()),
-                threads: Reading::Absent(Absence::NotRequested),
-            }
+            let threads = Reading::Absent(Absence::NotRequested);
+            ProcessIo::new(Reading::Value(process.total()), threads)
         };
         Some(self.sample(self.processes.get(&pid)?, io))
     }
@@ -556,22 +555,23 @@ impl Kernel {
             None => Reading::Absent(Absence::NeedsRecords),
         };
         let seldom = SeldomGauges { delays, ..SeldomGauges::absent(Absence::NotRequested) };
+        let mut gauges = Gauges::absent(Absence::NotRequested);
+        gauges.context_switches = Reading::Value(process.switches);
+        gauges.seldom = Seldom::from(seldom);
         ProcessSample {
             key: process.key,
             parent_pid: process.parent,
-            forked_by: process.forked_by,
-            started_at: self.is_watched().then_some(process.started_at),
-            exec_count: self.is_watched().then(|| process.exec_count()),
+            lineage: Lineage::new(
+                process.forked_by,
+                self.is_watched().then_some(process.started_at),
+                self.is_watched().then(|| process.exec_count()),
+            ),
             state: process.state,
             identity: Arc::clone(&process.identity),
             read_at: BootTime { ns: self.now_ticks * TICK_NS },
-            usage: process.usage,
+            usage: process.usage.clone(),
             io,
-            gauges: Gauges {
-                context_switches: Reading::Value(process.switches),
-                seldom: Seldom::from(seldom),
-                ..Gauges::absent(Absence::NotRequested)
-            },
+            gauges,
         }
     }
 
@@ -591,23 +591,20 @@ impl Kernel {
         }
         let total = told.total();
         let threads = Reading::Value(thread_list(&told, total));
-        ProcessIo { total: Reading::Value(total), threads }
+        ProcessIo::new(Reading::Value(total), threads)
     }
 
     /// stat, T, L, stat, until nobody was reaped in between.
     fn read_io_with_threads(&mut self, pid: u32, between: Between<'_>) -> Option<ProcessIo> {
         for _ in 0..3 {
-            let before = self.processes.get(&pid)?.usage.reaped;
+            let before = self.processes.get(&pid)?.usage.reaped();
             let total = self.processes.get(&pid)?.total();
             between(self);
             let process = self.processes.get(&pid)?;
             let threads = thread_list(process, total);
             // With records nothing rests on total and threads being one moment.
-            if process.usage.reaped == before || self.recorder.is_some() {
-                return Some(ProcessIo {
-                    total: Reading::Value(total),
-                    threads: Reading::Value(threads),
-                });
+            if process.usage.reaped() == before || self.recorder.is_some() {
+                return Some(ProcessIo::new(Reading::Value(total), Reading::Value(threads)));
             }
         }
         Some(absent_io(Absence::Unstable))
@@ -622,18 +619,18 @@ impl Kernel {
 }
 
 fn absent_io(why: Absence) -> ProcessIo {
-    ProcessIo { total: Reading::Absent(why), threads: Reading::Absent(why) }
+    ProcessIo::absent(why)
 }
 
 /// What is told of the threads of a process whose files may not be read.
 fn rounded_io(process: ProcessKey, io: &ProcessIo) -> ProcessIo {
     let round = |thread: &ThreadIo| ThreadIo { total: rounded_down(thread.total), ..*thread };
-    let total = io.total.value().copied().unwrap_or_default();
+    let total = io.total().value().copied().unwrap_or_default();
     let threads = io.threads.as_ref().map(|threads| {
         let threads = threads.of(process, total);
         ThreadList::listed(&threads.iter().map(round).collect::<Vec<_>>())
     });
-    ProcessIo { total: Reading::Absent(Absence::Denied), threads }
+    ProcessIo::new(Reading::Absent(Absence::Denied), threads)
 }
 
 /// As the kernel rounds; how often a thread read and wrote is not told.

@@ -49,7 +49,7 @@ fn page(found: &Capabilities, procfs: &Path, (tier, refusals): &(Tier, Vec<Refus
         ("tier", format!("{} {}: {}", tier.letter(), tier.promise(), tier_means(*tier))),
     ];
     for (name, value) in rows {
-        push_line(&mut page, format_args!("{name:<13} {value}"));
+        push_broken(&mut page, &format!("{name:<13} "), &value, HEAD_COLUMNS);
     }
     for refusal in refusals {
         push_refusal(&mut page, refusal);
@@ -62,15 +62,18 @@ fn page(found: &Capabilities, procfs: &Path, (tier, refusals): &(Tier, Vec<Refus
 }
 
 /// Where a line of the head goes on below its beginning.
-const BREAK: &str = ",\n              ";
+const BREAK: &str = ",\n";
+
+/// How far in that is, and how far a finding goes on below its beginning.
+const HEAD_COLUMNS: usize = 14;
+const FINDING_COLUMNS: usize = 9;
 
 /// How ended processes are seen.
 fn tier_means(tier: Tier) -> &'static str {
     match tier {
         Tier::A => "hooks in the kernel tell what each thread did until its end",
         Tier::B => {
-            "the kernel's taskstats tell what each thread did until its\n              \
-             end, rounded down to KiB"
+            "the kernel's taskstats tell what each thread did until its end, rounded down to KiB"
         }
         Tier::C => "what ended processes did is inferred from what is left of them",
     }
@@ -83,7 +86,8 @@ fn push_refusal(page: &mut String, refusal: &Refusal) {
         ExitSource::Rounded => "B",
         ExitSource::Nobody => "C",
     };
-    push_line(page, format_args!("{:<13} {better}: {}", "", refusal.reason));
+    let begin = format!("{:<13} {better}: ", "");
+    push_broken(page, &begin, &refusal.reason, HEAD_COLUMNS + 3);
     if let Some(Cure::Command(command)) = refusal.cure {
         push_line(page, format_args!("{:<13}    $ {command}", ""));
     }
@@ -114,42 +118,41 @@ fn push_self_test(page: &mut String, procfs: &Path) {
         Ok(test) => test,
         Err(error) => {
             let (word, style) = standing(Standing::Untried);
-            push_line(page, format_args!("{style}{word:<8}{style:#} self test: {error}"));
+            let begin = format!("{style}{word:<8}{style:#} ");
+            push_broken(page, &begin, &format!("self test: {error}"), FINDING_COLUMNS);
             return;
         }
     };
     let missing_bytes = test.written_bytes.abs_diff(test.counted_bytes);
     let is_right = test.counted_bytes <= test.written_bytes && missing_bytes <= test.bound_bytes;
     let (word, style) = standing(if is_right { Standing::Works } else { Standing::Limited });
-    push_line(
-        page,
-        format_args!(
-            "{style}{word:<8}{style:#} self test: {} children wrote {} bytes and ended, {} were \
-             counted (tier {})",
-            test.children,
-            test.written_bytes,
-            test.counted_bytes,
-            test.tier.letter()
-        ),
+    let finding = format!(
+        "self test: {} children wrote {} bytes and ended, {} were counted (tier {})",
+        test.children,
+        test.written_bytes,
+        test.counted_bytes,
+        test.tier.letter()
     );
+    push_broken(page, &format!("{style}{word:<8}{style:#} "), &finding, FINDING_COLUMNS);
 }
 
 /// The finding in one line; below it what it takes, and the command that gives it.
 fn push_fact(page: &mut String, fact: &Fact, held: &[&str]) {
     let (word, style) = standing(fact.standing);
-    push_line(page, format_args!("{style}{word:<8}{style:#} {}: {}", fact.subject, fact.found));
+    let finding = format!("{}: {}", fact.subject, fact.found);
+    push_broken(page, &format!("{style}{word:<8}{style:#} "), &finding, FINDING_COLUMNS);
     if matches!(fact.standing, Standing::Works | Standing::Untried) {
         return;
     }
     if held.contains(&fact.needs) {
-        push_line(
-            page,
-            format_args!("         {} is held: something else refuses, such as", fact.needs),
+        let refused = format!(
+            "{} is held: something else refuses, such as a user namespace or a security module",
+            fact.needs
         );
-        push_line(page, format_args!("         a user namespace or a security module"));
+        push_broken(page, "         ", &refused, FINDING_COLUMNS);
         return;
     }
-    push_line(page, format_args!("         needs {}", fact.needs));
+    push_broken(page, "         ", &format!("needs {}", fact.needs), FINDING_COLUMNS);
     if let Some(Cure::Command(command)) = fact.cure {
         push_line(page, format_args!("         $ {command}"));
     }
@@ -164,7 +167,57 @@ fn standing(standing: Standing) -> (&'static str, Style) {
     }
 }
 
+/// Words behind a beginning that takes so many columns, broken between them where the screen
+/// ends, and going on below where they began. Commands are never broken: they are to be copied.
+fn push_broken(page: &mut String, begin: &str, words: &str, begin_columns: usize) {
+    let width = screen::width_columns();
+    page.push_str(begin);
+    for (position, line) in broken(words, width.saturating_sub(begin_columns)).iter().enumerate() {
+        if position > 0 {
+            let _ = write!(page, "{:begin_columns$}", "");
+        }
+        push_line(page, format_args!("{line}"));
+    }
+}
+
+/// Lines of words that are no wider than this, where a word is not. A line feed begins one, too.
+fn broken(words: &str, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    for part in words.split('\n') {
+        let mut line = String::new();
+        for word in part.split_whitespace() {
+            let columns = line.chars().count() + 1 + word.chars().count();
+            if !line.is_empty() && columns > width {
+                lines.push(std::mem::take(&mut line));
+            }
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+        lines.push(line);
+    }
+    lines
+}
+
 fn push_line(page: &mut String, line: std::fmt::Arguments<'_>) {
     // Writing to a string does not fail.
     let _ = writeln!(page, "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_broken_where_the_screen_ends_and_nowhere_within() {
+        let check = |words: &str, width, expected: &[&str]| {
+            assert_eq!(broken(words, width), expected, "{words} {width}");
+        };
+        check("what can be measured", 80, &["what can be measured"]);
+        check("what can be measured", 11, &["what can be", "measured"]);
+        check("CAP_SYS_PTRACE or root", 8, &["CAP_SYS_PTRACE", "or root"]);
+        check("one,\ntwo three", 80, &["one,", "two three"]);
+        check("", 80, &[""]);
+    }
 }

@@ -57,6 +57,13 @@ impl Watch {
         let begin = Instant::now();
         let interrupt = Interrupt::catch().map_err(Failure::cannot_measure)?;
         monitor.sample()?;
+        if let Some(options) = &plan.meant {
+            // Nobody called so may ever end, and then nothing else is said for ever.
+            screen::note(&format!(
+                "watching for `{}`; did you mean `mpp exits {options}`?",
+                plan.selector
+            ));
+        }
         if monitor.tier() == Tier::C {
             screen::note(
                 "tier C: what begins and ends between two looks is not seen, and of the rest \

@@ -3,16 +3,17 @@
 use std::io::Write;
 
 use metrics_per_process::process::{Identity, Reading};
+use metrics_per_process::selector::Descendants;
 use metrics_per_process::{FindOptions, Found, FoundProcess, MemoryReaderKind, find};
 use mpp_export::escape;
 
 use crate::args;
 use crate::failure::{Failure, Status};
 use crate::plan::{Detail, FindPlan, Listing};
-use crate::selection::seclusion;
+use crate::selection::{meant, seclusion};
 
 /// Looks once and prints. As with pgrep, nothing is said where nothing is found, but for
-/// the processes that leave the answer in doubt.
+/// the processes that leave the answer in doubt, and where a condition was typed as a name.
 pub(crate) fn run(typed: &args::Find, out: &mut dyn Write) -> Result<Status, Failure> {
     let plan = FindPlan::new(typed)?;
     let options = FindOptions {
@@ -35,6 +36,14 @@ pub(crate) fn run(typed: &args::Find, out: &mut dyn Write) -> Result<Status, Fai
     let is_doubtful = found.processes.is_empty() || plan.listing == Listing::Count;
     if let Some(doubt) = doubt(&found).filter(|_| is_doubtful) {
         crate::screen::note(&doubt);
+    }
+    if found.processes.is_empty()
+        && let Some(options) = meant(&typed.selection)
+    {
+        let selector = plan.selector.clone().with_descendants(Descendants::Taken);
+        crate::screen::note(&format!(
+            "no process matches `{selector}`; did you mean `mpp find {options}`?"
+        ));
     }
     Ok(if found.processes.is_empty() { Status::NothingMatched } else { Status::Ok })
 }

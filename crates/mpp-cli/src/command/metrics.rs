@@ -40,10 +40,11 @@ fn paragraph(metric: &Metric) -> String {
         Kind::Gauge => "",
         Kind::Counter => ", also _per_sec",
     };
-    let privilege = match metric.privilege {
-        Privilege::None => "",
-        Privilege::Ptrace => "; others' with CAP_SYS_PTRACE",
-        Privilege::Records => "; with CAP_NET_ADMIN, or CAP_BPF and CAP_PERFMON",
+    let privilege = match (metric.privilege, metric.privilege.words()) {
+        (_, None) => String::new(),
+        // Also of one's own.
+        (Privilege::Records, Some(words)) => format!("; with {words}"),
+        (_, Some(words)) => format!("; others' with {words}"),
     };
     let source = format!("Source: {source}{privilege}.");
     format!("{name}  ({facts}{rate})\n{}{}", indented(help), indented(&source))
@@ -91,11 +92,6 @@ fn push_object(metric: &Metric, out: &mut Vec<u8>) {
         Fold::DistinctSockets => "distinct_sockets",
         Fold::Connections => "connections",
     };
-    let privilege = match metric.privilege {
-        Privilege::None => "none",
-        Privilege::Ptrace => "CAP_SYS_PTRACE",
-        Privilege::Records => "CAP_NET_ADMIN, or CAP_BPF and CAP_PERFMON",
-    };
     let fields = [
         ("name", metric.name),
         ("heading", metric.heading),
@@ -106,7 +102,7 @@ fn push_object(metric: &Metric, out: &mut Vec<u8>) {
         ("prometheus", metric.prometheus.0),
         ("otel", metric.otel.0),
         ("source", metric.source),
-        ("privilege", privilege),
+        ("privilege", metric.privilege.words().unwrap_or("none")),
         ("help", metric.help),
     ];
     for (position, (key, value)) in fields.into_iter().enumerate() {

@@ -8,6 +8,7 @@ use metrics_per_process::report::{Figure, GroupReport, Report, Tier, Value};
 use metrics_per_process::selector::{GroupKey, Selector};
 use metrics_per_process::{FindOptions, MemoryReaderKind, Monitor, find};
 
+use crate::alternatives::unmatched;
 use crate::args;
 use crate::failure::{Failure, Status};
 use crate::interrupt::{Interrupt, Wait};
@@ -40,7 +41,10 @@ pub(crate) fn run(typed: &args::Show, out: &mut dyn Write) -> Result<Status, Fai
     if is_deserted(&base) {
         // The library starts a helper process only while we have a single thread.
         drop(progress);
-        return Err(why_deserted(&base, &plan));
+        return Err(why_deserted(&monitor, &base, &plan));
+    }
+    if let Some(note) = unmatched(&plan.alternatives, &monitor) {
+        screen::note(&note);
     }
     if plan.interval.is_zero() {
         drop(progress);
@@ -130,16 +134,18 @@ fn is_deserted(base: &Report) -> bool {
     base.groups.iter().all(|group| group.matched + group.descendants == 0)
 }
 
-fn why_deserted(base: &Report, plan: &ShowPlan) -> Failure {
+fn why_deserted(monitor: &Monitor, base: &Report, plan: &ShowPlan) -> Failure {
+    let nothing =
+        |selector: &Selector| nothing_matched(selector, monitor, base, plan.meant.as_deref());
     let (selector, key) = match &plan.rows {
-        Rows::One(selector) => return nothing_matched(selector, base),
+        Rows::One(selector) => return nothing(selector),
         Rows::By(selector, key) => (selector, key),
-        Rows::Everything => return nothing_matched(&Selector::default(), base),
+        Rows::Everything => return nothing(&Selector::default()),
     };
-    let Some(what) = what_names_a_row(key) else { return nothing_matched(selector, base) };
+    let Some(what) = what_names_a_row(key) else { return nothing(selector) };
     match is_matched(selector, plan) {
         Ok(true) => nothing_keyed(&what, selector, base),
-        Ok(false) => nothing_matched(selector, base),
+        Ok(false) => nothing(selector),
         Err(failure) => failure,
     }
 }

@@ -130,11 +130,12 @@ fn known(metrics: &Value, why: &Value, metric: &str) -> Option<f64> {
 
 fn csv(text: &str, metric: &str) -> Numbers {
     let mut lines = text.lines();
-    assert_eq!(lines.next(), Some("time,group,metric,value,mark"));
+    assert_eq!(lines.next(), Some("time,group,metric,value,mark,tier"));
     let mut numbers = Numbers::new();
     for line in lines {
         let fields = csv_fields(line);
-        let [_, group, name, value, mark] = &fields[..] else { panic!("five fields: {line}") };
+        let [_, group, name, value, mark, tier] = &fields[..] else { panic!("six fields: {line}") };
+        assert!(["A", "B", "C"].contains(&tier.as_str()), "{line}");
         let number: Option<f64> = value.parse().ok();
         assert_eq!(number.is_none(), mark.starts_with("unknown: "), "{line}");
         if name == metric {

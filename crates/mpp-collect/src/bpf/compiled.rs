@@ -8,7 +8,7 @@ use super::skeleton::Skeleton;
 /// `bpf/programs.bpf.c`.
 pub(super) const PROGRAMS: Skeleton = Skeleton {
     bytes: include_bytes!("../../bpf/programs.skel"),
-    data_length: 110480,
+    data_length: 135064,
     maps: &[
         "scratches",
         "asked",
@@ -18,6 +18,7 @@ pub(super) const PROGRAMS: Skeleton = Skeleton {
         "origins",
         "exits",
         "walkers",
+        "slots",
         "settings",
         "lasts",
         "rounds",
@@ -33,6 +34,7 @@ pub(super) const PROGRAMS: Skeleton = Skeleton {
         "write_task",
         "survey_processes",
         "tell_asked",
+        "tell_sockets",
         "remember_fork",
         "write_exec",
         "write_exit",

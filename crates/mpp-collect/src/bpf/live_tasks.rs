@@ -328,6 +328,38 @@ fn who_has_not_run_stands_still_whichever_way_he_is_told_of() {
     }
 }
 
+/// Where a kernel takes no survey, the forker is told each time.
+#[test]
+fn who_has_run_is_told_with_his_forker_or_as_one_whose_forker_is_known() {
+    let Some(mut bpf) = open(&BpfOptions::default()) else { return };
+    let mut load = Load::start();
+    let pid = load.pid();
+    let told = |bpf: &mut Bpf, former| {
+        let mut told = None;
+        bpf.read_changes(former, &mut |living| match living {
+            Living::Task(task) if task.thread().id == pid => {
+                let forker = task.process().and_then(|process| process.forker());
+                told = Some((task.keeps_forker(), forker.map(|forker| forker.id)));
+            }
+            _ => (),
+        })
+        .unwrap();
+        told
+    };
+    let own = Some(std::process::id());
+    assert_eq!(told(&mut bpf, Former::Forgotten), Some((false, own)));
+    let kept = bpf.surveyor().is_some().then_some((true, None));
+    let mut has_run = || {
+        load.tell("name 61");
+        told(&mut bpf, Former::Remembered)
+    };
+    // It may be on its way to sleep when it is met, and is then told as a whole twice.
+    let answers: Vec<_> = (0..50).filter_map(|_| has_run()).collect();
+    assert!(kept.is_none_or(|kept| answers.contains(&kept)), "{answers:?}");
+    let is_expected = answers.iter().all(|&answer| answer == (false, own) || Some(answer) == kept);
+    assert!(is_expected, "{answers:?}");
+}
+
 #[test]
 fn the_kernels_own_threads_hold_nothing() {
     let Some(mut bpf) = open(&BpfOptions::default()) else { return };

@@ -2,11 +2,14 @@
 //! there is to tell of the others.
 //!
 //! It tells what the iterator tells of changes, in the same records and the same order, for less.
+//! So does the program of `bpf/sockets.h` of the sockets of those that are asked for.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
 
 use mpp_accounting::slack::{self, Slack};
 use mpp_parse::bpf_record::TaskKey;
+use mpp_parse::bpf_socket_record::{self, SocketRecord};
 use rustix::io::Errno;
 
 use super::skeleton::{Failure, Loaded};
@@ -19,9 +22,8 @@ const ASKED_MAX: usize = 256;
 const TOLD_BYTES: usize = 32 << 10;
 /// Bytes of `struct told`: two numbers lead in what is told.
 pub(super) const ROOM: usize = 8 + TOLD_BYTES;
-/// Bytes of `struct met` and of `struct asked`.
+/// Bytes of `struct met`.
 const MET_BYTES: usize = 16;
-const ASKED_BYTES: usize = 8;
 /// `STAND_STILL` of `bpf/still.h`.
 const STILL: u32 = 3;
 /// No kernel has more processes.
@@ -32,6 +34,7 @@ const PROCESSES_MAX: usize = 1 << 22;
 pub(super) struct Survey {
     surveyor: OwnedFd,
     teller: OwnedFd,
+    socket_teller: OwnedFd,
     met: Map,
     asked: Map,
     told: Map,
@@ -61,12 +64,13 @@ impl Survey {
         Ok(Survey {
             surveyor: loaded.program("survey_processes")?,
             teller: loaded.program("tell_asked")?,
+            socket_teller: loaded.program("tell_sockets")?,
             met: loaded.map("met")?,
             asked: loaded.map("asked")?,
             told: loaded.map("told")?,
             processes: Vec::new(),
             slack: Slack::default(),
-            asks: vec![0; ASKED_MAX * ASKED_BYTES],
+            asks: vec![0; ASKED_MAX * MET_BYTES],
         })
     }
 
@@ -104,6 +108,16 @@ impl Survey {
         Err(Errno::OVERFLOW)
     }
 
+    /// Whoever stood still when all were met, ascending.
+    pub(super) fn still(&self) -> impl Iterator<Item = u32> {
+        self.processes.iter().filter(|met| met.is_still()).map(|met| met.pid)
+    }
+
+    /// Who was met is of no use any more.
+    pub(super) fn forget(&mut self) {
+        self.processes.clear();
+    }
+
     /// Of two with one ID the first one ended meanwhile; it is told of once more, as somebody
     /// whom an iterator met just before its end.
     fn put_in_order(&mut self) {
@@ -111,6 +125,47 @@ impl Survey {
             self.processes.sort_by_key(|met| met.pid);
         }
         self.processes.dedup_by_key(|met| met.pid);
+    }
+
+    /// Hands out each of these processes, as far as it has descriptors, and behind it each of its
+    /// sockets. One that is told with another start has ended half-way.
+    ///
+    /// # Errors
+    /// ETIMEDOUT where it is not done at `until`; what bpf(2) says; EBADMSG where a record was
+    /// cut. The last process's sockets may not be all then.
+    pub(super) fn tell_sockets(
+        &mut self,
+        pids: &mut dyn Iterator<Item = u32>,
+        until: Instant,
+        room: &mut [u8],
+        each: &mut dyn FnMut(&SocketRecord),
+    ) -> Result<(), Errno> {
+        let mut holders = pids.map(Met::whose_sockets);
+        loop {
+            let count = fill(&mut self.asks, &mut holders);
+            if count == 0 {
+                return Ok(());
+            }
+            self.asked.set(0, &self.asks)?;
+            let mut next = 0;
+            while next < count {
+                if Instant::now() >= until {
+                    return Err(Errno::TIMEDOUT);
+                }
+                run(self.socket_teller.as_fd(), &mut [count, next, 0, 0])?;
+                let bytes = room.get_mut(..ROOM).ok_or(Errno::INVAL)?;
+                self.told.read(0, bytes)?;
+                let (reached, mut told) = told_in(bytes).ok_or(Errno::BADMSG)?;
+                while let Some((record, behind)) = bpf_socket_record::split_first(told) {
+                    each(&record);
+                    told = behind;
+                }
+                if !told.is_empty() {
+                    return Err(Errno::BADMSG);
+                }
+                next = reached;
+            }
+        }
     }
 
     /// Tells of all that were met, ascending. `iterator` is the program that tells of those with
@@ -126,7 +181,7 @@ impl Survey {
     ) -> Result<(), Errno> {
         let Survey { teller, asked, told, processes, asks, .. } = self;
         let still = processes.iter().copied().filter(Met::is_still).peekable();
-        let mut others = processes.iter().filter(|met| !met.is_still());
+        let mut others = processes.iter().copied().filter(|met| !met.is_still());
         let mut order = Order { still, each };
         loop {
             let count = fill(asks, &mut others);
@@ -191,12 +246,10 @@ fn run<const N: usize>(program: BorrowedFd<'_>, numbers: &mut [u32; N]) -> Resul
 }
 
 /// Writes down whom to ask for next; returns how many.
-fn fill<'a>(asks: &mut [u8], others: &mut impl Iterator<Item = &'a Met>) -> u32 {
+fn fill(asks: &mut [u8], others: &mut impl Iterator<Item = Met>) -> u32 {
     let mut count = 0;
-    for (place, met) in asks.chunks_exact_mut(ASKED_BYTES).zip(others) {
-        let (id, stand) = place.split_at_mut(4);
-        id.copy_from_slice(&met.pid.to_ne_bytes());
-        stand.copy_from_slice(&met.stand.to_ne_bytes());
+    for (place, met) in asks.as_chunks_mut().0.iter_mut().zip(others) {
+        *place = met.bytes();
         count += 1;
     }
     count
@@ -211,7 +264,7 @@ fn told_in(bytes: &[u8]) -> Option<(u32, &[u8])> {
 }
 
 fn asked_at(asks: &[u8], position: u32) -> Option<u32> {
-    let place = usize::try_from(position).ok()?.checked_mul(ASKED_BYTES)?;
+    let place = usize::try_from(position).ok()?.checked_mul(MET_BYTES)?;
     asks.get(place..)?.first_chunk().map(|id| u32::from_ne_bytes(*id))
 }
 
@@ -224,6 +277,19 @@ impl Met {
             stand: u32::from_ne_bytes([e, f, g, h]),
             start_ns: u64::from_ne_bytes(start),
         }
+    }
+
+    /// Somebody whose sockets are asked for, from the first descriptor on.
+    fn whose_sockets(pid: u32) -> Self {
+        Met { pid, stand: 0, start_ns: 0 }
+    }
+
+    /// As [`Met::of`] reads it.
+    fn bytes(&self) -> [u8; MET_BYTES] {
+        let [a, b, c, d] = self.pid.to_ne_bytes();
+        let [e, f, g, h] = self.stand.to_ne_bytes();
+        let [i, j, k, l, m, n, o, p] = self.start_ns.to_ne_bytes();
+        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
     }
 
     fn process(&self) -> TaskKey {
@@ -305,8 +371,8 @@ mod tests {
     #[test]
     fn who_is_asked_for_next_are_those_that_do_not_stand_still() {
         let met = survey_of(&[(1, 0), (2, STILL), (3, 2)]);
-        let mut others = met.iter().filter(|met| !met.is_still());
-        let mut asks = vec![0xff; 3 * ASKED_BYTES];
+        let mut others = met.into_iter().filter(|met| !met.is_still());
+        let mut asks = vec![0xff; 3 * MET_BYTES];
         assert_eq!(fill(&mut asks, &mut others), 2);
         assert_eq!([asked_at(&asks, 0), asked_at(&asks, 1)], [Some(1), Some(3)]);
         assert_eq!(asked_at(&asks, 3), None);
@@ -314,11 +380,21 @@ mod tests {
     }
 
     #[test]
+    fn sockets_are_asked_for_from_the_first_descriptor_on() {
+        let mut asks = vec![0xff; 3 * MET_BYTES];
+        let mut holders = [7, 9].into_iter().map(Met::whose_sockets);
+        assert_eq!(fill(&mut asks, &mut holders), 2);
+        assert_eq!([asked_at(&asks, 0), asked_at(&asks, 1)], [Some(7), Some(9)]);
+        assert_eq!([&asks[4..8], &asks[20..24]], [[0; 4]; 2]);
+        assert_eq!(fill(&mut asks, &mut holders), 0);
+    }
+
+    #[test]
     fn nobody_is_left_out_where_all_room_is_taken() {
         let all: Vec<_> = (1..=600).map(|pid| (pid, 1)).collect();
         let met = survey_of(&all);
-        let mut others = met.iter();
-        let mut asks = vec![0; ASKED_MAX * ASKED_BYTES];
+        let mut others = met.into_iter();
+        let mut asks = vec![0; ASKED_MAX * MET_BYTES];
         let (mut count, mut found) = (1, Vec::new());
         while count > 0 {
             count = fill(&mut asks, &mut others);

@@ -4,8 +4,10 @@
 //! not run since: `bpf/still.h`.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
 
 use mpp_parse::bpf_record::{self, Record, TaskKey, TaskRecord};
+use mpp_parse::bpf_socket_record::SocketRecord;
 use rustix::fs::CWD;
 use rustix::io::Errno;
 
@@ -127,8 +129,30 @@ impl Tasks {
         };
         if outcome.is_err() {
             self.skip_round();
+            self.survey.iter_mut().for_each(|survey| survey.forget());
         }
         outcome
+    }
+
+    /// Whoever stood still in the last reading of changes, ascending; nobody where that failed,
+    /// or was not told by a survey.
+    pub(super) fn still(&self) -> impl Iterator<Item = u32> {
+        self.survey.iter().flat_map(|survey| survey.still())
+    }
+
+    /// Hands out the sockets of these processes, in the room of the tasks. Returns `false` where
+    /// this kernel did not take the program.
+    ///
+    /// # Errors
+    /// As [`Survey::tell_sockets`].
+    pub(super) fn read_sockets(
+        &mut self,
+        pids: &mut dyn Iterator<Item = u32>,
+        until: Instant,
+        each: &mut dyn FnMut(&SocketRecord),
+    ) -> Result<bool, Errno> {
+        let Some(survey) = &mut self.survey else { return Ok(false) };
+        survey.tell_sockets(pids, until, &mut self.buffer, each).map(|()| true)
     }
 
     /// Goes along all processes, where that can be done. Where it failed half-way, all is to be
@@ -137,7 +161,10 @@ impl Tasks {
         let Some(mut survey) = self.survey.take() else { return Surveyed::Nobody };
         match self.in_round(|tasks| survey.go_along(&mut tasks.buffer)) {
             Ok(()) => return Surveyed::All(survey),
-            Err(Errno::SRCH | Errno::OPNOTSUPP) => self.survey = Some(survey),
+            Err(Errno::SRCH | Errno::OPNOTSUPP) => {
+                survey.forget();
+                self.survey = Some(survey);
+            }
             // It is not taken here, or not any more.
             Err(_) => {}
         }

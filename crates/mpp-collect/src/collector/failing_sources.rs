@@ -136,10 +136,10 @@ impl Watch {
         assert_eq!(report.trouble.failed_sources, failed_sources);
         assert_eq!(written_chars(&report), load.written_chars, "{expected:?}");
         let shell = self.snapshot.by_pid(load.shell.id()).unwrap();
-        if let Some((key, before)) = self.shell.replace((shell.key, shell.usage)) {
+        if let Some((key, before)) = self.shell.replace((shell.key, shell.usage.clone())) {
             assert_eq!(shell.key, key, "nobody is made anew");
             assert!(shell.usage.own.since(before.own).is_some(), "{before:?} {:?}", shell.usage);
-            assert!(shell.usage.reaped.since(before.reaped).is_some(), "{before:?}");
+            assert!(shell.usage.reaped().since(before.reaped()).is_some(), "{before:?}");
         }
         tier
     }

@@ -141,7 +141,9 @@ impl Collector {
         let Collector { known, witness, .. } = self;
         let mut learned = Learned::Nothing;
         for sample in attention.all(samples) {
-            let Some((forker, forked_at)) = sample.forked_by.zip(sample.started_at) else {
+            let Some((forker, forked_at)) =
+                sample.lineage.forked_by().zip(sample.lineage.started_at())
+            else {
                 continue;
             };
             let heir = known.get_mut(sample.key.pid).filter(|heir| heir.key == sample.key);

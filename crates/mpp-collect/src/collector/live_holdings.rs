@@ -2,7 +2,8 @@
 //! the second sweep says must be what reading every link anew says.
 
 use super::*;
-use std::io::{BufRead as _, BufReader, IoSlice, Write as _};
+use std::collections::HashMap;
+use std::io::{BufRead as _, BufReader, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::UdpSocket;
 use std::os::fd::BorrowedFd;
@@ -26,15 +27,25 @@ const TURN: usize = 16;
 /// A process that does what it is told; see `examples/socket_holder.rs`. Killed when dropped.
 pub(super) struct Holder {
     pub(super) child: Child,
-    stream: UnixStream,
+    stream: OwnedFd,
     stdout: BufReader<ChildStdout>,
 }
 
 impl Holder {
     pub(super) fn start() -> Self {
         let (stream, theirs) = UnixStream::pair().unwrap();
+        Holder::start_with(stream.into(), theirs.into())
+    }
+
+    /// One that holds no socket, and so can be given none.
+    pub(super) fn start_without_sockets() -> Self {
+        let (theirs, stream) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+        Holder::start_with(stream, theirs)
+    }
+
+    fn start_with(stream: OwnedFd, theirs: OwnedFd) -> Self {
         let mut command = Command::new(hostile::path_of("socket_holder"));
-        let command = command.stdin(OwnedFd::from(theirs)).stdout(Stdio::piped());
+        let command = command.stdin(theirs).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         Holder { child, stream, stdout }
@@ -42,7 +53,7 @@ impl Holder {
 
     /// Waits until it has been done; returns the PID of whoever has answered.
     pub(super) fn tell(&mut self, command: &str) -> u32 {
-        writeln!(self.stream, "{command}").unwrap();
+        self.say(command);
         if command == "exec" {
             // What executes anew does not answer for it.
             return self.tell("listen");
@@ -52,8 +63,14 @@ impl Holder {
         answer.trim_end().parse().unwrap()
     }
 
+    fn say(&self, command: &str) {
+        let line = format!("{command}\n");
+        assert_eq!(rustix::io::write(&self.stream, line.as_bytes()), Ok(line.len()));
+    }
+
+    /// Hands a descriptor over.
     pub(super) fn give(&mut self, what: BorrowedFd<'_>) {
-        writeln!(self.stream, "receive").unwrap();
+        self.say("receive");
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         let rights = [what];
@@ -125,7 +142,7 @@ impl Watch {
         if *reach == Reach::Everybody {
             let is_watched = |key: ProcessKey, _: &Identity| pids.contains(&key.pid);
             let wait = IdentityWait::No;
-            collector.sweep_of_interest(needs, &is_watched, wait, snapshot).unwrap();
+            collector.sweep_of_same_interest(needs, &is_watched, wait, snapshot).unwrap();
         } else {
             collector.sweep_some(pids, needs, IdentityWait::No, snapshot).unwrap();
         }
@@ -139,6 +156,18 @@ impl Watch {
         self.snapshot.processes.iter().filter(|process| self.pids.contains(&process.key.pid))
     }
 
+    /// Who was asked for its sockets in the last sweep by our own programs, ascending.
+    pub(super) fn asked(&self) -> &[u32] {
+        self.collector.desk.asked_for_sockets()
+    }
+
+    /// Whether our own programs found that nobody watched has run between the last two sweeps.
+    pub(super) fn are_all_still(&mut self) -> bool {
+        let Watch { collector, pids, .. } = self;
+        let still: Vec<u32> = collector.witness.bpf().into_iter().flat_map(|b| b.still()).collect();
+        pids.iter().all(|pid| still.binary_search(pid).is_ok())
+    }
+
     /// How often links were read so far.
     pub(super) fn walked(&self) -> u64 {
         self.collector.sockets.as_ref().map_or(0, SocketSource::walked_total)
@@ -147,6 +176,30 @@ impl Watch {
     /// What the last sweep found out beside the processes.
     pub(super) fn network(&self) -> &Network {
         &self.snapshot.network
+    }
+
+    /// As [`Watch::look`], of those watched who are still there.
+    pub(super) fn look_at_living(&mut self) -> Vec<(u32, Reading<Arc<[Socket]>>)> {
+        let needs = Needs {
+            measures: Measures { sockets: true, fds: true, ..Measures::default() },
+            ..Needs::default()
+        };
+        let Watch { collector, snapshot, .. } = self;
+        collector.sweep(&needs, IdentityWait::No, snapshot).unwrap();
+        let sockets_of = |process: &ProcessSample| process.gauges.seldom.sockets.clone();
+        self.watched().map(|process| (process.key.pid, sockets_of(process))).collect()
+    }
+
+    /// As [`Watch::truth`], of those watched who are still there.
+    pub(super) fn truth_of_living(&self) -> HashMap<u32, Reading<Arc<[Socket]>>> {
+        let mut source = SocketSource::open(SWEEP_BUDGET);
+        source.begin_sweep();
+        let sockets_of = |pid: &u32| {
+            let directory = std::fs::File::open(format!("/proc/{pid}")).ok()?;
+            let key = ProcessKey { pid: *pid, start_time_ticks: 0 };
+            Some((*pid, source.sockets_of(key, directory.as_fd())))
+        };
+        self.pids.iter().filter_map(sockets_of).collect()
     }
 
     /// The same sockets, read anew by somebody who remembers nobody.

@@ -26,6 +26,7 @@ use crate::needs::Measures;
 use crate::origin::ProcfsKind;
 use crate::proc_fs::{Name, open_folder, status_at};
 use crate::run_time::RunTime;
+use crate::scale::small_count;
 
 /// How a process stood right before it was read.
 #[derive(Clone, Copy, Debug)]
@@ -120,7 +121,7 @@ impl Collector {
         // Those of two readings ago are those of the last one now.
         known.forget_former_threads();
         sample.read_at = read_at;
-        sample.forked_by = None;
+        sample.lineage = sample.lineage.with_forker(None);
         if !Arc::ptr_eq(&sample.identity, &known.identity) {
             sample.identity = Arc::clone(&known.identity);
         }
@@ -197,10 +198,10 @@ impl Collector {
             return false;
         }
         if let Some(memory) = memory.flatten() {
-            sample.gauges.memory = Reading::Value(memory);
+            sample.gauges.put_memory(Reading::Value(memory));
         }
         if let Some(fds) = fds.flatten() {
-            sample.gauges.fds = Reading::Value(fds);
+            sample.gauges.fds = Reading::Value(small_count(fds));
         }
         true
     }
@@ -263,9 +264,9 @@ impl Collector {
 fn is_whole(sample: &ProcessSample) -> bool {
     let gauges = &sample.gauges;
     let absences = [
-        sample.io.total.absence(),
+        sample.io.total().absence(),
         sample.io.threads.absence(),
-        gauges.memory.absence(),
+        gauges.memory().absence(),
         gauges.seldom.swap_bytes.absence(),
         gauges.fds.absence(),
         gauges.seldom.fd_limit.absence(),

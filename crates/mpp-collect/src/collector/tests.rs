@@ -145,9 +145,9 @@ fn units_are_nanoseconds_and_bytes() {
     let java = snapshot.by_pid(950).unwrap();
     assert_eq!(java.key.start_time_ticks, 2000);
     assert_eq!(java.usage.own.0, [500_000_000_000, 40_000_000_000, 210_000, 44]);
-    let memory = java.gauges.memory.value().unwrap();
+    let memory = java.gauges.memory();
     assert_eq!(
-        *memory,
+        *memory.value().unwrap(),
         Memory {
             rss_bytes: 900 * MIB,
             vms_bytes: 3000 * MIB,
@@ -178,7 +178,7 @@ fn what_nobody_asks_for_is_not_read() {
         let mut expected = Gauges::absent(absent);
         expected.threads = *threads;
         assert_eq!(format!("{:?}", process.gauges), format!("{expected:?}"));
-        assert_eq!(process.io.total, Reading::Absent(absent));
+        assert_eq!(process.io.total(), Reading::Absent(absent));
         assert_eq!(process.io.threads, Reading::Absent(absent));
         assert_eq!(process.identity.executable, Reading::Absent(absent));
         assert_eq!(process.identity.cmdline, Reading::Absent(absent));
@@ -208,7 +208,7 @@ fn threads_are_read_of_parents_alone() {
     let not_requested = Reading::Absent(Absence::NotRequested);
     assert_eq!(snapshot.by_pid(950).unwrap().io.threads, not_requested);
     let script = snapshot.by_pid(1010).unwrap();
-    assert_eq!(script.io.total.value().unwrap()[IoCounter::WriteBytes], 50_003_968);
+    assert_eq!(script.io.total().value().unwrap()[IoCounter::WriteBytes], 50_003_968);
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn every_thread_of_a_parent_is_read_with_its_own_start() {
         threads.iter().map(|thread| (thread.key.tid, thread.key.start_time_ticks)).collect();
     assert_eq!(keys, [(950, 2000), (951, 2001), (952, 2001), (960, 4000)]);
     let own = threads.iter().map(|thread| thread.total[IoCounter::ReadChars]).sum::<u64>();
-    let total = snapshot.processes[0].io.total.value().unwrap()[IoCounter::ReadChars];
+    let total = snapshot.processes[0].io.total().value().unwrap()[IoCounter::ReadChars];
     assert_eq!(total - own, 77_000, "what exited threads and children left");
 }
 
@@ -233,8 +233,8 @@ fn a_zombie_has_ended_but_its_counters_are_real() {
     let zombie = snapshot.by_pid(1020).unwrap();
     assert_eq!(zombie.state, ProcessState::Zombie);
     assert_eq!(zombie.usage.own.0, [30_000_000, 10_000_000, 150, 0]);
-    assert_eq!(zombie.io.total.value().unwrap()[IoCounter::WriteBytes], 4096);
-    assert_eq!(zombie.gauges.memory, Reading::Value(Memory::default()));
+    assert_eq!(zombie.io.total().value().unwrap()[IoCounter::WriteBytes], 4096);
+    assert_eq!(zombie.gauges.memory(), Reading::Value(Memory::default()));
     assert_eq!(zombie.gauges.seldom.swap_bytes, Reading::Value(0));
     assert_eq!(zombie.gauges.fds, Reading::Value(0));
     assert_eq!(zombie.gauges.threads, Reading::Value(1));
@@ -248,13 +248,13 @@ fn a_process_whose_main_thread_exited_is_read_through_one_that_lives() {
     let snapshot = services();
     let renderer = snapshot.by_pid(1030).unwrap();
     assert_eq!(renderer.state, ProcessState::Living);
-    assert_eq!(renderer.gauges.memory.value().unwrap().rss_bytes, 512 * MIB);
+    assert_eq!(renderer.gauges.memory().value().unwrap().rss_bytes, 512 * MIB);
     assert_eq!(renderer.gauges.fds, Reading::Value(4));
     assert_eq!(renderer.gauges.threads, Reading::Value(3));
     assert_eq!(bytes(&renderer.identity.executable), b"/opt/render/renderer");
     assert_eq!(bytes(&renderer.identity.cmdline), b"/opt/render/renderer\0--quality=high\0");
     assert_eq!(bytes(&renderer.identity.cgroup), b"/system.slice/render.service");
-    assert_eq!(renderer.io.total.value().unwrap()[IoCounter::WriteBytes], 4_001_792);
+    assert_eq!(renderer.io.total().value().unwrap()[IoCounter::WriteBytes], 4_001_792);
 }
 
 #[test]
@@ -265,7 +265,7 @@ fn a_process_whose_living_threads_cannot_be_found_has_unknown_memory() {
     let snapshot = tree.sweep();
     let renderer = &snapshot.processes[0];
     assert_eq!(renderer.state, ProcessState::Living);
-    assert_eq!(renderer.gauges.memory, Reading::Absent(Absence::Unstable));
+    assert_eq!(renderer.gauges.memory(), Reading::Absent(Absence::Unstable));
     assert_eq!(renderer.gauges.fds, Reading::Absent(Absence::Unstable));
     assert_eq!(renderer.identity.cmdline, Reading::Absent(Absence::Unstable));
 }
@@ -275,7 +275,7 @@ fn kernel_threads_have_no_memory_and_no_executable() {
     let snapshot = services();
     let worker = snapshot.by_pid(17).unwrap();
     assert_eq!(&*worker.identity.comm, b"kworker/0:1-events");
-    assert_eq!(worker.gauges.memory, Reading::Value(Memory::default()));
+    assert_eq!(worker.gauges.memory(), Reading::Value(Memory::default()));
     assert_eq!(worker.gauges.fds, Reading::Value(0));
     assert_eq!(worker.identity.executable, Reading::Value(Box::default()));
     assert_eq!(worker.identity.environment, Reading::Value(Box::default()));
@@ -289,8 +289,8 @@ fn kernel_threads_have_no_memory_and_no_executable() {
 fn a_missing_file_spoils_one_field() {
     let snapshot = services();
     let listener = snapshot.by_pid(1040).unwrap();
-    assert_eq!(listener.io.total, Reading::Absent(Absence::Unsupported));
-    assert_eq!(listener.gauges.memory.value().unwrap().rss_bytes, 7 * MIB);
+    assert_eq!(listener.io.total(), Reading::Absent(Absence::Unsupported));
+    assert_eq!(listener.gauges.memory().value().unwrap().rss_bytes, 7 * MIB);
     assert_eq!(bytes(&listener.identity.executable), b"/usr/sbin/sshd");
 }
 
@@ -554,13 +554,13 @@ fn a_tree_that_its_path_leads_to_later_is_swept_next() {
     assert!(second.by_pid(1011).is_none() && second.by_pid(1012).is_some());
     let (before, after) = (first.by_pid(802).unwrap(), second.by_pid(802).unwrap());
     assert!(Arc::ptr_eq(&before.identity, &after.identity));
-    let growth = after.io.total.value().unwrap().since(*before.io.total.value().unwrap());
+    let growth = after.io.total().value().unwrap().since(*before.io.total().value().unwrap());
     assert_eq!(growth.unwrap().0[IoCounter::WriteBytes as usize], 409_600);
     // The reaped child's bytes are in the parent's total, and in none of its threads.
     let of = |snapshot: &Snapshot| {
         let script = snapshot.by_pid(1010).unwrap().clone();
         let own = script.threads().value().unwrap()[0].total[IoCounter::WriteBytes];
-        (script.io.total.value().unwrap()[IoCounter::WriteBytes], own)
+        (script.io.total().value().unwrap()[IoCounter::WriteBytes], own)
     };
     assert_eq!(of(&second).0 - of(&first).0, 20_004_864 + 262_144);
     assert_eq!(of(&second).1, of(&first).1);
@@ -587,9 +587,9 @@ fn counters_of_a_parent_that_reaps_all_the_time_are_unstable_and_not_wrong() {
         }
     }
     let unstable = Reading::Absent(Absence::Unstable);
-    let second_look_failed = calls_of_io.iter().filter(|io| io.total == unstable);
+    let second_look_failed = calls_of_io.iter().filter(|io| io.total() == unstable);
     assert!(second_look_failed.count() >= 2, "opening and reading stat again");
-    let is_one_moment = |io: &ProcessIo| io.total != unstable || io.threads.value().is_none();
+    let is_one_moment = |io: &ProcessIo| io.total() != unstable || io.threads.value().is_none();
     assert!(calls_of_io.iter().all(is_one_moment));
 }
 
@@ -650,7 +650,7 @@ fn every_reading_is_capped_and_the_cut_is_counted() {
     let process = &snapshot.processes[0];
     assert_eq!(bytes(&process.identity.cmdline).len(), 64 << 10);
     assert_eq!(process.identity.environment, Reading::Absent(Absence::TooLarge));
-    assert_eq!(process.io.total, Reading::Absent(Absence::TooLarge));
+    assert_eq!(process.io.total(), Reading::Absent(Absence::TooLarge));
     assert_eq!(snapshot.trouble, Trouble { truncated: 3, ..Trouble::default() });
 }
 
@@ -663,8 +663,8 @@ fn text_that_is_not_in_its_format_spoils_its_field_alone() {
         assert_eq!(absent(process), Some(Absence::Malformed), "{file}");
         assert_eq!(snapshot.trouble, Trouble { malformed: 1, ..Trouble::default() }, "{file}");
     }
-    check("statm", "1 2 3\n", |process| process.gauges.memory.absence());
-    check("io", "rchar: 1\n", |process| process.io.total.absence());
+    check("statm", "1 2 3\n", |process| process.gauges.memory().absence());
+    check("io", "rchar: 1\n", |process| process.io.total().absence());
     check("limits", "Limit\n", |process| process.gauges.seldom.fd_limit.absence());
     check("cgroup", "0:/\n", |process| process.identity.cgroup.absence());
     check("smaps_rollup", "Rss: 1 kB\n", |process| {
@@ -694,7 +694,7 @@ fn descriptors_are_held_within_their_budget_and_given_back() {
         Needs { measures: Measures { io: true, ..Measures::default() }, ..Needs::default() };
     for _ in 0..2 {
         let samples = collector.read(&sleepers.pids(), &needs, IdentityWait::No).unwrap();
-        assert!(samples.iter().flatten().all(|sample| sample.io.total.value().is_some()));
+        assert!(samples.iter().flatten().all(|sample| sample.io.total().value().is_some()));
         let held = collector.known.iter().filter(|known| known.by_procfs().held_io.is_some());
         assert_eq!((held.count(), collector.held.free), (2, 0));
     }
@@ -761,9 +761,9 @@ fn fields(process: &ProcessSample) -> Vec<String> {
         field(environment),
         format!("{is_environment_incomplete} {is_kernel_thread}"),
         field(cgroup),
-        field(&process.io.total),
+        field(&process.io.total()),
         field(&process.threads()),
-        field(&gauges.memory),
+        field(&gauges.memory()),
         field(&gauges.seldom.proportional_memory),
         field(&gauges.seldom.swap_bytes),
         field(&gauges.threads),
@@ -804,7 +804,7 @@ fn assert_one_loss(n: u64, errno: Errno, found: &Snapshot, whole: &Snapshot) {
 
 fn has_unstable(snapshot: &Snapshot) -> bool {
     let unstable = Some(Absence::Unstable);
-    snapshot.processes.iter().any(|process| process.io.total.absence() == unstable)
+    snapshot.processes.iter().any(|process| process.io.total().absence() == unstable)
 }
 
 #[test]
@@ -925,13 +925,13 @@ fn a_roll_call_names_whom_a_sweep_sees_and_asks_for_users_only_when_told() {
         wanted.map(|process| process.key.pid).collect()
     };
     let mut collector = open(SERVICES).unwrap();
-    let all = collector.pids_where(|_, _| true).unwrap();
+    let all = collector.pids_where(|_| true).unwrap();
     assert_eq!(all, roll_call(&|_| true));
     let Some(first) = snapshot.processes.first() else { panic!("the tree is empty") };
     let (comm, uid) = (&*first.identity.comm, first.identity.uid);
-    let named = collector.pids_where(|name, _| name == comm).unwrap();
+    let named = collector.pids_where(|candidate| candidate.has_name(|name| name == comm)).unwrap();
     assert_eq!(named, roll_call(&|process| *process.identity.comm == *comm));
-    let owned = collector.pids_where(|_, user| user() == Some(uid)).unwrap();
+    let owned = collector.pids_where(|candidate| candidate.uid() == Some(uid)).unwrap();
     assert_eq!(owned, roll_call(&|process| process.identity.uid == uid));
 }
 
@@ -948,10 +948,10 @@ fn what_others_hold_is_not_read_but_what_they_did_is() {
     collector.sweep_of_interest(&needs, &is_chosen, wait, &mut snapshot).unwrap();
     assert_eq!(snapshot.processes.len(), whole.processes.len());
     for (process, full) in snapshot.processes.iter().zip(&whole.processes) {
-        assert_eq!((process.key, process.usage, &process.io), (full.key, full.usage, &full.io));
-        let memory = process.gauges.memory;
+        assert_eq!((process.key, &process.usage, &process.io), (full.key, &full.usage, &full.io));
+        let memory = process.gauges.memory();
         if process.key == chosen {
-            assert_eq!(memory, full.gauges.memory);
+            assert_eq!(memory, full.gauges.memory());
         } else {
             assert_eq!(memory, Reading::Absent(Absence::NotRequested));
         }

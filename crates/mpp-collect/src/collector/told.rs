@@ -24,8 +24,8 @@ mod sweeper;
 use std::sync::Arc;
 
 use mpp_accounting::process::{
-    Absence, Delays, Gauges, Identity, ProcessKey, ProcessSample, ProcessState, ProportionalMemory,
-    Reading, ThreadIo, ThreadList, Usage,
+    Absence, Delays, Gauges, Identity, Lineage, ProcessKey, ProcessSample, ProcessState,
+    ProportionalMemory, Reading, ThreadIo, ThreadList, Usage,
 };
 use mpp_accounting::slack::Slack;
 use mpp_accounting::snapshot::Snapshot;
@@ -79,6 +79,14 @@ pub(super) struct Desk {
     stayed: Vec<u32>,
     rest: Rest,
     held: HeldSockets,
+}
+
+#[cfg(test)]
+impl Desk {
+    /// Who was asked for its sockets in the last sweep, ascending.
+    pub(super) fn asked_for_sockets(&self) -> &[u32] {
+        self.held.asked()
+    }
 }
 
 /// What cannot be finished before everything has been told.
@@ -262,6 +270,7 @@ impl Telling<'_> {
         if has_no_fds(&gauges) {
             self.attention.turn_to(leader.key.pid);
         }
+        let forked_by = self.forker(leader);
         let delays = DelaySum::begun(&leader.task);
         if measures.delays {
             gauges.seldom.delays = reading(delays.as_ref(), self.delay_accounting);
@@ -275,9 +284,11 @@ impl Telling<'_> {
         let seat = self.seats.seat(ProcessSample {
             key: leader.key,
             parent_pid: leader.process.parent().id,
-            forked_by: leader.process.forker().map(|forker| self.scale.process_key(forker)),
-            started_at: Some(BootTime { ns: leader.task.thread().start_ns }),
-            exec_count: Some(leader.told.exec_id),
+            lineage: Lineage::new(
+                forked_by,
+                Some(BootTime { ns: leader.task.thread().start_ns }),
+                Some(leader.told.exec_id),
+            ),
             state: leader.state(),
             identity,
             read_at: self.read_at,
@@ -308,7 +319,7 @@ impl Telling<'_> {
         }
         let reaped = reaped(&leader.pool);
         let usage = match leader.is_crowd() {
-            true => Usage { own: UsageTotals::default(), reaped },
+            true => Usage::new(UsageTotals::default(), reaped),
             false => hand_out(known, &leader.usage, reaped),
         };
         Some(Recognized {
@@ -322,9 +333,19 @@ impl Telling<'_> {
     fn unrecognized(&self, leader: &Leader<'_>) -> Recognized {
         Recognized {
             identity: Arc::clone(self.nobody),
-            usage: Usage { own: UsageTotals::default(), reaped: reaped(&leader.pool) },
+            usage: Usage::new(UsageTotals::default(), reaped(&leader.pool)),
             proportional_memory: Reading::Absent(Absence::NotYetKnown),
         }
+    }
+
+    /// Who forked a process. It is told once, and then remembered.
+    fn forker(&mut self, leader: &Leader<'_>) -> Option<ProcessKey> {
+        if !leader.task.keeps_forker() {
+            return leader.process.forker().map(|forker| self.scale.process_key(forker));
+        }
+        let former = self.seats.former(leader.key.pid).filter(|former| former.key == leader.key);
+        self.has_missed |= former.is_none();
+        former.and_then(|former| former.lineage.forked_by())
     }
 
     /// The threads of a process in the sweep before.
@@ -548,14 +569,15 @@ impl Collector {
             let threads = sample.gauges.threads.value().copied().unwrap_or(0);
             known.note_thread_count(threads);
             if let Some(usage) = stranger.usage.filter(|_| threads <= 1) {
-                sample.usage = hand_out(known, &usage, sample.usage.reaped);
+                sample.usage = hand_out(known, &usage, sample.usage.reaped());
             }
             self.identities.share(&mut known.identity);
             sample.identity = Arc::clone(&known.identity);
             let measures = needs.measures_of(sample.key, &sample.identity);
             if measures != needs.needs.measures {
                 let threads = sample.gauges.threads;
-                sample.gauges = Gauges { threads, ..Gauges::absent(Absence::NotRequested) };
+                sample.gauges = Gauges::absent(Absence::NotRequested);
+                sample.gauges.threads = threads;
             } else if measures.proportional_memory {
                 sample.gauges.seldom.proportional_memory = known.proportional_memory();
             }
@@ -635,7 +657,7 @@ impl Collector {
             let sample = position.and_then(|position| into.processes.get_mut(position));
             let Some(sample) = sample else { continue };
             if let Some(known) = self.known.get_mut(crowd.pid) {
-                sample.usage = hand_out(known, &crowd.usage, sample.usage.reaped);
+                sample.usage = hand_out(known, &crowd.usage, sample.usage.reaped());
             }
             let (key, io) = (sample.key, crowd.io);
             let is_same = |former: &ThreadList| {
@@ -819,7 +841,7 @@ fn measures_of(
 fn hand_out(known: &mut Known, usage: &ThreadUsage, reaped: UsageTotals) -> Usage {
     let (user_ns, system_ns) = cpu_split(usage, known.own_cpu());
     let own = Totals([user_ns, system_ns, usage.min_flt, usage.maj_flt]);
-    known.hand_out(Usage { own, reaped })
+    known.hand_out(own, reaped)
 }
 
 fn reading(delays: Option<&DelaySum>, accounting: DelayAccounting) -> Reading<Delays> {

@@ -101,7 +101,7 @@ fn count_absences(sample: &ProcessSample, trouble: &mut Trouble) {
         cgroup.absence(),
         sample.io.absence(),
         sample.io.threads.absence(),
-        gauges.memory.absence(),
+        gauges.memory().absence(),
         gauges.seldom.proportional_memory.absence(),
         gauges.seldom.swap_bytes.absence(),
         gauges.fds.absence(),

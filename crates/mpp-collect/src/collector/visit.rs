@@ -7,7 +7,9 @@ use std::mem;
 use std::sync::Arc;
 
 use mpp_accounting::exit::ExitSource;
-use mpp_accounting::process::{Absence, Gauges, ProcessIo, ProcessKey, ProcessSample, Reading};
+use mpp_accounting::process::{
+    Absence, Gauges, Lineage, ProcessIo, ProcessKey, ProcessSample, Reading,
+};
 use mpp_accounting::units::IoTotals;
 use mpp_parse::proc_pid_stat::{self, Stat};
 use mpp_parse::proc_pid_status;
@@ -26,6 +28,7 @@ use crate::measure::{
 use crate::needs::{ContextSwitchNeeds, Measures};
 use crate::origin::Origin;
 use crate::proc_fs::{FileError, Name, open_folder, status_of};
+use crate::scale::small_count;
 use crate::sockets::SocketSource;
 
 /// A process that is being visited.
@@ -138,7 +141,7 @@ impl Collector {
         known.swept = *round;
         known.by_procfs_mut().read_round = *round;
         (known.state, known.was_running) = (phase.state(), subject.is_running());
-        known.note_thread_count(stat.num_threads);
+        known.note_thread_count(small_count(stat.num_threads));
         known.had_children |= self.parents.contains(&pid) || self.former_parents.contains(&pid);
         let mut measures = needs.measures_of(key, &known.identity);
         let leaves_switches = are_switches_told
@@ -251,10 +254,10 @@ fn assemble(
 ) -> Result<ProcessSample, Vanished> {
     let read_at = subject.origin.since_boot();
     let Counters { usage, mut io } = read_counters(known, subject, measures, plan, buffers)?;
-    if plan.watch.is_some() && io.total.absence() == Some(Absence::Denied) {
+    if plan.watch.is_some() && io.total().absence() == Some(Absence::Denied) {
         io.threads = Reading::Absent(Absence::NeedsRecords);
     }
-    let usage = known.hand_out(usage);
+    let usage = known.hand_out(usage.own, usage.reaped());
     let mut gauges = subject.gauges(measures, u64::from(known.threads_max), buffers);
     if measures.proportional_memory {
         gauges.seldom.proportional_memory = known.proportional_memory();
@@ -270,14 +273,12 @@ fn assemble(
         return Err(Vanished);
     }
     if !is_told_by_threads(&io) {
-        known.note_threads(io.total.value().copied().zip(io.threads.value().cloned()));
+        known.note_threads(io.total().value().copied().zip(io.threads.value().cloned()));
     }
     Ok(ProcessSample {
         key: known.key,
         parent_pid: subject.stat.ppid,
-        forked_by: None,
-        started_at: None,
-        exec_count: None,
+        lineage: Lineage::default(),
         state: subject.phase.state(),
         identity: Arc::clone(&known.identity),
         read_at,
@@ -297,7 +298,7 @@ fn read_counters(
     let usage = subject.origin.scale.usage(subject.stat);
     if !measures.io {
         let absent = Absence::NotRequested;
-        let io = ProcessIo { total: Reading::Absent(absent), threads: Reading::Absent(absent) };
+        let io = ProcessIo::absent(absent);
         return Ok(Counters { usage, io });
     }
     known.had_children |= has_reaped(&usage);
@@ -326,7 +327,7 @@ fn read_counters(
 /// Whether the one thread that there is has done all that the total holds: then nothing came with
 /// threads that ended before.
 fn is_all_of_main_thread(io: &ProcessIo) -> bool {
-    match (&io.total, &io.threads) {
+    match (&io.total(), &io.threads) {
         (Reading::Value(_), Reading::Value(threads)) => threads.lone_main_has_exited().is_some(),
         _ => false,
     }
@@ -335,8 +336,8 @@ fn is_all_of_main_thread(io: &ProcessIo) -> bool {
 /// A file that is gone says that its process is.
 fn has_vanished(io: &ProcessIo, gauges: &Gauges) -> bool {
     let is_gone = |why: Option<Absence>| why == Some(Absence::Vanished);
-    is_gone(io.total.absence())
-        || is_gone(gauges.memory.absence())
+    is_gone(io.total().absence())
+        || is_gone(gauges.memory().absence())
         || is_gone(gauges.fds.absence())
         || is_gone(gauges.seldom.fd_limit.absence())
         || is_gone(gauges.seldom.swap_bytes.absence())

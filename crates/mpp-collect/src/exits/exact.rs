@@ -16,8 +16,8 @@ use std::sync::Arc;
 
 use mpp_accounting::exit::{CpuTail, Exits, ProcessExit, Spill, ThreadExit};
 use mpp_accounting::process::{
-    Absence, ContextSwitches, EnvironmentEntry, Gauges, Identity, IdentityNeeds, ProcessIo,
-    ProcessKey, ProcessSample, ProcessState, Reading, ThreadKey, Usage,
+    Absence, ContextSwitches, EnvironmentEntry, Gauges, Identity, IdentityNeeds, Lineage,
+    ProcessIo, ProcessKey, ProcessSample, ProcessState, Reading, ThreadKey, Usage,
 };
 use mpp_accounting::slack::{self, Slack};
 use mpp_accounting::units::{BootTime, Totals};
@@ -384,7 +384,7 @@ pub(crate) struct Descendant<'a> {
 /// Whether this sweep saw the process of this key that started at this moment.
 fn is_swept(key: ProcessKey, start: BootTime, population: &Population<'_>) -> bool {
     let sample = population.sample(key.pid).filter(|sample| sample.key == key);
-    sample.and_then(|seen| seen.started_at) == Some(start)
+    sample.and_then(|seen| seen.lineage.started_at()) == Some(start)
 }
 
 /// Whether the next sweep may see a process that this one did not: it began behind this one's
@@ -425,7 +425,8 @@ fn tellings(
         let before = young.get(key);
         let is_another = |seen: Option<BootTime>| seen.is_some_and(|seen| seen != *start);
         let swept = population.sample(key.pid).filter(|sample| sample.key == *key);
-        let has_twin = is_another(before.copied()) || is_another(swept.and_then(|s| s.started_at));
+        let has_twin =
+            is_another(before.copied()) || is_another(swept.and_then(|s| s.lineage.started_at()));
         if rest.is_empty() && !has_twin {
             continue;
         }
@@ -450,7 +451,7 @@ fn tellings(
 fn young_of(population: &Population<'_>) -> HashMap<ProcessKey, BootTime> {
     let is_young = |p: &&ProcessSample| p.key.start_time_ticks >= population.sweep_ticks;
     let young = population.processes.iter().filter(is_young);
-    young.filter_map(|process| Some((process.key, process.started_at?))).collect()
+    young.filter_map(|process| Some((process.key, process.lineage.started_at()?))).collect()
 }
 
 impl Execs {
@@ -591,7 +592,7 @@ impl<'a> Heir<'a> {
     fn of(key: ProcessKey, population: &Population<'a>) -> Option<Self> {
         let known = population.known.get(key.pid).filter(|known| known.key == key)?;
         let seen = population.sample(key.pid).filter(|seen| seen.key == key)?;
-        let (forked_by, started_at) = seen.forked_by.zip(seen.started_at)?;
+        let (forked_by, started_at) = seen.lineage.forked_by().zip(seen.lineage.started_at())?;
         known.lacks_environment().then_some(Heir { known, forked_by, started_at })
     }
 }
@@ -617,10 +618,10 @@ impl Ended {
             uid: record.euid(),
             started_at: BootTime { ns: record.process().start_ns },
             ended_at: BootTime { ns: record.end_ns() },
-            usage: Usage {
-                own: Totals([user_ns, system_ns, all.min_flt, all.maj_flt]),
-                reaped: Totals([pool.cutime_ns, pool.cstime_ns, pool.cmin_flt, pool.cmaj_flt]),
-            },
+            usage: Usage::new(
+                Totals([user_ns, system_ns, all.min_flt, all.maj_flt]),
+                Totals([pool.cutime_ns, pool.cstime_ns, pool.cmin_flt, pool.cmaj_flt]),
+            ),
             switches: ContextSwitches {
                 voluntary: all.nvcsw,
                 involuntary: all.nivcsw,
@@ -684,14 +685,12 @@ impl Ended {
             sample: ProcessSample {
                 key: self.key,
                 parent_pid: self.parent_pid,
-                forked_by: self.forked_by,
-                started_at: Some(self.started_at),
-                exec_count: None,
+                lineage: Lineage::new(self.forked_by, Some(self.started_at), None),
                 state: ProcessState::Zombie,
                 identity,
                 read_at: self.ended_at,
                 usage: self.usage,
-                io: ProcessIo { total: Reading::Absent(absent), threads: Reading::Absent(absent) },
+                io: ProcessIo::absent(absent),
                 gauges,
             },
             parent: self.parent,

@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use mpp_accounting::exit::{Exits, ProcessExit, ThreadExit};
 use mpp_accounting::process::{
-    Absence, ContextSwitches, Delays, Gauges, Identity, ProcessIo, ProcessKey, ProcessSample,
-    ProcessState, Reading, ThreadKey, Usage,
+    Absence, ContextSwitches, Delays, Gauges, Identity, Lineage, ProcessIo, ProcessKey,
+    ProcessSample, ProcessState, Reading, ThreadKey, Usage,
 };
 use mpp_accounting::units::{BootTime, Totals, UsageTotals};
 
@@ -150,7 +150,11 @@ impl RoundedWitness {
             let Some(process) = next.next() else { return };
             let life = Life {
                 began: scale.moment_at(process.key.start_time_ticks),
-                threads_max: process.gauges.threads.value().copied().unwrap_or(u64::MAX),
+                threads_max: process
+                    .gauges
+                    .threads
+                    .value()
+                    .map_or(u64::MAX, |threads| u64::from(*threads)),
             };
             process.gauges.seldom.delays = match account {
                 Ok(account) => counting.reading(&account.delays, life),
@@ -420,14 +424,12 @@ fn process_exit(
         sample: ProcessSample {
             key,
             parent_pid: record.parent_pid,
-            forked_by: known.is_none().then_some(parent_key).flatten(),
-            started_at: None,
-            exec_count: None,
+            lineage: Lineage::new(known.is_none().then_some(parent_key).flatten(), None, None),
             state: ProcessState::Zombie,
             identity,
             read_at: heard.at,
-            usage: Usage { own: gathered.own_usage(record.process.as_ref()), ..Usage::default() },
-            io: ProcessIo { total: Reading::Absent(absent), threads: Reading::Absent(absent) },
+            usage: Usage::new(gathered.own_usage(record.process.as_ref()), UsageTotals::ZERO),
+            io: ProcessIo::absent(absent),
             gauges,
         },
         parent: parent_key,

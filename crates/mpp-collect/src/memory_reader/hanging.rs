@@ -59,6 +59,12 @@ impl ProcfsId {
             .is_some_and(|account| account.threads.contains(&Hanging { procfs: self, process }))
     }
 
+    /// Whether a thread hangs in any of its processes.
+    pub(super) fn is_anyone_hanging(self) -> bool {
+        account()
+            .is_some_and(|account| account.threads.iter().any(|hanging| hanging.procfs == self))
+    }
+
     /// A thread hangs.
     pub(super) fn record_hanging(self, process: ProcessKey) {
         if let Some(mut account) = account() {

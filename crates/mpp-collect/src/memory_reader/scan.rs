@@ -2,17 +2,19 @@
 //! than its answer takes.
 //!
 //! What [`MemoryReader`](super::MemoryReader) does for a sweep costs two hand-overs a process:
-//! too much for one look at ten thousand. Here a thread takes a batch of PIDs and reads of each
-//! process its `stat`; the question then decides, or names what must be read before it can. The
-//! thread hands back what came of the whole batch. Whoever waits looks now and then whether the
-//! threads get on. One that has been in the memory of the same process for longer than a deadline
-//! is given up: that process is remembered, and another thread looks through its batch again
-//! without it.
+//! too much for one look at ten thousand. Here a thread takes a batch of PIDs; the question
+//! decides about each, or names what must be read before it can. The thread hands back what came
+//! of the whole batch. Whoever waits looks now and then whether the threads get on. One that has
+//! been in the memory of the same process for longer than a deadline is given up: that process is
+//! remembered, and another thread looks through its batch again without it.
 //!
-//! Each process is asked through its folder, so that all that is read of it is of the same
-//! process, whoever bears its PID later. Nothing is kept of those that do not match.
+//! Files are opened by their path from the top, which saves opening each process's folder; how it
+//! is made sure that all of them were of the same process is said in `scan/reader.rs`. Nothing is
+//! kept of those that do not match.
 
-use std::os::fd::{AsFd, OwnedFd};
+mod reader;
+
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Builder;
@@ -20,21 +22,22 @@ use std::time::{Duration, Instant};
 
 use mpp_accounting::process::{Absence, Identity, ProcessKey, Reading};
 use mpp_parse::proc_pid_environ::{is_clobbered, lookup};
-use mpp_parse::proc_pid_stat::{self, Stat};
-use rustix::io::Errno;
+use mpp_parse::proc_pid_stat::Stat;
 use rustix::thread::{Pid, gettid};
 
+use self::reader::{Reader, start_time_of};
 use super::hanging::ProcfsId;
-use super::{EXTENSIONS_MAX, MemoryFile, READ_DEADLINE, is_thread_runnable};
-use crate::error::absence_of;
-use crate::identity::{Risk, cgroup_path, environment_of, has_only_forked, without_deleted};
-use crate::measure::{is_ending, is_kernel_thread};
-use crate::proc_fs::{FileError, FileResult, Name, Room, link_target, open_folder, status_of};
+use super::{EXTENSIONS_MAX, READ_DEADLINE, is_thread_runnable};
+use crate::identity::{Risk, environment_of, has_only_forked};
+use crate::measure::is_kernel_thread;
 
 /// Processes that a thread takes at a time.
 const BATCH: usize = 64;
 /// How often it is looked whether the threads get on.
 const LOOK_INTERVAL: Duration = Duration::from_millis(25);
+
+/// The start of a process that nobody has asked for it.
+const UNKNOWN: u64 = u64::MAX;
 
 /// What is asked of every process, again and again with more read of it each time.
 pub type Question = dyn Fn(&Seen<'_>) -> Step + Send + Sync;
@@ -42,8 +45,10 @@ pub type Question = dyn Fn(&Seen<'_>) -> Step + Send + Sync;
 /// What a question makes of what it has seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// It matches; this is kept of it.
-    Yes(Box<Identity>),
+    /// It matches.
+    Yes,
+    /// It matches, and this is kept of it.
+    Keep(ProcessKey, Box<Identity>),
     /// It does not.
     No,
     /// This must be read first. What has been read is not asked for again.
@@ -54,7 +59,7 @@ pub enum Step {
     Unknown(Absence),
 }
 
-/// What can be read of a process beside its `stat` and its owner.
+/// What can be read of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// The path of its executable.
@@ -65,27 +70,47 @@ pub enum Part {
     Cmdline = 2,
     /// Its environment, which can block on it.
     Environ = 3,
+    /// Its command name, which alone costs two thirds of [`Part::Stat`].
+    Comm = 4,
+    /// Its effective user.
+    Owner = 5,
+    /// Its start, parent and command name.
+    Stat = 6,
 }
 
 /// What has been seen of a process so far.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen<'a> {
-    /// Which process.
-    pub key: ProcessKey,
-    /// Its command name.
-    pub comm: &'a [u8],
-    /// Its effective user.
-    pub uid: u32,
-    is_kernel_thread: bool,
-    has_only_forked: bool,
+    /// Who is asked.
+    pub pid: u32,
     texts: &'a Texts,
 }
 
 impl Seen<'_> {
-    /// What was read of it; `None` before it was asked for.
+    /// What was read of it; `None` before it was asked for, and of [`Part::Owner`] and
+    /// [`Part::Stat`], which are no text.
     #[must_use]
     pub fn text(&self, part: Part) -> Option<Reading<&[u8]>> {
         self.texts.get(part)
+    }
+
+    /// Its command name; `None` before it or [`Part::Stat`] was asked for.
+    #[must_use]
+    pub fn comm(&self) -> Option<&[u8]> {
+        self.text(Part::Comm)?.value().copied()
+    }
+
+    /// Its effective user; `None` before it was asked for.
+    #[must_use]
+    pub fn uid(&self) -> Option<u32> {
+        self.texts.uid
+    }
+
+    /// Which process it is; `None` before [`Part::Stat`] was asked for.
+    #[must_use]
+    pub fn key(&self) -> Option<ProcessKey> {
+        let start_time_ticks = self.texts.told?.start_time_ticks;
+        Some(ProcessKey { pid: self.pid, start_time_ticks })
     }
 
     /// The value of a variable in the environment that was read; of two equal keys the first
@@ -96,17 +121,21 @@ impl Seen<'_> {
     }
 
     /// Whether it was forked and has executed nothing since, and has written over its
-    /// environment: whoever forked it may still have what stood there.
+    /// environment: whoever forked it may still have what stood there. `None` where that takes
+    /// [`Part::Stat`].
     #[must_use]
-    pub fn has_lost_environment(&self) -> bool {
+    pub fn has_lost_environment(&self) -> Option<bool> {
         let environment = self.text(Part::Environ);
-        self.has_only_forked
-            && environment
-                .is_some_and(|reading| reading.value().is_some_and(|bytes| is_clobbered(bytes)))
+        let is_written_over = environment
+            .is_some_and(|reading| reading.value().is_some_and(|bytes| is_clobbered(bytes)));
+        match self.texts.told {
+            _ if !is_written_over => Some(false),
+            told => told.map(|told| told.has_only_forked),
+        }
     }
 
     /// Who it is, as far as it has been read, with those of the variables in its environment
-    /// that have these keys.
+    /// that have these keys. A name that was not read is empty, a user 0.
     #[must_use]
     pub fn identity(&self, keys: &[Box<[u8]>]) -> Identity {
         let owned = |part| match self.text(part) {
@@ -120,14 +149,24 @@ impl Seen<'_> {
             None => unread,
         };
         Identity {
-            comm: Box::from(self.comm),
-            uid: self.uid,
+            comm: Box::from(self.comm().unwrap_or_default()),
+            uid: self.uid().unwrap_or_default(),
             executable: owned(Part::Executable),
             cmdline: owned(Part::Cmdline),
             environment,
             is_environment_incomplete,
             cgroup: owned(Part::Cgroup),
-            is_kernel_thread: self.is_kernel_thread,
+            is_kernel_thread: self.texts.told.is_some_and(|told| told.is_kernel_thread),
+        }
+    }
+
+    /// Whether it was asked for, and could be read or not.
+    #[must_use]
+    pub fn has(&self, part: Part) -> bool {
+        match part {
+            Part::Owner => self.texts.uid.is_some(),
+            Part::Stat => self.texts.told.is_some(),
+            part => self.text(part).is_some(),
         }
     }
 }
@@ -135,21 +174,24 @@ impl Seen<'_> {
 /// What came of a scan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scan {
-    /// The processes that match; ascending by PID.
-    pub found: Vec<(ProcessKey, Box<Identity>)>,
+    /// The PIDs of the processes that match; ascending.
+    pub found: Vec<u32>,
+    /// Those of them of which something is kept; ascending by PID.
+    pub kept: Vec<(ProcessKey, Box<Identity>)>,
     /// Processes that one look does not tell: the question said so, or they must be asked of
     /// another thread than the main one, which has exited. Ascending.
     pub undecided: Vec<u32>,
     /// The others that could not be asked, and why. Ascending.
     pub unknown: Vec<(u32, Absence)>,
-    /// Every process whose `stat` could be read, and its parent's PID.
+    /// Every process whose [`Part::Stat`] was asked for and could be read, and its parent's PID.
     pub parents: Vec<(u32, u32)>,
 }
 
 /// What one process answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Answer {
-    Yes(ProcessKey, Box<Identity>),
+    Yes,
+    Keep(ProcessKey, Box<Identity>),
     No,
     Undecided,
     /// Its memory is not for this pass.
@@ -161,7 +203,7 @@ enum Answer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Answered {
     answer: Answer,
-    /// `None` where its `stat` could not be read.
+    /// `None` where its `stat` was not, or could not be read.
     parent_pid: Option<u32>,
 }
 
@@ -175,13 +217,41 @@ struct Batch {
 /// What was read of the process that is being asked; the storage is used again.
 #[derive(Debug, Default)]
 struct Texts {
-    texts: [Vec<u8>; 4],
-    outcomes: [Option<Reading<()>>; 4],
+    texts: [Vec<u8>; 5],
+    outcomes: [Option<Reading<()>>; 5],
+    uid: Option<u32>,
+    told: Option<Told>,
+}
+
+/// What its `stat` says of it, beside its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Told {
+    start_time_ticks: u64,
+    parent_pid: u32,
+    risk: Risk,
+    is_zombie: bool,
+    has_several_threads: bool,
+    is_kernel_thread: bool,
+    has_only_forked: bool,
+}
+
+impl Told {
+    fn of(stat: &Stat<'_>) -> Self {
+        Told {
+            start_time_ticks: stat.start_time_ticks,
+            parent_pid: stat.ppid,
+            risk: Risk::of(stat),
+            is_zombie: stat.state == b'Z',
+            has_several_threads: stat.num_threads > 1,
+            is_kernel_thread: is_kernel_thread(stat),
+            has_only_forked: has_only_forked(stat),
+        }
+    }
 }
 
 impl Texts {
     fn clear(&mut self) {
-        self.outcomes = [None; 4];
+        (self.outcomes, self.uid, self.told) = ([None; 5], None, None);
     }
 
     fn get(&self, part: Part) -> Option<Reading<&[u8]>> {
@@ -201,22 +271,26 @@ impl Texts {
 
 /// Asks all these processes, for no longer than `wait`.
 ///
-/// `procfs` is a descriptor of its top folder, `pids` come from its listing.
+/// `procfs` is a descriptor of its top folder, `pids` come from its listing, and `now_ticks` is
+/// what the start of a process says that begins now.
 pub(crate) fn scan(
     procfs: OwnedFd,
     pids: Vec<u32>,
+    now_ticks: u64,
     question: &Arc<Question>,
     wait: Duration,
 ) -> Scan {
     let shared = Arc::new(Shared {
         procfs_id: ProcfsId::of(&procfs),
         procfs,
+        began_ticks: now_ticks,
         question: Arc::clone(question),
         state: Mutex::new(State { first_pass: pids, ..State::default() }),
         progress: Condvar::new(),
     });
     let mut found = shared.finish(Instant::now() + wait);
-    found.found.sort_unstable_by_key(|(key, _)| *key);
+    found.found.sort_unstable();
+    found.kept.sort_unstable_by_key(|(key, _)| *key);
     found.undecided.sort_unstable();
     found.unknown.sort_unstable_by_key(|(pid, _)| *pid);
     found
@@ -225,6 +299,8 @@ pub(crate) fn scan(
 struct Shared {
     procfs: OwnedFd,
     procfs_id: ProcfsId,
+    /// When the scan began: whoever is older had its PID then.
+    began_ticks: u64,
     question: Arc<Question>,
     state: Mutex<State>,
     /// Everything is answered, or a thread has ended.
@@ -266,6 +342,7 @@ struct Pulse {
     beat: AtomicU64,
     /// In whose.
     pid: AtomicU32,
+    /// Or [`UNKNOWN`].
     start_time_ticks: AtomicU64,
     /// Itself; 0 before it has begun.
     thread: AtomicU32,
@@ -284,7 +361,7 @@ impl Shared {
         let mut state = self.lock();
         loop {
             let now = Instant::now();
-            state.give_up_overdue(now, self.procfs_id);
+            state.give_up_overdue(now, self);
             self.staff(&mut state);
             if state.is_done() || state.workers.is_empty() || now >= until {
                 break;
@@ -294,7 +371,7 @@ impl Shared {
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         let unasked = state.unasked_pids();
-        state.close(self.procfs_id);
+        state.close(self);
         let mut found = std::mem::take(&mut state.found);
         found.unknown.extend(unasked.into_iter().map(|pid| (pid, Absence::Blocked)));
         found
@@ -337,13 +414,12 @@ impl Shared {
 
     /// Asks one batch after the other.
     fn work(&self, number: u64, pulse: &Pulse) {
-        let mut reader =
-            Reader { shared: self, pulse, room: Room::default(), texts: Texts::default() };
+        let mut reader = Reader::new(self, pulse);
         let mut state = self.lock();
         while let Some(batch) = state.begin_batch(number) {
             let blocked = state.blocked.clone();
             drop(state);
-            let Some(answered) = reader.ask_all(&batch, &blocked) else { return };
+            let Some(answered) = reader.ask_all(&batch, blocked) else { return };
             state = self.lock();
             if !state.end_batch(number, &batch, answered) {
                 return;
@@ -409,7 +485,11 @@ impl State {
                     self.later.push((risk, *pid));
                     continue;
                 }
-                Answer::Yes(key, identity) => self.found.found.push((key, identity)),
+                Answer::Yes => self.found.found.push(*pid),
+                Answer::Keep(key, identity) => {
+                    self.found.found.push(*pid);
+                    self.found.kept.push((key, identity));
+                }
                 Answer::No => {}
                 Answer::Undecided => self.found.undecided.push(*pid),
                 Answer::Unknown(why) => self.found.unknown.push((*pid, why)),
@@ -420,20 +500,20 @@ impl State {
     }
 
     /// Gives up every thread that hangs; its batch is asked again without the process.
-    fn give_up_overdue(&mut self, now: Instant, procfs: ProcfsId) {
+    fn give_up_overdue(&mut self, now: Instant, shared: &Shared) {
         self.workers.iter_mut().for_each(|worker| worker.look_at(now));
         let overdue: Vec<_> = self.workers.extract_if(.., |worker| worker.hangs(now)).collect();
         for worker in overdue {
-            self.blocked.push(worker.pulse.give_up(procfs));
+            self.blocked.push(worker.pulse.give_up(shared));
             self.again.extend(worker.batch);
         }
     }
 
     /// Nobody waits any more: whoever is in the memory of a process now may never come back.
-    fn close(&mut self, procfs: ProcfsId) {
+    fn close(&mut self, shared: &Shared) {
         self.is_closed = true;
         for worker in self.workers.drain(..).filter(|worker| worker.pulse.is_reading()) {
-            worker.pulse.give_up(procfs);
+            worker.pulse.give_up(shared);
         }
     }
 }
@@ -456,9 +536,10 @@ impl Worker {
 }
 
 impl Pulse {
-    fn begin(&self, process: ProcessKey) {
-        self.pid.store(process.pid, Ordering::Relaxed);
-        self.start_time_ticks.store(process.start_time_ticks, Ordering::Relaxed);
+    /// It is about to read a process's memory, whose start it may not know.
+    fn begin(&self, pid: u32, start_time_ticks: Option<u64>) {
+        self.pid.store(pid, Ordering::Relaxed);
+        self.start_time_ticks.store(start_time_ticks.unwrap_or(UNKNOWN), Ordering::Relaxed);
         self.beat.fetch_add(1, Ordering::Release);
     }
 
@@ -471,12 +552,14 @@ impl Pulse {
     }
 
     /// Takes account of the thread as one that hangs, until it comes back; in whom it hangs.
-    fn give_up(&self, procfs: ProcfsId) -> ProcessKey {
-        let process = ProcessKey {
-            pid: self.pid.load(Ordering::Relaxed),
-            start_time_ticks: self.start_time_ticks.load(Ordering::Relaxed),
+    fn give_up(&self, shared: &Shared) -> ProcessKey {
+        let pid = self.pid.load(Ordering::Relaxed);
+        let start_time_ticks = match self.start_time_ticks.load(Ordering::Relaxed) {
+            UNKNOWN => start_time_of(&shared.procfs, pid).unwrap_or(UNKNOWN),
+            known => known,
         };
-        procfs.record_hanging(process);
+        let process = ProcessKey { pid, start_time_ticks };
+        shared.procfs_id.record_hanging(process);
         *self.given_up.get_or_init(|| process)
     }
 
@@ -487,245 +570,109 @@ impl Pulse {
     }
 }
 
-/// A thread's own: what it reads with and into.
-struct Reader<'a> {
-    shared: &'a Shared,
-    pulse: &'a Pulse,
-    room: Room,
-    texts: Texts,
-}
-
-/// The process that is being asked.
-struct Asked<'a> {
-    key: ProcessKey,
-    folder: &'a OwnedFd,
-    stat: &'a Stat<'a>,
-}
-
-/// Why something was not read.
-enum Unread {
-    Answered(Answer),
-    Absent(Absence),
-}
-
-impl Reader<'_> {
-    /// `None` where this thread was given up meanwhile: its answers are nobody's.
-    fn ask_all(&mut self, batch: &Batch, blocked: &[ProcessKey]) -> Option<Vec<Answered>> {
-        let mut answered = Vec::with_capacity(batch.pids.len());
-        let mut stat_room = Room::default();
-        for pid in &batch.pids {
-            let mut parent_pid = None;
-            let answer = self.ask(*pid, batch.risk_max, blocked, &mut stat_room, &mut parent_pid);
-            if self.pulse.given_up.get().is_some() {
-                return None;
-            }
-            answered.push(Answered { answer: answer.unwrap_or_else(Answer::unknown), parent_pid });
-        }
-        Some(answered)
-    }
-
-    fn ask(
-        &mut self,
-        pid: u32,
-        risk_max: Risk,
-        blocked: &[ProcessKey],
-        stat_room: &mut Room,
-        parent_pid: &mut Option<u32>,
-    ) -> Result<Answer, Absence> {
-        let folder = &open_folder(&self.shared.procfs, Name::of(pid).as_c_str());
-        let folder = folder.as_ref().map_err(|errno| absence_of(*errno))?;
-        let stat = &read_stat(folder, stat_room)?;
-        if is_ending(stat) {
-            return Ok(Answer::No);
-        }
-        *parent_pid = Some(stat.ppid);
-        let uid = status_of(folder).map_err(absence_of)?.st_uid;
-        let key = ProcessKey { pid, start_time_ticks: stat.start_time_ticks };
-        let asked = Asked { key, folder, stat };
-        self.texts.clear();
-        loop {
-            let seen = Seen {
-                key,
-                comm: stat.comm,
-                uid,
-                is_kernel_thread: is_kernel_thread(stat),
-                has_only_forked: has_only_forked(stat),
-                texts: &self.texts,
-            };
-            let part = match (self.shared.question)(&seen) {
-                Step::Yes(identity) => return Ok(Answer::Yes(key, identity)),
-                Step::No => return Ok(Answer::No),
-                Step::Undecided => return Ok(Answer::Undecided),
-                Step::Unknown(why) => return Err(why),
-                Step::Read(part) if seen.text(part).is_some() => return Ok(Answer::Undecided),
-                Step::Read(part) => part,
-            };
-            match self.read(part, &asked, risk_max, blocked) {
-                Ok(()) => {}
-                Err(Unread::Absent(why)) => self.texts.put(part, Reading::Absent(why)),
-                Err(Unread::Answered(answer)) => return Ok(answer),
-            }
-        }
-    }
-
-    /// Reads a part of a process, or says why not, or what that answers.
-    fn read(
-        &mut self,
-        part: Part,
-        asked: &Asked<'_>,
-        risk_max: Risk,
-        blocked: &[ProcessKey],
-    ) -> Result<(), Unread> {
-        let is_ended = asked.stat.state == b'Z';
-        if part == Part::Cgroup {
-            let text = self.room.read(asked.folder, c"cgroup").map_err(FileError::absence)?;
-            self.texts.put(part, cgroup_path(text));
-            return Ok(());
-        }
-        if is_ended && asked.stat.num_threads > 1 {
-            return Err(Unread::Answered(Answer::Undecided));
-        }
-        if is_ended || is_kernel_thread(asked.stat) {
-            self.texts.put(part, Reading::Value(&[]));
-            return Ok(());
-        }
-        if part == Part::Executable {
-            let target = link_target(asked.folder, c"exe", &mut self.room).map_err(absence_of)?;
-            self.texts.put(part, Reading::Value(without_deleted(&target)));
-            return Ok(());
-        }
-        let file = if part == Part::Cmdline { MemoryFile::Cmdline } else { MemoryFile::Environ };
-        let risk = Risk::of(asked.stat);
-        if risk > risk_max {
-            return Err(Unread::Answered(Answer::Later(risk)));
-        }
-        if blocked.contains(&asked.key) || self.shared.procfs_id.is_hanging_in(asked.key) {
-            return Err(Unread::Absent(Absence::Blocked));
-        }
-        self.read_memory(part, file, asked)
-    }
-
-    /// Reads what can block on the process.
-    fn read_memory(
-        &mut self,
-        part: Part,
-        file: MemoryFile,
-        asked: &Asked<'_>,
-    ) -> Result<(), Unread> {
-        self.pulse.begin(asked.key);
-        let bytes = read_strings(&mut self.room, file, asked.folder);
-        self.pulse.end();
-        match bytes {
-            Ok(bytes) => self.texts.put(part, Reading::Value(bytes)),
-            // It became a zombie; one that is gone has no `stat` any more.
-            Err(FileError::System(Errno::SRCH)) => {
-                read_stat(asked.folder, &mut self.room)?;
-                self.texts.put(part, Reading::Value(&[]));
-            }
-            Err(error) => return Err(error.absence().into()),
-        }
-        Ok(())
-    }
-}
-
-impl Answer {
-    /// One that is gone is no process any more.
-    fn unknown(why: Absence) -> Self {
-        if why == Absence::Vanished { Answer::No } else { Answer::Unknown(why) }
-    }
-}
-
-impl From<Absence> for Unread {
-    /// One that is gone answers nothing else either.
-    fn from(why: Absence) -> Self {
-        match why {
-            Absence::Vanished => Unread::Answered(Answer::No),
-            why => Unread::Absent(why),
-        }
-    }
-}
-
-/// The command line as far as it is looked at, or the whole environment.
-fn read_strings<'r>(
-    room: &'r mut Room,
-    file: MemoryFile,
-    folder: &OwnedFd,
-) -> FileResult<&'r [u8]> {
-    let (name, limit_bytes) = (file.name(), file.limit_bytes());
-    match room.read_strings(folder, name, limit_bytes)? {
-        (_, true) if file == MemoryFile::Environ => Err(FileError::TooLarge),
-        (bytes, _) => Ok(bytes),
-    }
-}
-
-fn read_stat<'r>(folder: &OwnedFd, room: &'r mut Room) -> Result<Stat<'r>, Absence> {
-    let text = room.read_lines(folder.as_fd(), c"stat", 1).map_err(FileError::absence)?;
-    proc_pid_stat::parse(text).map_err(|_| Absence::Malformed)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const KEY: ProcessKey = ProcessKey { pid: 4, start_time_ticks: 0 };
+    const KEY: ProcessKey = ProcessKey { pid: 4, start_time_ticks: 7 };
 
     fn answered(answer: Answer) -> Answered {
         Answered { answer, parent_pid: Some(1) }
     }
 
-    fn yes() -> Answered {
-        let texts = Texts::default();
-        answered(Answer::Yes(KEY, Box::new(seen(&texts, Fork::Before).identity(&[]))))
+    fn keep() -> Answered {
+        let texts = Texts { told: Some(told(Fork::Before)), ..Texts::default() };
+        answered(Answer::Keep(KEY, Box::new(seen(&texts).identity(&[]))))
     }
 
     /// Whether it has executed something since it was forked.
-    #[derive(Clone, Copy, PartialEq)]
+    #[derive(Clone, Copy, Debug, PartialEq)]
     enum Fork {
         Before,
         Last,
     }
 
-    fn seen(texts: &Texts, fork: Fork) -> Seen<'_> {
-        let has_only_forked = fork == Fork::Last;
-        Seen { key: KEY, comm: b"x", uid: 1, is_kernel_thread: false, has_only_forked, texts }
+    fn told(fork: Fork) -> Told {
+        Told {
+            start_time_ticks: KEY.start_time_ticks,
+            parent_pid: 1,
+            risk: Risk::Least,
+            is_zombie: false,
+            has_several_threads: false,
+            is_kernel_thread: false,
+            has_only_forked: fork == Fork::Last,
+        }
+    }
+
+    fn seen(texts: &Texts) -> Seen<'_> {
+        Seen { pid: KEY.pid, texts }
+    }
+
+    /// A scan of the processes that are there, which are asked nothing.
+    pub(super) fn shared(question: Arc<Question>) -> Shared {
+        let procfs = OwnedFd::from(std::fs::File::open("/proc").unwrap());
+        Shared {
+            procfs_id: ProcfsId::of(&procfs),
+            procfs,
+            began_ticks: u64::MAX,
+            question,
+            state: Mutex::default(),
+            progress: Condvar::new(),
+        }
     }
 
     fn worker(number: u64, batch: &Batch, beat: u64, since: Instant) -> Worker {
         let pulse = Arc::new(Pulse::default());
         pulse.pid.store(batch.pids[0], Ordering::Relaxed);
+        pulse.start_time_ticks.store(KEY.start_time_ticks, Ordering::Relaxed);
         pulse.beat.store(beat, Ordering::Relaxed);
         Worker { number, pulse, batch: Some(batch.clone()), beat, since, extensions: 0 }
     }
 
     #[test]
     fn of_two_equal_variables_the_first_counts_and_a_lost_environment_is_told() {
-        fn check(fork: Fork, bytes: &str, key: &str, expected: (Option<&str>, bool)) {
-            let mut texts = Texts::default();
+        fn check(
+            fork: Option<Fork>,
+            bytes: &str,
+            key: &str,
+            expected: (Option<&str>, Option<bool>),
+        ) {
+            let mut texts = Texts { told: fork.map(told), ..Texts::default() };
             texts.put(Part::Environ, Reading::Value(bytes.as_bytes()));
-            let seen = seen(&texts, fork);
+            let seen = seen(&texts);
             let value = seen.variable(key.as_bytes());
-            let found =
-                (value.map(|value| str::from_utf8(value).unwrap()), seen.has_lost_environment());
-            assert_eq!(found, expected, "{bytes:?} {key}");
+            let value = value.map(|value| str::from_utf8(value).unwrap());
+            assert_eq!((value, seen.has_lost_environment()), expected, "{fork:?} {bytes:?} {key}");
         }
-        check(Fork::Before, "A=1\0B=\0A=2\0", "A", (Some("1"), false));
-        check(Fork::Before, "A=1\0B=\0A=2\0", "B", (Some(""), false));
-        check(Fork::Before, "a title\0A=1\0", "C", (None, false));
-        check(Fork::Last, "A=1\0", "A", (Some("1"), false));
-        check(Fork::Last, "a title\0A=1\0", "A", (Some("1"), true));
+        check(Some(Fork::Before), "A=1\0B=\0A=2\0", "A", (Some("1"), Some(false)));
+        check(Some(Fork::Before), "A=1\0B=\0A=2\0", "B", (Some(""), Some(false)));
+        check(Some(Fork::Before), "a title\0A=1\0", "C", (None, Some(false)));
+        check(Some(Fork::Last), "A=1\0", "A", (Some("1"), Some(false)));
+        check(Some(Fork::Last), "a title\0A=1\0", "A", (Some("1"), Some(true)));
+        check(None, "A=1\0", "A", (Some("1"), Some(false)));
+        check(None, "a title\0A=1\0", "A", (Some("1"), None));
     }
 
     #[test]
     fn an_identity_knows_what_was_read_and_says_what_was_not() {
         let mut texts = Texts::default();
+        assert_eq!(
+            (seen(&texts).comm(), seen(&texts).uid(), seen(&texts).key()),
+            (None, None, None)
+        );
         texts.put(Part::Cmdline, Reading::Value(b"x\0-v\0"));
+        texts.put(Part::Comm, Reading::Value(b"x"));
         texts.put(Part::Executable, Reading::Absent(Absence::Denied));
-        let identity = seen(&texts, Fork::Before).identity(&[]);
+        (texts.uid, texts.told) = (Some(1), Some(told(Fork::Before)));
+        let identity = seen(&texts).identity(&[]);
+        assert_eq!((&*identity.comm, identity.uid), (&b"x"[..], 1));
         assert_eq!(identity.cmdline, Reading::Value(Box::from(&b"x\0-v\0"[..])));
         assert_eq!(identity.executable, Reading::Absent(Absence::Denied));
         assert_eq!(identity.environment, Reading::Absent(Absence::NotYetKnown));
+        assert_eq!(seen(&texts).key(), Some(KEY));
         texts.clear();
-        assert_eq!(seen(&texts, Fork::Before).text(Part::Cmdline), None);
+        assert_eq!(seen(&texts).text(Part::Cmdline), None);
+        assert!(!seen(&texts).has(Part::Owner) && !seen(&texts).has(Part::Stat));
     }
 
     #[test]
@@ -745,7 +692,8 @@ mod tests {
 
     #[test]
     fn the_batch_of_a_thread_that_hangs_goes_to_another_and_its_answers_are_nobodys() {
-        let procfs = ProcfsId::of(std::io::stdin());
+        let mut shared = shared(Arc::new(|_: &Seen<'_>| Step::No));
+        shared.procfs_id = ProcfsId::of(std::io::stdin());
         let (now, batch) = (Instant::now(), Batch { pids: vec![4, 5], risk_max: Risk::Least });
         let long_ago = now.checked_sub(READ_DEADLINE * 2).unwrap();
         let mut state = State {
@@ -753,16 +701,16 @@ mod tests {
             ..State::default()
         };
         assert_eq!(state.unasked(), 4);
-        state.give_up_overdue(now, procfs);
+        state.give_up_overdue(now, &shared);
         assert_eq!(state.workers.len(), 1, "between two environments nobody hangs");
-        assert_eq!(state.blocked, [ProcessKey { pid: 4, start_time_ticks: 0 }]);
-        assert!(procfs.is_hanging_in(state.blocked[0]));
-        procfs.forget_hanging(state.blocked[0]);
+        assert_eq!(state.blocked, [KEY]);
+        assert!(shared.procfs_id.is_hanging_in(state.blocked[0]));
+        shared.procfs_id.forget_hanging(state.blocked[0]);
         assert_eq!(state.unasked(), 4);
-        assert!(!state.end_batch(0, &batch, vec![yes(), yes()]));
-        assert!(state.end_batch(1, &batch, vec![yes(), answered(Answer::Undecided)]));
-        let found: Vec<_> = state.found.found.iter().map(|(key, _)| *key).collect();
-        assert_eq!((found, &state.found.undecided), (vec![KEY], &vec![5]));
+        assert!(!state.end_batch(0, &batch, vec![keep(), keep()]));
+        assert!(state.end_batch(1, &batch, vec![keep(), answered(Answer::Undecided)]));
+        let Scan { found, kept, undecided, .. } = &state.found;
+        assert_eq!((found, kept.len(), undecided), (&vec![4], 1, &vec![5]));
         assert_eq!(state.found.parents, [(4, 1), (5, 1)], "once each");
         assert_eq!(state.next_batch().unwrap().pids, [4, 5]);
     }

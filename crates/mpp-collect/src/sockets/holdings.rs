@@ -33,13 +33,13 @@ const REMEMBERED_MAX: usize = 1 << 20;
 pub(super) struct Sign {
     run_time: RunTime,
     /// How many descriptors it had, where that was read.
-    fds: Option<u64>,
+    fds: Option<u32>,
     seen_at: Instant,
 }
 
 impl Sign {
     /// That of a process in our own PID namespace as of now.
-    pub(super) fn of(pid: u32, fds: Option<u64>) -> Option<Self> {
+    pub(super) fn of(pid: u32, fds: Option<u32>) -> Option<Self> {
         let seen_at = Instant::now();
         let run_time = RunTime::of(pid).ok()?;
         Some(Sign { run_time, fds, seen_at })
@@ -205,7 +205,7 @@ mod tests {
     const START: Duration = Duration::from_secs(1);
 
     /// Of a process that has so many descriptors.
-    fn sign(fds: u64, at: Duration) -> Sign {
+    fn sign(fds: u32, at: Duration) -> Sign {
         static OWN: LazyLock<Sign> = LazyLock::new(|| Sign::of(std::process::id(), None).unwrap());
         Sign { fds: Some(fds), seen_at: *BEGAN + at, ..*OWN }
     }

@@ -1,9 +1,9 @@
 //! Comma-separated values, RFC 4180 with bare line ends.
 //!
-//! Long: `time,group,metric,value,mark`, one number a line. The mark is empty for what is
+//! Long: `time,group,metric,value,mark,tier`, one number a line. The mark is empty for what is
 //! exact, else `estimate`, `lower_bound`, or `unknown: ` and the reason beside an empty
-//! value. Lines without a group tell what the report is worth; there the tier is a number,
-//! 1 for A to 3 for C, so that the column of values holds nothing else.
+//! value. The tier is a letter and so has a column of its own: that of the values holds numbers
+//! alone. Lines without a group tell what the report is worth.
 //!
 //! Wide: one line for each group, a column for each metric, and the marks of a line
 //! together in its last one.
@@ -14,7 +14,7 @@ use super::rfc_3339;
 use crate::escape;
 use crate::figure::{
     NamedColumn, accuracy_numbers, cells, interval_seconds, named_columns, push_float,
-    push_integer, push_value, reason, tier_number,
+    push_integer, push_value, reason,
 };
 use crate::format::CsvLayout;
 
@@ -23,7 +23,7 @@ const WIDE_HEAD: &str = "time,group,tier,lost,lost_records,io_bound_bytes,unattr
 
 pub(crate) fn write_header(columns: &[Column], layout: CsvLayout, out: &mut Vec<u8>) {
     match layout {
-        CsvLayout::Long => out.extend_from_slice(b"time,group,metric,value,mark\n"),
+        CsvLayout::Long => out.extend_from_slice(b"time,group,metric,value,mark,tier\n"),
         CsvLayout::Wide => {
             out.extend_from_slice(WIDE_HEAD.as_bytes());
             for column in columns {
@@ -40,9 +40,10 @@ pub(crate) fn write(report: &Report, layout: CsvLayout, out: &mut Vec<u8>) {
     let columns = named_columns(&report.columns);
     match layout {
         CsvLayout::Long => {
+            let tier = report.accuracy.tier.letter();
             write_accuracy(report, &time, out);
             for group in &report.groups {
-                write_long(group, &columns, &time, out);
+                write_long(group, &columns, (&time, tier), out);
             }
         }
         CsvLayout::Wide => {
@@ -54,29 +55,35 @@ pub(crate) fn write(report: &Report, layout: CsvLayout, out: &mut Vec<u8>) {
 }
 
 fn write_accuracy(report: &Report, time: &str, out: &mut Vec<u8>) {
-    let tier = ("tier", tier_number(report.accuracy.tier));
-    for (name, number) in [tier].into_iter().chain(accuracy_numbers(&report.accuracy)) {
-        push_whole(time, "", name, number, out);
+    let tier = report.accuracy.tier.letter();
+    for (name, number) in accuracy_numbers(&report.accuracy) {
+        push_whole((time, tier), "", name, number, out);
     }
     if let Some(seconds) = interval_seconds(report) {
         out.extend_from_slice(format!("{time},,interval_sec,").as_bytes());
         push_float(seconds, out);
-        out.extend_from_slice(b",\n");
+        out.extend_from_slice(format!(",,{tier}\n").as_bytes());
     }
 }
 
-fn write_long(group: &GroupReport, columns: &[NamedColumn<'_>], time: &str, out: &mut Vec<u8>) {
+/// The lines of a group, with the time and the tier that begin and end each.
+fn write_long(
+    group: &GroupReport,
+    columns: &[NamedColumn<'_>],
+    ends: (&str, &str),
+    out: &mut Vec<u8>,
+) {
+    let (time, tier) = ends;
     let name = escape::csv(&group.name);
     for (named, figure) in cells(columns, &group.figures) {
         out.extend_from_slice(format!("{time},{name},{},", named.name).as_bytes());
         push_cell(figure, out);
-        out.push(b',');
-        out.extend_from_slice(mark(named.column, figure).unwrap_or_default().as_bytes());
-        out.push(b'\n');
+        let mark = mark(named.column, figure).unwrap_or_default();
+        out.extend_from_slice(format!(",{mark},{tier}\n").as_bytes());
     }
-    push_whole(time, &name, "matched", group.matched, out);
-    push_whole(time, &name, "descendants", group.descendants, out);
-    push_whole(time, &name, "unreadable", group.unreadable, out);
+    push_whole(ends, &name, "matched", group.matched, out);
+    push_whole(ends, &name, "descendants", group.descendants, out);
+    push_whole(ends, &name, "unreadable", group.unreadable, out);
 }
 
 fn write_wide(
@@ -112,10 +119,11 @@ fn write_wide(
     out.push(b'\n');
 }
 
-fn push_whole(time: &str, group: &str, metric: &str, number: u64, out: &mut Vec<u8>) {
+fn push_whole(ends: (&str, &str), group: &str, metric: &str, number: u64, out: &mut Vec<u8>) {
+    let (time, tier) = ends;
     out.extend_from_slice(format!("{time},{group},{metric},").as_bytes());
     push_integer(number, out);
-    out.extend_from_slice(b",\n");
+    out.extend_from_slice(format!(",,{tier}\n").as_bytes());
 }
 
 pub(crate) fn push_cell(figure: Figure, out: &mut Vec<u8>) {

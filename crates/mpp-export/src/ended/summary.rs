@@ -51,7 +51,10 @@ fn write_table(report: &SummaryReport, layout: &EndedLayout, out: &mut Vec<u8>) 
     for (_, column) in SUMMARY_COLUMNS {
         let cells = report.rows.iter().map(|row| {
             let figure = row.figure(column);
-            signs.note(figure);
+            match column {
+                SummaryColumn::Cpu => signs.note_cpu(figure),
+                _ => signs.note(figure),
+            }
             crate::run::cell(&column.like(), figure, layout.units)
         });
         columns.push(TableColumn::new(column.heading().to_owned(), cells.collect()));
@@ -74,7 +77,7 @@ fn write_foot(report: &SummaryReport, signs: &Signs, width: usize, out: &mut Vec
     ];
     clauses.extend(missing(report.shed, report.lost_records, report.spilled_records));
     write_clauses(&clauses, width, out);
-    let mut meanings = signs.clauses();
+    let mut meanings = signs.clauses(Some(report.tier));
     if !report.rows.is_empty() {
         meanings.push("MEDIAN, P99 and MAX of how long they lived".to_owned());
     }

@@ -227,7 +227,7 @@ impl Table {
             Place::Life => self.figure_cell(ended, MetricId::Uptime),
             Place::Cpu => {
                 let figure = cpu(&ended.figures);
-                self.signs.note(figure);
+                self.signs.note_cpu(figure);
                 cell(MetricId::CpuUser, figure, self.units)
             }
             Place::Memory => self.figure_cell(ended, MetricId::MemoryPeak),
@@ -281,7 +281,7 @@ impl Table {
         }
         clauses.extend(missing(self.shed, self.lost_records, self.spilled_records));
         write_clauses(&clauses, self.width, out);
-        let mut signs = self.signs.clauses();
+        let mut signs = self.signs.clauses(self.tier);
         if self.has_core {
             signs.push("* with a core dump".to_owned());
         }

@@ -131,6 +131,9 @@ fn push_changes(json: &mut Writer<'_>, changes: &[Change]) {
         json.key("now").float(change.now_value());
         json.key("difference").float(change.difference());
         json.key("percent").float(change.percent());
+        if let Some(doubt) = change.doubt() {
+            json.key("why").string(doubt.words().as_bytes());
+        }
         json.close(b'}');
     }
     json.close(b'}');

@@ -3,8 +3,8 @@
 use mpp_accounting::report::Figure;
 use mpp_accounting::run::Judgement;
 
-use super::text::{change_cells, heading};
-use super::{RunPage, cell, headline, judged, program_rows, remarks, signs, tier_note};
+use super::text::{bound_note, change_cells, heading};
+use super::{RunPage, cell, headline, judged, program_rows, reasons, remarks, signs, tier_note};
 
 /// Writes a run as GitHub and others show it.
 pub fn write_markdown(page: &RunPage<'_>, out: &mut String) {
@@ -27,7 +27,9 @@ pub fn write_markdown(page: &RunPage<'_>, out: &mut String) {
     let figures: Vec<Figure> =
         report.total.groups.iter().flat_map(|group| group.figures.iter().copied()).collect();
     let mut notes = signs(&figures);
+    notes.extend(reasons(report));
     notes.push(tier_note(report));
+    notes.extend(bound_note(page.changes));
     push(out, "");
     push(out, &escaped(&notes.join("; ")));
     for remark in remarks(page) {

@@ -3,13 +3,13 @@
 use std::fmt::Write as _;
 
 use mpp_accounting::metric::MetricId;
-use mpp_accounting::report::{Column, Figure, Form, Mark};
-use mpp_accounting::run::{Change, Judgement};
+use mpp_accounting::report::{Column, Figure, Form};
+use mpp_accounting::run::{Change, Doubt, Judgement};
 use unicode_width::UnicodeWidthStr as _;
 
 use super::{
-    RunPage, cell, headline, limit_line, program_rows, remarks, short_time, signed_cell, signs,
-    sized, tier_note,
+    RunPage, cell, headline, limit_line, program_rows, reasons, remarks, short_time, signed_cell,
+    signs, sized, tier_note,
 };
 use crate::table::write_clauses;
 
@@ -35,11 +35,13 @@ pub fn write_text(page: &RunPage<'_>, out: &mut String) {
         report.total.groups.iter().flat_map(|group| group.figures.iter().copied()).collect();
     figures.extend(programs.iter().flat_map(|(_, figures)| figures).filter(|f| is_known(f)));
     let mut notes = signs(&figures);
+    notes.extend(reasons(report));
     notes.push(tier_note(report));
     notes.push(match report.failed_samples {
         0 => format!("{} looks", report.samples),
         failed => format!("{} looks, {failed} more failed", report.samples),
     });
+    notes.extend(bound_note(page.changes));
     let mut clauses = Vec::new();
     write_clauses(&notes, WIDTH, &mut clauses);
     out.push_str(&String::from_utf8_lossy(&clauses));
@@ -113,6 +115,13 @@ fn write_changes(page: &RunPage<'_>, changes: &[Change], out: &mut String) {
     }
 }
 
+/// What it means that a lower bound has no difference, where that is so.
+pub(super) fn bound_note(changes: &[Change]) -> Option<String> {
+    let is_bound = |change: &Change| change.doubt() == Some(Doubt::BoundBefore);
+    let note = "no DIFFERENCE is known to what was >= before: it may have been more";
+    changes.iter().any(is_bound).then(|| note.to_owned())
+}
+
 /// Before, now, the difference, and its share of what was before.
 pub(super) fn change_cells(change: &Change, page: &RunPage<'_>) -> [String; 4] {
     let column = &change.column;
@@ -129,10 +138,7 @@ pub(super) fn change_cells(change: &Change, page: &RunPage<'_>) -> [String; 4] {
     );
     let percent = change.percent().map_or_else(
         || "-".to_owned(),
-        |percent| {
-            let mark = if change.mark() == Mark::Exact { "" } else { Mark::Estimate.prefix() };
-            format!("{mark}{percent:+.1}%")
-        },
+        |percent| format!("{}{percent:+.1}%", change.mark().prefix()),
     );
     [before, cell(column, change.now, page.units), difference, percent]
 }

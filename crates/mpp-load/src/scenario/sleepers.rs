@@ -1,5 +1,5 @@
 //! Very many processes of all kinds, as a busy host has them: all asleep, or some of them active
-//! once a second.
+//! again and again.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -20,12 +20,12 @@ use crate::truth::{Count, Line};
 pub(super) const OPTIONS: &[OptionRow] = &[
     row("count", "1000", "how many processes"),
     row("names", "50", "how many names they share"),
-    row("active", "0", "percent of them that read, write and compute a little each second"),
+    row("active", "0", "percent of them that read, write and compute a little after each pause"),
+    row("pause-ms", "1000", "how long an active one sleeps"),
     row("connections", "0", "TCP connections that those with sockets have with themselves"),
 ];
 
-/// How long an active one sleeps, then how much it reads and writes, and for how long it computes.
-const PAUSE: Duration = Duration::from_secs(1);
+/// How much an active one reads and writes each time, and for how long it computes.
 const BYTES: usize = 512;
 const BURN: Duration = Duration::from_micros(10);
 
@@ -35,6 +35,7 @@ pub(super) fn run(stage: &Stage, options: &Options) -> Result<()> {
     let names = options.count("names")?.max(1);
     let active_percent = options.count("active")?;
     let connections = options.count("connections")?;
+    let pause = Duration::from_millis(options.count("pause-ms")?);
     let parent = std::process::id();
     for number in 0..count {
         actor.spawn(|| {
@@ -42,7 +43,7 @@ pub(super) fn run(stage: &Stage, options: &Options) -> Result<()> {
             let connected = connect(share_of(connections, number, count))?;
             actor.counters.raise(Count::Stage, 1);
             match is_active(number, active_percent) {
-                true => act(actor)?,
+                true => act(actor, pause)?,
                 false => actor.live_on()?,
             }
             drop((held, connected));
@@ -71,12 +72,19 @@ fn settle(parent: u32, number: u64, names: u64) -> Result<Held> {
         3 => (1..4).try_for_each(|_| park_thread())?,
         7 => {
             let null = || File::open("/dev/null").context("cannot open /dev/null");
-            held.0 = (0..10 + number % 91).map(|_| null()).collect::<Result<_>>()?;
+            let missing = (10 + number % 91).saturating_sub(open_descriptors()?);
+            held.0 = (0..missing).map(|_| null()).collect::<Result<_>>()?;
         }
         1 | 5 => held.1 = Some(UnixStream::pair().context("cannot make sockets")?),
         _ => {}
     }
     Ok(held)
+}
+
+/// How many descriptors this process has, without the one that reads them.
+fn open_descriptors() -> Result<u64> {
+    let listed = std::fs::read_dir("/proc/self/fd").context("cannot list descriptors")?;
+    Ok((listed.count() as u64).saturating_sub(1))
 }
 
 /// How many of the connections a process has: all with sockets have as many, or one more or less.
@@ -108,12 +116,12 @@ fn is_active(number: u64, active_percent: u64) -> bool {
     number * 37 % 100 < active_percent
 }
 
-fn act(actor: &Actor) -> Result<()> {
+fn act(actor: &Actor, pause: Duration) -> Result<()> {
     let mut source = File::open("/dev/zero").context("cannot open /dev/zero")?;
     let mut sink = File::create("/dev/null").context("cannot open /dev/null")?;
     let mut bytes = [0; BYTES];
     loop {
-        actor.live_for(PAUSE)?;
+        actor.live_for(pause)?;
         source.read_exact(&mut bytes)?;
         sink.write_all(&bytes)?;
         let end = kernel::thread_cpu() + BURN;

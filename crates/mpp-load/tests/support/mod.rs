@@ -7,6 +7,7 @@ pub(crate) mod cgroup;
 pub(crate) mod forgery;
 pub(crate) mod moment;
 pub(crate) mod show;
+pub(crate) mod shown;
 pub(crate) mod stranger;
 pub(crate) mod truth;
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use mpp_accounting::exit::{ExitSource, Exits};
 use mpp_accounting::process::{
-    Absence, Gauges, Identity, Memory, ProcessIo, ProcessKey, ProcessSample, ProcessState, Reading,
-    ThreadIo, ThreadKey, ThreadList, Usage,
+    Absence, Gauges, Identity, Lineage, Memory, ProcessIo, ProcessKey, ProcessSample, ProcessState,
+    Reading, ThreadIo, ThreadKey, ThreadList, Usage,
 };
 use mpp_accounting::snapshot::{Host, Snapshot};
 use mpp_accounting::units::{BootTime, Totals};
@@ -41,8 +41,11 @@ pub(crate) fn pass(snapshot: &mut Snapshot, every: usize) {
         process.usage.own.0[2] += 1;
         let mut threads = process.threads().value().copied().unwrap_or_default().to_vec();
         threads[0].total.0[1] += 4096;
-        let Reading::Value(total) = &mut process.io.total else { continue };
-        total.0[1] += 4096;
+        let total = process.io.total().map(|mut total| {
+            total.0[1] += 4096;
+            total
+        });
+        process.io = process.io.clone().with_total(total);
         process.io.set_threads(process.key, &threads);
     }
 }
@@ -72,26 +75,23 @@ fn sample(pid: u32, parent_pid: u32, identity: Arc<Identity>) -> ProcessSample {
     let list: Vec<ThreadIo> = (0..threads).map(thread).collect();
     let total = Totals([64 * u64::from(threads); 7]);
     let memory = Memory { rss_bytes: 4096, vms_bytes: 8192, ..Memory::default() };
+    let mut gauges = Gauges::absent(Absence::NotRequested);
+    gauges.put_memory(Reading::Value(memory));
+    gauges.threads = Reading::Value(threads);
+    gauges.fds = Reading::Value(3);
     ProcessSample {
         key,
         parent_pid,
-        forked_by: None,
-        started_at: Some(BootTime { ns: 70_000_000 + u64::from(pid) }),
-        exec_count: Some(1),
+        lineage: Lineage::new(None, Some(BootTime { ns: 70_000_000 + u64::from(pid) }), Some(1)),
         state: ProcessState::Living,
         identity,
         read_at: BootTime::default(),
         // Only a parent has waited for anybody.
-        usage: Usage { own: Totals([9; 4]), reaped: Totals([u64::from(parent_pid == 0); 4]) },
-        io: ProcessIo {
-            total: Reading::Value(total),
-            threads: Reading::Value(ThreadList::new(key, total, &list)),
-        },
-        gauges: Gauges {
-            memory: Reading::Value(memory),
-            threads: Reading::Value(u64::from(threads)),
-            fds: Reading::Value(3),
-            ..Gauges::absent(Absence::NotRequested)
-        },
+        usage: Usage::new(Totals([9; 4]), Totals([u64::from(parent_pid == 0); 4])),
+        io: ProcessIo::new(
+            Reading::Value(total),
+            Reading::Value(ThreadList::new(key, total, &list)),
+        ),
+        gauges,
     }
 }

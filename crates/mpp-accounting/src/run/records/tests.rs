@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::exit::{CpuTail, Spill, ThreadExit};
 use crate::process::{
-    Absence, ContextSwitches, Gauges, Identity, ProcessIo, ProcessState, ThreadKey, Usage,
+    Absence, ContextSwitches, Gauges, Identity, Lineage, ProcessIo, ProcessState, ThreadKey, Usage,
 };
 use crate::units::{BootTime, IoCounter};
 
@@ -23,9 +23,7 @@ fn sample(pid: u32, parent_pid: u32, comm: &str) -> ProcessSample {
     ProcessSample {
         key: key(pid),
         parent_pid,
-        forked_by: None,
-        started_at: None,
-        exec_count: None,
+        lineage: Lineage::default(),
         state: ProcessState::Living,
         identity: Arc::new(Identity {
             comm: comm.as_bytes().into(),
@@ -38,8 +36,8 @@ fn sample(pid: u32, parent_pid: u32, comm: &str) -> ProcessSample {
             is_kernel_thread: false,
         }),
         read_at: BootTime::default(),
-        usage: Usage { own: Totals([1000, 500, 7, 0]), reaped: Totals([100, 50, 3, 0]) },
-        io: ProcessIo { total: Reading::Absent(absent), threads: Reading::Absent(absent) },
+        usage: Usage::new(Totals([1000, 500, 7, 0]), Totals([100, 50, 3, 0])),
+        io: ProcessIo::absent(absent),
         gauges,
     }
 }
@@ -47,7 +45,10 @@ fn sample(pid: u32, parent_pid: u32, comm: &str) -> ProcessSample {
 /// A process that was forked by `forker`, was the child of `parent` at its end, and wrote.
 fn ended(pid: u32, forker: u32, parent: u32, comm: &str) -> ProcessExit {
     ProcessExit {
-        sample: ProcessSample { forked_by: Some(key(forker)), ..sample(pid, parent, comm) },
+        sample: ProcessSample {
+            lineage: Lineage::default().with_forker(Some(key(forker))),
+            ..sample(pid, parent, comm)
+        },
         parent: Some(key(parent)),
         is_reaped_automatically: false,
         started_at: BootTime { ns: u64::from(pid) },
@@ -116,10 +117,28 @@ fn a_record_waits_until_its_forker_is_known() {
 }
 
 #[test]
+fn an_early_end_is_none_while_a_record_may_wait_for_a_forker_that_was_only_added_up() {
+    let is_all_told = |exits: &mut Exits| {
+        let mut records = begun(ExitSource::Exact);
+        records.advance([sample(21, ROOT, "sh")].iter(), exits);
+        (records.is_all_told(), records.told().ended)
+    };
+    let shell = || ended(21, ROOT, ROOT, "sh");
+    let (forker, child) = (ended(22, 21, 21, "make"), ended(23, 22, 22, "cc"));
+    assert_eq!(is_all_told(&mut exits(vec![shell(), forker, child.clone()])), (true, 3));
+    // Who forked it ended as well, and is known only by what the kernel added up for the shell.
+    let spills = vec![Spill { parent: key(21), threads: 1, io: wrote(22, 100).io }];
+    let mut told = Exits { spills, ..exits(vec![shell(), child]) };
+    assert_eq!(is_all_told(&mut told), (false, 1));
+    assert_eq!(is_all_told(&mut Exits { lost_records: 1, ..exits(vec![shell()]) }), (false, 1));
+    assert!(!begun(ExitSource::Rounded).is_all_told() && !begun(ExitSource::Nobody).is_all_told());
+}
+
+#[test]
 fn a_parent_known_by_its_pid_alone_is_enough_if_it_is_older() {
     let nameless = |pid, parent| {
         let mut exit = ended(pid, 1, parent, "cc");
-        (exit.sample.forked_by, exit.parent) = (None, None);
+        (exit.sample.lineage, exit.parent) = (Lineage::default(), None);
         exit
     };
     check(vec![(vec![sample(20, ROOT, "sh")], vec![nameless(21, 20)])], (1, 100));
@@ -140,9 +159,9 @@ fn programs_add_up_to_the_whole_and_threads_count_before_their_process_ends() {
     assert_eq!(records.told().io[IoCounter::WriteBytes], 305);
     // Its own total holds what its ended thread did.
     let mut living = shell.clone();
-    living.io.total = Reading::Value(wrote(20, 9).io);
+    living.io = living.io.with_total(Reading::Value(wrote(20, 9).io));
     assert_eq!(records.untold(&living), Some(wrote(20, 4).io.as_delta()));
-    living.io.total = Reading::Absent(Absence::Denied);
+    living.io = living.io.with_total(Reading::Absent(Absence::Denied));
     assert_eq!(records.untold(&living), None);
     assert_eq!(records.untold(&sample(21, 20, "cc")), Some(IoDelta::ZERO), "its end was told");
     assert_eq!(records.told().usage, Totals([3000, 1500, 21, 0]));

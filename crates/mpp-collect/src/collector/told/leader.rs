@@ -69,7 +69,7 @@ impl<'a> Leader<'a> {
 
     pub(super) fn gauges(&self, measures: &Measures, scale: Scale) -> Gauges {
         let mut gauges = Gauges::absent(Absence::NotRequested);
-        gauges.threads = Reading::Value(u64::from(self.process.thread_count()));
+        gauges.threads = Reading::Value(self.process.thread_count());
         add_memory(&mut gauges, self.task.memory().as_ref(), measures, scale);
         if measures.fd_limit {
             gauges.seldom.fd_limit = Reading::Value(self.process.fd_limit());
@@ -107,7 +107,7 @@ pub(super) fn add_memory(
     scale: Scale,
 ) {
     if measures.memory {
-        gauges.memory = Reading::Value(memory.map_or_else(Memory::default, |m| told(m, scale)));
+        gauges.put_memory(Reading::Value(memory.map_or_else(Memory::default, |m| told(m, scale))));
     }
     if measures.swap {
         gauges.seldom.swap_bytes =
@@ -115,7 +115,7 @@ pub(super) fn add_memory(
     }
     if measures.fds {
         gauges.fds = match memory.map(|memory| memory.fds) {
-            Some(Fds::Exactly(count)) => Reading::Value(u64::from(count)),
+            Some(Fds::Exactly(count)) => Reading::Value(count),
             Some(Fds::AtLeast(_)) => Reading::Absent(Absence::TooLarge),
             Some(Fds::Unknown) | None => Reading::Value(0),
         };
@@ -126,8 +126,8 @@ pub(super) fn add_memory(
 pub(super) fn io_of(measures: &Measures, total: IoTotals, threads: ThreadList) -> ProcessIo {
     let absent = Absence::NotRequested;
     match measures.io {
-        true => ProcessIo { total: Reading::Value(total), threads: Reading::Value(threads) },
-        false => ProcessIo { total: Reading::Absent(absent), threads: Reading::Absent(absent) },
+        true => ProcessIo::new(Reading::Value(total), Reading::Value(threads)),
+        false => ProcessIo::absent(absent),
     }
 }
 

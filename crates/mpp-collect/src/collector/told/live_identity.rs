@@ -2,7 +2,7 @@
 
 use mpp_accounting::process::{Absence, IdentityNeeds, Reading};
 
-use crate::collector::live_holdings::Watch;
+use crate::collector::live_holdings::{Holder, Watch};
 use crate::needs::{ContextSwitchNeeds, Measures, Needs};
 
 #[test]
@@ -44,4 +44,25 @@ fn switches_of_the_main_thread_are_its_own_and_of_all_threads_more() {
     assert!(all >= main + 100, "{main} of {all}");
     other.thread().unpark();
     other.join().unwrap();
+}
+
+#[test]
+fn who_forked_a_process_stays_known_however_often_that_has_run() {
+    let Some(mut watch) = Watch::by_programs(std::process::id()) else { return };
+    let mut holder = Holder::start();
+    watch.pids = vec![holder.child.id()];
+    let context_switches = ContextSwitchNeeds::AllThreads;
+    let measures = Measures { context_switches, ..Measures::default() };
+    let needs = Needs { measures, ..Needs::default() };
+    let mut switches = Vec::new();
+    for look in 0..20 {
+        holder.tell("listen");
+        watch.look_for(&needs);
+        let process = watch.watched().next().unwrap();
+        let forker = process.lineage.forked_by().map(|forker| forker.pid);
+        assert_eq!(forker, Some(std::process::id()), "in look {look}");
+        switches.push(process.gauges.context_switches.value().unwrap().voluntary);
+    }
+    // It may answer before it waits again, but it has run between the first look and the last.
+    assert!(switches.first() < switches.last(), "{switches:?}");
 }

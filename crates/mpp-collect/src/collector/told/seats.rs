@@ -78,7 +78,7 @@ impl<'a> Seats<'a> {
     /// Leaves a process in its place; `None` where the sweep before had none that began then.
     pub(super) fn keep(&mut self, process: TaskKey) -> Option<(Seat, &mut ProcessSample)> {
         let started_at = Some(BootTime { ns: process.start_ns });
-        self.former(process.id).filter(|sample| sample.started_at == started_at)?;
+        self.former(process.id).filter(|sample| sample.lineage.started_at() == started_at)?;
         let (to, from) = (self.filled, self.former);
         if to != from {
             self.rows.swap(to, from);
@@ -149,7 +149,7 @@ mod tests {
     use std::sync::Arc;
 
     use mpp_accounting::process::{
-        Absence, Gauges, ProcessIo, ProcessKey, ProcessState, Reading, Usage,
+        Absence, Gauges, Lineage, ProcessIo, ProcessKey, ProcessState, Usage,
     };
 
     use super::*;
@@ -161,14 +161,12 @@ mod tests {
         ProcessSample {
             key: ProcessKey { pid, start_time_ticks: 1 },
             parent_pid: sweep,
-            forked_by: None,
-            started_at: Some(BootTime { ns: u64::from(pid) }),
-            exec_count: None,
+            lineage: Lineage::new(None, Some(BootTime { ns: u64::from(pid) }), None),
             state: ProcessState::Living,
             identity: Arc::new(identity::named(Box::default(), 0, absent)),
             read_at: BootTime::default(),
             usage: Usage::default(),
-            io: ProcessIo { total: Reading::Absent(absent), threads: Reading::Absent(absent) },
+            io: ProcessIo::absent(absent),
             gauges: Gauges::absent(absent),
         }
     }

@@ -1,22 +1,32 @@
-//! Whose sockets are whose, as our own iterator over descriptors tells it in one pass.
+//! Whose sockets are whose, as our own programs in the kernel tell it.
 //!
-//! What it tells is joined to the samples of the sweep by PID and start time. Who is not told of
-//! (without descriptors, begun since, kept back) is asked by procfs, as everybody is where the
-//! kernel has no such iterator or it fails. The trap: it shows sockets in every state, while only
-//! what stands in the kernel's tables counts; see the top of `sockets.rs`.
+//! Whoever has not run since the sweep before holds what it held then, and is not asked: nobody but
+//! a process itself opens, closes or receives a descriptor of its own. All others are told, by
+//! their IDs, or all of the machine where the kernel has only the iterator over descriptors. What
+//! is told is joined to the samples of the sweep by PID and start time. Who is not told of (without
+//! descriptors, begun since, kept back) is asked by procfs, as everybody is where the kernel has no
+//! such program or it fails.
+//!
+//! The traps: a socket of the internet is bound, connected, closed or reset by others who share it
+//! or by its other end, and a descriptor is opened by another process that shares all of them. So
+//! whoever held any such socket, even one that counts only once it is bound, or shares its
+//! descriptors with a stranger, is asked each time. And the programs show sockets in every state,
+//! while only what stands in the kernel's tables counts; see the top of `sockets.rs`.
 
+use std::iter::Peekable;
 use std::sync::Arc;
 
 use mpp_accounting::process::{
-    ProcessSample, ProcessState, Reading, Socket, SocketKind, TcpState, ThreadIo,
+    Absence, ProcessSample, ProcessState, Reading, Socket, SocketKind, TcpState, ThreadIo,
 };
 use mpp_accounting::slack::Slack;
 use mpp_accounting::snapshot::Snapshot;
 use mpp_accounting::units::BootTime;
 use mpp_parse::bpf_socket_record::{HeldSocket, SocketRecord};
 use rustix::fd::AsFd;
+use rustix::io::Errno;
 
-use super::{Collector, Request};
+use super::{Attention, Collector, Request};
 use crate::bpf::Bpf;
 use crate::error::absence_of;
 use crate::origin::Origin;
@@ -32,25 +42,40 @@ const SOCK_DGRAM: u8 = 2;
 const IPPROTO_TCP: u16 = 6;
 const IPPROTO_UDP: u16 = 17;
 
-/// What the iterator has told in this sweep.
+/// What is found out of sockets in a sweep, and remembered for the next one.
 #[derive(Debug, Default)]
 pub(super) struct HeldSockets {
     /// One for each sample.
-    holders: Vec<Option<Holder>>,
-    /// Those of one holder follow one another.
-    sockets: Vec<Told>,
-    slack_of_holders: Slack,
-    slack_of_sockets: Slack,
-    /// The position of whoever is being told of.
-    current: Option<usize>,
+    turns: Vec<Turn>,
+    /// Those whose turn it was to be told of, ascending.
+    asked: Vec<u32>,
+    /// Of whom something may change that has not run, by what was told in the last sweep, ascending.
+    doubtful: Vec<u32>,
+    /// Those of the process that is being told of.
+    told: Vec<Told>,
+    slack_of_turns: Slack,
+    slack_of_asked: Slack,
+    slack_of_doubtful: Slack,
+    slack_of_told: Slack,
 }
 
-/// A process that was told of.
+/// What is still to be found out of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    Nothing,
+    /// Where it listens, and no more.
+    Ports,
+    Sockets,
+}
+
+/// The process that is being told of.
 #[derive(Clone, Copy, Debug)]
 struct Holder {
+    position: usize,
+    pid: u32,
     namespace: u32,
-    first: usize,
-    end: usize,
+    /// Whether that may change although the process does not run.
+    is_doubtful: bool,
 }
 
 /// A socket that counts.
@@ -62,62 +87,170 @@ struct Told {
 }
 
 impl HeldSockets {
-    /// Ends the interval of the sweep before, of which everything is still here.
-    fn begin_sweep(&mut self) {
-        self.slack_of_holders.give_back(&mut self.holders);
-        self.slack_of_sockets.give_back(&mut self.sockets);
-        self.clear(0);
+    /// Ends the interval of the sweep before, of which all room is still here. Returns who was in
+    /// doubt then.
+    fn begin_sweep(&mut self) -> Vec<u32> {
+        self.slack_of_turns.give_back(&mut self.turns);
+        self.slack_of_asked.give_back(&mut self.asked);
+        self.slack_of_doubtful.give_back(&mut self.doubtful);
+        self.slack_of_told.give_back(&mut self.told);
+        self.turns.clear();
+        self.asked.clear();
+        self.told.clear();
+        std::mem::take(&mut self.doubtful)
     }
 
-    /// Nobody has been told of, of so many.
-    fn clear(&mut self, samples: usize) {
-        self.holders.clear();
-        self.holders.resize(samples, None);
-        self.sockets.clear();
-        self.current = None;
+    /// Who was not spared in the last sweep, ascending.
+    #[cfg(test)]
+    pub(super) fn asked(&self) -> &[u32] {
+        &self.asked
+    }
+}
+
+/// A sweep's samples, while it is told what sockets they hold.
+struct Joining<'a> {
+    samples: &'a mut [ProcessSample],
+    source: &'a mut SocketSource,
+    held: &'a mut HeldSockets,
+    /// Whoever is being told of.
+    current: Option<Holder>,
+    /// The place of the next one, mostly.
+    next: usize,
+}
+
+impl Joining<'_> {
+    /// Finds out whose turn it is, and keeps what is known of the others. `still` are those who
+    /// have not run since the sweep before, ascending.
+    fn choose(&mut self, needs: &Request<'_>, still: impl Iterator<Item = u32>) {
+        let listens = needs.needs.identity.listening_ports;
+        // Whom nobody asks cannot say in which network namespace it is.
+        let mut still = still.filter(|_| !needs.needs.measures.tcp_traffic).peekable();
+        let mut doubtful = self.held.begin_sweep();
+        let mut in_doubt = doubtful.iter().copied().peekable();
+        for sample in self.samples.iter_mut() {
+            let pid = sample.key.pid;
+            let (is_still, is_doubtful) = (holds(&mut still, pid), holds(&mut in_doubt, pid));
+            let asks = needs.measures_of(sample.key, &sample.identity).sockets;
+            let before = &sample.gauges.seldom.sockets;
+            let is_kept = is_still && !is_doubtful && before.value().is_some();
+            let turn = match (asks, has_no_descriptors(sample)) {
+                (true, true) => {
+                    if before.value().is_none_or(|sockets| !sockets.is_empty()) {
+                        sample.gauges.seldom.sockets = Reading::Value(self.source.none());
+                    }
+                    Turn::Nothing
+                }
+                (true, false) if is_kept => Turn::Nothing,
+                (true, false) => Turn::Sockets,
+                (false, has_none) => {
+                    if before.value().is_some() {
+                        sample.gauges.seldom.sockets = Reading::Absent(Absence::NotRequested);
+                    }
+                    if listens && !has_none { Turn::Ports } else { Turn::Nothing }
+                }
+            };
+            self.held.turns.push(turn);
+            if turn != Turn::Nothing {
+                self.held.asked.push(pid);
+            }
+        }
+        doubtful.clear();
+        self.held.doubtful = doubtful;
     }
 
-    fn take(&mut self, record: &SocketRecord, samples: &[ProcessSample]) {
+    fn take(&mut self, record: &SocketRecord) {
         match record.socket {
-            None => self.current = self.open_holder(record, samples),
+            None => {
+                // What is told of it anew was not right.
+                if self.current.is_some_and(|holder| holder.pid == record.process.id) {
+                    self.drop_current();
+                }
+                self.close();
+                self.current = self.open(record);
+            }
             Some(socket) => {
-                let holder = self.current.and_then(|position| self.holders.get_mut(position));
-                if let Some(Some(holder)) = holder
-                    && let Some(told) = Told::of(&socket, record.namespace)
-                {
-                    self.sockets.push(told);
-                    holder.end = self.sockets.len();
+                if let Some(holder) = &mut self.current {
+                    holder.is_doubtful |= is_of_internet(&socket);
+                    self.held.told.extend(Told::of(&socket, record.namespace));
                 }
             }
         }
     }
 
-    /// Returns the position of a process that the sweep has seen, and nobody has told of so far:
-    /// where the main thread has exited, the others tell the same descriptors again.
-    fn open_holder(&mut self, record: &SocketRecord, samples: &[ProcessSample]) -> Option<usize> {
+    /// Returns a process whose turn it is, which nobody has told of so far: where the main thread
+    /// has exited, the iterator tells the same descriptors again.
+    fn open(&mut self, record: &SocketRecord) -> Option<Holder> {
+        let Joining { samples, held, next, .. } = self;
         let pid = record.process.id;
+        while samples.get(*next).is_some_and(|sample| sample.key.pid < pid) {
+            *next += 1;
+        }
         let is_it = |position: &usize| samples.get(*position).is_some_and(|s| s.key.pid == pid);
-        // Mostly in the same order as the samples.
-        let next = self.current.map_or(0, |position| position + 1);
-        let position = Some(next).filter(is_it);
+        let position = Some(*next).filter(is_it);
         let position =
             position.or_else(|| samples.binary_search_by_key(&pid, |s| s.key.pid).ok())?;
         let started_at = Some(BootTime { ns: record.process.start_ns });
-        let slot = self.holders.get_mut(position)?;
-        if slot.is_some() || samples.get(position)?.started_at != started_at {
+        let is_asked = held.turns.get(position).is_some_and(|turn| *turn != Turn::Nothing);
+        if !is_asked || samples.get(position)?.lineage.started_at() != started_at {
             return None;
         }
-        let first = self.sockets.len();
-        *slot = Some(Holder { namespace: record.namespace, first, end: first });
-        Some(position)
+        let SocketRecord { namespace, is_alone, .. } = *record;
+        Some(Holder { position, pid, namespace, is_doubtful: !is_alone })
     }
 
-    /// What was told of the process at this position: its namespace and its sockets.
-    fn of(&self, position: usize) -> Option<(u64, &[Told])> {
-        let holder = self.holders.get(position).copied().flatten()?;
-        let sockets = self.sockets.get(holder.first..holder.end)?;
-        Some((u64::from(holder.namespace), sockets))
+    /// Hands out what was told of one process: that is all. Whose namespace tells us nothing of its
+    /// traffic is asked by procfs.
+    fn close(&mut self) {
+        let Joining { samples, source, held, current, .. } = self;
+        let Some(holder) = current.take() else { return };
+        let namespaces = held.told.iter().map(|told| told.socket.namespace);
+        let is_heard = source.hears_of(namespaces.chain([u64::from(holder.namespace)]));
+        let sample = samples.get_mut(holder.position).filter(|_| is_heard);
+        if let (Some(sample), Some(turn)) = (sample, held.turns.get_mut(holder.position)) {
+            let told = held.told.iter().map(|told| (told.socket, told.listening_port));
+            let before = sample.gauges.seldom.sockets.value();
+            let sockets = source.take_told(sample.key, told, before);
+            let turn = std::mem::replace(turn, Turn::Nothing);
+            held.doubtful.extend(holder.is_doubtful.then_some(holder.pid));
+            if turn == Turn::Sockets {
+                sample.gauges.seldom.sockets = Reading::Value(sockets);
+            }
+        }
+        self.drop_current();
     }
+
+    /// Forgets what was told of a process.
+    fn drop_current(&mut self) {
+        self.held.slack_of_told.note(self.held.told.len());
+        self.held.told.clear();
+        self.current = None;
+    }
+
+    /// Asks those by procfs who were not told of.
+    fn ask_others(&mut self, origin: &Origin, attention: &mut Attention) {
+        let Joining { samples, source, held, .. } = self;
+        for position in 0..held.turns.len() {
+            let turn = held.turns.get(position).copied().unwrap_or(Turn::Nothing);
+            let Some(sample) = samples.get_mut(position).filter(|_| turn != Turn::Nothing) else {
+                continue;
+            };
+            let found = sockets_of(sample, origin, source);
+            held.doubtful.push(sample.key.pid);
+            if found.absence().is_some() {
+                attention.turn_to(sample.key.pid);
+            }
+            if turn == Turn::Sockets {
+                sample.gauges.seldom.sockets = found;
+            }
+        }
+        held.doubtful.sort_unstable();
+    }
+}
+
+/// Whether this ascending list has this one, who comes after all that were asked for before.
+fn holds(ascending: &mut Peekable<impl Iterator<Item = u32>>, pid: u32) -> bool {
+    while ascending.next_if(|other| *other < pid).is_some() {}
+    ascending.peek() == Some(&pid)
 }
 
 impl Told {
@@ -137,6 +270,11 @@ impl Told {
     }
 }
 
+/// Whether what it is may change by others than whoever holds it.
+fn is_of_internet(held: &HeldSocket) -> bool {
+    matches!(held.family, AF_INET | AF_INET6)
+}
+
 /// A TCP socket that is closed, bound or not, stands in no table, and neither does a UDP socket
 /// without a port.
 fn kind_of(held: &HeldSocket) -> Option<SocketKind> {
@@ -154,58 +292,39 @@ impl Collector {
     /// Adds what sockets processes hold, as far as somebody asks for them.
     pub(super) fn add_sockets(&mut self, needs: &Request<'_>, into: &mut Snapshot) {
         let Collector { origin, sockets, attention, witness, desk, trouble, .. } = self;
-        let listens = needs.needs.identity.listening_ports;
-        let Some(source) = sockets.as_mut().filter(|_| listens || needs.needs.measures.sockets)
-        else {
-            return;
-        };
+        let is_asked = needs.needs.identity.listening_ports || needs.needs.measures.sockets;
+        let Some(source) = sockets.as_mut().filter(|_| is_asked) else { return };
+        let samples = &mut into.processes[..];
         let held = &mut desk.held;
-        held.begin_sweep();
-        if let Some(bpf) = witness.bpf()
-            && read_told(bpf, held, source, &into.processes).is_err()
-        {
-            trouble.failed += 1;
+        let mut joining = Joining { samples, source, held, current: None, next: 0 };
+        match witness.bpf() {
+            Some(bpf) => {
+                joining.choose(needs, bpf.still());
+                if read_told(bpf, &mut joining).is_err() {
+                    trouble.failed += 1;
+                }
+            }
+            None => joining.choose(needs, std::iter::empty()),
         }
-        for (position, sample) in into.processes.iter_mut().enumerate() {
-            let measures = needs.measures_of(sample.key, &sample.identity);
-            if !measures.sockets && !listens {
-                continue;
-            }
-            let told = held.of(position).filter(|(own, told)| {
-                let namespaces = told.iter().map(|told| told.socket.namespace);
-                source.hears_of(namespaces.chain([*own]))
-            });
-            let found = match told {
-                _ if has_no_descriptors(sample) => Reading::Value(source.none()),
-                Some((_, told)) => Reading::Value(source.take_told(
-                    sample.key,
-                    told.iter().map(|told| (told.socket, told.listening_port)),
-                    sample.gauges.seldom.sockets.value(),
-                )),
-                None => sockets_of(sample, origin, source),
-            };
-            if found.absence().is_some() {
-                attention.turn_to(sample.key.pid);
-            }
-            if measures.sockets {
-                sample.gauges.seldom.sockets = found;
-            }
-        }
+        joining.ask_others(origin, attention);
     }
 }
 
-/// Where it fails, nobody has been told of.
-fn read_told(
-    bpf: &mut Bpf,
-    held: &mut HeldSockets,
-    source: &mut SocketSource,
-    samples: &[ProcessSample],
-) -> Result<(), rustix::io::Errno> {
-    held.clear(samples.len());
-    let until = source.begin_telling();
-    let outcome = bpf.read_sockets(until, &mut |record| held.take(record, samples));
-    if outcome.is_err() {
-        held.clear(0);
+/// Joins what is told of those whose turn it is. Where that fails, only the last one has not been
+/// told of as a whole.
+fn read_told(bpf: &mut Bpf, joining: &mut Joining<'_>) -> Result<(), Errno> {
+    let until = joining.source.begin_telling();
+    let asked = std::mem::take(&mut joining.held.asked);
+    let mut pids = asked.iter().copied();
+    let outcome = bpf.read_sockets_of(&mut pids, until, &mut |record| joining.take(record));
+    joining.held.asked = asked;
+    let outcome = match outcome {
+        Ok(false) => bpf.read_sockets(until, &mut |record| joining.take(record)),
+        outcome => outcome,
+    };
+    match outcome {
+        Ok(_) => joining.close(),
+        Err(_) => joining.drop_current(),
     }
     outcome.map(drop)
 }
@@ -246,10 +365,12 @@ fn sockets_of(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mpp_accounting::process::{Absence, Gauges, ProcessIo, ProcessKey, Usage};
+    use mpp_accounting::process::{Gauges, Lineage, ProcessIo, ProcessKey, Usage};
     use mpp_accounting::slack;
-    use mpp_accounting::units::UsageTotals;
     use mpp_parse::bpf_record::TaskKey;
+
+    use super::super::super::Scope;
+    use crate::needs::{Measures, Needs};
 
     fn held(family: u16, kind: u8, protocol: u16, state: u8, port: u16) -> HeldSocket {
         HeldSocket { inode: 9, family, protocol, kind, state, port }
@@ -284,14 +405,12 @@ mod tests {
         ProcessSample {
             key: ProcessKey { pid, start_time_ticks: 1 },
             parent_pid: 1,
-            forked_by: None,
-            started_at: Some(BootTime { ns: started_at_ns }),
-            exec_count: None,
+            lineage: Lineage::new(None, Some(BootTime { ns: started_at_ns }), None),
             state: ProcessState::Living,
             identity: Arc::new(crate::identity::named(Box::default(), 0, absent)),
             read_at: BootTime::default(),
-            usage: Usage { own: UsageTotals::default(), reaped: UsageTotals::default() },
-            io: ProcessIo { total: Reading::Absent(absent), threads: Reading::Absent(absent) },
+            usage: Usage::default(),
+            io: ProcessIo::absent(absent),
             gauges: Gauges::absent(absent),
         }
     }
@@ -301,8 +420,8 @@ mod tests {
         let mut all = HeldSockets::default();
         let mut sweep = |samples: usize| {
             all.begin_sweep();
-            all.clear(samples);
-            all.holders.capacity()
+            all.turns.resize(samples, Turn::Sockets);
+            all.turns.capacity()
         };
         assert!(sweep(10_000) >= 10_000);
         let after: Vec<usize> = (0..2 * slack::INTERVALS).map(|_| sweep(100)).collect();
@@ -311,35 +430,144 @@ mod tests {
         assert!(after.iter().any(|room| *room <= 250), "{after:?}");
     }
 
+    fn needs() -> Needs {
+        let measures = Measures { sockets: true, ..Measures::default() };
+        Needs { measures, ..Needs::default() }
+    }
+
+    #[test]
+    fn whoever_has_a_socket_of_the_internet_or_is_not_alone_is_in_doubt() {
+        fn check(is_alone: bool, family: u16, expected: bool) {
+            let (mut source, mut held) =
+                (SocketSource::open(crate::sockets::SWEEP_BUDGET), HeldSockets::default());
+            let (samples, source) = (&mut [sample(5, 50)][..], &mut source);
+            let mut joining = Joining { samples, source, held: &mut held, current: None, next: 0 };
+            let needs = needs();
+            joining.choose(&Request::of_all(&needs, Scope::Everybody), std::iter::empty());
+            joining.take(&SocketRecord { is_alone, ..record(5, 50, 0) });
+            // One that is closed, and stands in no table.
+            let socket = HeldSocket { inode: 1, ..super::tests::held(family, 1, 6, 7, 0) };
+            joining.take(&SocketRecord { socket: Some(socket), ..record(5, 50, 1) });
+            joining.close();
+            assert_eq!(held.doubtful == [5], expected, "{is_alone}, {family}");
+        }
+        check(true, AF_UNIX, false);
+        check(true, 16, false);
+        check(false, AF_UNIX, true);
+        check(true, AF_INET, true);
+        check(true, AF_INET6, true);
+    }
+
+    /// A process with this start and one socket by this inode; 0 for the process itself.
+    fn record(pid: u32, start_ns: u64, inode: u32) -> SocketRecord {
+        let socket = HeldSocket { inode, ..held(AF_UNIX, 1, 0, 1, 0) };
+        SocketRecord {
+            process: TaskKey { id: pid, start_ns },
+            tid: pid,
+            namespace: 4,
+            is_alone: false,
+            socket: Some(socket).filter(|socket| socket.inode != 0),
+        }
+    }
+
+    /// Joins what is told to these samples, where nobody stood still; returns the inodes of each
+    /// that was told of.
+    fn joined(samples: &mut [ProcessSample], records: &[(u32, u64, u32)]) -> Vec<Option<Vec<u64>>> {
+        let (mut source, mut held) =
+            (SocketSource::open(crate::sockets::SWEEP_BUDGET), HeldSockets::default());
+        let mut joining =
+            Joining { samples, source: &mut source, held: &mut held, current: None, next: 0 };
+        let needs = needs();
+        joining.choose(&Request::of_all(&needs, Scope::Everybody), std::iter::empty());
+        for &(pid, start_ns, inode) in records {
+            joining.take(&record(pid, start_ns, inode));
+        }
+        joining.close();
+        let inodes_of = |sample: &ProcessSample| {
+            let sockets = sample.gauges.seldom.sockets.value()?;
+            Some(sockets.iter().map(|socket| socket.inode).collect())
+        };
+        samples.iter().map(inodes_of).collect()
+    }
+
     #[test]
     fn descriptors_that_are_told_twice_count_once_and_strangers_not_at_all() {
-        let samples = [sample(5, 50), sample(7, 70), sample(9, 90)];
-        let mut all = HeldSockets::default();
-        all.clear(samples.len());
-        let mut tell = |pid, ns, inode| {
-            let socket = HeldSocket { inode, ..held(AF_UNIX, 1, 0, 1, 0) };
-            let record = SocketRecord {
-                process: TaskKey { id: pid, start_ns: ns },
-                tid: pid,
-                namespace: 4,
-                socket: Some(socket).filter(|socket| socket.inode != 0),
+        let mut samples = [sample(5, 50), sample(7, 70), sample(9, 90)];
+        let told = [
+            (5, 50, 0),
+            (5, 50, 1),
+            (5, 50, 2),
+            // Born since.
+            (6, 60, 0),
+            (6, 60, 3),
+            // Another one with the same PID.
+            (9, 91, 0),
+            (9, 91, 4),
+            // Once more.
+            (5, 50, 0),
+            (5, 50, 5),
+            // Who holds none.
+            (7, 70, 0),
+        ];
+        assert_eq!(joined(&mut samples, &told), [Some(vec![1, 2]), Some(vec![]), None]);
+    }
+
+    #[test]
+    fn one_that_ended_half_way_is_not_told_of() {
+        let mut samples = [sample(5, 50), sample(7, 70)];
+        let told = [(5, 50, 0), (5, 50, 1), (5, 0, 0), (7, 70, 0), (7, 70, 2)];
+        assert_eq!(joined(&mut samples, &told), [None, Some(vec![2])]);
+    }
+
+    #[test]
+    fn only_those_are_spared_who_stand_still_known_and_without_a_doubt() {
+        /// Of three, who stand still, are in doubt and not known: who is asked.
+        fn check(still: &[u32], doubtful: &[u32], unknown: &[u32], expected: &[u32]) {
+            let mut source = SocketSource::open(crate::sockets::SWEEP_BUDGET);
+            let mut samples = [sample(5, 50), sample(7, 70), sample(9, 90)];
+            for sample in &mut samples {
+                sample.gauges.seldom.sockets = match unknown.contains(&sample.key.pid) {
+                    true => Reading::Absent(Absence::Denied),
+                    false => Reading::Value(source.none()),
+                };
+            }
+            let mut held = HeldSockets { doubtful: doubtful.to_vec(), ..HeldSockets::default() };
+            let mut needs = needs();
+            let mut choose = |needs: &Needs| {
+                let (samples, source) = (&mut samples[..], &mut source);
+                let mut joining =
+                    Joining { samples, source, held: &mut held, current: None, next: 0 };
+                let request = Request::of_all(needs, Scope::Everybody);
+                joining.choose(&request, still.iter().copied());
+                held.asked.clone()
             };
-            all.take(&record, &samples);
-        };
-        for inode in [0, 1, 2] {
-            tell(5, 50, inode);
+            assert_eq!(choose(&needs), expected);
+            needs.measures.tcp_traffic = true;
+            assert_eq!(choose(&needs), [5, 7, 9], "where it is to be known in what namespace");
         }
-        // Born since, another one with the same PID, once more, and who holds none.
-        for (pid, ns, inode) in
-            [(6, 60, 0), (6, 60, 3), (9, 91, 0), (9, 91, 4), (5, 50, 0), (5, 50, 5), (7, 70, 0)]
-        {
-            tell(pid, ns, inode);
-        }
-        let found = |position| {
-            let (namespace, told) = all.of(position)?;
-            assert_eq!(namespace, 4);
-            Some(told.iter().map(|told| told.socket.inode).collect::<Vec<_>>())
-        };
-        assert_eq!([found(0), found(1), found(2)], [Some(vec![1, 2]), Some(vec![]), None]);
+        check(&[], &[], &[], &[5, 7, 9]);
+        check(&[5, 7, 9], &[], &[], &[]);
+        check(&[4, 5, 9, 12], &[], &[], &[7]);
+        check(&[5, 7, 9], &[7], &[], &[7]);
+        check(&[5, 7, 9], &[3, 5, 9], &[], &[5, 9]);
+        check(&[5, 7, 9], &[], &[5], &[5]);
+    }
+
+    #[test]
+    fn whoever_nobody_asks_about_any_more_is_not_known_to_hold_anything() {
+        let mut source = SocketSource::open(crate::sockets::SWEEP_BUDGET);
+        let mut held = HeldSockets::default();
+        let mut samples = [sample(5, 50)];
+        samples[0].gauges.seldom.sockets = Reading::Value(source.none());
+        let needs = needs();
+        let of_all = Request::of_all(&needs, Scope::Everybody);
+        let nobody = |_: ProcessKey, _: &mpp_accounting::process::Identity| false;
+        let request = Request { is_of_interest: Some(&nobody), ..of_all };
+        let (samples, source) = (&mut samples[..], &mut source);
+        let mut joining = Joining { samples, source, held: &mut held, current: None, next: 0 };
+        joining.choose(&request, std::iter::once(5));
+        let sockets = &joining.samples[0].gauges.seldom.sockets;
+        assert_eq!(sockets.absence(), Some(Absence::NotRequested));
+        assert!(joining.held.asked().is_empty());
     }
 }

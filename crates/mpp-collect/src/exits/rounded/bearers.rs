@@ -214,7 +214,7 @@ pub(super) mod tests {
     use std::sync::Arc;
 
     use mpp_accounting::process::{
-        Absence, Gauges, Identity, ProcessIo, ProcessSample, Reading, Usage,
+        Absence, Gauges, Identity, Lineage, ProcessIo, ProcessSample, Usage,
     };
 
     use super::*;
@@ -312,14 +312,12 @@ pub(super) mod tests {
         ProcessSample {
             key,
             parent_pid: 1,
-            forked_by: None,
-            started_at: None,
-            exec_count: None,
+            lineage: Lineage::default(),
             state,
             identity: Arc::new(identity()),
             read_at: AT,
             usage: Usage::default(),
-            io: ProcessIo { total: Reading::Absent(absent), threads: Reading::Absent(absent) },
+            io: ProcessIo::absent(absent),
             gauges: Gauges::absent(absent),
         }
     }
