@@ -112,8 +112,7 @@ fn take_descendants(heard: &mut Vec<Heard>, late: &mut Vec<Heard>) {
 struct Gathered<'a> {
     usage: ThreadUsage,
     switches: [u64; 2],
-    /// Where the record stands that came with its end.
-    /// The one that came with its end.
+    /// The one that came with the end of the process.
     last: Option<&'a Heard>,
     /// That of its main thread; of several that of the longest life, since a thread that calls exec
     /// takes over the start of the main one.
