@@ -879,11 +879,14 @@ impl Ledger {
         if movement.ends == Ends::Inferred {
             return;
         }
-        // Their processes have ended too, but there was no room for the record that says so.
+        // Their processes have ended too, but there was no room for the record that says so; where
+        // others are hidden, one that is older may live.
+        let others_are_hidden = snapshot.host.visibility == Visibility::OthersHidden;
         let inferred = &movement.inferred;
         let is_strange = |key: ProcessKey| {
             let is_told = batch.ended(key).is_some() || seen(key).is_some() || is_handled(key);
-            !is_told && inferred.binary_search(&key).is_err()
+            let is_old = || others_are_hidden && newness.was_out_of_sight(key);
+            !is_told && inferred.binary_search(&key).is_err() && !is_old()
         };
         movement.processes.extend(batch.of_others(is_strange));
     }

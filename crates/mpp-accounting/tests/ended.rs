@@ -17,7 +17,7 @@ use mpp_accounting::metric::MetricId;
 use mpp_accounting::process::{Absence, ProcessKey};
 use mpp_accounting::report::{Figure, Mark, Tier, Value};
 use mpp_accounting::selector::{Descendants, GroupKey, Resolution, Selector};
-use mpp_accounting::snapshot::Snapshot;
+use mpp_accounting::snapshot::{Snapshot, Visibility};
 use mpp_accounting::units::{IoCounter, UsageCounter};
 use proptest::prelude::*;
 
@@ -185,6 +185,28 @@ fn a_process_that_no_sweep_saw_is_told_of_where_somebody_records_its_end() {
         assert_eq!(told[0].has_failed(), Some(false));
         assert_eq!(integer(&told[0], MetricId::PageFaultsMinor), (30, Mark::Exact));
     }
+}
+
+#[test]
+fn of_a_process_that_was_out_of_sight_faults_are_a_lower_bound() {
+    let (mut old, mut thread) = (0, 0);
+    let mut watch = Watch::new(recorder(ExitSource::Rounded), everything(), |_| {});
+    let mut hidden = |watch: &mut Watch, happen: fn(&mut Kernel, u32, &mut u32)| {
+        watch.kernel.pass(100);
+        if old == 0 {
+            old = watch.kernel.fork(INIT, "old");
+        }
+        happen(&mut watch.kernel, old, &mut thread);
+        let mut snapshot = watch.kernel.sweep();
+        snapshot.processes.retain(|process| process.key.pid == INIT);
+        snapshot.host.visibility = Visibility::OthersHidden;
+        watch.take(&snapshot)
+    };
+    hidden(&mut watch, |kernel, old, thread| *thread = kernel.start_thread(old));
+    hidden(&mut watch, |kernel, old, thread| kernel.end_thread(old, *thread));
+    let told = hidden(&mut watch, |kernel, old, _| kernel.exit_and_wait(old));
+    assert_eq!(names(&told), ["old"]);
+    assert_eq!(integer(&told[0], MetricId::PageFaultsMinor).1, Mark::LowerBound);
 }
 
 #[test]

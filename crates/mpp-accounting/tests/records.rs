@@ -12,7 +12,7 @@ use model_kernel::{INIT, Kernel, Overflow, Recorder};
 use mpp_accounting::exit::{ExitSource, Exits, ROUNDED_TO_BYTES};
 use mpp_accounting::ledger::{Ends, Ledger, Movement};
 use mpp_accounting::process::{ProcessKey, ProcessSample, Reading};
-use mpp_accounting::snapshot::Snapshot;
+use mpp_accounting::snapshot::{Snapshot, Visibility};
 use mpp_accounting::units::{IoCounter, IoDelta, IoTotals, UsageDelta};
 
 type Truth = BTreeMap<ProcessKey, (IoDelta, UsageDelta)>;
@@ -2170,4 +2170,37 @@ fn what_is_summed_up_for_one_who_is_polled_counts_once() {
         assert!(movement.is_inferred(watch.kernel.process(parent).key));
     });
     assert_all_is_credited(&watch);
+}
+
+/// A sweep that is shown one process and no other, as by `hidepid` of proc(5).
+fn sweep_of_one(kernel: &mut Kernel, shown: ProcessKey) -> Snapshot {
+    kernel.pass(100);
+    let mut snapshot = kernel.sweep();
+    snapshot.processes.retain(|process| process.key == shown);
+    snapshot.host.visibility = Visibility::OthersHidden;
+    snapshot
+}
+
+#[test]
+fn what_a_process_out_of_sight_did_in_its_life_is_not_credited_to_the_interval_of_its_end() {
+    for source in [ExitSource::Exact, ExitSource::Rounded] {
+        let mut watch = Watch::new(source);
+        let shown = watch.kernel.fork(INIT, "shown");
+        let shown = watch.kernel.process(shown).key;
+        let old = watch.kernel.fork(INIT, "old");
+        let key = watch.kernel.process(old).key;
+        let thread = watch.kernel.start_thread(old);
+        watch.kernel.write(old, 1 << 40);
+        watch.kernel.write_in(old, thread, 1 << 40);
+        watch.kernel.use_cpu(old, 1000, 1000);
+        assert!(watch.ledger.advance(&sweep_of_one(&mut watch.kernel, shown)).is_baseline);
+        watch.ledger.advance(&sweep_of_one(&mut watch.kernel, shown));
+        watch.kernel.end_thread(old, thread);
+        let movement = watch.ledger.advance(&sweep_of_one(&mut watch.kernel, shown));
+        assert_eq!((own(&movement, key), movement.lost), (0, vec![]), "{source:?}: a thread");
+        watch.kernel.exit_and_wait(old);
+        let movement = watch.ledger.advance(&sweep_of_one(&mut watch.kernel, shown));
+        assert!(movement.processes.iter().all(|delta| delta.key != key), "{source:?}");
+        assert_eq!((movement.lost, movement.residuals), (vec![key], vec![]), "{source:?}");
+    }
 }

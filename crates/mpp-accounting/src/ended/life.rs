@@ -248,11 +248,14 @@ impl Life {
     }
 
     /// Rounded records tell the faults of each thread alone, so those of threads that ended
-    /// after the last sight, but in an earlier interval, may be missing.
+    /// after the last sight, but in an earlier interval, may be missing. Of a process that was out
+    /// of sight nobody knows how many intervals that is.
     fn fault_mark(&self, told: &Told<'_>) -> Mark {
+        // Whom nobody saw and the ledger credits with nothing was out of sight.
+        let was_in_sight = self.io.is_known;
         match told.source() {
             ExitSource::Exact => Mark::Exact,
-            ExitSource::Rounded if self.identity.is_none() => Mark::Exact,
+            ExitSource::Rounded if self.identity.is_none() && was_in_sight => Mark::Exact,
             ExitSource::Nobody if self.was_seen_ended() => Mark::Exact,
             ExitSource::Rounded | ExitSource::Nobody => Mark::LowerBound,
         }

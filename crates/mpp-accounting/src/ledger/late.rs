@@ -78,6 +78,12 @@ impl Newness {
                 && !self.bearers(key).any(|before| !is_another(before, started_at)))
     }
 
+    /// Whether a process that no sweep has seen is older than the one before: nobody can say what of
+    /// it is new.
+    pub(super) fn was_out_of_sight(&self, key: ProcessKey) -> bool {
+        !self.previous_sweep.may_precede(key) && self.bearers(key).next().is_none()
+    }
+
     /// Whether its key is that of another one, of which not all has been heard.
     pub(super) fn succeeds(&self, key: ProcessKey, started_at: Option<BootTime>) -> bool {
         self.bearers(key).any(|before| is_another(before, started_at))

@@ -26,7 +26,7 @@ use super::health::{Failure, Health};
 use crate::delays::{Counting, Life};
 use crate::identity::Known;
 use crate::scale::{Scale, cpu_split};
-use crate::taskstats::{Drained, Taskstats, ThreadExitRecord};
+use crate::taskstats::{Drained, ProcessAccount, Taskstats, ThreadExitRecord};
 
 /// No more records than this wait for the next sweep; what is beyond is counted as lost.
 const WAITING_MAX: usize = 1 << 20;
@@ -75,6 +75,16 @@ impl Heard {
         self.record.tgid.unwrap_or(self.record.tid)
     }
 
+    /// Whether it tells of a main thread.
+    fn is_main(&self) -> bool {
+        self.pid() == self.record.tid
+    }
+
+    /// When its thread began, at the latest.
+    fn began(&self) -> BootTime {
+        BootTime { ns: self.at.ns.saturating_sub(self.record.elapsed_us.saturating_mul(1000)) }
+    }
+
     /// Whether this is the only record of its process, which never had a second thread.
     fn is_alone(&self) -> bool {
         let record = &self.record;
@@ -97,12 +107,16 @@ fn take_descendants(heard: &mut Vec<Heard>, late: &mut Vec<Heard>) {
     }
 }
 
-/// What is known of one process from the records of one interval.
+/// What is known of one process from its records.
 #[derive(Debug, Default)]
-struct Gathered {
+struct Gathered<'a> {
     usage: ThreadUsage,
     switches: [u64; 2],
-    last: Option<usize>,
+    /// The one that came with the end of the process.
+    last: Option<&'a Heard>,
+    /// That of its main thread; of several that of the longest life, since a thread that calls exec
+    /// takes over the start of the main one.
+    main: Option<&'a Heard>,
 }
 
 impl RoundedWitness {
@@ -236,22 +250,33 @@ impl RoundedWitness {
         let heard = self.heard_to_the_last_child();
         self.health.end_round();
         exits.lost_records = std::mem::take(&mut self.lost);
-        let mut processes: HashMap<ProcessKey, Gathered> = HashMap::new();
         let mut joined = self.bearers.join(heard, population);
         self.hold_back(&mut joined, population);
-        for (position, (process, heard)) in joined.iter().enumerate() {
-            let delays = heard.delays(&self.counting);
-            exits.threads.push(thread_exit(*process, heard, delays, population));
-            processes.entry(*process).or_default().add(position, &heard.record);
-        }
-        for (process, gathered) in processes {
-            if let Some(last) = gathered.last {
-                let heard = &joined[last].1;
-                let exit = process_exit(process, heard, &gathered, population, &self.bearers);
-                exits.processes.push(exit);
-            }
-        }
+        tell(&joined, &self.counting, population, &self.bearers, exits);
         self.bearers.settle(exits.processes.iter().map(ProcessExit::key), population);
+        self.bearers.remember_begun(&joined);
+    }
+}
+
+/// What these records say of threads, and of the processes that ended with them.
+fn tell(
+    joined: &[(ProcessKey, Heard)],
+    counting: &Counting,
+    population: &Population<'_>,
+    bearers: &Bearers,
+    exits: &mut Exits,
+) {
+    let mut processes: HashMap<ProcessKey, Gathered<'_>> = HashMap::new();
+    for (process, heard) in joined {
+        let delays = heard.delays(counting);
+        exits.threads.push(thread_exit(*process, heard, delays, population));
+        processes.entry(*process).or_default().add(heard);
+    }
+    for (process, mut gathered) in processes {
+        if let Some(last) = gathered.last {
+            bearers.earlier(process).iter().for_each(|heard| gathered.add(heard));
+            exits.processes.push(process_exit(process, last, &gathered, population, bearers));
+        }
     }
 }
 
@@ -260,11 +285,8 @@ impl Heard {
     /// thread itself.
     fn delays(&self, counting: &Counting) -> Reading<Delays> {
         let record = &self.record;
-        let life_ns = record.elapsed_us.saturating_mul(1000);
-        let life = Life {
-            began: BootTime { ns: self.at.ns.saturating_sub(life_ns) },
-            threads_max: if self.is_alone() { 1 } else { u64::MAX },
-        };
+        let life =
+            Life { began: self.began(), threads_max: if self.is_alone() { 1 } else { u64::MAX } };
         counting.reading(record.process.as_ref().map_or(&record.delays, |p| &p.delays), life)
     }
 }
@@ -294,8 +316,9 @@ impl RoundedWitness {
     }
 }
 
-impl Gathered {
-    fn add(&mut self, position: usize, record: &ThreadExitRecord) {
+impl<'a> Gathered<'a> {
+    fn add(&mut self, heard: &'a Heard) {
+        let record = &heard.record;
         let user_ns = record.cpu_user_us.saturating_mul(1000);
         let system_ns = record.cpu_system_us.saturating_mul(1000);
         let by_ticks_ns = user_ns.saturating_add(system_ns);
@@ -312,15 +335,27 @@ impl Gathered {
         for (sum, more) in self.switches.iter_mut().zip(switches) {
             *sum = sum.saturating_add(more);
         }
-        if record.is_last_thread.unwrap_or(record.tgid.is_none_or(|tgid| tgid == record.tid)) {
-            self.last = Some(position);
+        if record.is_last_thread.unwrap_or(heard.is_main()) {
+            self.last = Some(heard);
+        }
+        if heard.is_main() {
+            let mains = self.main.into_iter().chain([heard]);
+            self.main = mains.max_by_key(|main| main.record.elapsed_us);
         }
     }
 
-    /// What its threads used, divided between the modes as procfs does it.
-    fn own_usage(&self) -> UsageTotals {
-        let (user_ns, system_ns) = cpu_split(&self.usage, (0, 0));
-        Totals([user_ns, system_ns, self.usage.min_flt, self.usage.maj_flt])
+    /// What its threads used, divided between the modes as procfs does it. The CPU time of those
+    /// that ended before its last sight is in the kernel's sum `of_all`, which may miss some of the
+    /// others'; of their faults that sight has told.
+    fn own_usage(&self, of_all: Option<&ProcessAccount>) -> UsageTotals {
+        let mut usage = self.usage;
+        if let Some(all) = of_all {
+            usage.utime_ns = usage.utime_ns.max(all.cpu_user_us.saturating_mul(1000));
+            usage.stime_ns = usage.stime_ns.max(all.cpu_system_us.saturating_mul(1000));
+            usage.runtime_ns = usage.runtime_ns.max(all.cpu_run_ns);
+        }
+        let (user_ns, system_ns) = cpu_split(&usage, (0, 0));
+        Totals([user_ns, system_ns, usage.min_flt, usage.maj_flt])
     }
 }
 
@@ -352,11 +387,7 @@ fn thread_start(process: ProcessKey, heard: &Heard, population: &Population<'_>)
     let now = known.and_then(Known::threads).unwrap_or_default();
     let seen = before.iter().chain(now.iter()).find(|thread| thread.key.tid == tid);
     seen.map_or_else(
-        || {
-            let life_ns = heard.record.elapsed_us.saturating_mul(1000);
-            let began = BootTime { ns: heard.at.ns.saturating_sub(life_ns) };
-            population.origin.scale.ticks_at(began)
-        },
+        || population.origin.scale.ticks_at(heard.began()),
         |thread| thread.key.start_time_ticks,
     )
 }
@@ -364,11 +395,12 @@ fn thread_start(process: ProcessKey, heard: &Heard, population: &Population<'_>)
 fn process_exit(
     key: ProcessKey,
     heard: &Heard,
-    gathered: &Gathered,
+    gathered: &Gathered<'_>,
     population: &Population<'_>,
     bearers: &Bearers,
 ) -> ProcessExit {
     let record = &heard.record;
+    let main = gathered.main.unwrap_or(heard);
     let known = population.known.get(key.pid).filter(|known| known.key == key);
     let parent = population.known.get(record.parent_pid);
     let parent_key = parent.map(|parent| parent.key);
@@ -385,9 +417,8 @@ fn process_exit(
         Reading::Value(ContextSwitches { voluntary, involuntary, is_partial: false });
     let identity = match known {
         Some(known) => Arc::clone(&known.identity),
-        None => identity_of(record, parent.map(|parent| &*parent.identity)),
+        None => identity_of(&main.record, parent.map(|parent| &*parent.identity)),
     };
-    let life_ns = record.elapsed_us.saturating_mul(1000);
     ProcessExit {
         sample: ProcessSample {
             key,
@@ -396,22 +427,23 @@ fn process_exit(
             state: ProcessState::Zombie,
             identity,
             read_at: heard.at,
-            usage: Usage::new(gathered.own_usage(), UsageTotals::ZERO),
+            usage: Usage::new(gathered.own_usage(record.process.as_ref()), UsageTotals::ZERO),
             io: ProcessIo::absent(absent),
             gauges,
         },
         parent: parent_key,
         is_reaped_automatically: false,
-        started_at: BootTime { ns: heard.at.ns.saturating_sub(life_ns) },
+        started_at: main.began(),
         ended_at: heard.at,
-        rss_peak_bytes: record
-            .peak_rss_kib
-            .map_or(Reading::Value(0), |kib| Reading::Value(kib.saturating_mul(1024))),
+        rss_peak_bytes: record.peak_rss_kib.map_or(Reading::Absent(Absence::Unsupported), |kib| {
+            Reading::Value(kib.saturating_mul(1024))
+        }),
         wait_status: record.exit_status.cast_signed(),
     }
 }
 
-/// Who a process was that nobody saw: its name and user are told. With its parent's name it is
+/// Who a process was that nobody saw: what its main thread was called is its name, and its user is
+/// told, too. With its parent's name it is
 /// the same program, so that all else is its parent's, too; with another it has executed
 /// something, and nobody knows with which words.
 fn identity_of(record: &ThreadExitRecord, parent: Option<&Identity>) -> Arc<Identity> {
@@ -431,8 +463,14 @@ fn identity_of(record: &ThreadExitRecord, parent: Option<&Identity>) -> Arc<Iden
 
 #[cfg(test)]
 mod tests {
-    use super::bearers::tests::only_thread;
+    use mpp_accounting::units::UsageCounter;
+
+    use super::bearers::tests::{SECOND_US, at_rest, only_thread, process_account};
     use super::*;
+    use crate::identity::roster::Roster;
+    use crate::origin::Origin;
+    use crate::proc_fs::Room;
+    use crate::scale::Scale;
 
     fn heard(pid: u32, parent_pid: u32) -> Heard {
         let Heard { record, at, moment } = only_thread(1, Moment::AfterSweep);
@@ -450,5 +488,103 @@ mod tests {
         assert_eq!((pids(&told), pids(&late)), (vec![10, 20, 11, 12], vec![50, 51]));
         take_descendants(&mut Vec::new(), &mut late);
         assert_eq!(pids(&late), [50, 51]);
+    }
+
+    /// A thread of a process whose main thread has ended, or does so now, by what it is called,
+    /// how long it lived and how long it ran.
+    fn thread(tid: u32, comm: &[u8], lived_us: u64, ran_us: u64) -> Heard {
+        let mut heard = heard(10, 1);
+        let record = &mut heard.record;
+        record.tid = tid;
+        record.comm[..comm.len()].copy_from_slice(comm);
+        (record.elapsed_us, record.cpu_user_us) = (lived_us, ran_us);
+        record.cpu_run_ns = Some(ran_us * 1000);
+        (record.minor_faults, record.peak_rss_kib) = (10, Some(64));
+        record.is_last_thread = Some(false);
+        heard
+    }
+
+    /// The same, the last one of its process, whose threads ran for so long together.
+    fn last_of(all_ran_us: u64, mut heard: Heard) -> Heard {
+        heard.record.is_last_thread = Some(true);
+        let account = process_account(heard.pid());
+        let (cpu_user_us, cpu_run_ns) = (all_ran_us, all_ran_us * 1000);
+        heard.record.process = Some(ProcessAccount { cpu_user_us, cpu_run_ns, ..account });
+        heard
+    }
+
+    /// What is told of the one process that ends in the last of these intervals, and that no sweep
+    /// sees.
+    fn ended(intervals: Vec<Vec<Heard>>) -> ProcessExit {
+        let mut origin = Origin::open(std::path::Path::new("/proc"), &mut Room::default()).unwrap();
+        origin.scale = Scale::new(100, 4096).unwrap();
+        let roster = Roster::default();
+        let population = at_rest(&origin, &roster);
+        let mut bearers = Bearers::default();
+        let mut exits = Exits::default();
+        for heard in intervals {
+            assert!(exits.processes.is_empty(), "it lives");
+            let joined = bearers.join(heard, &population);
+            tell(&joined, &Counting::new(), &population, &bearers, &mut exits);
+            bearers.settle(exits.processes.iter().map(ProcessExit::key), &population);
+            bearers.remember_begun(&joined);
+        }
+        assert_eq!(exits.processes.len(), 1);
+        exits.processes.remove(0)
+    }
+
+    #[test]
+    fn a_process_that_nobody_saw_is_called_as_its_main_thread_was() {
+        let main = || thread(10, b"rustc", SECOND_US / 2, 0);
+        let worker = || last_of(0, thread(11, b"opt cgu.0", SECOND_US / 4, 0));
+        let is_right = |ended: ProcessExit| {
+            assert_eq!(*ended.sample.identity.comm, *b"rustc");
+            let lived = ended.ended_at.since(ended.started_at);
+            assert_eq!(
+                lived.as_micros(),
+                u128::from(SECOND_US / 2),
+                "from its main thread's start"
+            );
+        };
+        is_right(ended(vec![vec![main(), worker()]]));
+        is_right(ended(vec![vec![worker(), main()]]));
+        // The main thread's record came an interval before.
+        is_right(ended(vec![vec![main()], vec![worker()]]));
+    }
+
+    #[test]
+    fn a_process_in_whose_midst_a_thread_executed_something_bears_the_new_name() {
+        let before = || thread(10, b"shell", SECOND_US / 4, 0);
+        let after = || last_of(0, thread(10, b"program", SECOND_US / 2, 0));
+        let comm = |heard| ended(vec![heard]).sample.identity.comm.clone();
+        assert_eq!(*comm(vec![before(), after()]), *b"program");
+        assert_eq!(*comm(vec![after(), before()]), *b"program");
+    }
+
+    #[test]
+    fn what_threads_ran_that_ended_intervals_before_is_in_the_sum_of_their_process() {
+        let ran_ns = |intervals| ended(intervals).sample.usage.own[UsageCounter::CpuUserNs];
+        let burner = || thread(11, b"burner", SECOND_US / 2, 300_000);
+        let last = |all_ran_us| last_of(all_ran_us, thread(10, b"main", SECOND_US, 1000));
+        assert_eq!(ran_ns(vec![vec![burner()], vec![], vec![last(301_000)]]), 301_000_000);
+        let faults = |intervals| ended(intervals).sample.usage.own[UsageCounter::MinorFaults];
+        assert_eq!(
+            faults(vec![vec![burner()], vec![last(301_000)]]),
+            20,
+            "nobody else tells these"
+        );
+        // The kernel's sum may miss what the records tell.
+        assert_eq!(ran_ns(vec![vec![burner(), last(2000)]]), 301_000_000);
+    }
+
+    #[test]
+    fn a_peak_that_the_kernel_does_not_tell_is_unknown() {
+        let peak = |kib| {
+            let mut heard = heard(10, 1);
+            heard.record.peak_rss_kib = kib;
+            ended(vec![vec![heard]]).rss_peak_bytes
+        };
+        assert_eq!(peak(Some(64)), Reading::Value(65_536));
+        assert_eq!(peak(None), Reading::Absent(Absence::Unsupported));
     }
 }

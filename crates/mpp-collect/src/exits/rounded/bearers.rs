@@ -31,6 +31,8 @@ pub(super) struct Bearers {
     /// had ended. They began behind that sweep: this one sees them, or the records of their ends
     /// are here.
     begun: HashMap<u32, ProcessKey>,
+    /// The records of those threads.
+    earlier: HashMap<ProcessKey, Vec<Heard>>,
     /// Those whose only record came in this interval.
     alone: HashSet<ProcessKey>,
     slack_of_done: Slack,
@@ -47,22 +49,43 @@ impl Bearers {
     ) -> Vec<(ProcessKey, Heard)> {
         self.unseen.clear();
         self.alone.clear();
-        let mut alone: Vec<(u64, usize)> = heard.iter().enumerate().filter_map(began).collect();
-        // A PID is borne again only after its bearer has ended.
-        alone.sort_unstable();
+        // A PID is borne again only after its bearer has ended, and of several threads the first
+        // to begin tells best when their process did.
+        let mut order: Vec<usize> = (0..heard.len()).collect();
+        order.sort_unstable_by_key(|position| {
+            let heard = &heard[*position];
+            (!heard.is_alone(), heard.began(), *position)
+        });
         let mut keys = vec![None; heard.len()];
-        for (_, position) in alone {
-            keys[position] = Some(self.of_only_thread(&heard[position], population));
+        for position in order {
+            let heard = &heard[position];
+            keys[position] = Some(match heard.is_alone() {
+                true => self.of_only_thread(heard, population),
+                false => self.of_thread(heard, population),
+            });
         }
-        let key_of = |(heard, key): (Heard, Option<ProcessKey>)| {
-            (key.unwrap_or_else(|| self.of_thread(&heard, population)), heard)
-        };
-        heard.into_iter().zip(keys).map(key_of).collect()
+        keys.into_iter().flatten().zip(heard).collect()
     }
 
     /// The process that bore a PID and that no sweep saw, if there was one in this interval.
     pub(super) fn unseen(&self, pid: u32) -> Option<ProcessKey> {
         self.unseen.get(&pid).copied()
+    }
+
+    /// The records of the interval before of a process that no sweep has seen.
+    pub(super) fn earlier(&self, process: ProcessKey) -> &[Heard] {
+        self.earlier.get(&process).map_or(&[], Vec::as_slice)
+    }
+
+    /// Remembers the records of those that have not ended and that no sweep has seen, once
+    /// [`settle`](Bearers::settle) has found out who these are.
+    pub(super) fn remember_begun(&mut self, joined: &[(ProcessKey, Heard)]) {
+        self.earlier.clear();
+        for (process, heard) in joined {
+            if self.begun.get(&process.pid) == Some(process) {
+                self.earlier.entry(*process).or_default().push(heard.clone());
+            }
+        }
     }
 
     /// Takes account of who has ended by now: those that were `told`, and zombies, whose records
@@ -150,26 +173,19 @@ impl Bearers {
             Moment::BeforeSweep => None,
         };
         let listed = listed.filter(|listed| *listed <= scale.ticks_at(began_by(heard)));
-        // Nobody saw it, so it began after the sweep before.
-        let began = scale.ticks_at(BootTime { ns: began_ns(heard) });
-        let start_time_ticks = began.max(population.previous_sweep_ticks);
+        let began = scale.ticks_at(heard.began());
+        // Nobody saw it, so it began after the sweep before, or shortly before that and could not
+        // be seen yet. If it is older it was out of sight, and the ledger has to know.
+        let swept = population.previous_sweep_ticks;
+        let is_older = began.saturating_add(scale.ticks_per_second()) < swept;
+        let start_time_ticks = if is_older { began } else { began.max(swept) };
         ProcessKey { pid, start_time_ticks: listed.unwrap_or(start_time_ticks) }
     }
 }
 
-/// When the only thread of a process began, at the latest, and where its record stands.
-fn began((position, heard): (usize, &Heard)) -> Option<(u64, usize)> {
-    heard.is_alone().then(|| (began_ns(heard), position))
-}
-
-/// When a thread began, at the latest.
-fn began_ns(heard: &Heard) -> u64 {
-    heard.at.ns.saturating_sub(heard.record.elapsed_us.saturating_mul(1000))
-}
-
-/// The same by the clock of processes' starts.
+/// When a thread began, at the latest, by the clock of processes' starts.
 fn began_by(heard: &Heard) -> BootTime {
-    BootTime { ns: began_ns(heard).saturating_add(START_SLACK_NS) }
+    BootTime { ns: heard.began().ns.saturating_add(START_SLACK_NS) }
 }
 
 /// When the process started that bears a PID now.
@@ -204,10 +220,10 @@ pub(super) mod tests {
     use super::*;
     use crate::identity::{Known, named, roster::Roster};
     use crate::origin::Origin;
-    use crate::taskstats::{DelayAccounting, Delays, ThreadExitRecord, ThreadIo};
+    use crate::taskstats::{DelayAccounting, Delays, ProcessAccount, ThreadExitRecord, ThreadIo};
 
     const PID: u32 = 4_000_000;
-    const SECOND_US: u64 = 1_000_000;
+    pub(in super::super) const SECOND_US: u64 = 1_000_000;
     /// When the records were read, and in which tick that was.
     const AT: BootTime = BootTime { ns: 1_000_000_000_000 };
     const AT_TICKS: u64 = 100_000;
@@ -260,6 +276,33 @@ pub(super) mod tests {
         Exiting,
     }
 
+    /// The kernel's sum of a process's threads, which did nothing.
+    pub(in super::super) fn process_account(tgid: u32) -> ProcessAccount {
+        ProcessAccount {
+            tgid,
+            cpu_user_us: 0,
+            cpu_system_us: 0,
+            cpu_run_ns: 0,
+            elapsed_us: 0,
+            voluntary_switches: 0,
+            involuntary_switches: 0,
+            delays: Delays::default(),
+        }
+    }
+
+    /// A sweep, a second after another, that saw nobody.
+    pub(in super::super) fn at_rest<'a>(origin: &'a Origin, known: &'a Roster) -> Population<'a> {
+        Population {
+            origin,
+            known,
+            replaced: &[],
+            processes: &[],
+            previous_sweep_ticks: SWEPT_TICKS,
+            sweep_ticks: AT_TICKS,
+            delays: DelayAccounting::Unsupported,
+        }
+    }
+
     fn identity() -> Identity {
         named(Box::from(*b"program"), 0, Absence::Vanished)
     }
@@ -289,15 +332,7 @@ pub(super) mod tests {
         let mut bearer = Known::untold(key, 1, identity());
         bearer.is_exiting = seen != Seen::Living;
         known.insert(bearer);
-        let mut population = Population {
-            origin: &origin,
-            known: &known,
-            replaced: &[],
-            processes: &[],
-            previous_sweep_ticks: SWEPT_TICKS,
-            sweep_ticks: AT_TICKS,
-            delays: DelayAccounting::Unsupported,
-        };
+        let mut population = at_rest(&origin, &known);
         let mut bearers = Bearers::default();
         let state = match seen {
             Seen::Before(state) => state,
@@ -341,31 +376,15 @@ pub(super) mod tests {
     fn check_end_of_unseen(thread_us: u64, later_us: u64) {
         let mut origin = Origin::open(Path::new("/proc"), &mut Room::default()).unwrap();
         origin.scale = crate::scale::Scale::new(100, 4096).unwrap();
-        let population = Population {
-            origin: &origin,
-            known: &Roster::default(),
-            replaced: &[],
-            processes: &[],
-            previous_sweep_ticks: 0,
-            sweep_ticks: AT_TICKS,
-            delays: DelayAccounting::Unsupported,
-        };
+        let roster = Roster::default();
+        let population = Population { previous_sweep_ticks: 0, ..at_rest(&origin, &roster) };
         let mut bearers = Bearers::default();
         let mut thread = only_thread(thread_us, Moment::AfterSweep);
         thread.record.tid = PID + 1;
         thread.record.is_last_thread = Some(false);
         let mut last = only_thread(2 * SECOND_US, Moment::BeforeSweep);
         last.at.ns += later_us * 1000;
-        last.record.process = Some(crate::taskstats::ProcessAccount {
-            tgid: PID,
-            cpu_user_us: 0,
-            cpu_system_us: 0,
-            cpu_run_ns: 0,
-            elapsed_us: 0,
-            voluntary_switches: 0,
-            involuntary_switches: 0,
-            delays: Delays::default(),
-        });
+        last.record.process = Some(process_account(PID));
         let first = bearers.join(vec![thread], &population)[0].0;
         bearers.settle(std::iter::empty(), &population);
         assert_eq!(bearers.join(vec![last.clone()], &population)[0].0, first);
@@ -389,5 +408,41 @@ pub(super) mod tests {
         let short = || vec![only_thread(2000, Moment::BeforeSweep)];
         check(Seen::Before(ProcessState::Zombie), 310, short(), &[false]);
         check(Seen::Before(ProcessState::Living), 310, short(), &[true]);
+    }
+
+    /// Tells when the processes of these records began, of which no sweep saw any.
+    fn starts(heard: Vec<Heard>) -> Vec<u64> {
+        let mut origin = Origin::open(Path::new("/proc"), &mut Room::default()).unwrap();
+        origin.scale = crate::scale::Scale::new(100, 4096).unwrap();
+        let roster = Roster::default();
+        let joined = Bearers::default().join(heard, &at_rest(&origin, &roster));
+        joined.iter().map(|(key, _)| key.start_time_ticks).collect()
+    }
+
+    #[test]
+    fn a_process_that_was_out_of_sight_began_when_it_began() {
+        let start = |elapsed_us| starts(vec![only_thread(elapsed_us, Moment::BeforeSweep)])[0];
+        assert_eq!(start(900 * SECOND_US), AT_TICKS - 90_000);
+        assert_eq!(start(3 * SECOND_US), AT_TICKS - 300);
+        // So short a time before the sweep it may have been there and not to be seen.
+        assert_eq!(start(3 * SECOND_US / 2), SWEPT_TICKS);
+        assert_eq!(start(SECOND_US / 2), AT_TICKS - 50);
+    }
+
+    #[test]
+    fn a_process_that_was_out_of_sight_is_as_old_as_the_oldest_of_its_threads() {
+        let young = || {
+            let mut heard = only_thread(1000, Moment::BeforeSweep);
+            heard.record.tid = PID + 1;
+            heard.record.is_last_thread = Some(false);
+            heard
+        };
+        let old = || {
+            let mut heard = only_thread(900 * SECOND_US, Moment::BeforeSweep);
+            heard.record.process = Some(process_account(PID));
+            heard
+        };
+        assert_eq!(starts(vec![young(), old()]), [AT_TICKS - 90_000; 2]);
+        assert_eq!(starts(vec![old(), young()]), [AT_TICKS - 90_000; 2]);
     }
 }
