@@ -355,8 +355,9 @@ fn a_mere_path_to_a_socket_is_none() {
     assert_eq!(count, 1);
 }
 
-/// Whoever is looked at while something changes is left out: where links and tables say the same
-/// before and after.
+/// Whoever is looked at while something changes is left out: compared is where links and tables say
+/// the same before and after. Strangers may change something and take it back meanwhile, but not in
+/// two looks one after the other.
 #[test]
 fn everybody_on_the_machine_holds_what_links_say_while_some_change_theirs() {
     let mut holders: Vec<_> = (0..6).map(|_| Holder::start()).collect();
@@ -369,7 +370,8 @@ fn everybody_on_the_machine_holds_what_links_say_while_some_change_theirs() {
     watch.pids.sort_unstable();
     watch.pids.dedup();
     let commands = ["listen", "dup", "swap", "listen", "close", "thread", "many", "close"];
-    let mut compared = 0;
+    let own: Vec<u32> = holders.iter().map(|holder| holder.child.id()).collect();
+    let (mut compared, mut doubted) = (0, Vec::new());
     for (round, command) in commands.into_iter().chain(["listen", "swap", "exec"]).enumerate() {
         // Some each time, so that the others stand still.
         for holder in holders.iter_mut().skip(round % 3).step_by(3) {
@@ -381,11 +383,16 @@ fn everybody_on_the_machine_holds_what_links_say_while_some_change_theirs() {
         let before = watch.truth_of_living();
         let found = watch.look_at_living();
         let after = watch.truth_of_living();
+        let doubted_before = std::mem::take(&mut doubted);
         for (pid, sockets) in found {
             // A sweep takes no longer than it may, whoever else keeps this machine busy.
             let is_reached = sockets != Reading::Absent(Absence::NotYetKnown);
             let is_same = is_reached && before.get(&pid) == after.get(&pid);
             if let (true, Some(truth @ Reading::Value(_))) = (is_same, after.get(&pid)) {
+                if &sockets != truth && !own.contains(&pid) && !doubted_before.contains(&pid) {
+                    doubted.push(pid);
+                    continue;
+                }
                 assert_eq!(&sockets, truth, "{pid} after {command}");
                 compared += 1;
             }
