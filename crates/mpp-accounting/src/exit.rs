@@ -56,7 +56,7 @@ pub struct ThreadExit {
     /// All that it read and wrote itself.
     pub io: IoTotals,
     /// How many programs had been executed when it ended, as
-    /// [`ProcessSample::exec_count`](crate::process::ProcessSample::exec_count) counts them;
+    /// [`Lineage::exec_count`](crate::process::Lineage::exec_count) counts them;
     /// `None` where nobody told.
     pub exec_count: Option<u64>,
     /// For how long all threads of its process that have ended had waited, this one included.
