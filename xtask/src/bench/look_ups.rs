@@ -13,7 +13,7 @@ use super::{Bench, Load};
 use crate::complain;
 
 /// One of the names that so many processes share.
-const NAME: &str = "sleeper-7";
+const NAME: &str = "sleeper-07";
 const PROCESSES: &str = "440";
 /// Each command runs so often, by turns, so often in a row.
 const TURNS: usize = 10;
@@ -28,11 +28,12 @@ struct Bound {
 
 const PGREP: &[&str] = &["pgrep", "-x", NAME];
 
-/// The goals: half of pgrep's time to find, less than all of it to measure what was found. A
-/// program that does nothing stands for what starting any takes.
+/// The goals: half of pgrep's time to find, less than all of it to measure what was found. Everybody
+/// has the variable that is asked for, and is told of, which pgrep cannot do. A program that does
+/// nothing stands for what starting any takes.
 const BOUNDS: &[Bound] = &[
     Bound { ours: &["mpp", "find", NAME], theirs: PGREP, ratio_max: 0.5 },
-    Bound { ours: &["mpp", "find", "--env", "VARIABLE_01=value"], theirs: PGREP, ratio_max: 0.5 },
+    Bound { ours: &["mpp", "find", "--env", "VARIABLE_01=value"], theirs: PGREP, ratio_max: 0.8 },
     Bound { ours: &["mpp", "show", "-i", "0", NAME], theirs: PGREP, ratio_max: 1.0 },
     Bound { ours: &["mpp", "--version"], theirs: &["true"], ratio_max: 2.5 },
 ];
