@@ -29,8 +29,7 @@ pub struct Change {
 }
 
 impl Change {
-    /// By how much it grew, below zero where it fell; `None` where either is unknown, or nobody
-    /// knows how much more it was than what was seen of it before.
+    /// By how much it grew, below zero where it fell; `None` where either is unknown.
     #[must_use]
     pub fn difference(&self) -> Option<f64> {
         match self.doubt() {
@@ -40,15 +39,11 @@ impl Change {
     }
 
     /// Why there is no difference; `None` where there is one.
-    ///
-    /// What is more than a lower bound may still be less than what is behind that: of two looks
-    /// at the same, one sees more than the other.
     #[must_use]
     pub fn doubt(&self) -> Option<Doubt> {
         match (self.before, self.now) {
             (None, _) => Some(Doubt::UnknownBefore),
             (_, Figure::Absent(_)) => Some(Doubt::UnknownNow),
-            (Some((_, Mark::LowerBound)), _) => Some(Doubt::BoundBefore),
             (Some(_), Figure::Known { .. }) => None,
         }
     }
@@ -59,14 +54,18 @@ impl Change {
         rate::percent(self.difference()?, self.before?.0)
     }
 
-    /// How far the difference can be trusted.
+    /// How far the difference can be trusted. That to a lower bound, or of one, is an estimate: of
+    /// two looks at the same, one sees more than the other.
     #[must_use]
     pub fn mark(&self) -> Mark {
         let now = match self.now {
             Figure::Known { mark, .. } => mark,
             Figure::Absent(_) => Mark::Exact,
         };
-        self.before.map_or(now, |(_, before)| now.and(before))
+        match self.before.map_or(now, |(_, before)| now.and(before)) {
+            Mark::LowerBound => Mark::Estimate,
+            mark => mark,
+        }
     }
 
     /// What it is, as a number.
@@ -86,8 +85,6 @@ pub enum Doubt {
     UnknownBefore,
     /// What it is is not known.
     UnknownNow,
-    /// Of what it was only a lower bound is known.
-    BoundBefore,
 }
 
 impl Doubt {
@@ -97,7 +94,6 @@ impl Doubt {
         match self {
             Doubt::UnknownBefore => "what it was is not known",
             Doubt::UnknownNow => "what it is is not known",
-            Doubt::BoundBefore => "what it was is known as a lower bound only",
         }
     }
 }

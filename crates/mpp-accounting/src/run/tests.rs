@@ -208,7 +208,7 @@ fn a_change_is_what_is_more_or_less_than_before() {
 }
 
 #[test]
-fn nobody_knows_a_difference_to_what_was_at_least_so_much() {
+fn a_difference_of_what_was_at_least_so_much_is_an_estimate() {
     let check = |before: (f64, Mark), now: Figure, expected: Option<(f64, Mark)>| {
         let run = run_with(MetricId::MemoryPeak, now);
         let name = MetricId::MemoryPeak.metric().name.to_owned();
@@ -218,9 +218,11 @@ fn nobody_knows_a_difference_to_what_was_at_least_so_much() {
         assert_eq!(change.difference().map(|number| (number, change.mark())), expected);
         assert_eq!(change.doubt().is_some(), expected.is_none());
     };
-    check((100.0, Mark::LowerBound), known(150, Mark::LowerBound), None);
-    check((100.0, Mark::LowerBound), known(150, Mark::Exact), None);
-    check((100.0, Mark::Exact), known(150, Mark::LowerBound), Some((50.0, Mark::LowerBound)));
+    let absent = Figure::Absent(Absence::Denied);
+    check((100.0, Mark::LowerBound), absent, None);
+    check((100.0, Mark::LowerBound), known(150, Mark::LowerBound), Some((50.0, Mark::Estimate)));
+    check((100.0, Mark::LowerBound), known(150, Mark::Exact), Some((50.0, Mark::Estimate)));
+    check((100.0, Mark::Exact), known(150, Mark::LowerBound), Some((50.0, Mark::Estimate)));
     check((100.0, Mark::Estimate), known(150, Mark::Exact), Some((50.0, Mark::Estimate)));
     check((0.1, Mark::Exact), known(0, Mark::Exact), Some((-0.1, Mark::Exact)));
 }

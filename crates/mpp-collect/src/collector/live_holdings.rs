@@ -12,6 +12,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread::sleep;
 
 use mpp_accounting::process::{Reading, Socket};
+use mpp_parse::proc_pid_stat;
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::process::Pid;
@@ -190,14 +191,18 @@ impl Watch {
         self.watched().map(|process| (process.key.pid, sockets_of(process))).collect()
     }
 
-    /// As [`Watch::truth`], of those watched who are still there.
+    /// As [`Watch::truth`], of those watched who are still there with their main thread: without
+    /// it, links show nothing.
     pub(super) fn truth_of_living(&self) -> HashMap<u32, Reading<Arc<[Socket]>>> {
         let mut source = SocketSource::open(SWEEP_BUDGET);
         source.begin_sweep();
         let sockets_of = |pid: &u32| {
             let directory = std::fs::File::open(format!("/proc/{pid}")).ok()?;
             let key = ProcessKey { pid: *pid, start_time_ticks: 0 };
-            Some((*pid, source.sockets_of(key, directory.as_fd())))
+            let found = source.sockets_of(key, directory.as_fd());
+            let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+            let has_main_thread = proc_pid_stat::parse(&stat).ok()?.state != b'Z';
+            has_main_thread.then_some((*pid, found))
         };
         self.pids.iter().filter_map(sockets_of).collect()
     }

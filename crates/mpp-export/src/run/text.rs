@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use mpp_accounting::metric::MetricId;
-use mpp_accounting::report::{Column, Figure, Form};
-use mpp_accounting::run::{Change, Doubt, Judgement};
+use mpp_accounting::report::{Column, Figure, Form, Mark};
+use mpp_accounting::run::{Change, Judgement};
 use unicode_width::UnicodeWidthStr as _;
 
 use super::{
@@ -115,10 +115,14 @@ fn write_changes(page: &RunPage<'_>, changes: &[Change], out: &mut String) {
     }
 }
 
-/// What it means that a lower bound has no difference, where that is so.
+/// How a difference of lower bounds is meant, where there is one.
 pub(super) fn bound_note(changes: &[Change]) -> Option<String> {
-    let is_bound = |change: &Change| change.doubt() == Some(Doubt::BoundBefore);
-    let note = "no DIFFERENCE is known to what was >= before: it may have been more";
+    let is_bound = |change: &Change| {
+        let now = matches!(change.now, Figure::Known { mark: Mark::LowerBound, .. });
+        let before = matches!(change.before, Some((_, Mark::LowerBound)));
+        change.difference().is_some() && (now || before)
+    };
+    let note = "a DIFFERENCE of what is >= may be chance: of two looks one sees more";
     changes.iter().any(is_bound).then(|| note.to_owned())
 }
 

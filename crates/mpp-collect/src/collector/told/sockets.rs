@@ -17,20 +17,22 @@ use std::iter::Peekable;
 use std::sync::Arc;
 
 use mpp_accounting::process::{
-    Absence, ProcessSample, ProcessState, Reading, Socket, SocketKind, TcpState, ThreadIo,
+    Absence, ProcessKey, ProcessSample, ProcessState, Reading, Socket, SocketKind, TcpState,
+    ThreadIo,
 };
 use mpp_accounting::slack::Slack;
 use mpp_accounting::snapshot::Snapshot;
 use mpp_accounting::units::BootTime;
 use mpp_parse::bpf_socket_record::{HeldSocket, SocketRecord};
-use rustix::fd::AsFd;
+use mpp_parse::proc_pid_stat;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 
 use super::{Attention, Collector, Request};
 use crate::bpf::Bpf;
 use crate::error::absence_of;
 use crate::origin::Origin;
-use crate::proc_fs::{Name, open_folder};
+use crate::proc_fs::{FileError, Name, Room, open_folder};
 use crate::sockets::SocketSource;
 
 /// `AF_*` of address_families(7), `SOCK_*` of socket(2), `IPPROTO_*` of ip(7).
@@ -227,14 +229,14 @@ impl Joining<'_> {
     }
 
     /// Asks those by procfs who were not told of.
-    fn ask_others(&mut self, origin: &Origin, attention: &mut Attention) {
+    fn ask_others(&mut self, origin: &Origin, room: &mut Room, attention: &mut Attention) {
         let Joining { samples, source, held, .. } = self;
         for position in 0..held.turns.len() {
             let turn = held.turns.get(position).copied().unwrap_or(Turn::Nothing);
             let Some(sample) = samples.get_mut(position).filter(|_| turn != Turn::Nothing) else {
                 continue;
             };
-            let found = sockets_of(sample, origin, source);
+            let found = sockets_of(sample, origin, room, source);
             held.doubtful.push(sample.key.pid);
             if found.absence().is_some() {
                 attention.turn_to(sample.key.pid);
@@ -291,7 +293,7 @@ fn kind_of(held: &HeldSocket) -> Option<SocketKind> {
 impl Collector {
     /// Adds what sockets processes hold, as far as somebody asks for them.
     pub(super) fn add_sockets(&mut self, needs: &Request<'_>, into: &mut Snapshot) {
-        let Collector { origin, sockets, attention, witness, desk, trouble, .. } = self;
+        let Collector { origin, sockets, attention, witness, desk, trouble, stat_room, .. } = self;
         let is_asked = needs.needs.identity.listening_ports || needs.needs.measures.sockets;
         let Some(source) = sockets.as_mut().filter(|_| is_asked) else { return };
         let samples = &mut into.processes[..];
@@ -306,7 +308,7 @@ impl Collector {
             }
             None => joining.choose(needs, std::iter::empty()),
         }
-        joining.ask_others(origin, attention);
+        joining.ask_others(origin, stat_room, attention);
     }
 }
 
@@ -339,22 +341,23 @@ fn has_no_descriptors(sample: &ProcessSample) -> bool {
 fn sockets_of(
     sample: &ProcessSample,
     origin: &Origin,
+    room: &mut Room,
     source: &mut SocketSource,
 ) -> Reading<Arc<[Socket]>> {
     let key = sample.key;
     let threads = sample.threads().value().copied().unwrap_or_default();
     let main_lives = |thread: &ThreadIo| !thread.has_exited && thread.key.tid == key.pid;
     let living = threads.iter().find(|thread| !thread.has_exited);
-    let folder = open_folder(&origin.root, Name::of(key.pid).as_c_str());
-    let folder = folder.and_then(|folder| match living {
+    let folder = folder_of(key, origin, room).and_then(|folder| match living {
         Some(thread) if !threads.iter().any(main_lives) => {
-            open_folder(&folder, Name::in_thread(thread.key.tid, ".").as_c_str())
+            let name = Name::in_thread(thread.key.tid, ".");
+            open_folder(&folder, name.as_c_str()).map_err(absence_of)
         }
         _ => Ok(folder),
     });
     let found = match folder {
         Ok(folder) => source.sockets_held(key, folder.as_fd(), sample.gauges.fds.value().copied()),
-        Err(errno) => Reading::Absent(absence_of(errno)),
+        Err(why) => Reading::Absent(why),
     };
     if let Reading::Absent(why) = found {
         source.note_unread(key, why);
@@ -362,10 +365,19 @@ fn sockets_of(
     found
 }
 
+/// The folder of a process, unless its PID has become another one's since the sweep saw it.
+fn folder_of(key: ProcessKey, origin: &Origin, room: &mut Room) -> Result<OwnedFd, Absence> {
+    let folder = open_folder(&origin.root, Name::of(key.pid).as_c_str()).map_err(absence_of)?;
+    let text = room.read_lines(&folder, c"stat", 1).map_err(FileError::absence)?;
+    let stat = proc_pid_stat::parse(text).map_err(|_| Absence::Malformed)?;
+    let is_it = stat.start_time_ticks == key.start_time_ticks;
+    if is_it { Ok(folder) } else { Err(Absence::Vanished) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mpp_accounting::process::{Gauges, Lineage, ProcessIo, ProcessKey, Usage};
+    use mpp_accounting::process::{Gauges, Lineage, ProcessIo, Usage};
     use mpp_accounting::slack;
     use mpp_parse::bpf_record::TaskKey;
 
@@ -413,6 +425,19 @@ mod tests {
             io: ProcessIo::absent(absent),
             gauges: Gauges::absent(absent),
         }
+    }
+
+    #[test]
+    fn a_pid_that_became_another_processes_lends_nobody_its_sockets() {
+        let mut room = Room::default();
+        let origin = Origin::open(std::path::Path::new("/proc"), &mut room).unwrap();
+        let pid = std::process::id();
+        let text = room.read_lines(&origin.root, c"self/stat", 1).unwrap();
+        let start_time_ticks = proc_pid_stat::parse(text).unwrap().start_time_ticks;
+        let own = ProcessKey { pid, start_time_ticks };
+        assert!(folder_of(own, &origin, &mut room).is_ok());
+        let former = ProcessKey { pid, start_time_ticks: start_time_ticks - 1 };
+        assert_eq!(folder_of(former, &origin, &mut room).unwrap_err(), Absence::Vanished);
     }
 
     #[test]
